@@ -1,0 +1,18 @@
+//! The vocabulary: what PostgreSQL's operators talk about, as values. No I/O, no clock.
+
+pub mod lsn;
+pub mod progress;
+pub mod segment;
+pub mod target;
+pub mod time;
+pub mod timeline;
+pub mod version;
+pub mod xid;
+
+pub use lsn::Lsn;
+pub use segment::{ArchiveFile, SegmentName, SegmentSize};
+pub use target::{Action, RestorePointName, Target, TargetKind, TimelineChoice};
+pub use time::{Timestamp, Zone};
+pub use timeline::{TimelineId, TimelinePath};
+pub use version::PgMajor;
+pub use xid::Xid;

@@ -1,0 +1,70 @@
+//! Transaction ids.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A transaction id of 32 bits, as WAL and `recovery_target_xid` carry it (without an epoch).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Xid(pub u32);
+
+impl Xid {
+    /// The first id that an ordinary transaction can have (`FirstNormalTransactionId`, `src/include/access/transam.h`).
+    pub const FIRST_NORMAL: Xid = Xid(3);
+}
+
+impl fmt::Display for Xid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a text is not a transaction id that recovery could stop at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadXid {
+    /// Not a plain decimal number. The server would read its leading digits, or 0, without a word.
+    #[error("“{0}” is not a transaction id: it is a decimal number, like 1234567")]
+    NotANumber(String),
+    /// 0, 1 and 2 are reserved and never commit.
+    #[error("transaction id {0} is reserved by PostgreSQL and never commits; the first ordinary one is 3")]
+    Reserved(u64),
+}
+
+impl FromStr for Xid {
+    type Err = BadXid;
+
+    /// Takes a 64-bit id with its epoch too (`pg_current_xact_id()`), as the server does, and keeps its low 32 bits.
+    fn from_str(text: &str) -> Result<Self, BadXid> {
+        let not_a_number = || BadXid::NotANumber(text.to_owned());
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(not_a_number());
+        }
+        let full: u64 = text.parse().map_err(|_| not_a_number())?;
+        let xid = Xid((full & 0xFFFF_FFFF) as u32);
+        if xid < Xid::FIRST_NORMAL { Err(BadXid::Reserved(full)) } else { Ok(xid) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_32_and_64_bit_ids() {
+        assert_eq!("735".parse(), Ok(Xid(735)));
+        assert_eq!("4294967295".parse(), Ok(Xid(u32::MAX)));
+        assert_eq!("8589935327".parse(), Ok(Xid(735)), "epoch 2 is dropped as the server drops it");
+    }
+
+    #[test]
+    fn refuses_what_the_server_would_quietly_misread() {
+        for bad in ["", "abc", "12abc", "0x10", "-5", "+5", " 7", "99999999999999999999"] {
+            assert!(matches!(bad.parse::<Xid>(), Err(BadXid::NotANumber(_))), "{bad:?}");
+        }
+        for reserved in ["0", "1", "2", "4294967296"] {
+            assert!(matches!(reserved.parse::<Xid>(), Err(BadXid::Reserved(_))), "{reserved:?}");
+        }
+    }
+}

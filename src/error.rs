@@ -1,0 +1,158 @@
+//! Errors as an operator needs them: what happened, to what, why, and what to do next.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What kind of failure it is; decides the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Something went wrong while doing what was asked. Exit status 1.
+    Failed,
+    /// The command line or the configuration is wrong; nothing was tried. Exit status 2.
+    Usage,
+    /// The plan has findings that forbid it. Exit status 3.
+    Problems,
+    /// The target cannot be reached, or does not exist. Exit status 4.
+    Unreachable,
+    /// It would change something and nobody confirmed. Exit status 5.
+    Unconfirmed,
+    /// The operator interrupted it. Exit status 130.
+    Interrupted,
+}
+
+impl ErrorKind {
+    /// The process's exit status for it (`docs/cli.md`).
+    #[must_use]
+    pub fn exit_status(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Problems => 3,
+            Self::Unreachable => 4,
+            Self::Unconfirmed => 5,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// An error with a stable code, its causes and a hint.
+///
+/// `message` is `WHAT: WHERE`; causes go from the nearest to the deepest; the hint says what to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error(Box<Report>);
+
+/// What an [`Error`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Decides the exit status.
+    pub kind: ErrorKind,
+    /// A stable word for scripts, like `backup-truncated`.
+    pub code: &'static str,
+    /// What happened, and to which file or server.
+    pub message: String,
+    /// Why, from the nearest to the deepest.
+    pub causes: Vec<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+/// What most of Walback's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of `kind` with a stable `code`.
+    #[must_use]
+    pub fn new(kind: ErrorKind, code: &'static str, message: impl Into<String>) -> Error {
+        Error(Box::new(Report { kind, code, message: message.into(), causes: Vec::new(), hint: None }))
+    }
+
+    /// Something went wrong while doing what was asked.
+    #[must_use]
+    pub fn failed(code: &'static str, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Failed, code, message)
+    }
+
+    /// The command line or the configuration is wrong.
+    #[must_use]
+    pub fn usage(code: &'static str, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Usage, code, message)
+    }
+
+    /// The same, caused by `cause` and whatever caused that.
+    #[must_use]
+    pub fn caused_by(mut self, cause: &dyn std::error::Error) -> Error {
+        let mut next = Some(cause);
+        while let Some(cause) = next {
+            self.0.causes.push(cause.to_string());
+            next = cause.source();
+        }
+        self
+    }
+
+    /// The same, with one more cause in words.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Error {
+        self.0.causes.push(cause.into());
+        self
+    }
+
+    /// The same, with what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// What it says, in parts.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.0
+    }
+
+    /// As `--json` prints it.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            code: &'a str,
+            message: String,
+            hint: Option<&'a str>,
+        }
+        let message = std::iter::once(&self.0.message).chain(&self.0.causes).cloned().collect::<Vec<_>>().join(": ");
+        serde_json::json!({ "error": Body { code: self.0.code, message, hint: self.0.hint.as_deref() } })
+    }
+}
+
+impl fmt::Display for Error {
+    /// `error: …`, `caused by: …`, `hint: …`, one a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.0.message)?;
+        for cause in &self.0.causes {
+            write!(f, "\ncaused by: {cause}")?;
+        }
+        if let Some(hint) = &self.0.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_why_and_what_next() {
+        let error = Error::failed("unreadable", "cannot read the backup: /b/base.tar")
+            .caused_by(&std::io::Error::other("permission denied"))
+            .hint("run as a user who may read it");
+        assert_eq!(
+            error.to_string(),
+            "error: cannot read the backup: /b/base.tar\ncaused by: permission denied\nhint: run as a user who may read it"
+        );
+        assert_eq!(error.to_json()["error"]["message"], "cannot read the backup: /b/base.tar: permission denied");
+    }
+}

@@ -1,0 +1,9 @@
+//! Walback walks a PostgreSQL cluster back to its last good moment.
+//!
+//! Data flows one way through the modules, in the order in which they stand here; `docs/architecture.md` says who
+//! may use whom, and `tests/architecture.rs` keeps it so.
+
+pub mod core;
+pub mod error;
+pub mod pgdata;
+pub mod wal;

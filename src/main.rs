@@ -1,0 +1,2 @@
+#![doc = "Walback, the program."]
+fn main() {}

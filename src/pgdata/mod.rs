@@ -1,0 +1,1 @@
+//! The other files that PostgreSQL writes: bytes to values and back, without I/O.

@@ -1,0 +1,1 @@
+//! Bytes in, records out: reading WAL without I/O.
