@@ -7,3 +7,10 @@ pub mod core;
 pub mod error;
 pub mod pgdata;
 pub mod wal;
+
+pub mod catalog;
+pub mod resolve;
+
+pub mod plan;
+
+pub mod event;

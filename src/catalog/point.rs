@@ -1,0 +1,53 @@
+//! Recovery points: the places in WAL at which recovery can stop.
+
+use serde::Serialize;
+
+use crate::core::time::Timestamp;
+use crate::core::{Lsn, TimelineId, Xid};
+
+/// What a recovery point is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PointKind {
+    /// A transaction committed.
+    Commit,
+    /// A transaction was rolled back. A time target stops at aborts too.
+    Abort,
+    /// A transaction was prepared. Never stops recovery.
+    Prepare,
+    /// `pg_create_restore_point()`.
+    RestorePoint,
+    /// A checkpoint.
+    Checkpoint,
+    /// A base backup ended: consistency for whoever restores it.
+    BackupEnd,
+    /// A server was promoted here, or ended crash recovery.
+    EndOfRecovery,
+    /// The WAL that there is ends here.
+    EndOfWal,
+}
+
+/// A recovery point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Point {
+    /// What it is.
+    pub kind: PointKind,
+    /// The timeline whose WAL it is in.
+    pub timeline: TimelineId,
+    /// Where its record starts.
+    pub lsn: Lsn,
+    /// Just behind its record.
+    pub end_lsn: Lsn,
+    /// The transaction that it ends or prepares.
+    pub xid: Option<Xid>,
+    /// The time in the record.
+    pub at: Option<Timestamp>,
+    /// A restore point's or a prepared transaction's name, as it stands in WAL: not fit for a terminal unescaped.
+    pub name: Option<String>,
+    /// Relations (files of tables, indexes, toast) that the transaction dropped or truncated.
+    pub drops: u64,
+    /// Rows that the transaction deleted.
+    pub deletes: u64,
+    /// Its subtransactions.
+    pub subxacts: u64,
+}

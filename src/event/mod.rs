@@ -1,0 +1,8 @@
+//! Events, what they fold to, and how they are kept.
+
+pub mod buffer;
+pub mod journal;
+pub mod types;
+
+pub use buffer::EventBuffer;
+pub use types::{Event, Failure, Phase, Progress, Recovery, RecoveryState, Strategy, What};

@@ -1,0 +1,170 @@
+//! A plan: pure data that says everything that a recovery will do, before anything is done.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::catalog::Backup;
+use crate::core::time::Timestamp;
+use crate::core::{PgMajor, SegmentSize, Target};
+use crate::resolve::Resolved;
+
+pub mod finding;
+pub mod step;
+
+pub use finding::{Finding, Severity};
+pub use step::{Step, StepId};
+
+/// Everything about a recovery before it is begun. Making one changes nothing; the one that was shown is the one
+/// that runs, which its [`Plan::hash`] proves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The recovery's name, unique on this machine; what the operator types to confirm.
+    pub recovery: String,
+    /// The new data directory.
+    pub directory: PathBuf,
+    /// The base backup.
+    pub backup: Backup,
+    /// The target as it was given.
+    pub target: Target,
+    /// Where recovery will stop for it.
+    pub resolved: Resolved,
+    /// The settings that are put into `postgresql.auto.conf`, in the order in which they are written.
+    #[serde(with = "ordered")]
+    pub settings: Vec<(String, String)>,
+    /// How the server gets segments: the value of `restore_command`.
+    pub restore_command: String,
+    /// The WAL archives, in the order in which they are asked.
+    pub wal: Vec<PathBuf>,
+    /// The server that will be started.
+    pub server: ServerPlan,
+    /// What will be done, in order.
+    pub steps: Vec<Step>,
+    /// What preflight found, errors first.
+    pub findings: Vec<Finding>,
+    /// What it will take.
+    pub estimate: Estimate,
+    /// When the plan was made.
+    pub made_at: Timestamp,
+}
+
+/// The server that a plan starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerPlan {
+    /// The backup's major version, which the programs must have too.
+    pub major: PgMajor,
+    /// Where its programs are.
+    pub bin_dir: PathBuf,
+    /// The size of the cluster's WAL segments, in bytes.
+    pub segment_size: SegmentSize,
+    /// Its own port.
+    pub port: u16,
+    /// Its own directory for sockets, which only its user can enter.
+    pub socket_directory: PathBuf,
+    /// Where its log goes.
+    pub log: PathBuf,
+    /// The operating system's user that owns the directory and runs the server.
+    pub run_as: String,
+    /// The role that Walback connects as.
+    pub role: String,
+}
+
+impl ServerPlan {
+    /// A libpq connection string to it.
+    #[must_use]
+    pub fn connection(&self) -> String {
+        format!(
+            "host={} port={} user={} dbname=postgres",
+            conninfo_value(&self.socket_directory.display().to_string()),
+            self.port,
+            conninfo_value(&self.role)
+        )
+    }
+}
+
+/// A value in a libpq connection string, quoted where it has to be.
+#[must_use]
+pub fn conninfo_value(value: &str) -> String {
+    let plain = !value.is_empty() && value.chars().all(|c| !c.is_whitespace() && !matches!(c, '\'' | '\\'));
+    if plain { value.to_owned() } else { format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'")) }
+}
+
+/// What a recovery will take.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Bytes to read from the base backup.
+    pub unpack_bytes: u64,
+    /// Bytes of WAL to replay.
+    pub wal_bytes: u64,
+    /// Segments that hold them.
+    pub wal_segments: u64,
+    /// Seconds for unpacking; `None` where nothing was ever measured.
+    pub unpack_s: Option<f64>,
+    /// Seconds for replay; `None` where nothing was ever measured.
+    pub replay_s: Option<f64>,
+    /// Seconds for everything; `None` where nothing was ever measured.
+    pub total_s: Option<f64>,
+    /// What the seconds rest on, in words.
+    pub basis: String,
+}
+
+impl Plan {
+    /// Whether a finding forbids it.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+    }
+
+    /// SHA-256 of the plan as JSON, in hexadecimal: the plan that runs is the plan that was shown.
+    ///
+    /// # Errors
+    /// When a path in it is not UTF-8, which JSON cannot carry.
+    pub fn hash(&self) -> Result<String, serde_json::Error> {
+        let digest = Sha256::digest(serde_json::to_vec(self)?);
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// A setting's value.
+    #[must_use]
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Pairs as a JSON object that keeps their order: the order of settings matters to the server.
+mod ordered {
+    use std::fmt;
+
+    use serde::de::{MapAccess, Visitor};
+    use serde::ser::SerializeMap;
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(pairs.len()))?;
+        for (name, value) in pairs {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Vec<(String, String)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("settings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
