@@ -66,6 +66,9 @@ impl AutoConf {
     /// Any value can be written, also one with quotes, backslashes and line ends. (NUL alone cannot be a part of
     /// any setting: the server takes the value to end there.) A `name` that is none, see [`is_setting_name`], is
     /// written so that the server refuses the file: it must never come to set something else.
+    ///
+    /// A value with a line's end is right here but does not survive `ALTER SYSTEM`, which writes all settings anew
+    /// with the bare line's end, and with that a file that no server starts with (15.18).
     pub fn set(&mut self, name: &str, value: &str) {
         self.remove(name);
         let written = if is_setting_name(name) { name.to_owned() } else { quoted(name) };
@@ -90,10 +93,11 @@ impl AutoConf {
 }
 
 /// Whether a text can stand for a setting's name in a configuration file: letters, digits and underscores, not
-/// beginning with a digit, and with dots between such parts for an extension's setting.
+/// beginning with a digit (ID of guc-file.l), and one dot between two such parts for an extension's setting.
 #[must_use]
 pub fn is_setting_name(name: &str) -> bool {
-    name.split('.').all(|part| part.starts_with(is_letter) && part.chars().all(|c| is_letter(c) || c.is_ascii_digit()))
+    let is_id = |part: &str| part.starts_with(is_letter) && part.chars().all(|c| is_letter(c) || c.is_ascii_digit());
+    name.split_once('.').map_or_else(|| is_id(name), |(class, rest)| is_id(class) && is_id(rest))
 }
 
 /// LETTER of guc-file.l, which is any byte above ASCII too.
@@ -125,8 +129,7 @@ fn meaning(text: &str) -> Meaning {
     if rest.is_empty() || rest.starts_with('#') {
         return Meaning::Nothing;
     }
-    let name_end = rest.find(|c| !(is_letter(c) || matches!(c, '0'..='9' | '.'))).unwrap_or(rest.len());
-    let (name, rest) = rest.split_at(name_end);
+    let (name, rest) = word(rest);
     let rest = rest.trim_start_matches(blank);
     let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start_matches(blank);
     let value = if rest.starts_with('\'') { unquote(rest) } else { bare(rest) };
@@ -140,12 +143,24 @@ fn meaning(text: &str) -> Meaning {
     }
 }
 
-/// A bare value at the start of `text`, and what follows it: a word (UNQUOTED_STRING) or a number with a unit.
+/// The longest UNQUOTED_STRING at the start of `text`, and what follows it. Names are cut from the text by it too:
+/// in `a-3` there is no name `a`.
+fn word(text: &str) -> (&str, &str) {
+    let belongs = |c: char| is_letter(c) || matches!(c, '0'..='9' | '-' | '.' | '_' | ':' | '/');
+    text.split_at(text.find(|c| !belongs(c)).unwrap_or(text.len()))
+}
+
+/// A bare value at the start of `text`, a word or a number with a unit, and what follows it.
 fn bare(text: &str) -> Option<(String, &str)> {
-    let belongs = |c: char| is_letter(c) || c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | ':' | '/');
+    if text.starts_with(is_letter) {
+        let (value, rest) = word(text);
+        // `x.y` is read as a name, which is no value.
+        let is_name = value.contains('.') && is_setting_name(value);
+        return (!is_name).then(|| (value.to_owned(), rest));
+    }
+    let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.');
     let (value, rest) = text.split_at(text.find(|c| !belongs(c)).unwrap_or(text.len()));
-    let is_word = value.starts_with(is_letter) && !value.contains('+');
-    (is_word || is_number(value)).then(|| (value.to_owned(), rest))
+    is_number(value).then(|| (value.to_owned(), rest))
 }
 
 /// INTEGER with its unit, or REAL.
@@ -287,6 +302,8 @@ recovery_target = 'immediate'
             ("a = 0xFFkB", "0xFFkB"),
             ("a = 10min", "10min"),
             ("a = Europe/Berlin", "Europe/Berlin"),
+            ("a = x.y.z", "x.y.z"),
+            ("a+3", "+3"),
             ("a = 'b' # 'c'", "b"),
         ] {
             assert_eq!(AutoConf::parse(text).get("a"), Some(value), "{text}");
@@ -327,7 +344,7 @@ recovery_target = 'immediate'
 
     #[test]
     fn what_is_no_name_sets_nothing_when_the_file_is_read() {
-        for bad in ["", "a b", "a = 'x' #", "x\nport = 1", "1a", "a.", ".a", "a'"] {
+        for bad in ["", "a b", "a = 'x' #", "x\nport = 1", "1a", "a.", ".a", "a.b.c", "a'"] {
             assert!(!is_setting_name(bad), "{bad:?}");
             let mut conf = AutoConf::default();
             conf.set(bad, "v");
