@@ -1,4 +1,23 @@
 //! The other files that PostgreSQL writes: bytes to values and back, without I/O.
+//!
+//! Nothing here panics, hangs or allocates more than a small multiple of its input, whatever the bytes. Errors
+//! say what is wrong with the content; whoever read the file adds its path.
 
+pub mod auto_conf;
+pub mod backup_label;
+pub mod control_file;
 pub mod history;
+pub mod manifest;
+mod moment;
+pub mod postmaster_pid;
 pub mod server_log;
+pub mod tablespace_map;
+
+pub use auto_conf::{AutoConf, is_setting_name};
+pub use backup_label::{BackupHistory, BackupLabel, BadBackupLabel};
+pub use control_file::{BadControlFile, ClusterState, ControlFile};
+pub use history::{BadHistory, History, HistoryEntry};
+pub use manifest::{BadManifest, Checksum, ChecksumAlgorithm, Manifest, ManifestFile, WalRange};
+pub use postmaster_pid::{BadPostmasterPid, PostmasterPid, ServerStatus};
+pub use server_log::{LogEvent, LogLine, Severity, StopKind, Stopped};
+pub use tablespace_map::{BadTablespaceMap, TablespaceMap};
