@@ -368,7 +368,8 @@ mod tests {
         let point = [&1i64.to_le_bytes()[..], &[b'x'; 64]].concat();
         let wanted = record(Lsn(8), 0, 0x70, 0, &with_blocks(20, 5000, &point));
         let other = record(Lsn(8), 10, 0x00, 7, &with_blocks(20, 5000, &point));
-        for (bytes, most) in [(wanted, FRAGMENT_HEADERS_BYTES), (other, 0)] {
+        let prepared = record(Lsn(8), 1, 0x10, 7, &with_blocks(0, 0, &[0; 30_000]));
+        for (bytes, most) in [(wanted, FRAGMENT_HEADERS_BYTES), (other, 0), (prepared, FRAGMENT_HEADERS_BYTES)] {
             let whole = read_whole(v(15), &Header::parse(&bytes).unwrap(), &bytes).unwrap();
             let mut assembly = Assembly::new(Lsn(16), TimelineId(1), bytes.len() as u32);
             for piece in bytes.chunks(100) {

@@ -452,6 +452,15 @@ mod tests {
         );
     }
 
+    #[test]
+    fn an_end_of_recovery_is_as_long_as_its_version_has_it() {
+        for (major, bytes) in [(13, 16), (16, 16), (17, 24), (18, 24)] {
+            let read = |bytes: usize| Body::read(v(major), &header(XLOG, 0x90, 0), &vec![0; bytes]);
+            assert!(matches!(read(bytes), Some(Body::EndOfRecovery { .. })), "{major}");
+            assert_eq!(read(bytes - 1), None, "{major}");
+        }
+    }
+
     /// Counts that the data does not bear out are refused before anything is set aside for them.
     #[test]
     fn a_count_that_is_a_lie_is_refused() {
