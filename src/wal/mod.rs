@@ -1,1 +1,19 @@
 //! Bytes in, records out: reading WAL without I/O.
+//!
+//! [`Decoder`] is fed the bytes of one stretch of WAL and gives its records; [`SegmentHeader`] says whose a segment
+//! is. Whatever differs between PostgreSQL's majors stands in [`layout`].
+
+mod cursor;
+pub mod decoder;
+pub mod layout;
+pub mod page;
+pub mod record;
+pub mod rmgr;
+#[cfg(test)]
+mod writer;
+
+pub use decoder::{Decoded, Decoder, EndOfWal, EndReason};
+pub use layout::Layout;
+pub use page::{BadPage, SegmentHeader};
+pub use record::Record;
+pub use rmgr::{Body, Checkpoint, Outcome, ParameterChange, RelFileLocator};
