@@ -2,6 +2,9 @@
 //!
 //! It reads the sources as text, without their tests: what a rule cannot see (a type, a renamed import) it lets pass.
 
+// A test that cannot go on stops.
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/rust_source.rs"]
 #[allow(unreachable_pub)]
 mod rust_source;
