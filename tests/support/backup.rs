@@ -1,0 +1,148 @@
+//! Base backups, as `pg_basebackup` makes them and, for majors that the system's refuses, as SQL and `tar` do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::cluster::Cluster;
+use super::run;
+use super::server::as_server;
+
+/// How a backup is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `base.tar`.
+    Tar,
+    /// `base.tar.gz`.
+    TarGz,
+    /// A directory.
+    Plain,
+}
+
+/// A base backup.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    /// The directory that holds its files.
+    pub path: PathBuf,
+    /// How.
+    pub format: Format,
+}
+
+/// What a base backup leaves out: the contents of these directories and these files (`excludeDirContents` and
+/// `excludeFiles` in `src/backend/backup/basebackup.c`).
+const LEFT_OUT: [&str; 11] = [
+    "pg_wal/*",
+    "pg_replslot/*",
+    "pg_dynshmem/*",
+    "pg_notify/*",
+    "pg_serial/*",
+    "pg_snapshots/*",
+    "pg_stat_tmp/*",
+    "pg_subtrans/*",
+    "pg_internal.init",
+    "postmaster.pid",
+    "postmaster.opts",
+];
+
+impl Cluster<'_> {
+    /// Takes a base backup to `DIRECTORY/backups/name`, labelled `name`.
+    ///
+    /// By `pg_basebackup` it has a manifest and, as `-X stream` does, the WAL it needs. Where none talks to this major
+    /// the same files are made without them, as backups by SQL and a copy of the files are: the archive is needed.
+    #[track_caller]
+    pub fn base_backup(&self, format: Format, name: &str) -> Backup {
+        self.directory().create("backups");
+        let backup = Backup { path: self.directory().create(&format!("backups/{name}")), format };
+        match self.server.pg_basebackup() {
+            Some(mut command) => {
+                command.arg("-D").arg(&backup.path).args([
+                    "-d",
+                    &self.connection(),
+                    "-l",
+                    name,
+                    "-c",
+                    "fast",
+                    "-X",
+                    "stream",
+                ]);
+                command.args(match format {
+                    Format::Tar => &["-Ft"][..],
+                    Format::TarGz => &["-Ft", "-z"],
+                    Format::Plain => &["-Fp"],
+                });
+                run(&mut command);
+            }
+            None => self.copy_by_sql(&backup, name),
+        }
+        backup
+    }
+
+    /// From 15 on, since `pg_basebackup` 15 talks to all before.
+    #[track_caller]
+    fn copy_by_sql(&self, backup: &Backup, name: &str) {
+        let copy = self.directory().create(&format!("backups/.{name}"));
+        let mut session = self.session();
+        session.query(&format!("select pg_backup_start('{name}', true);"));
+        copy_files(&self.data, &copy);
+        // Waiting by ourselves, since the function asks the archive only once a second.
+        let stopped =
+            session.query("select lsn, '<label>', labelfile, '<map>', spcmapfile from pg_backup_stop(false);");
+        let (stop, files) = stopped.split_once("|<label>|").unwrap();
+        let (label, map) = files.split_once("|<map>|").unwrap();
+        assert_eq!(map, "", "tablespaces need pg_basebackup");
+        self.wait_archived(&self.segment_before(stop.parse().unwrap()));
+        self.directory().write(&format!("backups/.{name}/backup_label"), label);
+        match backup.format {
+            Format::Plain => {
+                fs::remove_dir(&backup.path).unwrap();
+                return fs::rename(&copy, &backup.path).unwrap();
+            }
+            Format::Tar => tar_like_the_server(&copy, &backup.path.join("base.tar")),
+            Format::TarGz => {
+                tar_like_the_server(&copy, &backup.path.join("base.tar"));
+                run(as_server("gzip").arg(backup.path.join("base.tar")));
+            }
+        }
+        fs::remove_dir_all(&copy).unwrap();
+    }
+}
+
+impl Backup {
+    /// Unpacks it into an empty directory, with the WAL that it holds.
+    #[track_caller]
+    pub fn unpack(&self, into: &Path) {
+        if self.format == Format::Plain {
+            run(as_server("cp").arg("-a").arg(self.path.join(".")).arg(into));
+            return;
+        }
+        for (archive, into) in [("base.tar", into.to_owned()), ("pg_wal.tar", into.join("pg_wal"))] {
+            let gzipped = self.path.join(format!("{archive}.gz"));
+            let archive = if gzipped.exists() { gzipped } else { self.path.join(archive) };
+            if archive.exists() {
+                run(as_server("tar").arg("-xf").arg(archive).arg("-C").arg(into));
+            }
+        }
+    }
+}
+
+/// Copies the files of a running server. They may change and vanish meanwhile: WAL makes them whole again.
+fn copy_files(data: &Path, copy: &Path) {
+    let left_out = LEFT_OUT.map(|pattern| format!("--exclude={pattern}")).join("' '");
+    let pack =
+        format!("tar -C '{}' '{left_out}' --warning=no-file-changed --ignore-failed-read -cf - .", data.display());
+    run(as_server("sh").arg("-c").arg(format!("{pack} | tar -C '{}' -xpf -", copy.display())));
+}
+
+/// Packs a copy in the order and with the names that `pg_basebackup` writes: the label first, `pg_control` last, no `./`.
+fn tar_like_the_server(copy: &Path, archive: &Path) {
+    let listed = run(as_server("find").arg(copy).args(["-mindepth", "1", "-printf", "%P\\n"]));
+    let control = "global/pg_control";
+    let mut names: Vec<&str> = listed.lines().filter(|name| *name != control).collect();
+    names.sort_by_key(|name| (*name != "backup_label", *name));
+    names.push(control);
+    let list = archive.with_extension("list");
+    fs::write(&list, names.join("\n")).unwrap();
+    let mut tar = as_server("tar");
+    tar.arg("-C").arg(copy).args(["--format=ustar", "--no-recursion", "-b", "2", "-cf"]).arg(archive);
+    run(tar.arg("-T").arg(&list));
+    fs::remove_file(list).unwrap();
+}
