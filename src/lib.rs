@@ -14,3 +14,11 @@ pub mod resolve;
 pub mod plan;
 
 pub mod event;
+
+pub mod config;
+
+pub mod source;
+
+pub mod engine;
+
+pub mod cli;

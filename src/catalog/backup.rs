@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::core::{Lsn, PgMajor, SegmentName, TimelineId, time::Timestamp};
+use crate::core::time::Timestamp;
+use crate::core::{Lsn, PgMajor, SegmentName, SegmentSize, TimelineId};
 
 /// How a base backup is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +96,8 @@ pub struct Backup {
     /// Which cluster it is of.
     #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     pub system_identifier: Option<u64>,
+    /// The size of the cluster's segments, in bytes.
+    pub segment_size: Option<SegmentSize>,
     /// The timeline it was taken on.
     pub timeline: Option<TimelineId>,
     /// Where redo starts.

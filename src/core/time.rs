@@ -17,6 +17,9 @@ const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// 1970-01-01 00:00 UTC.
+    pub const UNIX_EPOCH: Timestamp = Timestamp(0);
+
     /// From a `TimestampTz`: microseconds since 2000-01-01 UTC. `None` outside the years that can be printed.
     #[must_use]
     pub fn from_postgres(micros: i64) -> Option<Timestamp> {

@@ -84,16 +84,22 @@ impl TimelinePath {
         self.0.iter().rev().find(|stretch| stretch.timeline == timeline).map(|stretch| stretch.end)
     }
 
-    /// The timelines that can own the file of segment `number`, in the order in which the server asks for them:
-    /// newest first, leaving out those that began in a later segment (`XLogFileReadAnyTLI`, `xlogrecovery.c`).
+    /// The timelines whose file of segment `number` holds WAL of this path, in the order in which the server asks for
+    /// them: newest first (`XLogFileReadAnyTLI`, `xlogrecovery.c`). There is more than one only where a timeline
+    /// began inside the segment. The server would go on to ask for older ones, whose WAL left this path before.
     #[must_use]
     pub fn owners_of(&self, number: u64, size: SegmentSize) -> Vec<TimelineId> {
-        self.0
-            .iter()
-            .rev()
-            .filter(|stretch| stretch.begin == Lsn::INVALID || size.number_of(stretch.begin) <= number)
-            .map(|stretch| stretch.timeline)
-            .collect()
+        let mut owners = Vec::new();
+        for stretch in self.0.iter().rev() {
+            let began_in = size.number_of(stretch.begin);
+            if began_in <= number {
+                owners.push(stretch.timeline);
+            }
+            if began_in < number || (began_in == number && stretch.begin == size.start_of(number)) {
+                break;
+            }
+        }
+        owners
     }
 }
 
@@ -135,7 +141,9 @@ mod tests {
         let owners = |number| path().owners_of(number, SegmentSize::DEFAULT);
         assert_eq!(owners(4), [TimelineId(1)]);
         assert_eq!(owners(5), [TimelineId(2), TimelineId(1)]);
-        assert_eq!(owners(7), [TimelineId(4), TimelineId(2), TimelineId(1)]);
+        assert_eq!(owners(6), [TimelineId(2)], "timeline 1's segment 6 is not on this path");
+        assert_eq!(owners(7), [TimelineId(4), TimelineId(2)]);
+        assert_eq!(owners(8), [TimelineId(4)]);
     }
 
     /// The server records the target timeline as parent even when replay stopped on an older one: the switch

@@ -1,13 +1,12 @@
 //! Folds events into what they say: state is what the journal folds to.
 
-use crate::core::Lsn;
 use crate::pgdata::server_log::{StopKind, Stopped};
 use crate::plan::{Finding, Plan, StepId};
 use crate::resolve::{Resolved, StopSide};
 
 use super::types::{Event, Failure, Phase, Progress, Recovery, RecoveryState, Strategy, What};
 use crate::core::time::Timestamp;
-use crate::core::{TargetKind, TimelineId};
+use crate::core::{Lsn, TimelineId, Xid};
 
 /// How many lines of the server's log are kept for looking at.
 const LOG_LINES: usize = 500;
@@ -115,6 +114,7 @@ impl EventBuffer {
     #[must_use]
     pub fn recovery(&self) -> Option<Recovery> {
         let plan = self.plan.as_ref()?;
+        let matches = self.stopped.as_ref().map(|stopped| matches(&plan.resolved, stopped, self.replayed_lsn));
         Some(Recovery {
             id: plan.recovery.clone(),
             state: self.state?,
@@ -125,9 +125,12 @@ impl EventBuffer {
             timeline: self.promoted_to.unwrap_or(plan.resolved.timeline),
             replayed_lsn: self.replayed_lsn,
             last_commit_at: self.last_commit_at,
-            last_xid: self.stopped.as_ref().and_then(|_| plan.resolved.last_kept?.xid),
+            last_xid: self
+                .stopped
+                .as_ref()
+                .and_then(|stopped| last_xid(&plan.resolved, stopped, matches == Some(true))),
             stopped: self.stopped.clone(),
-            matches_prediction: self.stopped.as_ref().map(|stopped| matches(plan, stopped, self.replayed_lsn)),
+            matches_prediction: matches,
             connection: plan.server.connection(),
             started_at: self.started_at?,
             strategy: self.strategy,
@@ -138,27 +141,27 @@ impl EventBuffer {
     }
 }
 
-/// Whether what PostgreSQL did is what was predicted: the same side of the same record, and replay ended where it
-/// should have, as far as the server told.
-fn matches(plan: &Plan, stopped: &Stopped, replayed_lsn: Option<Lsn>) -> bool {
-    let resolved = &plan.resolved;
-    let same_place = replayed_lsn.is_none_or(|lsn| lsn == resolved.replay_end);
-    same_place && same_record(&plan.target.kind, resolved, stopped)
+/// The last transaction replayed: the one it stopped after, or where it stopped as predicted, the one that was
+/// predicted.
+fn last_xid(resolved: &Resolved, stopped: &Stopped, matches: bool) -> Option<Xid> {
+    let after_commit = stopped.kind == StopKind::Commit && !stopped.before;
+    let predicted = || resolved.last_kept.filter(|_| matches).and_then(|place| place.xid);
+    stopped.xid.filter(|_| after_commit).or_else(predicted)
 }
 
-fn same_record(kind: &TargetKind, resolved: &Resolved, stopped: &Stopped) -> bool {
-    match stopped.kind {
+/// Whether what PostgreSQL did is what was predicted: the same side of the same record, and replay ended where it
+/// should have, as far as the server told.
+fn matches(resolved: &Resolved, stopped: &Stopped, replayed_lsn: Option<Lsn>) -> bool {
+    let same_place = replayed_lsn.is_none_or(|lsn| lsn == resolved.replay_end);
+    let same_side = stopped.before == (resolved.stop == StopSide::Before);
+    let same_record = match stopped.kind {
         StopKind::Commit | StopKind::Abort => {
-            stopped.before == (resolved.stop == StopSide::Before)
-                && stopped.xid == resolved.xid
-                && (stopped.at.is_none() || stopped.at == resolved.at)
+            stopped.xid == resolved.xid && (stopped.at.is_none() || stopped.at == resolved.at)
         }
-        StopKind::RestorePoint => matches!(kind, TargetKind::Name(_)) && stopped.name == resolved.name,
+        StopKind::RestorePoint => stopped.name == resolved.name,
         StopKind::Consistency => resolved.stop == StopSide::Consistency,
-        StopKind::Lsn => stopped.lsn.is_none_or(|lsn| match kind {
-            // The server repeats the LSN that it was given.
-            TargetKind::Lsn(asked) => lsn == *asked,
-            _ => lsn == resolved.lsn,
-        }),
-    }
+        // The server names the record, not the LSN that it was given.
+        StopKind::Lsn => stopped.lsn.is_none_or(|lsn| lsn == resolved.lsn),
+    };
+    same_place && same_side && same_record
 }

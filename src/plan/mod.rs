@@ -10,7 +10,10 @@ use crate::core::time::Timestamp;
 use crate::core::{PgMajor, SegmentSize, Target};
 use crate::resolve::Resolved;
 
+pub mod build;
 pub mod finding;
+pub mod preflight;
+pub mod settings;
 pub mod step;
 
 pub use finding::{Finding, Severity};

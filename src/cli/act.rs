@@ -1,0 +1,125 @@
+//! `walback retarget`, `promote`, `stop` and `discard`
+
+use crate::config::SourceConfig;
+use crate::engine::host::now;
+use crate::engine::{Engine, Preparation};
+use crate::error::{Error, Result};
+use crate::event::{Recovery, Strategy};
+use crate::source::{LocalSource, Source};
+
+use super::Context;
+use super::args::{ActArgs, TargetArgs};
+use super::ask::confirm;
+use super::recoveries::watcher;
+use super::restore::finish;
+use super::watch::Bar;
+
+/// Takes a recovery to another target.
+///
+/// # Errors
+/// When the target cannot be reached, nobody confirms, or a step fails.
+pub fn retarget(context: &Context, wanted: Option<&str>, target: &TargetArgs, act: ActArgs) -> Result<u8> {
+    let engine = Engine::new(&context.config)?;
+    let recovery = find(context, &engine, wanted)?;
+    let target = target.target(context.config.zone, now())?;
+    let buffer = engine.recoveries().load(&recovery.id)?;
+    let current = buffer.plan.as_ref().ok_or_else(|| Error::failed("journal-empty", "the journal has no plan"))?;
+    // The backup and the archives are those of the recovery: no source needs to be given again.
+    let source = LocalSource::new(&SourceConfig {
+        name: recovery.id.clone(),
+        backups: vec![current.backup.location.clone()],
+        wal: current.wal.clone(),
+        ..SourceConfig::default()
+    });
+    let catalog = source.list(&context.cancel)?;
+    let bar = Bar::new("reading WAL");
+    let preparation = Preparation {
+        source: &source,
+        catalog: &catalog,
+        recoveries: engine.recoveries(),
+        progress: &|bytes| bar.show(bytes, None, None, None),
+        cancel: &context.cancel,
+    };
+    let plan = preparation.replan(current, &target, context.config.zone);
+    bar.clear();
+    let plan = plan?;
+    let strategy = engine.strategy(&buffer, &plan);
+    let question = match strategy {
+        Strategy::InPlace => format!("This restarts the server and goes on to {target}"),
+        Strategy::Unpack => format!(
+            "This removes what is in {} and unpacks the base backup again, to go to {target}",
+            plan.directory.display()
+        ),
+    };
+    confirm(act.yes, &question, &recovery.id)?;
+    let hash = plan.hash().map_err(|error| {
+        Error::failed("plan-unhashable", "the plan cannot be carried out")
+            .caused_by(&error)
+            .hint("paths have to be UTF-8")
+    })?;
+    let watcher = watcher(context, act);
+    let done = engine.retarget(&plan, &hash, strategy, &|event| watcher.tell(event), &context.cancel);
+    watcher.clear();
+    finish(context, &watcher, act, &done?)
+}
+
+/// Ends a paused recovery.
+///
+/// # Errors
+/// When it is not paused, nobody confirms, or promotion fails.
+pub fn promote(context: &Context, wanted: Option<&str>, act: ActArgs) -> Result<u8> {
+    let engine = Engine::new(&context.config)?;
+    let recovery = find(context, &engine, wanted)?;
+    let lost = match recovery.resolved.first_lost {
+        Some(_) => "; what comes after the target is left behind for good",
+        None => "",
+    };
+    let question = format!(
+        "This ends the recovery {}: its server takes writes on a new timeline{lost}. There is no way back",
+        recovery.id
+    );
+    confirm(act.yes, &question, &recovery.id)?;
+    let watcher = watcher(context, act);
+    let done = engine.promote(&recovery.id, &|event| watcher.tell(event));
+    watcher.clear();
+    finish(context, &watcher, act, &done?)
+}
+
+/// Stops a recovery's server.
+///
+/// # Errors
+/// When it does not stop.
+pub fn stop(context: &Context, wanted: Option<&str>) -> Result<u8> {
+    let engine = Engine::new(&context.config)?;
+    let recovery = engine.recoveries().find(wanted)?;
+    let act = ActArgs { yes: true, events: false };
+    let watcher = watcher(context, act);
+    let done = engine.stop(&recovery.id, &|event| watcher.tell(event));
+    watcher.clear();
+    finish(context, &watcher, act, &done?)
+}
+
+/// Removes what a recovery made.
+///
+/// # Errors
+/// When nobody confirms, or something cannot be removed.
+pub fn discard(context: &Context, wanted: Option<&str>, act: ActArgs) -> Result<u8> {
+    let engine = Engine::new(&context.config)?;
+    let recovery = engine.recoveries().find(wanted)?;
+    let question = format!("This stops the server of {} and removes {}", recovery.id, recovery.directory.display());
+    confirm(act.yes, &question, &recovery.id)?;
+    let watcher = watcher(context, act);
+    let done = engine.discard(&recovery.id, &|event| watcher.tell(event));
+    watcher.clear();
+    finish(context, &watcher, act, &done?)
+}
+
+/// The recovery that is meant, as it stands now and not as its walback left it.
+fn find(context: &Context, engine: &Engine, wanted: Option<&str>) -> Result<Recovery> {
+    let recovery = engine.recoveries().find(wanted)?;
+    if recovery.state == crate::event::RecoveryState::Replaying {
+        engine.refresh(&recovery.id)?;
+        return context.recoveries().find(Some(&recovery.id));
+    }
+    Ok(recovery)
+}

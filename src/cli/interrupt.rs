@@ -1,0 +1,37 @@
+//! Ctrl-C and SIGTERM ask the running work to stop; a second one ends the process.
+
+use crate::error::{Error, Result};
+use crate::source::Cancel;
+
+/// From now on an interrupt asks `cancel`.
+///
+/// # Errors
+/// When no thread can be had from the system.
+pub fn on_interrupt(cancel: &Cancel) -> Result<()> {
+    let cancel = cancel.clone();
+    let failed = |error: &std::io::Error| Error::failed("no-signals", "cannot listen for interrupts").caused_by(error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+    std::thread::Builder::new()
+        .name("interrupts".to_owned())
+        .spawn(move || runtime.block_on(listen(&cancel)))
+        .map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+async fn listen(cancel: &Cancel) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if cancel.is_cancelled() {
+            std::process::exit(i32::from(crate::error::ErrorKind::Interrupted.exit_status()));
+        }
+        cancel.cancel();
+    }
+}

@@ -1,0 +1,197 @@
+//! The headless face: commands in, plain lines or JSON out, from the same engine and events as the interface.
+
+use std::io::{IsTerminal, Write};
+
+use clap::Parser;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::engine::Recoveries;
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::{Cancel, LocalSource, Source};
+
+pub mod act;
+pub mod args;
+pub mod ask;
+pub mod backups;
+pub mod demo;
+pub mod interrupt;
+pub mod plan;
+pub mod recoveries;
+pub mod restore;
+pub mod table;
+pub mod timelines;
+pub mod watch;
+
+use args::{Cli, Command, Global};
+
+/// What a command line comes to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is done; the process ends with this status.
+    Done(u8),
+    /// The interface is asked for.
+    Interface(Box<Config>),
+}
+
+/// What every command gets.
+pub struct Context {
+    /// The effective configuration.
+    pub config: Config,
+    /// Whether JSON is asked for.
+    pub json: bool,
+    /// Whether colour is wanted on standard output.
+    pub color: bool,
+    /// Ctrl-C asks for this.
+    pub cancel: Cancel,
+}
+
+impl Context {
+    fn new(global: &Global) -> Result<Context> {
+        let config = Config::load(&global.overrides(), &|name| std::env::var_os(name))?;
+        let wanted = match global.color {
+            args::Color::Always => true,
+            args::Color::Never => false,
+            args::Color::Auto => {
+                std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+            }
+        };
+        Ok(Context { config, json: global.json, color: wanted, cancel: Cancel::default() })
+    }
+
+    /// The source to work on.
+    ///
+    /// # Errors
+    /// When there is none, or several.
+    pub fn source(&self) -> Result<LocalSource> {
+        self.config.source().map(LocalSource::new)
+    }
+
+    /// The source, and what it has.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn catalog(&self) -> Result<(LocalSource, Catalog)> {
+        let source = self.source()?;
+        let catalog = source.list(&self.cancel)?;
+        for problem in &catalog.problems {
+            note(&format!("warning: {}", table::plain(problem)));
+        }
+        Ok((source, catalog))
+    }
+
+    /// The recoveries that this machine knows.
+    #[must_use]
+    pub fn recoveries(&self) -> Recoveries {
+        Recoveries::below(&self.config.state_directory)
+    }
+
+    /// Prints a result as one JSON document.
+    ///
+    /// # Errors
+    /// When it cannot be serialised, or standard output cannot be written.
+    pub fn print_json(&self, value: &serde_json::Value) -> Result<()> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Error::failed("no-json", "the result cannot be written as JSON").caused_by(&error))?;
+        print(&text)
+    }
+}
+
+/// Runs a command line, and tells what it comes to. Errors are printed here.
+#[must_use]
+pub fn run(arguments: Vec<std::ffi::OsString>) -> Outcome {
+    // Even an error in the command line itself is answered in JSON where that was asked for.
+    let json = arguments.iter().any(|argument| argument == "--json");
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return Outcome::Done(usage(&error, json)),
+    };
+    match dispatch(cli) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Done(fail(&error, json)),
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Outcome> {
+    let Some(command) = cli.command else {
+        return Ok(Outcome::Interface(Box::new(Context::new(&cli.global)?.config)));
+    };
+    match &command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut <Cli as clap::CommandFactory>::command(), "walback", &mut script);
+            return print(String::from_utf8_lossy(&script).trim_end()).map(|()| Outcome::Done(0));
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(<Cli as clap::CommandFactory>::command())
+                .render(&mut page)
+                .map_err(|error| Error::failed("no-manual", "the manual page cannot be made").caused_by(&error))?;
+            return print(String::from_utf8_lossy(&page).trim_end()).map(|()| Outcome::Done(0));
+        }
+        _ => {}
+    }
+    let context = Context::new(&cli.global)?;
+    interrupt::on_interrupt(&context.cancel)?;
+    let status = match command {
+        Command::Demo { into, auto, bin_dir } => return demo::run(context, into, auto, bin_dir),
+        Command::Backups => backups::run(&context),
+        Command::Timelines => timelines::run(&context),
+        Command::Plan { target, restore } => plan::run(&context, &target, &restore),
+        Command::Restore { target, restore, act } => restore::run(&context, &target, &restore, act),
+        Command::Recoveries => recoveries::list(&context),
+        Command::Status { recovery, events } => recoveries::status(&context, recovery.as_deref(), events),
+        Command::Retarget { recovery, target, act } => act::retarget(&context, recovery.as_deref(), &target, act),
+        Command::Promote { recovery, act } => act::promote(&context, recovery.as_deref(), act),
+        Command::Stop { recovery } => act::stop(&context, recovery.as_deref()),
+        Command::Discard { recovery, act } => act::discard(&context, recovery.as_deref(), act),
+        Command::Completions { .. } | Command::Man => Ok(0),
+    };
+    status.map(Outcome::Done)
+}
+
+/// What `clap` has to say: help and version on standard output, errors on standard error.
+fn usage(error: &clap::Error, json: bool) -> u8 {
+    if !error.use_stderr() {
+        // A pipe that was closed early is no news.
+        let _ = error.print();
+        return 0;
+    }
+    let _ = error.print();
+    if json {
+        let first = error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        print_quietly(&Error::usage("usage", first).hint("see --help").to_json().to_string());
+    }
+    ErrorKind::Usage.exit_status()
+}
+
+/// Prints an error where it belongs, and gives the exit status.
+pub fn fail(error: &Error, json: bool) -> u8 {
+    note(&table::plain_lines(&error.to_string()));
+    if json {
+        print_quietly(&error.to_json().to_string());
+    }
+    error.report().kind.exit_status()
+}
+
+/// A line on standard error.
+pub fn note(line: &str) {
+    // There is nobody left to tell when standard error is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Lines on standard output. A reader that went away is no error: the process just ends.
+///
+/// # Errors
+/// When standard output cannot be written for another reason.
+pub fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(Error::failed("no-output", "cannot write to standard output").caused_by(&error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn print_quietly(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}

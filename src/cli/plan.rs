@@ -1,0 +1,200 @@
+//! `walback plan`, and how a plan is told to people.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::core::Zone;
+use crate::core::progress::{Bytes, Seconds, counted};
+use crate::engine::host::now;
+use crate::engine::{Preparation, Request};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Plan;
+use crate::resolve::{Place, Resolved, StopSide};
+
+use super::args::{RestoreArgs, TargetArgs};
+use super::table::{plain, plain_lines};
+use super::watch::Bar;
+use super::{Context, print};
+
+/// Says everything that a recovery would do.
+///
+/// # Errors
+/// When the target cannot be reached, or the source cannot be read.
+pub fn run(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Result<u8> {
+    let plan = make(context, target, restore)?;
+    if context.json {
+        context.print_json(&serde_json::json!({ "plan": plan }))?;
+    } else {
+        print(&plain_lines(&describe(&plan, context.config.zone)))?;
+    }
+    Ok(if plan.is_forbidden() { ErrorKind::Problems.exit_status() } else { 0 })
+}
+
+/// Makes the plan that a command line asks for.
+///
+/// # Errors
+/// When the target cannot be reached, or the source cannot be read.
+pub fn make(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Result<Plan> {
+    let target = target.target(context.config.zone, now())?;
+    let configured = context.config.source()?.restore.clone();
+    let directory = directory(context, restore)?;
+    let mut settings = configured.settings;
+    settings.extend(restore.settings.iter().cloned());
+    let request = Request {
+        target,
+        backup: restore.backup.clone(),
+        directory,
+        restore: crate::config::RestoreConfig {
+            directory: None,
+            port: restore.port.or(configured.port),
+            bin_dir: restore.bin_dir.clone().or(configured.bin_dir),
+            run_as: restore.run_as.clone().or(configured.run_as),
+            role: configured.role,
+            settings,
+        },
+        zone: context.config.zone,
+    };
+    let (source, catalog) = context.catalog()?;
+    let recoveries = context.recoveries();
+    let bar = Bar::new("reading WAL");
+    let preparation = Preparation {
+        source: &source,
+        catalog: &catalog,
+        recoveries: &recoveries,
+        progress: &|bytes| bar.show(bytes, None, None, None),
+        cancel: &context.cancel,
+    };
+    let plan = preparation.plan(&request);
+    bar.clear();
+    plan
+}
+
+fn directory(context: &Context, restore: &RestoreArgs) -> Result<PathBuf> {
+    let configured = context.config.source()?.restore.directory.clone();
+    let wanted = restore.into.clone().or(configured).ok_or_else(|| {
+        Error::usage("no-directory", "it is not said into which directory the recovery shall go")
+            .hint("give a new directory with --into DIR")
+    })?;
+    std::path::absolute(&wanted)
+        .map_err(|error| Error::usage("bad-path", format!("this is no path: {}", wanted.display())).caused_by(&error))
+}
+
+/// A plan in words.
+#[must_use]
+pub fn describe(plan: &Plan, zone: Zone) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_plan(&mut text, plan, zone);
+    text.trim_end().to_owned()
+}
+
+fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
+    let resolved = &plan.resolved;
+    writeln!(out, "Recovery   {} into {}", plan.recovery, plan.directory.display())?;
+    writeln!(out, "Target     {}", plan.target)?;
+    writeln!(out, "Stops      {}", describe_stop(resolved, zone))?;
+    writeln!(
+        out,
+        "Keeps      {}",
+        describe_place(resolved.last_kept.as_ref(), "no transaction after the base backup", zone)
+    )?;
+    writeln!(
+        out,
+        "Loses      {}",
+        describe_place(resolved.first_lost.as_ref(), "nothing that is in the archive", zone)
+    )?;
+    for other in &resolved.ambiguous {
+        writeln!(out, "           at the very same time: {}", describe_place(Some(other), "", zone))?;
+    }
+    let path: Vec<String> = resolved.path.iter().map(ToString::to_string).collect();
+    writeln!(out, "Timeline   {} (path: {})", resolved.timeline, path.join(" → "))?;
+    let backup = &plan.backup;
+    let begun =
+        backup.started_at.map(|at| format!(", begun {}", at.in_zone(zone).replace(".000000", ""))).unwrap_or_default();
+    writeln!(
+        out,
+        "Backup     {}, {}, PostgreSQL {}{begun}",
+        backup.id,
+        super::backups::describe_kind(backup),
+        plan.server.major
+    )?;
+    if resolved.backups.len() > 1 {
+        writeln!(
+            out,
+            "           others that lead there: {}",
+            resolved.backups.get(1..).unwrap_or_default().join(", ")
+        )?;
+    }
+    writeln!(out, "Work       {}", describe_estimate(plan))?;
+    writeln!(
+        out,
+        "Server     port {}, user {}, programs in {}",
+        plan.server.port,
+        plan.server.run_as,
+        plan.server.bin_dir.display()
+    )?;
+    writeln!(out, "\nFindings")?;
+    if plan.findings.is_empty() {
+        writeln!(out, "  none: nothing speaks against it")?;
+    }
+    for finding in &plan.findings {
+        writeln!(out, "  {}: {} [{}]", finding.severity, finding.message, finding.code)?;
+        if let Some(hint) = &finding.hint {
+            writeln!(out, "    hint: {hint}")?;
+        }
+    }
+    writeln!(out, "\nSettings, in postgresql.auto.conf")?;
+    for (name, value) in &plan.settings {
+        writeln!(out, "  {name} = '{}'", value.replace('\'', "''"))?;
+    }
+    writeln!(out, "\nSteps")?;
+    for (number, step) in plan.steps.iter().enumerate() {
+        writeln!(out, "  {}. {}", number + 1, step.title)?;
+        for command in &step.commands {
+            writeln!(out, "       {command}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Where recovery stops, in words.
+#[must_use]
+pub fn describe_stop(resolved: &Resolved, zone: Zone) -> String {
+    let at = resolved.at.map(|at| format!(", {}", at.in_zone(zone))).unwrap_or_default();
+    let lsn = resolved.lsn;
+    match (resolved.stop, resolved.xid, &resolved.name) {
+        (StopSide::EndOfWal, ..) => format!("after the last record in the archive, LSN {lsn}"),
+        (StopSide::Consistency, ..) => format!("as soon as the data is consistent, LSN {}", resolved.consistent_at),
+        (side, Some(xid), _) => format!("just {} the end of transaction {xid}, LSN {lsn}{at}", word(side)),
+        (_, None, Some(name)) => format!("at restore point “{}”, LSN {lsn}{at}", plain(name)),
+        (side, None, None) => format!("just {} the record at LSN {lsn}", word(side)),
+    }
+}
+
+fn word(side: StopSide) -> &'static str {
+    if side == StopSide::Before { "before" } else { "after" }
+}
+
+/// A transaction in words.
+#[must_use]
+pub fn describe_place(place: Option<&Place>, none: &str, zone: Zone) -> String {
+    let Some(place) = place else { return none.to_owned() };
+    let xid = place.xid.map(|xid| format!("transaction {xid}, ")).unwrap_or_default();
+    let at = place.at.map(|at| format!(", {}", at.in_zone(zone))).unwrap_or_default();
+    format!("{xid}LSN {}{at}", place.lsn)
+}
+
+fn describe_estimate(plan: &Plan) -> String {
+    let estimate = &plan.estimate;
+    let time = match estimate.total_s {
+        Some(seconds) => format!("about {}", Seconds(seconds)),
+        None => "time unknown".to_owned(),
+    };
+    format!(
+        "{} to unpack, {} of WAL to replay ({}); {time}: {}",
+        Bytes(estimate.unpack_bytes),
+        Bytes(estimate.wal_bytes),
+        counted(estimate.wal_segments, "segment"),
+        estimate.basis
+    )
+}

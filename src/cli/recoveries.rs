@@ -1,0 +1,208 @@
+//! `walback recoveries` and `walback status`
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::core::Zone;
+use crate::engine::Engine;
+use crate::engine::server::running;
+use crate::error::Result;
+use crate::event::{Recovery, RecoveryState};
+
+use super::args::ActArgs;
+use super::table::{Align, Table, plain, plain_lines};
+use super::watch::Watcher;
+use super::{Context, note, print};
+
+/// Lists the recoveries that this machine knows, the newest first.
+///
+/// # Errors
+/// When the state directory cannot be read.
+pub fn list(context: &Context) -> Result<u8> {
+    let mut known = Vec::new();
+    for (id, buffer) in context.recoveries().all()? {
+        match buffer {
+            Ok(buffer) => known.extend(buffer.recovery()),
+            Err(error) => note(&format!("warning: {}: {}", plain(&id), plain(&error.report().message))),
+        }
+    }
+    if context.json {
+        context.print_json(&serde_json::json!({ "recoveries": known }))?;
+        return Ok(0);
+    }
+    if known.is_empty() {
+        print("no recoveries on this machine; “walback restore” makes one")?;
+        return Ok(0);
+    }
+    let mut table = Table::new(&[
+        ("RECOVERY", Align::Left),
+        ("STATE", Align::Left),
+        ("BEGUN", Align::Left),
+        ("TLI", Align::Right),
+        ("DIRECTORY", Align::Left),
+        ("TARGET", Align::Left),
+    ]);
+    for recovery in &known {
+        table.row(vec![
+            recovery.id.clone(),
+            recovery.state.to_string(),
+            recovery.started_at.in_zone(context.config.zone),
+            recovery.timeline.to_string(),
+            recovery.directory.display().to_string(),
+            recovery.target.to_string(),
+        ]);
+    }
+    print(&table.render())?;
+    Ok(0)
+}
+
+/// Shows where one recovery stands, or its events until it comes to rest.
+///
+/// # Errors
+/// When there is no such recovery, or its journal cannot be read.
+pub fn status(context: &Context, wanted: Option<&str>, events: bool) -> Result<u8> {
+    let recoveries = context.recoveries();
+    let mut recovery = recoveries.find(wanted)?;
+    if events {
+        return follow(context, &recovery.id);
+    }
+    if recovery.state == RecoveryState::Replaying && !context.config.read_only {
+        // Its walback may be gone, and the server far ahead.
+        Engine::new(&context.config)?.refresh(&recovery.id)?;
+        recovery = recoveries.find(Some(&recovery.id))?;
+    }
+    if context.json {
+        context.print_json(&serde_json::json!({ "recovery": recovery }))?;
+    } else {
+        print(&plain_lines(&describe(&recovery, context.config.zone)))?;
+    }
+    Ok(0)
+}
+
+/// Prints what the journal has, and what comes, until nothing is being done any more.
+fn follow(context: &Context, id: &str) -> Result<u8> {
+    let recoveries = context.recoveries();
+    let watcher = Watcher::new(true, context.config.zone);
+    let mut told = 0;
+    loop {
+        let events = recoveries.events(id)?;
+        events.iter().skip(told).for_each(|event| watcher.tell(event));
+        told = events.len();
+        let recovery = recoveries.find(Some(id))?;
+        if is_at_rest(recovery.state) {
+            watcher.finish(&recovery);
+            return Ok(0);
+        }
+        context.cancel.check()?;
+        if recovery.state == RecoveryState::Replaying && !context.config.read_only {
+            // Where nobody follows it any more, this does; where somebody does, their journal is read on.
+            Engine::new(&context.config)?.refresh(id)?;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn is_at_rest(state: RecoveryState) -> bool {
+    matches!(
+        state,
+        RecoveryState::Paused
+            | RecoveryState::Promoted
+            | RecoveryState::ShutDown
+            | RecoveryState::Failed
+            | RecoveryState::Discarded
+    )
+}
+
+/// A recovery in words, and what can be done next.
+#[must_use]
+pub fn describe(recovery: &Recovery, zone: Zone) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_recovery(&mut text, recovery, zone);
+    text.trim_end().to_owned()
+}
+
+fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt::Result {
+    writeln!(out, "Recovery   {}: {}", recovery.id, in_words(recovery))?;
+    writeln!(out, "Directory  {}", recovery.directory.display())?;
+    writeln!(out, "Target     {}", recovery.target)?;
+    writeln!(out, "Predicted  {}", super::plan::describe_stop(&recovery.resolved, zone))?;
+    if let Some(stopped) = &recovery.stopped {
+        let side = if stopped.before { "before" } else { "after" };
+        let mut happened = format!("PostgreSQL stopped {side}");
+        match (stopped.xid, &stopped.name, stopped.lsn) {
+            (Some(xid), ..) => write!(happened, " transaction {xid}")?,
+            (_, Some(name), _) => write!(happened, " restore point “{}”", plain(name))?,
+            (_, _, Some(lsn)) => write!(happened, " the record at LSN {lsn}")?,
+            _ => write!(happened, " reaching consistency")?,
+        }
+        if let Some(at) = stopped.at {
+            write!(happened, ", {}", at.in_zone(zone))?;
+        }
+        let verdict = if recovery.matches_prediction == Some(true) { "as predicted" } else { "NOT as predicted" };
+        writeln!(out, "Happened   {happened}: {verdict}")?;
+    }
+    if let Some(lsn) = recovery.replayed_lsn {
+        let at =
+            recovery.last_commit_at.map(|at| format!(", last transaction {}", at.in_zone(zone))).unwrap_or_default();
+        writeln!(out, "Replayed   up to LSN {lsn}{at}")?;
+    }
+    writeln!(out, "Timeline   {}", recovery.timeline)?;
+    let server = running(&recovery.directory);
+    if let Some(pid) = server {
+        writeln!(out, "Server     runs, process {pid}")?;
+        writeln!(out, "Connect    psql {}", crate::plan::settings::shell_quote(&recovery.connection))?;
+    } else if recovery.state != RecoveryState::Discarded {
+        writeln!(out, "Server     does not run")?;
+    }
+    if let Some(failure) = &recovery.failure {
+        writeln!(out, "Failed     {}", failure.message)?;
+        failure.causes.iter().try_for_each(|cause| writeln!(out, "           {cause}"))?;
+        failure.hint.iter().try_for_each(|hint| writeln!(out, "           hint: {hint}"))?;
+    }
+    next_steps(recovery, server.is_some()).iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+fn in_words(recovery: &Recovery) -> &'static str {
+    match recovery.state {
+        RecoveryState::Planned => "planned, nothing was done yet",
+        RecoveryState::Unpacking => "unpacking the base backup",
+        RecoveryState::Configured => "unpacked and configured, not started yet",
+        RecoveryState::Replaying => "replaying WAL",
+        RecoveryState::Paused => "paused at the target; the database can be read, and nothing is decided yet",
+        RecoveryState::Promoting => "being promoted",
+        RecoveryState::Promoted => "promoted; the database takes writes, isolated from everything else",
+        RecoveryState::ShutDown => "its server was shut down",
+        RecoveryState::Failed => "failed",
+        RecoveryState::Discarded => "discarded; what it made was removed",
+    }
+}
+
+fn next_steps(recovery: &Recovery, server: bool) -> Vec<String> {
+    let id = crate::plan::settings::shell_quote(&recovery.id);
+    match recovery.state {
+        RecoveryState::Paused if server => vec![
+            format!("Next       walback promote {id}                 end recovery and take writes"),
+            format!("           walback retarget {id} --time …       go to another point"),
+            format!("           walback discard {id}                 remove it again"),
+        ],
+        RecoveryState::Paused | RecoveryState::ShutDown => vec![
+            format!("Next       walback retarget {id} --time …       go to another point, or to the same again"),
+            format!("           walback discard {id}                 remove it"),
+        ],
+        RecoveryState::Failed => {
+            vec![format!("Next       walback discard {id}                 remove what is left of it")]
+        }
+        RecoveryState::Promoted => vec![
+            "Next       take a new base backup, and lift the isolation in postgresql.auto.conf before clients come"
+                .to_owned(),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+/// How commands that act tell: as their options say.
+#[must_use]
+pub fn watcher(context: &Context, act: ActArgs) -> Watcher {
+    Watcher::new(act.events, context.config.zone)
+}

@@ -1,0 +1,54 @@
+//! `walback restore`
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::event::{Recovery, RecoveryState};
+
+use super::args::{ActArgs, RestoreArgs, TargetArgs};
+use super::ask::confirm;
+use super::recoveries::describe;
+use super::table::plain_lines;
+use super::watch::Watcher;
+use super::{Context, note, plan, print};
+
+/// Carries a plan out until it is paused, promoted or shut down.
+///
+/// # Errors
+/// When a finding forbids it, nobody confirms it, or a step fails.
+pub fn run(context: &Context, target: &TargetArgs, restore: &RestoreArgs, act: ActArgs) -> Result<u8> {
+    let engine = Engine::new(&context.config)?;
+    let made = plan::make(context, target, restore)?;
+    let hash = made.hash().map_err(|error| {
+        Error::failed("plan-unhashable", "the plan cannot be carried out")
+            .caused_by(&error)
+            .hint("paths have to be UTF-8")
+    })?;
+    if !act.yes && !made.is_forbidden() {
+        note(&plain_lines(&plan::describe(&made, context.config.zone)));
+        note("");
+        confirm(false, &format!("This makes {} and starts a server in it", made.directory.display()), &made.recovery)?;
+    }
+    let watcher = Watcher::new(act.events, context.config.zone);
+    let done = engine.begin(&made, &hash, &|event| watcher.tell(event), &context.cancel);
+    watcher.clear();
+    finish(context, &watcher, act, &done?)
+}
+
+/// Tells how a recovery stands at the end of a command.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn finish(context: &Context, watcher: &Watcher, act: ActArgs, recovery: &Recovery) -> Result<u8> {
+    watcher.finish(recovery);
+    match (act.events, context.json) {
+        (true, _) => {}
+        (false, true) => context.print_json(&serde_json::json!({ "recovery": recovery }))?,
+        (false, false) => print(&plain_lines(&describe(recovery, context.config.zone)))?,
+    }
+    let differs = recovery.matches_prediction == Some(false);
+    if differs {
+        note("error: PostgreSQL did not stop where it was predicted to; look before you promote");
+    }
+    let bad = differs || recovery.state == RecoveryState::Failed;
+    Ok(u8::from(bad))
+}

@@ -1,0 +1,91 @@
+//! Lines and columns for people, safe for any terminal.
+
+use unicode_width::UnicodeWidthStr;
+
+/// How a column is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Amounts.
+    Right,
+}
+
+/// A table whose columns are as wide as they have to be.
+#[derive(Debug)]
+pub struct Table {
+    columns: Vec<(&'static str, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// With these column heads.
+    #[must_use]
+    pub fn new(columns: &[(&'static str, Align)]) -> Table {
+        Table { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row; its cells may come from outside.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
+    }
+
+    /// The lines, without spaces at their ends.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let heads: Vec<String> = self.columns.iter().map(|(head, _)| (*head).to_owned()).collect();
+        let widths: Vec<usize> = (0..heads.len())
+            .map(|column| {
+                std::iter::once(&heads)
+                    .chain(&self.rows)
+                    .filter_map(|row| row.get(column))
+                    .map(|cell| cell.width())
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        let line = |row: &Vec<String>| {
+            let cells = row.iter().zip(&widths).zip(&self.columns).map(|((cell, width), (_, align))| {
+                let space = " ".repeat(width.saturating_sub(cell.width()));
+                match align {
+                    Align::Left => format!("{cell}{space}"),
+                    Align::Right => format!("{space}{cell}"),
+                }
+            });
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        std::iter::once(&heads).chain(&self.rows).map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Text from outside, with control characters made visible: nothing in a backup, an archive or a log may steer the
+/// operator's terminal.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let harmful = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.chars().any(harmful) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if harmful(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+/// The same for text of several lines.
+#[must_use]
+pub fn plain_lines(text: &str) -> String {
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_by_what_they_show() {
+        let mut table = Table::new(&[("NAME", Align::Left), ("SIZE", Align::Right)]);
+        table.row(vec!["日本".into(), "7 MB".into()]);
+        table.row(vec!["\u{1b}[2J".into(), "116 MB".into()]);
+        assert_eq!(table.render(), "NAME           SIZE\n日本           7 MB\n\\u{1b}[2J    116 MB");
+    }
+}

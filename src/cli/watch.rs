@@ -1,0 +1,150 @@
+//! Watches a recovery: JSON lines, or lines and a bar for people.
+
+use std::cell::{Cell, RefCell};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use crate::core::Zone;
+use crate::core::progress::{Bytes, Seconds};
+use crate::event::{Event, What};
+use crate::plan::StepId;
+
+use super::table::plain;
+use super::{note, print};
+
+/// A bar is redrawn so often, at most.
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// A line on standard error that is drawn over and over, on a terminal only.
+#[derive(Debug)]
+pub struct Bar {
+    title: String,
+    terminal: bool,
+    drawn: Cell<Option<Instant>>,
+    shown: Cell<bool>,
+}
+
+impl Bar {
+    /// With a title.
+    #[must_use]
+    pub fn new(title: &str) -> Bar {
+        let terminal = std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
+        Bar { title: title.to_owned(), terminal, drawn: Cell::new(None), shown: Cell::new(false) }
+    }
+
+    /// Shows how far it is.
+    pub fn show(&self, done: u64, total: Option<u64>, rate: Option<f64>, eta_s: Option<f64>) {
+        if !self.terminal || self.drawn.get().is_some_and(|drawn| drawn.elapsed() < REDRAW) {
+            return;
+        }
+        self.drawn.set(Some(Instant::now()));
+        self.shown.set(true);
+        let mut line = format!("{:<10} {:>8}", self.title, Bytes(done).to_string());
+        if let Some(total) = total.filter(|total| *total > 0) {
+            let share = (done as f64 / total as f64).clamp(0.0, 1.0);
+            let full = (share * 24.0) as usize;
+            line = format!(
+                "{:<10} [{}{}] {:>3.0} %  {} of {}",
+                self.title,
+                "#".repeat(full),
+                "-".repeat(24 - full),
+                share * 100.0,
+                Bytes(done),
+                Bytes(total)
+            );
+        }
+        if let Some(rate) = rate.filter(|rate| *rate >= 1.0) {
+            line.push_str(&format!("  {}/s", Bytes(rate as u64)));
+        }
+        if let Some(eta) = eta_s {
+            line.push_str(&format!("  {} left", Seconds(eta)));
+        }
+        let _ = write!(std::io::stderr().lock(), "\r\x1b[2K{line}");
+    }
+
+    /// Takes the line away.
+    pub fn clear(&self) {
+        if self.shown.replace(false) {
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[2K");
+        }
+    }
+}
+
+/// Tells events as they come.
+pub struct Watcher {
+    json: bool,
+    zone: Zone,
+    bar: RefCell<Bar>,
+}
+
+impl Watcher {
+    /// As JSON lines on standard output, or in words on standard error.
+    #[must_use]
+    pub fn new(json: bool, zone: Zone) -> Watcher {
+        Watcher { json, zone, bar: RefCell::new(Bar::new("")) }
+    }
+
+    /// Tells one event.
+    pub fn tell(&self, event: &Event) {
+        if self.json {
+            if let Ok(line) = serde_json::to_string(event) {
+                // Somebody who stopped reading must not stop the recovery.
+                let _ = writeln!(std::io::stdout().lock(), "{line}");
+            }
+            return;
+        }
+        if let What::Progress(progress) = &event.what {
+            self.bar.borrow().show(progress.done, progress.total, progress.rate, progress.eta_s);
+            return;
+        }
+        self.bar.borrow().clear();
+        match &event.what {
+            What::StepStarted { step } => {
+                *self.bar.borrow_mut() = Bar::new(step.name());
+                note(&format!("{}: {} …", event.recovery, doing(*step)));
+            }
+            What::StepFinished { step, seconds, bytes } => {
+                let bytes = bytes.map(|bytes| format!(", {}", Bytes(bytes))).unwrap_or_default();
+                note(&format!("{}: {} done in {}{bytes}", event.recovery, step.name(), Seconds(*seconds)));
+            }
+            What::State { state } => note(&format!("{}: {state}", event.recovery)),
+            What::Finding(finding) => {
+                note(&format!("{}: {}: {}", event.recovery, finding.severity, plain(&finding.message)));
+            }
+            What::Stopped { stopped, .. } => {
+                let xid = stopped.xid.map(|xid| format!(" transaction {xid}")).unwrap_or_default();
+                let at = stopped.at.map(|at| format!(", {}", at.in_zone(self.zone))).unwrap_or_default();
+                let side = if stopped.before { "before" } else { "after" };
+                note(&format!("{}: PostgreSQL stopped {side}{xid}{at}", event.recovery));
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells the end: the recovery object as the last of the JSON lines.
+    pub fn finish(&self, recovery: &crate::event::Recovery) {
+        self.bar.borrow().clear();
+        if self.json
+            && let Ok(line) = serde_json::to_string(&serde_json::json!({ "recovery": recovery }))
+        {
+            let _ = print(&line);
+        }
+    }
+
+    /// Takes the bar away before something else is printed.
+    pub fn clear(&self) {
+        self.bar.borrow().clear();
+    }
+}
+
+fn doing(step: StepId) -> &'static str {
+    match step {
+        StepId::Unpack => "unpacking the base backup",
+        StepId::Configure => "writing the settings",
+        StepId::Start => "starting the server",
+        StepId::Replay => "replaying WAL",
+        StepId::Promote => "promoting",
+        StepId::Stop => "stopping the server",
+        StepId::Discard => "removing what was made",
+    }
+}

@@ -1,0 +1,366 @@
+//! What Walback works with: defaults, then the configuration file, then the environment, then the command line.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::core::Zone;
+use crate::error::{Error, Result};
+
+/// What the command line says, before the configuration is read.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--config`: this file instead of looking for one.
+    pub file: Option<PathBuf>,
+    /// `--source`: which of the configured sources.
+    pub source: Option<String>,
+    /// `--backups`: a source without a configuration file.
+    pub backups: Vec<PathBuf>,
+    /// `--wal`: the same.
+    pub wal: Vec<PathBuf>,
+    /// `--time-zone`.
+    pub time_zone: Option<String>,
+    /// `--read-only`.
+    pub read_only: bool,
+}
+
+/// The effective configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The zone in which local times are read and shown.
+    pub zone: Zone,
+    /// The configured sources by name.
+    pub sources: BTreeMap<String, SourceConfig>,
+    /// Nothing may be changed.
+    pub read_only: bool,
+    /// Where recoveries keep their journals.
+    pub state_directory: PathBuf,
+    /// The configuration file that was read.
+    pub file: Option<PathBuf>,
+    chosen: Option<String>,
+}
+
+/// One cluster's backups and WAL archives, and how recoveries of it are made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SourceConfig {
+    /// Its name.
+    pub name: String,
+    /// Directories with base backups, absolute.
+    pub backups: Vec<PathBuf>,
+    /// Directories with WAL, absolute, in the order in which they are asked.
+    pub wal: Vec<PathBuf>,
+    /// How recoveries are made.
+    pub restore: RestoreConfig,
+}
+
+/// How recoveries of a source are made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RestoreConfig {
+    /// Where recoveries go unless `--into` says otherwise, absolute.
+    pub directory: Option<PathBuf>,
+    /// The port of the recovered server. Unset: the first free one from 5499 on.
+    pub port: Option<u16>,
+    /// Where the server's programs are. Unset: they are looked for.
+    pub bin_dir: Option<PathBuf>,
+    /// The operating system's user that runs the server where Walback runs as root. Unset: `postgres`.
+    pub run_as: Option<String>,
+    /// The database role that Walback connects as. Unset: `postgres`.
+    pub role: Option<String>,
+    /// More settings for the recovered server.
+    pub settings: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileConfig {
+    time_zone: Option<String>,
+    sources: BTreeMap<String, FileSource>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileSource {
+    backups: Vec<Place>,
+    wal: Vec<Place>,
+    restore: FileRestore,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    path: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileRestore {
+    directory: Option<PathBuf>,
+    port: Option<u16>,
+    bin_dir: Option<PathBuf>,
+    run_as: Option<String>,
+    role: Option<String>,
+    settings: BTreeMap<String, Scalar>,
+}
+
+/// A setting's value as YAML has it: `on` and `4` need no quotes.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+}
+
+impl Scalar {
+    fn into_text(self) -> String {
+        match self {
+            Self::Bool(true) => "on".to_owned(),
+            Self::Bool(false) => "off".to_owned(),
+            Self::Integer(number) => number.to_string(),
+            Self::Float(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the configuration. `environment` looks up a variable.
+    ///
+    /// # Errors
+    /// When a file that was named cannot be read, when one that was found does not parse or has an unknown key, when
+    /// a zone is not known, or when there is no home directory to keep state in.
+    pub fn load(overrides: &Overrides, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Config> {
+        let file = find_file(overrides, environment);
+        let parsed = match &file {
+            Some(path) => read_file(path)?,
+            None => FileConfig::default(),
+        };
+        let base = match &file {
+            Some(path) => absolute(path)?.parent().map(Path::to_path_buf).unwrap_or_default(),
+            None => PathBuf::new(),
+        };
+        let mut sources: BTreeMap<String, SourceConfig> =
+            parsed.sources.into_iter().map(|(name, source)| (name.clone(), source.resolve(name, &base))).collect();
+        let mut chosen = overrides.source.clone();
+        if !overrides.backups.is_empty() || !overrides.wal.is_empty() {
+            let name = chosen.get_or_insert_with(|| "command line".to_owned());
+            let mut source = sources.remove(name).unwrap_or_default();
+            source.name.clone_from(name);
+            if !overrides.backups.is_empty() {
+                source.backups = overrides.backups.iter().map(|path| absolute(path)).collect::<Result<_>>()?;
+            }
+            if !overrides.wal.is_empty() {
+                source.wal = overrides.wal.iter().map(|path| absolute(path)).collect::<Result<_>>()?;
+            }
+            sources.insert(name.clone(), source);
+        }
+        let zone = overrides.time_zone.clone().or(parsed.time_zone);
+        Ok(Config {
+            zone: zone.map_or_else(|| Ok(system_zone()), |name| parse_zone(&name))?,
+            sources,
+            read_only: overrides.read_only,
+            state_directory: state_directory(environment)?,
+            file,
+            chosen,
+        })
+    }
+
+    /// The source to work on: the one that was named, or the only one.
+    ///
+    /// # Errors
+    /// When there is none, when the named one does not exist, or when there are several and none was named.
+    pub fn source(&self) -> Result<&SourceConfig> {
+        let names = || self.sources.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        match (&self.chosen, self.sources.len()) {
+            (Some(name), _) => self.sources.get(name).ok_or_else(|| {
+                Error::usage("unknown-source", format!("there is no source of this name in the configuration: {name}"))
+                    .hint(if self.sources.is_empty() {
+                        NO_SOURCE_HINT.to_owned()
+                    } else {
+                        format!("configured are: {}", names())
+                    })
+            }),
+            (None, 1) => self.sources.values().next().ok_or_else(no_source),
+            (None, 0) => Err(no_source()),
+            (None, _) => Err(Error::usage("which-source", "several sources are configured and none was named")
+                .hint(format!("name one with --source: {}", names()))),
+        }
+    }
+}
+
+const NO_SOURCE_HINT: &str = "give the directories with --backups DIR and --wal DIR, or name a configuration file with --config FILE; “walback demo” shows everything on a cluster of its own";
+
+fn no_source() -> Error {
+    Error::usage("no-source", "it is not said where the base backups and the WAL archive are").hint(NO_SOURCE_HINT)
+}
+
+impl FileSource {
+    fn resolve(self, name: String, base: &Path) -> SourceConfig {
+        let paths = |places: Vec<Place>| places.into_iter().map(|place| base.join(place.path)).collect();
+        SourceConfig {
+            name,
+            backups: paths(self.backups),
+            wal: paths(self.wal),
+            restore: RestoreConfig {
+                directory: self.restore.directory.map(|path| base.join(path)),
+                port: self.restore.port,
+                bin_dir: self.restore.bin_dir.map(|path| base.join(path)),
+                run_as: self.restore.run_as,
+                role: self.restore.role,
+                settings: self.restore.settings.into_iter().map(|(name, value)| (name, value.into_text())).collect(),
+            },
+        }
+    }
+}
+
+/// The file that was named, or the first that exists where one is looked for.
+fn find_file(overrides: &Overrides, environment: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    if let Some(named) = overrides.file.clone().or_else(|| environment("WALBACK_CONFIG").map(PathBuf::from)) {
+        return Some(named);
+    }
+    let user = environment("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| environment("HOME").map(|home| Path::new(&home).join(".config")))
+        .map(|directory| directory.join("walback/walback.yaml"));
+    let places = [Some(PathBuf::from("walback.yaml")), user, Some(PathBuf::from("/etc/walback/walback.yaml"))];
+    places.into_iter().flatten().find(|path| path.is_file())
+}
+
+fn read_file(path: &Path) -> Result<FileConfig> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::usage("configuration-unreadable", format!("cannot read the configuration: {}", path.display()))
+            .caused_by(&error)
+            .hint("check --config and $WALBACK_CONFIG")
+    })?;
+    if text.trim().is_empty() {
+        return Ok(FileConfig::default());
+    }
+    serde_yaml::from_str(&text).map_err(|error| {
+        let message = error.to_string();
+        let wrong = Error::usage("configuration-wrong", format!("the configuration is wrong: {}", path.display()))
+            .because(message.clone());
+        match nearest_key(&message) {
+            Some(key) => wrong.hint(format!("did you mean “{key}”? docs/configuration.md lists every key")),
+            None => wrong.hint("docs/configuration.md lists every key"),
+        }
+    })
+}
+
+/// The known key most like the unknown one that serde's message names.
+fn nearest_key(message: &str) -> Option<String> {
+    let mut quoted = message.split("unknown field ").nth(1)?.split('`').skip(1).step_by(2);
+    let unknown = quoted.next()?;
+    quoted
+        .map(|known| (strsim::jaro_winkler(unknown, known), known))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known.to_owned())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| {
+        Error::usage("bad-path", format!("this path cannot be made absolute: {}", path.display())).caused_by(&error)
+    })
+}
+
+fn parse_zone(name: &str) -> Result<Zone> {
+    name.parse().map_err(|error: crate::core::time::UnknownZone| {
+        Error::usage("unknown-zone", error.to_string()).hint("give an IANA name like Europe/Berlin, or UTC")
+    })
+}
+
+/// The system's zone, or UTC where the system does not say.
+fn system_zone() -> Zone {
+    iana_time_zone::get_timezone().ok().and_then(|name| name.parse().ok()).unwrap_or(Zone::UTC)
+}
+
+fn state_directory(environment: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let xdg =
+        || environment("XDG_STATE_HOME").filter(|home| !home.is_empty()).map(|home| Path::new(&home).join("walback"));
+    let home = || environment("HOME").filter(|home| !home.is_empty());
+    environment("WALBACK_STATE_DIR")
+        .filter(|directory| !directory.is_empty())
+        .map(PathBuf::from)
+        .or_else(xdg)
+        .or_else(|| home().map(|home| Path::new(&home).join(".local/state/walback")))
+        .ok_or_else(|| {
+            Error::usage(
+                "no-state-directory",
+                "there is no place to keep the journals: neither $WALBACK_STATE_DIR, $XDG_STATE_HOME nor $HOME is set",
+            )
+            .hint("set WALBACK_STATE_DIR to a directory of your own")
+        })
+        .and_then(|directory| absolute(&directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(yaml: &str, overrides: Overrides) -> Result<Config> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("walback.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        Config::load(&Overrides { file: Some(file), ..overrides }, &|name| {
+            (name == "HOME").then(|| OsString::from("/home/op"))
+        })
+    }
+
+    const SHOP: &str = "
+time_zone: Europe/Berlin
+sources:
+  shop:
+    backups: [{path: /backups/base}]
+    wal: [{path: wal}, {path: /srv/old/pg_wal}]
+    restore: {port: 5499, settings: {shared_buffers: 1GB, jit: false, work_mem: 64}}
+";
+
+    #[test]
+    fn a_named_source_is_read_and_paths_are_relative_to_the_file() {
+        let config = load(SHOP, Overrides::default()).unwrap();
+        let shop = config.source().unwrap();
+        assert_eq!((shop.name.as_str(), config.zone.to_string().as_str()), ("shop", "Europe/Berlin"));
+        assert!(shop.wal[0].is_absolute() && shop.wal[0].ends_with("wal") && shop.wal[1].ends_with("old/pg_wal"));
+        assert_eq!(shop.restore.settings["jit"], "off");
+        assert_eq!(shop.restore.settings["work_mem"], "64");
+        assert_eq!(config.state_directory, Path::new("/home/op/.local/state/walback"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line_and_the_nearest_known_one() {
+        let error = load("sources:\n  shop:\n    bakups: []\n", Overrides::default()).unwrap_err().to_string();
+        for part in ["walback.yaml", "bakups", "line 3", "did you mean “backups”?"] {
+            assert!(error.contains(part), "{part:?} is not in: {error}");
+        }
+    }
+
+    #[test]
+    fn directories_on_the_command_line_stand_for_a_source() {
+        let flags = Overrides { backups: vec!["/b".into()], wal: vec!["/w".into()], ..Overrides::default() };
+        let config = load("", flags).unwrap();
+        assert_eq!(config.source().unwrap().backups, [PathBuf::from("/b")]);
+    }
+
+    #[test]
+    fn which_source_is_never_guessed() {
+        assert_eq!(load("", Overrides::default()).unwrap().source().unwrap_err().report().code, "no-source");
+        let two = "sources: {a: {}, b: {}}";
+        assert_eq!(load(two, Overrides::default()).unwrap().source().unwrap_err().report().code, "which-source");
+        let named = Overrides { source: Some("c".into()), ..Overrides::default() };
+        let error = load(two, named).unwrap().source().unwrap_err();
+        assert_eq!(
+            (error.report().code, error.report().hint.as_deref()),
+            ("unknown-source", Some("configured are: a, b"))
+        );
+    }
+
+    #[test]
+    fn an_unknown_zone_is_refused() {
+        let flags = Overrides { time_zone: Some("Europe/Berlim".into()), ..Overrides::default() };
+        let error = load("", flags).unwrap_err();
+        assert!(error.to_string().contains("did you mean Europe/Berlin?"), "{error}");
+    }
+}

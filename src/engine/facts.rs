@@ -1,0 +1,278 @@
+//! Gathers what preflight wants to know about this machine. Looks, and changes nothing.
+
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::statvfs::statvfs;
+use nix::unistd::Uid;
+
+use crate::config::RestoreConfig;
+use crate::core::PgMajor;
+use crate::plan::preflight::{DirectoryFacts, HostFacts};
+
+use super::host::{Account, account, become_account, current_account};
+
+/// The first port that is tried where none was asked for: not a server's usual one.
+const FIRST_PORT: u16 = 5499;
+/// The programs that a recovery needs.
+const PROGRAMS: [&str; 2] = ["postgres", "pg_ctl"];
+
+/// What was asked for.
+pub struct Wanted<'a> {
+    /// The new data directory, absolute.
+    pub directory: &'a Path,
+    /// The version of the server.
+    pub major: PgMajor,
+    /// The port.
+    pub port: u16,
+    /// Whether the port was asked for, and not chosen.
+    pub restore: &'a RestoreConfig,
+    /// The source's directories, which are never written to.
+    pub sources: &'a [PathBuf],
+    /// The archives that the server will read.
+    pub archives: &'a [PathBuf],
+}
+
+/// Looks at this machine.
+#[must_use]
+pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
+    let run_as = server_account(wanted.restore.run_as.as_deref());
+    let (bin_dir, searched, wrong_version) = find_programs(wanted.major, wanted.restore.bin_dir.as_deref());
+    let account = run_as.as_ref().ok();
+    HostFacts {
+        directory: directory(wanted.directory, account, wanted.sources),
+        free_bytes: free_bytes(wanted.directory),
+        port_taken_by: port_taken_by(wanted.port),
+        bin_dir,
+        searched,
+        wrong_version,
+        unreadable_archives: account.map(|account| unreadable(wanted.archives, account)).unwrap_or_default(),
+        run_as: run_as.map(|account| account.name),
+    }
+}
+
+/// The user that will run the server: the one asked for, ourselves, or `postgres` where we are root.
+///
+/// # Errors
+/// In words, when there is no such user, or we could not become it.
+pub fn server_account(asked: Option<&str>) -> Result<Account, String> {
+    let current = current_account();
+    match (asked, current.uid == 0) {
+        (Some(name), true) => account(name),
+        (Some(name), false) if name != current.name => {
+            Err(format!("only root can run the server as another user ({name}); this is {}", current.name))
+        }
+        (_, false) => Ok(current),
+        (None, true) => account("postgres").map_err(|why| format!("Walback runs as root, and {why}")),
+    }
+}
+
+/// The port to use: the one asked for, else the first free one.
+#[must_use]
+pub fn choose_port(asked: Option<u16>) -> u16 {
+    asked.unwrap_or_else(|| {
+        (FIRST_PORT..FIRST_PORT + 200).find(|port| port_taken_by(*port).is_none()).unwrap_or(FIRST_PORT)
+    })
+}
+
+/// Who has a port, in words. The recovered server listens on no TCP port while it is isolated, but it shall be able
+/// to afterwards.
+fn port_taken_by(port: u16) -> Option<String> {
+    let taken =
+        |bound: std::io::Result<TcpListener>| bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse);
+    if taken(TcpListener::bind((Ipv4Addr::LOCALHOST, port))) || taken(TcpListener::bind((Ipv6Addr::LOCALHOST, port))) {
+        return Some("a program listens on it".to_owned());
+    }
+    let sockets = ["/tmp", "/var/run/postgresql"].map(|directory| format!("{directory}/.s.PGSQL.{port}"));
+    sockets
+        .into_iter()
+        .find(|socket| {
+            // A socket that nobody listens on any more was left behind.
+            std::os::unix::net::UnixStream::connect(socket).is_ok()
+                || fs::symlink_metadata(socket).is_ok_and(|_| {
+                    fs::read_to_string(format!("{socket}.lock"))
+                        .ok()
+                        .and_then(|lock| lock.lines().next()?.trim().parse().ok())
+                        .is_some_and(super::server::is_alive)
+                })
+        })
+        .map(|socket| format!("a PostgreSQL server has the socket {socket}"))
+}
+
+fn directory(path: &Path, account: Option<&Account>, sources: &[PathBuf]) -> DirectoryFacts {
+    if let Some(source) = sources.iter().find(|source| is_inside(path, source)) {
+        return DirectoryFacts::InsideSource(source.clone());
+    }
+    let exists = match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => return DirectoryFacts::NotADirectory,
+        Ok(_) => true,
+        Err(_) => false,
+    };
+    let Some(parent) = path.parent().filter(|_| !exists).or(Some(path)) else {
+        return DirectoryFacts::NotADirectory;
+    };
+    if !parent.is_dir() {
+        return DirectoryFacts::NoParent(parent.to_path_buf());
+    }
+    if exists && let Some(full) = contents(path) {
+        return full;
+    }
+    if let Err(error) = nix::unistd::access(parent, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK) {
+        return DirectoryFacts::NotWritable { path: parent.to_path_buf(), why: error.desc().to_owned() };
+    }
+    match account.and_then(|account| Some((account, closed_to(account, parent)?))) {
+        Some((account, path)) => DirectoryFacts::Unreachable { path, user: account.name.clone() },
+        None if exists => DirectoryFacts::Empty,
+        None => DirectoryFacts::Absent,
+    }
+}
+
+fn contents(path: &Path) -> Option<DirectoryFacts> {
+    let mut sample: Vec<String> = match fs::read_dir(path) {
+        Ok(entries) => entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect(),
+        Err(error) => {
+            return Some(DirectoryFacts::NotWritable { path: path.to_path_buf(), why: error.to_string() });
+        }
+    };
+    if sample.is_empty() {
+        return None;
+    }
+    sample.sort();
+    let data_directory = sample.iter().any(|name| name == "PG_VERSION");
+    sample.truncate(3);
+    Some(DirectoryFacts::NotEmpty { sample, data_directory })
+}
+
+/// Whether `path` is `directory` or below it, links resolved as far as the path exists.
+fn is_inside(path: &Path, directory: &Path) -> bool {
+    let Ok(directory) = directory.canonicalize() else { return false };
+    path.ancestors().any(|ancestor| ancestor.canonicalize().is_ok_and(|ancestor| ancestor == directory))
+}
+
+/// The first directory on the way to `path` that `account` may not enter, asked of the system as that user.
+fn closed_to(account: &Account, path: &Path) -> Option<PathBuf> {
+    if !Uid::effective().is_root() {
+        return None;
+    }
+    let path = path.canonicalize().ok()?;
+    let mut way: Vec<&Path> = path.ancestors().collect();
+    way.reverse();
+    way.into_iter().find(|directory| !passes_test(account, "-x", directory)).map(Path::to_path_buf)
+}
+
+fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)> {
+    let why = |archive: &PathBuf| {
+        if let Some(closed) = closed_to(account, archive) {
+            return Some(format!("{} is closed to it", closed.display()));
+        }
+        if !passes_test(account, "-r", archive) {
+            return Some("the directory cannot be listed".to_owned());
+        }
+        let file = fs::read_dir(archive)
+            .ok()?
+            .flatten()
+            .find(|entry| crate::core::ArchiveFile::parse(&entry.file_name().to_string_lossy()).is_some())?;
+        (!passes_test(account, "-r", &file.path())).then(|| format!("{} is closed to it", file.path().display()))
+    };
+    archives.iter().filter_map(|archive| Some((archive.clone(), why(archive)?))).collect()
+}
+
+/// Asks `test` as that user: who may do what is for the system to say, not for a look at modes.
+fn passes_test(account: &Account, flag: &str, path: &Path) -> bool {
+    let mut command = Command::new("test");
+    command.arg(flag).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+    become_account(&mut command, account);
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn free_bytes(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
+    let stat = statvfs(existing).ok()?;
+    #[allow(clippy::useless_conversion, reason = "the types differ between systems")]
+    Some(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
+}
+
+/// The directory with the programs of a major version; where they were looked for; and, where a directory was set and
+/// its programs are of another version, which.
+fn find_programs(major: PgMajor, set: Option<&Path>) -> (Option<PathBuf>, Vec<PathBuf>, Option<(PathBuf, String)>) {
+    if let Some(directory) = set {
+        let version = version_of(directory);
+        let wrong = version.as_ref().filter(|version| parse_version(version) != Some(major));
+        let wrong = wrong.map(|version| (directory.to_path_buf(), version.clone()));
+        let right = (wrong.is_none() && version.is_some()).then(|| directory.to_path_buf());
+        return (right, vec![directory.to_path_buf()], wrong);
+    }
+    let searched = usual_places(major);
+    let found = searched
+        .iter()
+        .find(|directory| version_of(directory).is_some_and(|version| parse_version(&version) == Some(major)));
+    (found.cloned(), searched, None)
+}
+
+/// `PATH`, and where Debian, PGDG's RPMs, Homebrew, Postgres.app and builds from source put a major version.
+fn usual_places(major: PgMajor) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).filter(|directory| directory.join("postgres").is_file());
+    let usual = [
+        format!("/usr/lib/postgresql/{major}/bin"),
+        format!("/usr/pgsql-{major}/bin"),
+        format!("/opt/homebrew/opt/postgresql@{major}/bin"),
+        format!("/usr/local/opt/postgresql@{major}/bin"),
+        format!("/home/linuxbrew/.linuxbrew/opt/postgresql@{major}/bin"),
+        format!("/Applications/Postgres.app/Contents/Versions/{major}/bin"),
+        "/usr/local/pgsql/bin".to_owned(),
+    ];
+    let mut places: Vec<PathBuf> = on_path.chain(usual.into_iter().map(PathBuf::from)).collect();
+    let mut seen = std::collections::HashSet::new();
+    places.retain(|place| seen.insert(place.clone()));
+    places
+}
+
+/// What `postgres --version` in a directory says, where all the programs are there.
+fn version_of(directory: &Path) -> Option<String> {
+    let runnable = |name: &str| fs::metadata(directory.join(name)).is_ok_and(|file| file.mode() & 0o111 != 0);
+    if !PROGRAMS.iter().all(|name| runnable(name)) {
+        return None;
+    }
+    let output = Command::new(directory.join("postgres")).arg("--version").stdin(Stdio::null()).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` → 15
+fn parse_version(text: &str) -> Option<PgMajor> {
+    PgMajor::parse(text.split("(PostgreSQL)").nth(1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_what_the_server_says() {
+        assert_eq!(parse_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"), Some(PgMajor(15)));
+        assert_eq!(parse_version("postgres (PostgreSQL) 18beta1"), Some(PgMajor(18)));
+        assert_eq!(parse_version("something else 15"), None);
+    }
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_taken() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(port_taken_by(port).is_some());
+        drop(listener);
+        assert_eq!(port_taken_by(port), None);
+    }
+
+    #[test]
+    fn a_directory_inside_a_source_is_seen_through_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = directory.path().join("backups");
+        fs::create_dir(&source).unwrap();
+        std::os::unix::fs::symlink(&source, directory.path().join("link")).unwrap();
+        assert!(is_inside(&directory.path().join("link/new/data"), &source));
+        assert!(!is_inside(&directory.path().join("data"), &source));
+    }
+}

@@ -1,0 +1,361 @@
+//! The only place that changes the world: files, processes, the clock, SQL.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Gid, Pid, Uid, User};
+
+use crate::core::time::Timestamp;
+use crate::error::{Error, Result};
+
+/// A user of the operating system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its user id.
+    pub uid: u32,
+    /// Its primary group.
+    pub gid: u32,
+}
+
+/// The permission to change this machine. With `--read-only` none can be had.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// This program, which starts servers as another user and in a session of their own.
+    program: PathBuf,
+}
+
+impl Host {
+    /// # Errors
+    /// With `--read-only`, and where the program cannot find itself.
+    pub fn new(read_only: bool) -> Result<Host> {
+        if read_only {
+            return Err(Error::usage("read-only", "this would change something, and --read-only forbids it")
+                .hint("leave --read-only out"));
+        }
+        let program = std::env::current_exe()
+            .map_err(|error| Error::failed("no-program", "cannot find this program's own file").caused_by(&error))?;
+        Ok(Host { program })
+    }
+
+    /// Makes a directory that only `owner` can enter.
+    ///
+    /// # Errors
+    /// When it exists already, or cannot be made.
+    pub fn make_directory(&self, path: &Path, owner: &Account) -> Result<()> {
+        fs::DirBuilder::new().mode(0o700).create(path).map_err(|error| failed("make the directory", path, &error))?;
+        self.give(path, owner)
+    }
+
+    /// Makes a directory inside a data directory where it is not there yet.
+    ///
+    /// # Errors
+    /// When it cannot be made, or something else has its name.
+    pub fn ensure_directory(&self, path: &Path, owner: &Account) -> Result<()> {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Ok(()),
+            Ok(_) => Err(Error::failed("not-a-directory", format!("this is not a directory: {}", path.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_directory(path, owner),
+            Err(error) => Err(failed("look at", path, &error)),
+        }
+    }
+
+    /// Takes over an empty directory: 0700, owned by `owner`.
+    ///
+    /// # Errors
+    /// When it is not empty any more, or cannot be changed.
+    pub fn take_directory(&self, path: &Path, owner: &Account) -> Result<()> {
+        let mut entries = fs::read_dir(path).map_err(|error| failed("read the directory", path, &error))?;
+        if entries.next().is_some() {
+            return Err(Error::failed(
+                "directory-not-empty",
+                format!("the directory is not empty: {}", path.display()),
+            )
+            .hint("give a new directory with --into; Walback never restores over anything"));
+        }
+        self.give(path, owner)?;
+        fs::set_permissions(path, Permissions::from_mode(0o700))
+            .map_err(|error| failed("set the mode of", path, &error))
+    }
+
+    /// Makes a new file inside a data directory, owned by `owner`; never follows a link, never replaces anything.
+    ///
+    /// # Errors
+    /// When something has its name already, or it cannot be made.
+    pub fn create_file(&self, path: &Path, mode: u32, owner: &Account) -> Result<File> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)
+            .map_err(|error| failed("make the file", path, &error))?;
+        if Uid::effective().is_root() {
+            fchown(&file, Some(owner.uid), Some(owner.gid))
+                .map_err(|error| failed("set the owner of", path, &error))?;
+        }
+        Ok(file)
+    }
+
+    /// Writes a file whole or not at all: beside it, synced, renamed.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_file(&self, path: &Path, contents: &[u8], mode: u32, owner: &Account) -> Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let beside = path.with_file_name(format!("{name}.walback-new"));
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &beside, &error)),
+            _ => {}
+        }
+        let mut file = self.create_file(&beside, mode, owner)?;
+        file.write_all(contents).and_then(|()| file.sync_all()).map_err(|error| failed("write", &beside, &error))?;
+        fs::rename(&beside, path).map_err(|error| failed("put in place", path, &error))?;
+        sync_directory(path.parent().unwrap_or(path))
+    }
+
+    /// Renames a file inside a directory of ours.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::rename(from, to).map_err(|error| failed("rename", from, &error))?;
+        sync_directory(to.parent().unwrap_or(to))
+    }
+
+    /// Removes a file, if it is there.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove_file(&self, path: &Path) -> Result<()> {
+        match fs::remove_file(path) {
+            Ok(()) => sync_directory(path.parent().unwrap_or(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("remove", path, &error)),
+        }
+    }
+
+    /// Removes everything inside `directory` but the entry `spared`; never follows a link out of it.
+    ///
+    /// Only for directories that carry Walback's mark, which the caller has checked.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn empty_directory(&self, directory: &Path, spared: Option<&str>) -> Result<()> {
+        let entries = fs::read_dir(directory).map_err(|error| failed("read the directory", directory, &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| failed("read the directory", directory, &error))?;
+            if spared.is_some_and(|spared| entry.file_name() == spared) {
+                continue;
+            }
+            let path = entry.path();
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let removed = if is_directory { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(|error| failed("remove", &path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Removes an empty directory, if it is there.
+    ///
+    /// # Errors
+    /// When it is not empty, or cannot be removed.
+    pub fn remove_directory(&self, path: &Path) -> Result<()> {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets the mode of a directory of ours.
+    ///
+    /// # Errors
+    /// When it cannot be set.
+    pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|error| failed("set the mode of", path, &error))
+    }
+
+    /// Makes everything on the file system of `path` durable at once.
+    ///
+    /// # Errors
+    /// When the disk reports an error.
+    pub fn sync_file_system(&self, path: &Path) -> Result<()> {
+        let directory = File::open(path).map_err(|error| failed("open", path, &error))?;
+        nix::unistd::syncfs(&directory).map_err(|error| failed("sync the file system of", path, &error.into()))
+    }
+
+    /// Makes a directory of Walback's own state, with its parents.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_state_directory(&self, path: &Path) -> Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+            failed("make the directory", path, &error).hint("set WALBACK_STATE_DIR to a directory of your own")
+        })
+    }
+
+    /// Opens a journal for appending, and locks it: two Walbacks never drive one recovery.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or another Walback has it.
+    pub fn open_journal(&self, path: &Path) -> Result<File> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| failed("open the journal", path, &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => Err(Error::failed(
+                "recovery-busy",
+                format!("another walback is working on this recovery: {}", path.display()),
+            )
+            .hint("wait for it, or follow it with “walback status --events”")),
+            Err(fs::TryLockError::Error(error)) => Err(failed("lock the journal", path, &error)),
+        }
+    }
+
+    /// Adds a line to a journal, synced: what it announces is only then begun.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append(&self, journal: &mut File, line: &str) -> Result<()> {
+        journal.write_all(line.as_bytes()).and_then(|()| journal.sync_data()).map_err(|error| {
+            Error::failed("journal-unwritable", "cannot write the journal").caused_by(&error).hint("is the disk full?")
+        })
+    }
+
+    /// Starts a server that outlives this program and its terminal: in a session of its own, as `account`, with its
+    /// output added to `log`. Gives the postmaster's process id.
+    ///
+    /// # Errors
+    /// When the program cannot be run. That the server stays up is for the caller to watch.
+    pub fn start_server(&self, command: &[String], log: &Path, account: &Account) -> Result<u32> {
+        let launcher_failed = |why: String| {
+            Error::failed("server-not-started", format!("cannot start the server: {}", command.join(" "))).because(why)
+        };
+        let output = Command::new(&self.program)
+            .arg(super::launch::SUBCOMMAND)
+            .args([&account.name, &log.display().to_string()])
+            .args(command)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| launcher_failed(error.to_string()))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        match said.trim().parse() {
+            Ok(pid) if output.status.success() => Ok(pid),
+            _ => Err(launcher_failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        }
+    }
+
+    /// Runs a program to its end as `account`, without a shell and without a terminal.
+    ///
+    /// # Errors
+    /// When it cannot be run; with what it said when it fails.
+    pub fn run_as(&self, account: &Account, program: &Path, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).current_dir("/");
+        become_account(&mut command, account);
+        let shown = || format!("{} {}", program.display(), arguments.join(" "));
+        let output = command
+            .output()
+            .map_err(|error| Error::failed("program-failed", format!("cannot run {}", shown())).caused_by(&error))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = [output.stderr, output.stdout].concat();
+        Err(Error::failed("program-failed", format!("this failed: {}", shown()))
+            .because(String::from_utf8_lossy(&said).trim().to_owned()))
+    }
+
+    /// Sends a signal to a process that the caller knows to be ours.
+    ///
+    /// # Errors
+    /// When it may not be sent. That the process is gone already is no error.
+    pub fn signal(&self, pid: u32, signal: Signal) -> Result<()> {
+        match kill(Pid::from_raw(pid.cast_signed()), signal) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+            Err(error) => {
+                Err(Error::failed("signal-failed", format!("cannot send {signal} to process {pid}")).caused_by(&error))
+            }
+        }
+    }
+
+    fn give(&self, path: &Path, owner: &Account) -> Result<()> {
+        if !Uid::effective().is_root() {
+            return Ok(());
+        }
+        std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid))
+            .map_err(|error| failed("set the owner of", path, &error))
+    }
+}
+
+/// Now, to the microsecond.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix_micros(i64::try_from(since_epoch.as_micros()).unwrap_or_default())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The user with this name.
+///
+/// # Errors
+/// In words, when there is none, or when it is root.
+pub fn account(name: &str) -> std::result::Result<Account, String> {
+    let user = match User::from_name(name) {
+        Ok(Some(user)) => user,
+        Ok(None) => return Err(format!("there is no user {name} on this machine")),
+        Err(error) => return Err(format!("cannot look up the user {name}: {error}")),
+    };
+    let account = Account { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() };
+    if account.uid == 0 { Err("the server cannot be run as root".to_owned()) } else { Ok(account) }
+}
+
+/// The user that owns a directory.
+///
+/// # Errors
+/// In words, when it cannot be looked up, or is root.
+pub fn owner_of(path: &Path) -> std::result::Result<Account, String> {
+    let uid = fs::metadata(path).map_err(|error| format!("cannot look at {}: {error}", path.display()))?.uid();
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => account(&user.name),
+        _ => Err(format!("{} belongs to user id {uid}, which has no name", path.display())),
+    }
+}
+
+/// The user that runs this program.
+#[must_use]
+pub fn current_account() -> Account {
+    let (uid, gid) = (Uid::effective(), Gid::effective());
+    let name = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    Account { name, uid: uid.as_raw(), gid: gid.as_raw() }
+}
+
+/// Makes a command run as `account` where this program runs as root.
+pub(crate) fn become_account(command: &mut Command, account: &Account) {
+    use std::os::unix::process::CommandExt;
+    if Uid::effective().is_root() {
+        command.uid(account.uid).gid(account.gid);
+    }
+}
+
+fn sync_directory(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| failed("sync the directory", path, &error))
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    let failed = Error::failed("cannot-write", format!("cannot {what}: {}", path.display())).caused_by(error);
+    match error.kind() {
+        io::ErrorKind::StorageFull => failed.hint("the file system is full; make space or choose another place"),
+        io::ErrorKind::PermissionDenied => failed.hint("run walback as a user who may, or choose another place"),
+        _ => failed,
+    }
+}

@@ -1,0 +1,379 @@
+//! Makes a plan of what an operator asks for: chooses the base backup, resolves the target against WAL, looks at this
+//! machine. Changes nothing.
+
+use std::path::PathBuf;
+
+use nix::unistd::Uid;
+
+use crate::catalog::{Backup, Catalog};
+use crate::config::RestoreConfig;
+use crate::core::time::Timestamp;
+use crate::core::{Lsn, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Plan;
+use crate::plan::build::{Draft, name_recovery};
+use crate::plan::preflight::wal_missing;
+use crate::resolve::{Place, Resolved, Resolver, Unreachable};
+use crate::source::scan::{EndCause, Scan, Start};
+use crate::source::{Cancel, Source};
+
+use super::facts::{self, Wanted};
+use super::host::now;
+use super::record::Recoveries;
+
+/// What an operator asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Where recovery shall stop.
+    pub target: Target,
+    /// From which base backup; `None` for the best one.
+    pub backup: Option<String>,
+    /// Into which directory, absolute.
+    pub directory: PathBuf,
+    /// How recoveries of this source are made.
+    pub restore: RestoreConfig,
+    /// For saying times.
+    pub zone: Zone,
+}
+
+/// What is known while plans are made.
+pub struct Preparation<'a> {
+    /// The source.
+    pub source: &'a dyn Source,
+    /// What it has.
+    pub catalog: &'a Catalog,
+    /// The recoveries that have names already.
+    pub recoveries: &'a Recoveries,
+    /// Told the bytes of WAL that were read.
+    pub progress: &'a dyn Fn(u64),
+    /// Asks it to stop.
+    pub cancel: &'a Cancel,
+}
+
+impl Preparation<'_> {
+    /// Makes the plan.
+    ///
+    /// # Errors
+    /// When no base backup leads to the target, or WAL cannot be read. What is wrong with this machine is in the
+    /// plan's findings.
+    pub fn plan(&self, request: &Request) -> Result<Plan> {
+        let (backup, path, mut resolved) = self.choose(request)?;
+        resolved.backups = self.others(&backup.id, &path, &resolved);
+        let major = backup.pg_version.ok_or_else(|| {
+            Error::failed(
+                "unknown-version",
+                format!("it cannot be told of which PostgreSQL version the backup {} is", backup.id),
+            )
+            .hint("the WAL segment at its start would tell; is the right archive given with --wal?")
+        })?;
+        let missing = self.catalog.missing(backup, &path, Some(resolved.replay_end));
+        let port = facts::choose_port(request.restore.port);
+        let archives = self.source.archives();
+        let sources: Vec<PathBuf> =
+            archives.iter().cloned().chain(self.catalog.backups.iter().map(|backup| backup.location.clone())).collect();
+        let host = facts::gather(&Wanted {
+            directory: &request.directory,
+            major,
+            port,
+            restore: &request.restore,
+            sources: &sources,
+            archives,
+        });
+        let draft = Draft {
+            recovery: name_recovery(&request.directory, &|name| self.recoveries.has(name)),
+            directory: request.directory.clone(),
+            backup,
+            major,
+            segment_size: self.catalog.segment_size,
+            target: &request.target,
+            resolved,
+            missing,
+            archives,
+            port,
+            role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
+            settings: request.restore.settings.clone().into_iter().collect(),
+            host: &host,
+            as_root: Uid::effective().is_root(),
+            zone: request.zone,
+            now: now(),
+        };
+        Ok(draft.build())
+    }
+
+    /// Another target for a recovery that there is already, from the same base backup.
+    ///
+    /// # Errors
+    /// When the target cannot be reached from that backup, or WAL cannot be read.
+    pub fn replan(&self, current: &Plan, target: &Target, zone: Zone) -> Result<Plan> {
+        let backup = self.catalog.backups.first().filter(|backup| backup.is_usable()).ok_or_else(|| {
+            Error::failed(
+                "backup-gone",
+                format!("the base backup is not there any more: {}", current.backup.location.display()),
+            )
+            .hint("“walback restore” makes another recovery, from another backup")
+        })?;
+        let request = Request {
+            target: target.clone(),
+            backup: None,
+            directory: current.directory.clone(),
+            restore: RestoreConfig::default(),
+            zone,
+        };
+        let path = self.path_for(backup, target.timeline)?;
+        self.check_time(backup, &request)?;
+        let mut resolved = self.resolve(backup, &path, &request)?;
+        resolved.backups = vec![current.backup.id.clone()];
+        let missing = self.catalog.missing(backup, &path, Some(resolved.replay_end));
+        let findings = wal_missing(&missing).into_iter().collect();
+        Ok(current.retargeted(target, resolved, findings, now()))
+    }
+
+    /// The base backup to recover from, the way to the target, and where it leads.
+    fn choose(&self, request: &Request) -> Result<(&Backup, TimelinePath, Resolved)> {
+        if let Some(id) = &request.backup {
+            let backup = self.named(id)?;
+            let path = self.path_for(backup, request.target.timeline)?;
+            self.check_time(backup, request)?;
+            let resolved = self.resolve(backup, &path, request)?;
+            return Ok((backup, path, resolved));
+        }
+        let mut refused = None;
+        for backup in self.catalog.usable_backups() {
+            let tried = self.path_for(backup, request.target.timeline).and_then(|path| {
+                self.check_time(backup, request)?;
+                Ok((self.resolve(backup, &path, request)?, path))
+            });
+            match tried {
+                Ok((resolved, path)) => return Ok((backup, path, resolved)),
+                Err(error) if error.report().kind == ErrorKind::Interrupted => return Err(error),
+                // What the newest backup cannot do, an older one may; what it said is the likeliest to help. But where
+                // the target lies before all of them, the oldest one says where the earliest is.
+                Err(error) => match &refused {
+                    Some(_) if error.report().code != BEFORE_BACKUP_END => {}
+                    _ => refused = Some(error),
+                },
+            }
+        }
+        Err(refused.unwrap_or_else(|| {
+            let broken = self
+                .catalog
+                .backups
+                .iter()
+                .flat_map(|backup| backup.problems.iter().map(move |problem| format!("{}: {problem}", backup.id)));
+            broken.fold(
+                Error::failed("no-usable-backup", "there is no base backup that can be used")
+                    .hint("“walback backups” lists them with their problems"),
+                Error::because,
+            )
+        }))
+    }
+
+    fn named(&self, id: &str) -> Result<&Backup> {
+        let known = || self.catalog.backups.iter().map(|backup| backup.id.as_str()).collect::<Vec<_>>().join(", ");
+        let backup = self.catalog.backup(id).ok_or_else(|| {
+            Error::usage("unknown-backup", format!("there is no base backup of this name: {id}"))
+                .hint(format!("there are: {}", known()))
+        })?;
+        let broken =
+            Error::failed("backup-broken", format!("this base backup cannot be used: {}", backup.location.display()));
+        match backup.problems.as_slice() {
+            [] => Ok(backup),
+            problems => Err(problems
+                .iter()
+                .fold(broken, |error, problem| error.because(problem.clone()))
+                .hint("choose another one: “walback backups” lists them")),
+        }
+    }
+
+    /// The way from a backup to the timeline that was asked for.
+    fn path_for(&self, backup: &Backup, choice: TimelineChoice) -> Result<TimelinePath> {
+        let id = match choice {
+            TimelineChoice::Number(id) => Some(id),
+            TimelineChoice::Current => backup.timeline,
+            TimelineChoice::Latest => self.catalog.newest_reachable(backup).or(backup.timeline),
+        };
+        let known =
+            || self.catalog.timelines.iter().map(|timeline| timeline.id.to_string()).collect::<Vec<_>>().join(", ");
+        let unknown = |id: &dyn std::fmt::Display| {
+            Error::new(
+                ErrorKind::Unreachable,
+                "unknown-timeline",
+                format!("the archive has no history that leads to timeline {id}"),
+            )
+            .hint(format!("the timelines are: {}", known()))
+        };
+        let id = id.ok_or_else(|| unknown(&choice))?;
+        let path = self.catalog.path_to(id).ok_or_else(|| unknown(&id))?;
+        if self.catalog.leads_along(backup, &path) {
+            return Ok(path);
+        }
+        let able = self.catalog.usable_backups().find(|other| self.catalog.leads_along(other, &path));
+        let error = Error::new(
+            ErrorKind::Unreachable,
+            "timeline-unreachable",
+            format!(
+                "timeline {id} cannot be reached from the backup {}: it forked off before the backup ended ({path})",
+                backup.id
+            ),
+        );
+        Err(match able {
+            Some(other) => error.hint(format!("the backup {} leads there", other.id)),
+            None => error.hint("no backup leads there; choose another timeline"),
+        })
+    }
+
+    /// A time before the backup's end: on an idle server recovery would stop later than asked, without a word.
+    fn check_time(&self, backup: &Backup, request: &Request) -> Result<()> {
+        let TargetKind::Time(time) = request.target.kind else { return Ok(()) };
+        let ended = backup.finished_at.or(backup.started_at);
+        match ended {
+            Some(ended) if time < ended => {
+                Err(before_backup_end(backup, &time.in_zone(request.zone), Some(ended), request.zone))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where recovery from `backup` along `path` stops.
+    fn resolve(&self, backup: &Backup, path: &TimelinePath, request: &Request) -> Result<Resolved> {
+        let target = &request.target;
+        let start = backup.start_lsn.unwrap_or(Lsn::INVALID);
+        if let (TargetKind::Lsn(lsn), Some(stop)) = (&target.kind, backup.stop_lsn)
+            && *lsn < stop
+        {
+            return Err(before_backup_end(backup, &lsn.to_string(), None, request.zone));
+        }
+        let mut resolver = Resolver::new(target, path, start, backup.stop_lsn);
+        let scan = Scan {
+            source: self.source,
+            catalog: self.catalog,
+            backup: Some(backup),
+            path,
+            start: Start::Record(start),
+        };
+        let end = scan.run(self.cancel, &mut |bytes| (self.progress)(bytes), &mut |record| resolver.feed(record))?;
+        resolver.finish(end.at).map_err(|unreachable| self.explain(&unreachable, backup, path, request, &end.cause))
+    }
+
+    fn explain(
+        &self,
+        unreachable: &Unreachable,
+        backup: &Backup,
+        path: &TimelinePath,
+        request: &Request,
+        cause: &EndCause,
+    ) -> Error {
+        match unreachable {
+            Unreachable::BeforeConsistency { stop, at, .. } if matches!(cause, EndCause::Enough) || at.is_some() => {
+                let what = at.map_or_else(|| stop.to_string(), |at| at.in_zone(request.zone));
+                before_backup_end(backup, &what, None, request.zone)
+            }
+            Unreachable::BeforeConsistency { .. } => Error::new(
+                ErrorKind::Unreachable,
+                "backup-incomplete",
+                format!("the WAL ends before the base backup {} is consistent", backup.id),
+            )
+            .because(end_in_words(cause))
+            .hint("add the archive that has the missing segments with another --wal"),
+            Unreachable::NotReached { end, last, top_level } => {
+                self.not_reached(*end, *last, *top_level, path, request, cause)
+            }
+        }
+    }
+
+    fn not_reached(
+        &self,
+        end: Lsn,
+        last: Option<Place>,
+        top_level: Option<crate::core::Xid>,
+        path: &TimelinePath,
+        request: &Request,
+        cause: &EndCause,
+    ) -> Error {
+        let timeline = path.last();
+        let error = Error::new(
+            ErrorKind::Unreachable,
+            "target-not-reached",
+            format!("the WAL of timeline {timeline} ends at {end}, before the target is reached: {}", request.target),
+        );
+        let error = match last {
+            Some(Place { xid: Some(xid), at: Some(at), .. }) => {
+                error.because(format!("the last transaction in it is {xid}, {}", at.in_zone(request.zone)))
+            }
+            _ => error.because("there is no transaction in it"),
+        };
+        if let Some(top) = top_level {
+            return error.hint(format!(
+                "that is a subtransaction of transaction {top}; PostgreSQL only stops at the latter: --xid {top}"
+            ));
+        }
+        let error = match cause {
+            EndCause::NoSegment(_)
+                if self
+                    .catalog
+                    .last_number(path)
+                    .is_some_and(|last| last > self.catalog.segment_size.number_of(end)) =>
+            {
+                return error
+                    .because(end_in_words(cause))
+                    .hint("add the archive that has the missing segments with another --wal");
+            }
+            _ => error,
+        };
+        let others: Vec<String> = self
+            .catalog
+            .timelines
+            .iter()
+            .filter(|other| other.id != timeline)
+            .map(|other| other.id.to_string())
+            .collect();
+        match (others.is_empty(), &request.target.kind) {
+            (false, _) => error.hint(format!("it may be on another timeline; try --timeline {}", others.join(" or "))),
+            (true, TargetKind::Time(_)) => {
+                error.hint("choose an earlier time, or --latest for everything that there is")
+            }
+            (true, _) => error.hint("“walback timelines” shows what there is; is the newest WAL archived yet?"),
+        }
+    }
+
+    /// Every backup from which the same place can be reached, the chosen one first.
+    fn others(&self, chosen: &str, path: &TimelinePath, resolved: &Resolved) -> Vec<String> {
+        let leads = |backup: &&Backup| {
+            let stop = backup.stop_lsn.or(backup.start_lsn);
+            backup.id != chosen
+                && self.catalog.leads_along(backup, path)
+                && stop.is_some_and(|stop| stop <= resolved.replay_end)
+                && self.catalog.missing(backup, path, Some(resolved.replay_end)).is_empty()
+        };
+        let others = self.catalog.usable_backups().filter(leads).map(|backup| backup.id.clone());
+        std::iter::once(chosen.to_owned()).chain(others).collect()
+    }
+}
+
+/// The code of the error for a target before the end of a base backup.
+const BEFORE_BACKUP_END: &str = "target-before-backup-end";
+
+fn before_backup_end(backup: &Backup, target: &str, ended: Option<Timestamp>, zone: Zone) -> Error {
+    let ended = ended.or(backup.finished_at).map(|at| at.in_zone(zone));
+    let end = match (backup.stop_lsn, ended) {
+        (Some(lsn), Some(at)) => format!("{at}, LSN {lsn}"),
+        (Some(lsn), None) => format!("LSN {lsn}"),
+        (None, Some(at)) => at,
+        (None, None) => "an unknown place".to_owned(),
+    };
+    Error::new(
+        ErrorKind::Unreachable,
+        BEFORE_BACKUP_END,
+        format!("the target lies before the end of the base backup {}: {target}", backup.id),
+    )
+    .because(format!("the backup ended at {end}, and nothing before that can be recovered from it"))
+    .hint("choose a later target, or give an older base backup with --backups")
+}
+
+fn end_in_words(cause: &EndCause) -> String {
+    match cause {
+        EndCause::NoSegment(name) => format!("segment {name} is missing"),
+        EndCause::EndOfWal(name, reason) => format!("in segment {name}: {reason}"),
+        EndCause::Enough => "it was not read further".to_owned(),
+    }
+}

@@ -1,0 +1,222 @@
+//! What a recovery does is announced here: into its journal, synced, and then to whoever watches.
+
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::event::{Event, EventBuffer, Failure, Recovery, RecoveryState, What, journal};
+use crate::plan::StepId;
+
+use super::host::{Host, now};
+
+const JOURNAL: &str = "journal.jsonl";
+
+/// Whoever watches a recovery.
+pub type Watch<'a> = &'a (dyn Fn(&Event) + 'a);
+
+/// The recoveries that this machine knows, each a directory with its journal.
+#[derive(Debug, Clone)]
+pub struct Recoveries {
+    directory: PathBuf,
+}
+
+impl Recoveries {
+    /// Those whose journals are below a state directory.
+    #[must_use]
+    pub fn below(state_directory: &Path) -> Recoveries {
+        Recoveries { directory: state_directory.join("recoveries") }
+    }
+
+    /// Whether a recovery of this name is known.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.directory.join(id).exists()
+    }
+
+    /// Every known recovery, the newest first; the journals that cannot be read are errors among them.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read. That there is none yet is no error.
+    pub fn all(&self) -> Result<Vec<(String, Result<EventBuffer>)>> {
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => {
+                return Err(
+                    Error::failed("unreadable", format!("cannot read {}", self.directory.display())).caused_by(&error)
+                );
+            }
+        };
+        let ids = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut all: Vec<_> = ids.map(|id| (id.clone(), self.load(&id))).collect();
+        let started = |buffer: &Result<EventBuffer>| buffer.as_ref().ok().and_then(|buffer| buffer.started_at);
+        all.sort_by(|(a_id, a), (b_id, b)| started(b).cmp(&started(a)).then_with(|| a_id.cmp(b_id)));
+        Ok(all)
+    }
+
+    /// What a recovery's journal folds to.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a line in it is broken.
+    pub fn load(&self, id: &str) -> Result<EventBuffer> {
+        let mut buffer = EventBuffer::default();
+        for event in self.events(id)? {
+            buffer.fold(&event);
+        }
+        Ok(buffer)
+    }
+
+    /// The events of a recovery's journal.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a line in it is broken.
+    pub fn events(&self, id: &str) -> Result<Vec<Event>> {
+        let path = self.journal(id);
+        let text = fs::read_to_string(&path).map_err(|error| {
+            Error::failed("journal-unreadable", format!("cannot read the journal: {}", path.display()))
+                .caused_by(&error)
+        })?;
+        journal::decode(&text).map_err(|(line, error)| {
+            Error::failed("journal-broken", format!("the journal is broken: {}, line {line}", path.display()))
+                .caused_by(&error)
+        })
+    }
+
+    /// The recovery that an operator means: by its id, a unique beginning of it, or its directory; left out where
+    /// there is just one that is not discarded.
+    ///
+    /// # Errors
+    /// When none or several fit.
+    pub fn find(&self, wanted: Option<&str>) -> Result<Recovery> {
+        let known: Vec<Recovery> = self.all()?.into_iter().filter_map(|(_, buffer)| buffer.ok()?.recovery()).collect();
+        let names = |some: &[&Recovery]| some.iter().map(|r| r.id.as_str()).collect::<Vec<_>>().join(", ");
+        let Some(wanted) = wanted else {
+            let open: Vec<&Recovery> = known.iter().filter(|r| r.state != RecoveryState::Discarded).collect();
+            return match open.as_slice() {
+                [] => Err(Error::usage("no-recovery", "there is no recovery on this machine")
+                    .hint("“walback restore” makes one")),
+                [one] => Ok((*one).clone()),
+                several => Err(Error::usage("which-recovery", "there are several recoveries, and none was named")
+                    .hint(format!("name one: {}", names(several)))),
+            };
+        };
+        let directory = std::path::absolute(wanted).ok();
+        let exact = known.iter().find(|r| r.id == wanted || Some(&r.directory) == directory.as_ref());
+        let fitting: Vec<&Recovery> = match exact {
+            Some(exact) => vec![exact],
+            None => known.iter().filter(|r| r.id.starts_with(wanted)).collect(),
+        };
+        match fitting.as_slice() {
+            [one] => Ok((*one).clone()),
+            [] => Err(Error::usage("unknown-recovery", format!("there is no recovery of this name: {wanted}")).hint(
+                if known.is_empty() {
+                    "“walback restore” makes one".to_owned()
+                } else {
+                    format!("known are: {}", names(&known.iter().collect::<Vec<_>>()))
+                },
+            )),
+            several => Err(Error::usage("which-recovery", format!("several recoveries begin with “{wanted}”"))
+                .hint(format!("name one: {}", names(several)))),
+        }
+    }
+
+    fn journal(&self, id: &str) -> PathBuf {
+        self.directory.join(id).join(JOURNAL)
+    }
+}
+
+/// Announces what one recovery does.
+pub struct Recorder<'a> {
+    host: &'a Host,
+    recovery: String,
+    journal: RefCell<File>,
+    buffer: RefCell<EventBuffer>,
+    watch: Watch<'a>,
+}
+
+impl<'a> Recorder<'a> {
+    /// For a recovery, known or new. What its journal holds is folded first, and not announced again.
+    ///
+    /// # Errors
+    /// When the journal cannot be opened or read, or another Walback has it.
+    pub fn open(host: &'a Host, recoveries: &Recoveries, id: &str, watch: Watch<'a>) -> Result<Recorder<'a>> {
+        let path = recoveries.journal(id);
+        let known = path.exists();
+        host.make_state_directory(path.parent().unwrap_or(&path))?;
+        let journal = host.open_journal(&path)?;
+        let buffer = if known { recoveries.load(id)? } else { EventBuffer::default() };
+        Ok(Recorder {
+            host,
+            recovery: id.to_owned(),
+            journal: RefCell::new(journal),
+            buffer: RefCell::new(buffer),
+            watch,
+        })
+    }
+
+    /// Announces something: journalled and synced first, where it belongs into the journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be written; then what was to be announced must not be done.
+    pub fn emit(&self, what: What) -> Result<()> {
+        let event = Event { at: now(), recovery: self.recovery.clone(), what };
+        if event.what.is_journalled() {
+            let line = journal::encode(&event).map_err(|error| {
+                Error::failed("journal-unwritable", "this cannot be journalled")
+                    .caused_by(&error)
+                    .hint("paths have to be UTF-8")
+            })?;
+            self.host.append(&mut self.journal.borrow_mut(), &line)?;
+        }
+        self.buffer.borrow_mut().fold(&event);
+        (self.watch)(&event);
+        Ok(())
+    }
+
+    /// Announces another state.
+    ///
+    /// # Errors
+    /// See [`Recorder::emit`].
+    pub fn state(&self, state: RecoveryState) -> Result<()> {
+        self.emit(What::State { state })
+    }
+
+    /// Does a step between its announcement and its end; `work` gives the bytes that it moved.
+    ///
+    /// # Errors
+    /// What `work` fails with, after that was announced too.
+    pub fn step(&self, step: StepId, work: impl FnOnce() -> Result<Option<u64>>) -> Result<()> {
+        self.emit(What::StepStarted { step })?;
+        let started = Instant::now();
+        match work() {
+            Ok(bytes) => self.emit(What::StepFinished { step, seconds: started.elapsed().as_secs_f64(), bytes }),
+            Err(error) => {
+                self.failed(Some(step), &error)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Announces a failure.
+    ///
+    /// # Errors
+    /// See [`Recorder::emit`].
+    pub fn failed(&self, step: Option<StepId>, error: &Error) -> Result<()> {
+        let report = error.report();
+        self.emit(What::Failed(Failure {
+            step,
+            code: report.code.into(),
+            message: report.message.clone(),
+            causes: report.causes.clone(),
+            hint: report.hint.clone(),
+        }))
+    }
+
+    /// What everything announced so far folds to.
+    #[must_use]
+    pub fn buffer(&self) -> EventBuffer {
+        self.buffer.borrow().clone()
+    }
+}

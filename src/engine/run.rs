@@ -1,0 +1,340 @@
+//! Carries plans out, and what may follow: each act announced in the journal before it is done.
+
+use crate::config::Config;
+use crate::core::Lsn;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{EventBuffer, Recovery, RecoveryState, Strategy, What};
+use crate::plan::{Plan, StepId};
+use crate::source::Cancel;
+
+use super::facts::server_account;
+use super::host::{Account, Host};
+use super::mark::Mark;
+use super::record::{Recorder, Recoveries, Watch};
+use super::server::{LogTail, running};
+use super::steps::{configure, discard, promote, replay, start, stop, unpack};
+
+/// Carries out plans on this machine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    host: Host,
+    recoveries: Recoveries,
+}
+
+impl Engine {
+    /// # Errors
+    /// With `--read-only`.
+    pub fn new(config: &Config) -> Result<Engine> {
+        Ok(Engine { host: Host::new(config.read_only)?, recoveries: Recoveries::below(&config.state_directory) })
+    }
+
+    /// The recoveries that this machine knows.
+    #[must_use]
+    pub fn recoveries(&self) -> &Recoveries {
+        &self.recoveries
+    }
+
+    /// Carries a plan out until the server is paused, promoted or shut down at the target.
+    ///
+    /// # Errors
+    /// When a finding forbids it, when the plan is not the one whose hash this is, or when a step fails. What an
+    /// unpacking that failed has left is removed again.
+    pub fn begin(&self, plan: &Plan, hash: &str, watch: Watch<'_>, cancel: &Cancel) -> Result<Recovery> {
+        check_plan(plan, hash)?;
+        if self.recoveries.has(&plan.recovery) {
+            return Err(Error::failed(
+                "recovery-exists",
+                format!("there is a recovery of this name already: {}", plan.recovery),
+            )
+            .hint("make the plan again; it will get another name"));
+        }
+        let recorder = Recorder::open(&self.host, &self.recoveries, &plan.recovery, watch)?;
+        recorder.emit(What::Planned { plan: Box::new(plan.clone()), hash: hash.to_owned(), strategy: None })?;
+        self.unpack(plan, &recorder, cancel)?;
+        self.configure_and_replay(plan, &recorder, cancel)?;
+        finished(&recorder)
+    }
+
+    /// How a recovery gets to another target: on from where it is, or from the start.
+    ///
+    /// Replay only goes forward, and a server that was stopped starts at its last checkpoint but is consistent only
+    /// where it has been: a target behind that place is reached in place, any other by unpacking again.
+    #[must_use]
+    pub fn strategy(&self, recovery: &EventBuffer, plan: &Plan) -> Strategy {
+        let Some(current) = &recovery.plan else { return Strategy::Unpack };
+        let replayed = recovery.replayed_lsn.unwrap_or(Lsn::INVALID);
+        let same_way = current.resolved.timeline == plan.resolved.timeline && current.backup == plan.backup;
+        let waits = matches!(recovery.state, Some(RecoveryState::Paused | RecoveryState::ShutDown));
+        let ahead =
+            recovery.replayed_lsn.is_some() && plan.resolved.lsn >= replayed && plan.resolved.replay_end > replayed;
+        if same_way && waits && ahead { Strategy::InPlace } else { Strategy::Unpack }
+    }
+
+    /// Takes a recovery to another target.
+    ///
+    /// # Errors
+    /// When it was promoted or discarded, when a finding forbids it, or when a step fails.
+    pub fn retarget(
+        &self,
+        plan: &Plan,
+        hash: &str,
+        strategy: Strategy,
+        watch: Watch<'_>,
+        cancel: &Cancel,
+    ) -> Result<Recovery> {
+        check_plan(plan, hash)?;
+        let recorder = Recorder::open(&self.host, &self.recoveries, &plan.recovery, watch)?;
+        let before = recorder.buffer();
+        refuse_after_promotion(&before, &plan.recovery)?;
+        Mark::check(&plan.directory, &plan.recovery)?;
+        recorder.emit(What::Planned {
+            plan: Box::new(plan.clone()),
+            hash: hash.to_owned(),
+            strategy: Some(strategy),
+        })?;
+        recorder.step(StepId::Stop, || stop::stop(&self.host, &plan.directory).map(|()| None))?;
+        if strategy == Strategy::Unpack {
+            recorder.step(StepId::Discard, || discard::clear_for_unpacking(&self.host, plan).map(|_| None))?;
+            self.unpack(plan, &recorder, cancel)?;
+        }
+        self.configure_and_replay(plan, &recorder, cancel)?;
+        finished(&recorder)
+    }
+
+    /// Looks once at a recovery that nobody follows, and records what has happened to it since.
+    ///
+    /// # Errors
+    /// When its journal cannot be read or written. That another Walback follows it, or that it failed, is no error.
+    pub fn refresh(&self, id: &str) -> Result<()> {
+        let once = Cancel::default();
+        once.cancel();
+        match self.follow(id, &|_| {}, &once) {
+            Err(error)
+                if matches!(error.report().code, "journal-unreadable" | "journal-broken" | "journal-unwritable") =>
+            {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Follows a recovery whose server replays, until it stops.
+    ///
+    /// # Errors
+    /// When it is not replaying, or replay fails.
+    pub fn follow(&self, id: &str, watch: Watch<'_>, cancel: &Cancel) -> Result<Recovery> {
+        let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
+        let plan = plan_of(&recorder, id)?;
+        if recorder.buffer().state == Some(RecoveryState::Replaying) {
+            let owner = owner_of(&plan)?;
+            self.replay(&plan, &owner, &recorder, cancel, None)?;
+        }
+        finished(&recorder)
+    }
+
+    /// Ends recovery: the server takes writes on a new timeline.
+    ///
+    /// # Errors
+    /// When it is not paused at the target, or promotion fails.
+    pub fn promote(&self, id: &str, watch: Watch<'_>) -> Result<Recovery> {
+        let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
+        let plan = plan_of(&recorder, id)?;
+        let state = recorder.buffer().state;
+        if state != Some(RecoveryState::Paused) {
+            let state = state.map_or("unknown", RecoveryState::word);
+            return Err(Error::failed(
+                "not-paused",
+                format!("the recovery {id} is not paused at its target: it is {state}"),
+            )
+            .hint("only a paused recovery can be promoted"));
+        }
+        let owner = owner_of(&plan)?;
+        recorder.state(RecoveryState::Promoting)?;
+        let mut timeline = None;
+        recorder.step(StepId::Promote, || {
+            timeline = Some(promote::promote(&self.host, &plan, &owner, &recorder)?);
+            Ok(None)
+        })?;
+        if let Some(timeline) = timeline {
+            recorder.emit(What::Promoted { timeline })?;
+        }
+        recorder.state(RecoveryState::Promoted)?;
+        finished(&recorder)
+    }
+
+    /// Stops the server, and leaves everything else.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn stop(&self, id: &str, watch: Watch<'_>) -> Result<Recovery> {
+        let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
+        let plan = plan_of(&recorder, id)?;
+        if recorder.buffer().state == Some(RecoveryState::Discarded) {
+            return Err(Error::failed(
+                "discarded",
+                format!("the recovery {id} was discarded; there is no server to stop"),
+            ));
+        }
+        Mark::check(&plan.directory, id)?;
+        recorder.step(StepId::Stop, || stop::stop(&self.host, &plan.directory).map(|()| None))?;
+        recorder.state(RecoveryState::ShutDown)?;
+        finished(&recorder)
+    }
+
+    /// Stops the server, and removes what the recovery made.
+    ///
+    /// # Errors
+    /// When the directory does not carry the recovery's mark, or cannot be removed.
+    pub fn discard(&self, id: &str, watch: Watch<'_>) -> Result<Recovery> {
+        let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
+        let plan = plan_of(&recorder, id)?;
+        recorder.step(StepId::Discard, || discard::discard(&self.host, &plan).map(|()| None))?;
+        recorder.state(RecoveryState::Discarded)?;
+        finished(&recorder)
+    }
+
+    fn unpack(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
+        let owner = account_of(plan)?;
+        recorder.state(RecoveryState::Unpacking)?;
+        let unpacked =
+            recorder.step(StepId::Unpack, || unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some));
+        let Err(error) = unpacked else { return Ok(()) };
+        // Half a backup is of no use to anybody, and it may fill the disk.
+        match discard::discard(&self.host, plan) {
+            Ok(()) => Err(error.because("what was unpacked so far was removed again".to_owned())),
+            Err(left) => {
+                Err(error.because(format!("what was unpacked so far could not be removed: {}", left.report().message)))
+            }
+        }
+    }
+
+    fn configure_and_replay(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
+        let owner = owner_of(plan)?;
+        recorder.step(StepId::Configure, || configure::configure(&self.host, plan, &owner).map(|()| None))?;
+        recorder.state(RecoveryState::Configured)?;
+        let mut log_position = 0;
+        recorder.step(StepId::Start, || {
+            log_position = start::start(&self.host, plan, &owner, recorder)?;
+            Ok(None)
+        })?;
+        recorder.state(RecoveryState::Replaying)?;
+        self.replay(plan, &owner, recorder, cancel, Some(log_position))
+    }
+
+    fn replay(
+        &self,
+        plan: &Plan,
+        owner: &Account,
+        recorder: &Recorder<'_>,
+        cancel: &Cancel,
+        log_position: Option<u64>,
+    ) -> Result<()> {
+        // Where the server was started by another walback, its log is read from the last start on.
+        let position = log_position.unwrap_or_else(|| last_start(plan));
+        if recorder.buffer().running != Some(StepId::Replay) {
+            recorder.emit(What::StepStarted { step: StepId::Replay })?;
+        }
+        let started = std::time::Instant::now();
+        let followed = replay::follow(&self.host, plan, owner, recorder, cancel, position);
+        match followed {
+            Ok(bytes) => recorder.emit(What::StepFinished {
+                step: StepId::Replay,
+                seconds: started.elapsed().as_secs_f64(),
+                bytes: Some(bytes),
+            }),
+            // Nobody looks on any more; the recovery itself goes on.
+            Err(error) if error.report().kind == ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                recorder.failed(Some(StepId::Replay), &error)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The plan that runs is the plan that was shown.
+fn check_plan(plan: &Plan, hash: &str) -> Result<()> {
+    let now = plan.hash().map_err(|error| {
+        Error::failed("plan-unhashable", "the plan cannot be carried out")
+            .caused_by(&error)
+            .hint("paths have to be UTF-8")
+    })?;
+    if now != hash {
+        return Err(Error::failed("plan-changed", "this is not the plan that was shown").hint("make the plan again"));
+    }
+    if plan.is_forbidden() {
+        let errors = plan.findings.iter().filter(|finding| finding.severity == crate::plan::Severity::Error);
+        let error = Error::failed("plan-forbidden", "the plan has findings that forbid it");
+        let hint = plan.findings.first().and_then(|finding| finding.hint.clone());
+        let error = errors.fold(error, |error, finding| error.because(finding.message.clone()));
+        return Err(match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        });
+    }
+    Ok(())
+}
+
+fn refuse_after_promotion(buffer: &EventBuffer, id: &str) -> Result<()> {
+    match buffer.state {
+        Some(state @ (RecoveryState::Promoted | RecoveryState::Promoting | RecoveryState::Discarded)) => {
+            Err(Error::failed(
+                "no-way-back",
+                format!("the recovery {id} is {}: it has no other target any more", state.word()),
+            )
+            .hint("“walback restore” makes another recovery, into another directory"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn plan_of(recorder: &Recorder<'_>, id: &str) -> Result<Plan> {
+    recorder.buffer().plan.ok_or_else(|| {
+        Error::failed("journal-empty", format!("the journal of {id} has no plan: nothing was done yet"))
+            .hint("“walback restore” makes another recovery")
+    })
+}
+
+fn finished(recorder: &Recorder<'_>) -> Result<Recovery> {
+    recorder.buffer().recovery().ok_or_else(|| Error::failed("journal-empty", "the journal has no plan"))
+}
+
+/// The user that the plan names.
+fn account_of(plan: &Plan) -> Result<Account> {
+    server_account(Some(&plan.server.run_as)).map_err(|why| {
+        Error::failed("no-server-user", why).hint("PostgreSQL never runs as root: name a user with --run-as")
+    })
+}
+
+/// The user that owns the data directory: the server is started as nobody else.
+fn owner_of(plan: &Plan) -> Result<Account> {
+    let owner = super::host::owner_of(&plan.directory);
+    let owner = owner.and_then(|owner| server_account(Some(&owner.name)));
+    owner.map_err(|why| {
+        Error::failed("no-server-user", why).hint("the data directory has to belong to the server's user")
+    })
+}
+
+/// Where in the log the last start of the server begins.
+fn last_start(plan: &Plan) -> u64 {
+    let mut log = LogTail::new(&plan.server.log, 0);
+    let (mut position, mut start) = (0_u64, 0);
+    loop {
+        let lines = log.lines();
+        if lines.is_empty() {
+            return start;
+        }
+        for line in lines {
+            if line.contains("LOG:  starting PostgreSQL ") {
+                start = position;
+            }
+            position += line.len() as u64 + 1;
+        }
+    }
+}
+
+/// Whether the recovery's server runs now, whatever the journal says.
+#[must_use]
+pub fn server_runs(plan: &Plan) -> bool {
+    running(&plan.directory).is_some()
+}

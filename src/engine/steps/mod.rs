@@ -1,0 +1,9 @@
+//! The steps of a recovery, one file each.
+
+pub mod configure;
+pub mod discard;
+pub mod promote;
+pub mod replay;
+pub mod start;
+pub mod stop;
+pub mod unpack;

@@ -1,0 +1,61 @@
+//! Ends recovery: the server goes on, on a new timeline, and takes writes.
+
+use std::time::{Duration, Instant};
+
+use crate::core::TimelineId;
+use crate::error::{Error, Result};
+use crate::event::What;
+use crate::pgdata::server_log::{LogEvent, LogLine};
+use crate::plan::Plan;
+
+use super::super::host::{Account, Host};
+use super::super::record::Recorder;
+use super::super::server::{LogTail, Sql, last_lines, running};
+use super::configure::forget_recovery;
+
+/// How long `pg_ctl` waits, in seconds.
+const WAIT_S: &str = "600";
+/// How long the log may take to tell the new timeline after the server has it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Promotes the paused server, and takes the settings of recovery out of its configuration.
+///
+/// # Errors
+/// When the server does not run, or promotion fails; with what the server said.
+pub fn promote(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>) -> Result<TimelineId> {
+    if running(&plan.directory).is_none() {
+        return Err(Error::failed("server-not-running", format!("no server runs in {}", plan.directory.display()))
+            .hint("a paused server was stopped; retarget the recovery to start it again"));
+    }
+    let mut log = LogTail::new(&plan.server.log, LogTail::end_of(&plan.server.log));
+    let directory = plan.directory.display().to_string();
+    host.run_as(owner, &plan.server.bin_dir.join("pg_ctl"), &["promote", "-D", &directory, "-w", "-t", WAIT_S])
+        .map_err(|error| {
+            last_lines(&plan.server.log, 5).into_iter().fold(error, |error, line| error.because(format!("log: {line}")))
+        })?;
+    let timeline = new_timeline(&mut log, plan, recorder)?;
+    forget_recovery(host, &plan.directory, owner)?;
+    Ok(timeline)
+}
+
+/// The timeline that the server chose: from its log, and where that is silent, from the server.
+fn new_timeline(log: &mut LogTail, plan: &Plan, recorder: &Recorder<'_>) -> Result<TimelineId> {
+    let started = Instant::now();
+    let mut sql = Sql::new(&plan.server)?;
+    while started.elapsed() < PATIENCE {
+        for line in log.lines() {
+            recorder.emit(What::Log { line: line.clone() })?;
+            if let Some(LogEvent::NewTimeline(timeline)) = LogEvent::of(&LogLine::parse(&line)) {
+                return Ok(timeline);
+            }
+        }
+        let asked = sql.query("SELECT timeline_id FROM pg_control_checkpoint() WHERE NOT pg_is_in_recovery()");
+        let answer = asked.ok().and_then(|rows| rows.into_iter().next()?.into_iter().next()?);
+        if let Some(id) = answer.and_then(|id| id.parse().ok()).filter(|id| TimelineId(*id) > plan.resolved.timeline) {
+            return Ok(TimelineId(id));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(Error::failed("promotion-unclear", "the server was promoted, and does not tell its timeline")
+        .hint(format!("look at its log: {}", plan.server.log.display())))
+}

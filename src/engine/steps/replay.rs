@@ -1,0 +1,236 @@
+//! Follows replay until it stops: by the server's log, by what the startup process shows, and by SQL once that answers.
+
+use std::time::{Duration, Instant};
+
+use crate::core::progress::Pace;
+use crate::core::{Action, Lsn, TimelineId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Progress, RecoveryState, What};
+use crate::pgdata::server_log::{LogEvent, LogLine, Stopped};
+use crate::plan::{Finding, Plan, StepId};
+use crate::source::Cancel;
+
+use super::super::host::{Account, Host};
+use super::super::record::Recorder;
+use super::super::server::{LogTail, ReplayStatus, Sql, is_alive, last_lines, running, startup_activity};
+use super::configure::forget_recovery;
+
+/// How often the server is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the server's first sign of life may take.
+const FIRST_SIGN: Duration = Duration::from_secs(60);
+/// How long a paused server may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How many of the server's last words are shown when it ended.
+const LAST_WORDS: usize = 8;
+
+/// Follows replay from `log_position` in the server's log on. Gives the bytes of WAL that were replayed.
+///
+/// # Errors
+/// When the server ended, promoted itself, or paused for another reason; when it was cancelled, which leaves the
+/// server replaying.
+pub fn follow(
+    host: &Host,
+    plan: &Plan,
+    owner: &Account,
+    recorder: &Recorder<'_>,
+    cancel: &Cancel,
+    log_position: u64,
+) -> Result<u64> {
+    let mut following = Following {
+        host,
+        plan,
+        owner,
+        recorder,
+        log: LogTail::new(&plan.server.log, log_position),
+        sql: Sql::new(&plan.server)?,
+        started: Instant::now(),
+        pace: Pace::default(),
+        replay_start: None,
+        replayed: None,
+        pid: None,
+        stopped: None,
+        promoted_to: None,
+    };
+    loop {
+        if let Some(bytes) = following.look()? {
+            return Ok(bytes);
+        }
+        if cancel.is_cancelled() {
+            return Err(Error::new(ErrorKind::Interrupted, "left", "no longer following replay")
+                .because("the server goes on replaying, and will stop at the target".to_owned())
+                .hint(format!("“walback status {}” shows how far it is", plan.recovery)));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+struct Following<'a> {
+    host: &'a Host,
+    plan: &'a Plan,
+    owner: &'a Account,
+    recorder: &'a Recorder<'a>,
+    log: LogTail,
+    sql: Sql,
+    started: Instant,
+    pace: Pace,
+    replay_start: Option<Lsn>,
+    replayed: Option<Lsn>,
+    pid: Option<u32>,
+    stopped: Option<Stopped>,
+    promoted_to: Option<TimelineId>,
+}
+
+impl Following<'_> {
+    /// One look; `Some` when it is over.
+    fn look(&mut self) -> Result<Option<u64>> {
+        // Whether the server lives is asked first: what it logged before it ended is then in the log.
+        let alive = self.is_alive();
+        for line in self.log.lines() {
+            self.recorder.emit(What::Log { line: line.clone() })?;
+            if let Some(event) = LogEvent::of(&LogLine::parse(&line))
+                && self.heed(event)?
+            {
+                return Ok(Some(self.bytes()));
+            }
+        }
+        if !alive {
+            return Err(self.ended("the server ended"));
+        }
+        let status = self.sql.replay_status();
+        self.tell(status)?;
+        Ok(None)
+    }
+
+    fn is_alive(&mut self) -> bool {
+        if let Some(pid) = self.pid.or_else(|| running(&self.plan.directory)) {
+            self.pid = Some(pid);
+            return is_alive(pid);
+        }
+        // It writes postmaster.pid a moment after it was started.
+        let launched = self.recorder.buffer().server_pid;
+        launched.is_some_and(is_alive) && self.started.elapsed() < FIRST_SIGN
+    }
+
+    /// What the server said. True when replay is over.
+    fn heed(&mut self, event: LogEvent) -> Result<bool> {
+        match event {
+            LogEvent::RedoStarts(lsn) => self.replay_start = Some(lsn),
+            LogEvent::Stopping(stopped) => self.stopped = Some(stopped),
+            LogEvent::Pausing => return self.paused().map(|()| true),
+            LogEvent::ShutdownAtTarget => return self.shut_down().map(|()| true),
+            LogEvent::NewTimeline(timeline) => self.promoted_to = Some(timeline),
+            LogEvent::Ready => return self.promoted().map(|()| true),
+            LogEvent::PausedForSettings => return Err(self.paused_for_settings()),
+            LogEvent::NotProperlyShutDown => {
+                return Err(self.ended("the server takes the copy for a crashed one, and ignores the target"));
+            }
+            LogEvent::Fatal(message) => return Err(self.ended(&message)),
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn paused(&mut self) -> Result<()> {
+        let waiting = Instant::now();
+        let status = loop {
+            match self.sql.replay_status() {
+                Some(status) => break status,
+                None if waiting.elapsed() > ANSWER => {
+                    self.recorder.emit(What::Finding(
+                        Finding::warning("server-silent", "the server is paused, and does not answer over SQL")
+                            .hint("is there a role of the name that Walback connects as? Set it as “role” in the configuration"),
+                    ))?;
+                    break ReplayStatus::default();
+                }
+                None => std::thread::sleep(LOOK_EVERY),
+            }
+        };
+        self.replayed = status.replayed_lsn.or(self.replayed);
+        self.tell(Some(status))?;
+        self.report_stop(status.replayed_lsn)?;
+        self.recorder.state(RecoveryState::Paused)
+    }
+
+    fn shut_down(&mut self) -> Result<()> {
+        self.report_stop(None)?;
+        let waiting = Instant::now();
+        while self.pid.is_some_and(is_alive) && waiting.elapsed() < ANSWER {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        self.recorder.state(RecoveryState::ShutDown)
+    }
+
+    /// The server takes writes: meant only where the plan says so.
+    fn promoted(&mut self) -> Result<()> {
+        self.report_stop(None)?;
+        let timeline = self.promoted_to.unwrap_or(self.plan.resolved.timeline);
+        self.recorder.emit(What::Promoted { timeline })?;
+        if self.plan.target.action != Action::Promote {
+            return Err(Error::failed(
+                "promoted-unasked",
+                format!("the server did not pause: it ended recovery, and takes writes on timeline {timeline}"),
+            )
+            .because("PostgreSQL promotes instead of pausing when it cannot take connections at the target".to_owned())
+            .hint("the data is that of the target; discard the recovery and choose --action shutdown to have it stop for certain"));
+        }
+        forget_recovery(self.host, &self.plan.directory, self.owner)?;
+        self.recorder.state(RecoveryState::Promoted)
+    }
+
+    fn report_stop(&mut self, replayed_lsn: Option<Lsn>) -> Result<()> {
+        match self.stopped.take() {
+            Some(stopped) => self.recorder.emit(What::Stopped { stopped, replayed_lsn }),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, status: Option<ReplayStatus>) -> Result<()> {
+        let status = status.unwrap_or_default();
+        self.replayed = status.replayed_lsn.or(self.replayed);
+        let done = self.bytes();
+        let total = self.plan.estimate.wal_bytes;
+        self.pace.observe(self.started.elapsed().as_secs_f64(), done);
+        self.recorder.emit(What::Progress(Progress {
+            step: StepId::Replay,
+            done: done.min(total),
+            total: Some(total),
+            unit: "bytes".into(),
+            rate: self.pace.per_second(),
+            eta_s: self.pace.eta_s(total),
+            replayed_lsn: self.replayed,
+            last_commit_at: status.last_commit_at,
+            doing: self.pid.and_then(startup_activity),
+        }))
+    }
+
+    /// Bytes of WAL replayed: as SQL says, and before it answers, as far as the segment that the startup process
+    /// shows.
+    fn bytes(&self) -> u64 {
+        let start = self.replay_start.or(self.plan.backup.start_lsn).unwrap_or(Lsn::INVALID);
+        if let Some(replayed) = self.replayed {
+            return replayed.bytes_since(start);
+        }
+        let activity = self.pid.and_then(startup_activity).unwrap_or_default();
+        let segment = activity.split_whitespace().find_map(crate::core::SegmentName::parse);
+        segment.map_or(0, |segment| segment.start(self.plan.server.segment_size).bytes_since(start))
+    }
+
+    /// An error with the server's last words.
+    fn ended(&self, what: &str) -> Error {
+        let log = &self.plan.server.log;
+        let error = Error::failed("server-ended", format!("recovery failed: {what}"));
+        let error =
+            last_lines(log, LAST_WORDS).into_iter().fold(error, |error, line| error.because(format!("log: {line}")));
+        error.hint(format!(
+            "the whole log is {}; “walback discard {}” removes what was made",
+            log.display(),
+            self.plan.recovery
+        ))
+    }
+
+    fn paused_for_settings(&self) -> Error {
+        self.ended("the server paused because a setting is lower than it was on the primary; going on would end it")
+            .hint("set max_connections and its kin at least as high as the primary's, under “settings” in the configuration, and restore again")
+    }
+}

@@ -1,0 +1,39 @@
+//! Stops the server, and waits until it is gone.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::error::{Error, Result};
+
+use super::super::host::Host;
+use super::super::server::{is_alive, running};
+
+/// How long a fast shutdown may take before it is made an immediate one. Mid-recovery it waits for a restartpoint.
+const FAST: Duration = Duration::from_secs(60);
+/// How long an immediate one may take.
+const IMMEDIATE: Duration = Duration::from_secs(30);
+
+/// Stops the server that runs in `directory`, if one does: fast, and at once where that takes too long.
+///
+/// # Errors
+/// When it may not be signalled, or does not go.
+pub fn stop(host: &Host, directory: &Path) -> Result<()> {
+    let Some(pid) = running(directory) else { return Ok(()) };
+    for (signal, patience) in [(Signal::SIGINT, FAST), (Signal::SIGQUIT, IMMEDIATE)] {
+        host.signal(pid, signal)?;
+        let started = Instant::now();
+        while started.elapsed() < patience {
+            if !is_alive(pid) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    Err(Error::failed(
+        "server-not-stopped",
+        format!("the server does not stop: process {pid}, {}", directory.display()),
+    )
+    .hint("look at its log"))
+}

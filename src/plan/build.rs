@@ -1,0 +1,296 @@
+//! Puts a plan together. Pure.
+
+use std::path::{Path, PathBuf};
+
+use crate::catalog::{Backup, BackupKind, Compression, Gap, Part, PartContents};
+use crate::core::time::Timestamp;
+use crate::core::{PgMajor, SegmentSize, Target, Zone};
+use crate::resolve::Resolved;
+
+use super::preflight::{HostFacts, Preflight};
+use super::settings::{Isolation, restore_command, shell_quote, target_settings};
+use super::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
+
+/// Where Walback keeps what is its own inside a data directory that it made.
+pub const OWN_DIRECTORY: &str = ".walback";
+/// The longest path of a Unix socket that works everywhere (`UNIXSOCK_PATH_BUFLEN`, `src/include/libpq/pqcomm.h`).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// Everything that a plan is made of.
+pub struct Draft<'a> {
+    /// The recovery's name.
+    pub recovery: String,
+    /// The new data directory, absolute.
+    pub directory: PathBuf,
+    /// The base backup.
+    pub backup: &'a Backup,
+    /// Its version.
+    pub major: PgMajor,
+    /// The cluster's segment size.
+    pub segment_size: SegmentSize,
+    /// The target as it was given.
+    pub target: &'a Target,
+    /// Where it leads.
+    pub resolved: Resolved,
+    /// Segments that are missing on the way.
+    pub missing: Vec<Gap>,
+    /// The WAL archives.
+    pub archives: &'a [PathBuf],
+    /// The server's port.
+    pub port: u16,
+    /// The role that Walback connects as.
+    pub role: String,
+    /// The operator's own settings; they win.
+    pub settings: Vec<(String, String)>,
+    /// What this machine is like.
+    pub host: &'a HostFacts,
+    /// Whether Walback runs as root, and so starts the server as another user.
+    pub as_root: bool,
+    /// For saying times.
+    pub zone: Zone,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl Draft<'_> {
+    /// The plan, with what preflight found.
+    #[must_use]
+    pub fn build(self) -> Plan {
+        let wal_bytes = self.resolved.replay_end.bytes_since(self.backup.start_lsn.unwrap_or(self.resolved.replay_end));
+        let preflight = Preflight {
+            backup: self.backup,
+            major: self.major,
+            directory: &self.directory,
+            port: self.port,
+            target: self.target,
+            missing: &self.missing,
+            wal_bytes,
+            zone: self.zone,
+            now: self.now,
+        };
+        let findings = preflight.findings(self.host);
+        let server = self.server();
+        let settings = self.settings(&server);
+        let steps = self.steps(&server);
+        Plan {
+            restore_command: restore_command(self.archives),
+            wal: self.archives.to_vec(),
+            estimate: self.estimate(wal_bytes),
+            recovery: self.recovery,
+            directory: self.directory,
+            backup: self.backup.clone(),
+            target: self.target.clone(),
+            resolved: self.resolved,
+            settings,
+            server,
+            steps,
+            findings,
+            made_at: self.now,
+        }
+    }
+
+    fn server(&self) -> ServerPlan {
+        let own = self.directory.join(OWN_DIRECTORY);
+        ServerPlan {
+            major: self.major,
+            bin_dir: self.host.bin_dir.clone().unwrap_or_default(),
+            segment_size: self.segment_size,
+            port: self.port,
+            socket_directory: socket_directory(&own, &self.recovery, self.port),
+            log: own.join("server.log"),
+            run_as: self.host.run_as.clone().unwrap_or_default(),
+            role: self.role.clone(),
+        }
+    }
+
+    fn settings(&self, server: &ServerPlan) -> Vec<(String, String)> {
+        let own = self.directory.join(OWN_DIRECTORY);
+        let isolation = Isolation {
+            major: self.major,
+            port: self.port,
+            socket_directory: &server.socket_directory,
+            hba_file: &own.join("pg_hba.conf"),
+            ident_file: &own.join("pg_ident.conf"),
+        };
+        let mut settings = isolation.settings();
+        // The operator's own take the place of ours.
+        settings.retain(|(name, _)| !self.settings.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
+        settings.extend(self.settings.iter().cloned());
+        settings.push(("restore_command".to_owned(), restore_command(self.archives)));
+        settings.extend(target_settings(self.target, &self.resolved));
+        settings
+    }
+
+    fn steps(&self, server: &ServerPlan) -> Vec<Step> {
+        let directory = shell_quote(&self.directory.display().to_string());
+        let become_user = if self.as_root {
+            format!("setpriv --reuid={0} --regid={0} --init-groups ", server.run_as)
+        } else {
+            String::new()
+        };
+        let discard = Some(format!("walback discard {}", shell_quote(&self.recovery)));
+        let mut unpack = vec![match self.as_root {
+            true => format!("install -d -m 0700 -o {0} {directory}", shell_quote(&server.run_as)),
+            false => format!("install -d -m 0700 {directory}"),
+        }];
+        unpack.extend(self.backup.parts.iter().map(|part| unpack_command(self.backup.kind, part, &self.directory)));
+        let start =
+            server_command(server, &self.directory).iter().map(|word| shell_quote(word)).collect::<Vec<_>>().join(" ");
+        let log = shell_quote(&server.log.display().to_string());
+        let connection = shell_quote(&server.connection());
+        vec![
+            Step {
+                id: StepId::Unpack,
+                title: "unpack the base backup".to_owned(),
+                commands: unpack,
+                undo: discard.clone(),
+            },
+            Step {
+                id: StepId::Configure,
+                title: "write the settings and recovery.signal".to_owned(),
+                commands: vec![
+                    format!("# replace in {directory}/postgresql.auto.conf: the settings shown above"),
+                    format!("touch {directory}/recovery.signal"),
+                ],
+                undo: discard.clone(),
+            },
+            Step {
+                id: StepId::Start,
+                title: "start the server, isolated".to_owned(),
+                commands: vec![format!("{become_user}setsid {start} >>{log} 2>&1 &")],
+                undo: Some(format!("walback stop {}", shell_quote(&self.recovery))),
+            },
+            Step {
+                id: StepId::Replay,
+                title: replay_title(self.target),
+                commands: vec![
+                    format!("tail -f {log}"),
+                    format!("psql {connection} -c 'SELECT pg_last_wal_replay_lsn(), pg_is_wal_replay_paused()'"),
+                ],
+                undo: None,
+            },
+        ]
+    }
+
+    fn estimate(&self, wal_bytes: u64) -> Estimate {
+        let unpack_bytes = self.backup.parts.iter().map(|part| part.size_bytes).sum();
+        let start = self.segment_size.number_of(self.backup.start_lsn.unwrap_or(self.resolved.replay_end));
+        let last = self.segment_size.number_of(self.resolved.replay_end);
+        Estimate {
+            unpack_bytes,
+            wal_bytes,
+            wal_segments: last.saturating_sub(start) + 1,
+            basis: "bytes are exact; no recovery was measured on this machine yet, so that no time is promised"
+                .to_owned(),
+            ..Estimate::default()
+        }
+    }
+}
+
+impl Plan {
+    /// The same recovery with another target: the settings that say where to stop are replaced, everything else
+    /// stays. `findings` is what is to be said about the new way.
+    #[must_use]
+    pub fn retargeted(&self, target: &Target, resolved: Resolved, findings: Vec<Finding>, now: Timestamp) -> Plan {
+        let mut settings = self.settings.clone();
+        let new = target_settings(target, &resolved);
+        settings.retain(|(name, _)| !new.iter().any(|(replaced, _)| replaced == name));
+        settings.extend(new);
+        let wal_bytes = resolved.replay_end.bytes_since(self.backup.start_lsn.unwrap_or(resolved.replay_end));
+        let mut steps = self.steps.clone();
+        for step in steps.iter_mut().filter(|step| step.id == StepId::Replay) {
+            step.title = replay_title(target);
+        }
+        Plan {
+            target: target.clone(),
+            estimate: Estimate { wal_bytes, ..self.estimate.clone() },
+            resolved,
+            settings,
+            steps,
+            findings,
+            made_at: now,
+            ..self.clone()
+        }
+    }
+}
+
+fn replay_title(target: &Target) -> String {
+    format!("replay WAL and {} at the target", target.action)
+}
+
+/// Inside the recovery's own directory, which nobody else can enter; where that path is too long for a socket, below
+/// `/tmp`, in a directory that only the server's user can enter.
+fn socket_directory(own: &Path, recovery: &str, port: u16) -> PathBuf {
+    let inside = own.join("socket");
+    let socket = inside.join(format!(".s.PGSQL.{port}"));
+    if socket.as_os_str().len() <= SOCKET_PATH_MAX { inside } else { PathBuf::from(format!("/tmp/walback-{recovery}")) }
+}
+
+/// The command that starts the server, as separate words.
+///
+/// `data_directory` is given on the command line, where it wins: a copied `postgresql.conf` may name the original's.
+#[must_use]
+pub fn server_command(server: &ServerPlan, directory: &Path) -> Vec<String> {
+    let directory = directory.display();
+    vec![
+        server.bin_dir.join("postgres").display().to_string(),
+        "-D".to_owned(),
+        directory.to_string(),
+        "-c".to_owned(),
+        format!("data_directory={directory}"),
+    ]
+}
+
+fn unpack_command(kind: BackupKind, part: &Part, directory: &Path) -> String {
+    let from = part.path.display().to_string();
+    let into = match part.holds {
+        PartContents::Data => directory.to_path_buf(),
+        PartContents::Wal => directory.join("pg_wal"),
+        PartContents::Tablespace(oid) => directory.join("pg_tblspc").join(oid.to_string()),
+    };
+    let into = shell_quote(&into.display().to_string());
+    match (kind, part.compression) {
+        (BackupKind::Directory, _) => format!("cp -a {} {into}", shell_quote(&format!("{from}/."))),
+        (BackupKind::Tar, Compression::Gzip) => format!("tar -xzf {} -C {into}", shell_quote(&from)),
+        (BackupKind::Tar, _) => format!("tar -xf {} -C {into}", shell_quote(&from)),
+    }
+}
+
+/// A name for a recovery into `directory` that none of `taken` has: the directory's own, in harmless letters.
+#[must_use]
+pub fn name_recovery(directory: &Path, taken: &dyn Fn(&str) -> bool) -> String {
+    let base = directory.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let harmless: String =
+        base.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).take(40).collect();
+    let base = match harmless.trim_matches('-') {
+        "" => "recovery",
+        name => name,
+    };
+    if !taken(base) {
+        return base.to_owned();
+    }
+    // There is always a next number.
+    (2_u64..).map(|number| format!("{base}-{number}")).find(|name| !taken(name)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recoveries_are_named_after_their_directory_in_harmless_letters() {
+        let name = |directory: &str, taken: &[&str]| name_recovery(Path::new(directory), &|name| taken.contains(&name));
+        assert_eq!(name("/srv/Shop restore", &[]), "shop-restore");
+        assert_eq!(name("/srv/shop", &["shop", "shop-2"]), "shop-3");
+        assert_eq!(name("/", &[]), "recovery");
+        assert_eq!(name("/srv/\u{1b}[2J", &[]), "2j");
+    }
+
+    #[test]
+    fn a_socket_never_has_a_path_that_is_too_long() {
+        let short = socket_directory(Path::new("/srv/x/.walback"), "x", 5499);
+        assert_eq!(short, Path::new("/srv/x/.walback/socket"));
+        let deep = PathBuf::from(format!("/{}/.walback", "d".repeat(100)));
+        assert_eq!(socket_directory(&deep, "x", 5499), Path::new("/tmp/walback-x"));
+    }
+}

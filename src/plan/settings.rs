@@ -1,0 +1,253 @@
+//! The settings of a recovery: where it stops, where WAL comes from, and what keeps the copy from doing harm.
+
+use std::path::{Path, PathBuf};
+
+use crate::core::{Action, PgMajor, Target, TargetKind, TimelineId};
+use crate::resolve::{Resolved, StopSide};
+
+/// Every setting that says where recovery stops (`src/backend/utils/misc/guc_tables.c`, 13 to 18).
+pub const TARGET_SETTINGS: [&str; 5] =
+    ["recovery_target", "recovery_target_name", "recovery_target_time", "recovery_target_xid", "recovery_target_lsn"];
+
+/// What belongs to recovery and has to be gone after promotion.
+pub const RECOVERY_SETTINGS: [&str; 13] = [
+    "recovery_target",
+    "recovery_target_name",
+    "recovery_target_time",
+    "recovery_target_xid",
+    "recovery_target_lsn",
+    "recovery_target_inclusive",
+    "recovery_target_timeline",
+    "recovery_target_action",
+    "restore_command",
+    "recovery_end_command",
+    "archive_cleanup_command",
+    "recovery_min_apply_delay",
+    "recovery_prefetch",
+];
+
+/// The settings that make the server stop where the resolved target says.
+///
+/// The order matters: a target that is set to nothing after another one was set is taken for a second target and
+/// refused, so the empty ones come first (`assign_recovery_target*`, `xlogrecovery.c`; 13 to 18).
+#[must_use]
+pub fn target_settings(target: &Target, resolved: &Resolved) -> Vec<(String, String)> {
+    let (wanted, value) = match (&target.kind, resolved.stop) {
+        // Without a target the server would promote at the end of WAL, at a gap as well, and without a word. The last
+        // record is known, so that it is named.
+        (TargetKind::Latest, _) | (_, StopSide::EndOfWal) => ("recovery_target_lsn", resolved.lsn.to_string()),
+        (TargetKind::Time(time), _) => ("recovery_target_time", time.for_server()),
+        (TargetKind::Xid(xid), _) => ("recovery_target_xid", xid.to_string()),
+        (TargetKind::Lsn(lsn), _) => ("recovery_target_lsn", lsn.to_string()),
+        (TargetKind::Name(name), _) => ("recovery_target_name", name.as_str().to_owned()),
+        (TargetKind::Immediate, _) => ("recovery_target", "immediate".to_owned()),
+    };
+    let inclusive = !target.has_sides() || target.inclusive;
+    let empty = TARGET_SETTINGS.iter().filter(|name| **name != wanted).map(|name| ((*name).to_owned(), String::new()));
+    empty
+        .chain([
+            (wanted.to_owned(), value),
+            ("recovery_target_inclusive".to_owned(), on_off(inclusive)),
+            ("recovery_target_timeline".to_owned(), timeline_setting(resolved.timeline)),
+            ("recovery_target_action".to_owned(), action_setting(target.action).to_owned()),
+        ])
+        .collect()
+}
+
+/// Always a number: "latest" would follow whatever forks off later.
+fn timeline_setting(timeline: TimelineId) -> String {
+    timeline.to_string()
+}
+
+fn action_setting(action: Action) -> &'static str {
+    match action {
+        Action::Pause => "pause",
+        Action::Promote => "promote",
+        Action::Shutdown => "shutdown",
+    }
+}
+
+fn on_off(on: bool) -> String {
+    if on { "on".to_owned() } else { "off".to_owned() }
+}
+
+/// What keeps a restored copy from touching anything but itself, and lets Walback follow it.
+pub struct Isolation<'a> {
+    /// The server's version.
+    pub major: PgMajor,
+    /// Its own port.
+    pub port: u16,
+    /// Its own directory for sockets.
+    pub socket_directory: &'a Path,
+    /// Its own `pg_hba.conf`.
+    pub hba_file: &'a Path,
+    /// Its own `pg_ident.conf`.
+    pub ident_file: &'a Path,
+}
+
+impl Isolation<'_> {
+    /// The settings, in alphabetical order.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let text = |path: &Path| path.display().to_string();
+        let mut settings = vec![
+            ("archive_command", String::new()),
+            ("archive_mode", "off".to_owned()),
+            ("cluster_name", "walback".to_owned()),
+            ("external_pid_file", String::new()),
+            ("hba_file", text(self.hba_file)),
+            ("hot_standby", "on".to_owned()),
+            ("ident_file", text(self.ident_file)),
+            ("lc_messages", "C".to_owned()),
+            ("listen_addresses", String::new()),
+            ("log_destination", "stderr".to_owned()),
+            ("log_line_prefix", "%m [%p] %b %e: ".to_owned()),
+            ("log_min_messages", "warning".to_owned()),
+            ("log_timezone", "UTC".to_owned()),
+            ("logging_collector", "off".to_owned()),
+            ("max_logical_replication_workers", "0".to_owned()),
+            ("port", self.port.to_string()),
+            ("primary_conninfo", String::new()),
+            ("primary_slot_name", String::new()),
+            ("recovery_end_command", String::new()),
+            ("archive_cleanup_command", String::new()),
+            ("recovery_min_apply_delay", "0".to_owned()),
+            ("shared_preload_libraries", String::new()),
+            ("ssl", "off".to_owned()),
+            ("synchronous_standby_names", String::new()),
+            ("unix_socket_directories", quote_list_item(&text(self.socket_directory))),
+            ("unix_socket_permissions", "0700".to_owned()),
+        ];
+        if self.major.has_archive_library() {
+            settings.push(("archive_library", String::new()));
+        }
+        if self.major.has_recovery_prefetch() {
+            // Reading ahead asks the archive for segments behind the target, of other timelines too.
+            settings.push(("recovery_prefetch", "off".to_owned()));
+        }
+        if self.major.has_promote_trigger_file() {
+            settings.push(("promote_trigger_file", String::new()));
+        }
+        settings.sort();
+        settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// An item of a comma-separated list of directories (`SplitDirectoriesString`, `varlena.c`): quoted, so that commas
+/// and spaces in a path stay what they are.
+fn quote_list_item(item: &str) -> String {
+    format!("\"{}\"", item.replace('"', "\"\""))
+}
+
+/// A `restore_command` that copies segments from plain directories, asked in order.
+///
+/// Exit status 1 means "not in the archive" to the server, which then takes it for the end of WAL; everything from
+/// 126 on stops it. So an archive that is gone, or a copy that breaks off, must never be 1.
+#[must_use]
+pub fn restore_command(archives: &[PathBuf]) -> String {
+    let mut command = String::new();
+    for archive in archives {
+        let directory = archive.display().to_string().replace('%', "%%");
+        let directory = shell_quote(&directory);
+        command.push_str(&format!(
+            "test -d {directory} || exit 126; if test -f {directory}/%f; then cp {directory}/%f \"%p\" || exit 126; exit 0; fi; "
+        ));
+    }
+    command.push_str("exit 1");
+    command
+}
+
+/// A word for `sh`, in single quotes where it has anything but harmless characters.
+#[must_use]
+pub fn shell_quote(word: &str) -> String {
+    let harmless =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '=' | ':' | ',' | '@' | '%');
+    if !word.is_empty() && word.chars().all(harmless) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Lsn, TimelineChoice, Xid};
+    use proptest::prelude::*;
+
+    fn resolved(stop: StopSide) -> Resolved {
+        Resolved {
+            timeline: TimelineId(2),
+            path: vec![TimelineId(1), TimelineId(2)],
+            stop,
+            lsn: Lsn(0x300_0148),
+            replay_end: Lsn(0x300_0148),
+            xid: None,
+            at: None,
+            name: None,
+            consistent_at: Lsn(0x200_0100),
+            last_kept: None,
+            first_lost: None,
+            ambiguous: Vec::new(),
+            backups: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn empty_targets_come_first_and_the_timeline_is_a_number() {
+        let target =
+            Target { inclusive: false, timeline: TimelineChoice::Latest, ..Target::new(TargetKind::Xid(Xid(735))) };
+        let settings = target_settings(&target, &resolved(StopSide::Before));
+        let set: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(set[..4].iter().filter(|(_, value)| value.is_empty()).count(), 4);
+        assert_eq!(
+            set[4..],
+            [
+                ("recovery_target_xid", "735"),
+                ("recovery_target_inclusive", "off"),
+                ("recovery_target_timeline", "2"),
+                ("recovery_target_action", "pause"),
+            ]
+        );
+    }
+
+    #[test]
+    fn latest_becomes_the_exact_end_so_that_recovery_pauses_there() {
+        let settings = target_settings(&Target::new(TargetKind::Latest), &resolved(StopSide::EndOfWal));
+        assert!(settings.contains(&("recovery_target_lsn".to_owned(), "0/3000148".to_owned())));
+        assert!(settings.contains(&("recovery_target_inclusive".to_owned(), "on".to_owned())));
+    }
+
+    #[test]
+    fn an_archive_that_is_gone_is_not_the_end_of_wal() {
+        let run = |archive: &Path, name: &str, to: &Path| {
+            let command = restore_command(&[archive.to_path_buf()]);
+            let command = command.replace("%f", name).replace("%p", &to.display().to_string()).replace("%%", "%");
+            std::process::Command::new("sh")
+                .arg("-c")
+                .arg(command)
+                .stderr(std::process::Stdio::null())
+                .status()
+                .unwrap()
+                .code()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let archive = directory.path().join("a 'b' $(touch no) 100%");
+        std::fs::create_dir(&archive).unwrap();
+        std::fs::write(archive.join("SEG"), "wal").unwrap();
+        let to = directory.path().join("copied");
+        assert_eq!(run(&archive, "SEG", &to), Some(0));
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "wal");
+        assert_eq!(run(&archive, "OTHER", &to), Some(1));
+        assert_eq!(run(&archive, "SEG", Path::new("/nowhere/x")), Some(126), "a copy that fails is not “not there”");
+        assert_eq!(run(&directory.path().join("gone"), "SEG", &to), Some(126));
+    }
+
+    proptest! {
+        #[test]
+        fn the_shell_gives_a_quoted_word_back(word in "[^\\x00]{0,40}") {
+            let echoed = std::process::Command::new("sh")
+                .arg("-c").arg(format!("printf %s {}", shell_quote(&word))).output().unwrap();
+            prop_assert_eq!(String::from_utf8_lossy(&echoed.stdout), word);
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! From a target to the record at which PostgreSQL will stop for it. Pure: records are fed in, nothing is read.
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::time::Timestamp;
+use crate::core::{Lsn, Target, TargetKind, TimelineId, TimelinePath, Xid};
+use crate::wal::{Body, Outcome, Record};
+
+/// On which side of its record recovery stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopSide {
+    /// The record is not replayed.
+    Before,
+    /// The record is the last one replayed.
+    After,
+    /// After the last record that there is.
+    EndOfWal,
+    /// As soon as the data is consistent.
+    Consistency,
+}
+
+/// A transaction's end in WAL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Where its commit or abort record starts.
+    pub lsn: Lsn,
+    /// The transaction.
+    pub xid: Option<Xid>,
+    /// The time in the record.
+    pub at: Option<Timestamp>,
+}
+
+/// A resolved target: where recovery will stop, predicted from WAL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The timeline that recovery follows, as a number.
+    pub timeline: TimelineId,
+    /// The timelines from the base backup to there.
+    pub path: Vec<TimelineId>,
+    /// On which side of the record.
+    pub stop: StopSide,
+    /// Where the record starts at which recovery stops.
+    pub lsn: Lsn,
+    /// How far replay will have come: the end of the last record replayed.
+    pub replay_end: Lsn,
+    /// The transaction that the record ends, where it ends one.
+    pub xid: Option<Xid>,
+    /// The time in the record, where it has one.
+    pub at: Option<Timestamp>,
+    /// The restore point's name, as it stands in WAL.
+    pub name: Option<String>,
+    /// Where the data becomes consistent: nothing before it can be recovered from this backup.
+    pub consistent_at: Lsn,
+    /// The last transaction that is kept: its commit is replayed.
+    pub last_kept: Option<Place>,
+    /// The first transaction that is lost: the first commit that is not replayed.
+    pub first_lost: Option<Place>,
+    /// The other transactions that ended at the very same time as the one at the stop.
+    pub ambiguous: Vec<Place>,
+    /// The base backups that lead there, the best one first.
+    pub backups: Vec<String>,
+}
+
+/// Why no place in WAL belongs to a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreachable {
+    /// Recovery would stop before the data is consistent, which the server refuses.
+    BeforeConsistency {
+        /// Where it would stop.
+        stop: Lsn,
+        /// The time in the record there.
+        at: Option<Timestamp>,
+        /// Where the base backup ended, where that is known.
+        consistent_at: Option<Lsn>,
+    },
+    /// The WAL that there is ends before the target.
+    NotReached {
+        /// Where WAL ends.
+        end: Lsn,
+        /// The last transaction in it.
+        last: Option<Place>,
+        /// The transaction whose subtransaction was asked for: the server never stops at a subtransaction.
+        top_level: Option<Xid>,
+    },
+}
+
+/// Finds the record at which recovery from one base backup stops, by doing what the server does with each record
+/// (`recoveryStopsBefore`, `recoveryStopsAfter`, `CheckRecoveryConsistency`; `xlogrecovery.c` of 15 to 18, `xlog.c`
+/// of 13 and 14): look whether to stop before it, replay it, look whether to stop after it.
+#[derive(Debug)]
+pub struct Resolver<'a> {
+    target: &'a Target,
+    path: &'a TimelinePath,
+    backup_start: Lsn,
+    /// Where the backup says that it ended.
+    backup_stop: Option<Lsn>,
+    consistent_at: Option<Lsn>,
+    replay_end: Lsn,
+    last_record: Option<Lsn>,
+    last_kept: Option<Place>,
+    last_ended: Option<Place>,
+    top_level: Option<Xid>,
+    /// The transactions that ended at the time of the last one that ended.
+    same_time: Vec<Place>,
+    stop: Option<Stop>,
+    first_lost: Option<Place>,
+}
+
+#[derive(Debug, Clone)]
+struct Stop {
+    side: StopSide,
+    lsn: Lsn,
+    place: Option<Place>,
+    at: Option<Timestamp>,
+    name: Option<String>,
+}
+
+impl<'a> Resolver<'a> {
+    /// For recovery to `target` along `path` from a base backup that started at `backup_start` and, where it is
+    /// known, ended at `backup_stop`. The records are to be fed from `backup_start` on.
+    #[must_use]
+    pub fn new(target: &'a Target, path: &'a TimelinePath, backup_start: Lsn, backup_stop: Option<Lsn>) -> Self {
+        Resolver {
+            target,
+            path,
+            backup_start,
+            backup_stop,
+            consistent_at: None,
+            replay_end: backup_start,
+            last_record: None,
+            last_kept: None,
+            last_ended: None,
+            top_level: None,
+            same_time: Vec::new(),
+            stop: None,
+            first_lost: None,
+        }
+    }
+
+    /// Takes the next record. Breaks when nothing further on can change the answer.
+    pub fn feed(&mut self, record: &Record) -> ControlFlow<()> {
+        let ended = ended_transaction(record);
+        if self.stop.is_some() {
+            return self.look_beyond(record, ended);
+        }
+        self.note_time(ended);
+        if self.stops_before(record) {
+            return self.stop_at(StopSide::Before, record, ended);
+        }
+        self.replay(record, ended);
+        if self.target.kind == TargetKind::Immediate && self.consistent_at.is_some() {
+            return self.stop_at(StopSide::Consistency, record, ended);
+        }
+        if self.stops_after(record) {
+            return self.stop_at(StopSide::After, record, ended);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn stops_before(&self, record: &Record) -> bool {
+        let inclusive = self.target.inclusive;
+        match (&self.target.kind, outcome(record)) {
+            (TargetKind::Lsn(lsn), _) => !inclusive && record.lsn >= *lsn,
+            (TargetKind::Xid(xid), Some(outcome)) => !inclusive && outcome.xid == *xid,
+            (TargetKind::Time(time), Some(outcome)) => outcome.at > *time || (!inclusive && outcome.at == *time),
+            _ => false,
+        }
+    }
+
+    fn stops_after(&self, record: &Record) -> bool {
+        match (&self.target.kind, &record.body) {
+            (TargetKind::Lsn(lsn), _) => self.target.inclusive && record.lsn >= *lsn,
+            (TargetKind::Name(wanted), Body::RestorePoint { name, .. }) => name == wanted.as_str(),
+            (TargetKind::Xid(xid), _) => {
+                self.target.inclusive && outcome(record).is_some_and(|outcome| outcome.xid == *xid)
+            }
+            _ => false,
+        }
+    }
+
+    fn replay(&mut self, record: &Record, ended: Option<Place>) {
+        self.replay_end = record.end_lsn;
+        self.last_record = Some(record.lsn);
+        if matches!(record.body, Body::Commit(_)) {
+            self.last_kept = ended;
+        }
+        let backup_ended = matches!(record.body, Body::BackupEnd { start } if start == self.backup_start)
+            || self.backup_stop.is_some_and(|stop| record.end_lsn >= stop);
+        if backup_ended {
+            self.consistent_at.get_or_insert(record.end_lsn);
+        }
+        if let (TargetKind::Xid(xid), Some(outcome)) = (&self.target.kind, outcome(record))
+            && outcome.subxacts.contains(xid)
+        {
+            self.top_level = Some(outcome.xid);
+        }
+    }
+
+    fn note_time(&mut self, ended: Option<Place>) {
+        let Some(place) = ended else { return };
+        if self.same_time.last().is_some_and(|last| last.at != place.at) {
+            self.same_time.clear();
+        }
+        self.same_time.push(place);
+        self.last_ended = Some(place);
+    }
+
+    fn stop_at(&mut self, side: StopSide, record: &Record, place: Option<Place>) -> ControlFlow<()> {
+        let (name, at) = match &record.body {
+            Body::RestorePoint { name, at } => (Some(name.clone()), Some(*at)),
+            _ => (None, place.and_then(|place| place.at)),
+        };
+        self.stop = Some(Stop { side, lsn: record.lsn, place, at, name });
+        if side == StopSide::Before && matches!(record.body, Body::Commit(_)) {
+            self.first_lost = place;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Behind the stop: who else ended at the same time, and who is the first to be lost.
+    fn look_beyond(&mut self, record: &Record, ended: Option<Place>) -> ControlFlow<()> {
+        let Some(place) = ended else { return ControlFlow::Continue(()) };
+        let stopped_at = self.stop.as_ref().and_then(|stop| stop.place).and_then(|place| place.at);
+        let same_time = stopped_at.is_some() && stopped_at == place.at;
+        if same_time {
+            self.same_time.push(place);
+        }
+        if matches!(record.body, Body::Commit(_)) {
+            self.first_lost.get_or_insert(place);
+        }
+        if self.first_lost.is_some() && !same_time { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// The answer, when WAL has been fed up to the stop or to its end at `end`.
+    ///
+    /// # Errors
+    /// When the server would not stop for this target, or not be consistent where it stops.
+    pub fn finish(self, end: Lsn) -> Result<Resolved, Unreachable> {
+        let stop = match self.stop.clone() {
+            Some(stop) => stop,
+            None => self.stop_at_end(end)?,
+        };
+        let Some(consistent_at) = self.consistent_at else {
+            return Err(Unreachable::BeforeConsistency {
+                stop: stop.lsn,
+                at: stop.at,
+                consistent_at: self.backup_stop,
+            });
+        };
+        let ambiguous = match stop.place {
+            Some(place) => self.same_time.into_iter().filter(|other| other.lsn != place.lsn).collect(),
+            None => Vec::new(),
+        };
+        let reached = self.path.timeline_at(stop.lsn).unwrap_or(self.path.last());
+        Ok(Resolved {
+            timeline: self.path.last(),
+            path: path_until(self.path, self.backup_start, reached),
+            stop: stop.side,
+            lsn: stop.lsn,
+            replay_end: self.replay_end,
+            xid: stop.place.and_then(|place| place.xid),
+            at: stop.at,
+            name: stop.name,
+            consistent_at,
+            last_kept: self.last_kept,
+            first_lost: self.first_lost,
+            ambiguous,
+            backups: Vec::new(),
+        })
+    }
+
+    fn stop_at_end(&self, end: Lsn) -> Result<Stop, Unreachable> {
+        match (&self.target.kind, self.last_record) {
+            (TargetKind::Latest, Some(lsn)) => {
+                Ok(Stop { side: StopSide::EndOfWal, lsn, place: None, at: None, name: None })
+            }
+            // Its WAL has everything but the backup's end.
+            (TargetKind::Immediate, _) => {
+                Err(Unreachable::BeforeConsistency { stop: end, at: None, consistent_at: self.backup_stop })
+            }
+            _ => Err(Unreachable::NotReached { end, last: self.last_ended, top_level: self.top_level }),
+        }
+    }
+}
+
+fn outcome(record: &Record) -> Option<&Outcome> {
+    match &record.body {
+        Body::Commit(outcome) | Body::Abort(outcome) => Some(outcome),
+        _ => None,
+    }
+}
+
+fn ended_transaction(record: &Record) -> Option<Place> {
+    outcome(record).map(|outcome| Place { lsn: record.lsn, xid: Some(outcome.xid), at: Some(outcome.at) })
+}
+
+/// The timelines of `path` from the one that `start` lies on to `last`.
+fn path_until(path: &TimelinePath, start: Lsn, last: TimelineId) -> Vec<TimelineId> {
+    let first = path.timeline_at(start);
+    let ids = path.stretches().iter().map(|stretch| stretch.timeline);
+    let mut on_the_way: Vec<TimelineId> = ids.skip_while(|id| Some(*id) != first).collect();
+    if let Some(position) = on_the_way.iter().position(|id| *id == last) {
+        on_the_way.truncate(position + 1);
+    }
+    on_the_way
+}

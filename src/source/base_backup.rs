@@ -1,0 +1,374 @@
+//! What a base backup says about itself: its label, manifest and control file, read without unpacking it.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::catalog::{Backup, BackupKind, Compression, Part, PartContents, Tablespace};
+use crate::core::{PgMajor, SegmentName};
+use crate::error::Result;
+use crate::pgdata::backup_label::BackupLabel;
+use crate::pgdata::control_file::ControlFile;
+use crate::pgdata::manifest::Manifest;
+use crate::pgdata::tablespace_map::TablespaceMap;
+use crate::wal::SegmentHeader;
+
+use super::Cancel;
+use super::compress::{self, Count};
+
+/// How much of a compressed tar is read in search of the label and the version: the label comes first.
+const SEARCHED: u64 = 64 << 20;
+/// The longest label, map or version file that is read.
+const SMALL_FILE: usize = 1 << 20;
+/// The longest manifest that is read.
+const LARGEST_MANIFEST: usize = 2 << 30;
+
+/// Describes the base backup in `directory`, whose entries are `names`. `None` where it is none.
+///
+/// # Errors
+/// Only when it was cancelled: what is broken is described too.
+pub fn describe(directory: &Path, names: &[String], cancel: &Cancel) -> Result<Option<Backup>> {
+    let has = |wanted: &str| names.iter().any(|name| name == wanted);
+    let base = names.iter().find(|name| Compression::of_name(name).0 == "base.tar");
+    let mut backup = if let Some(base) = base {
+        let mut backup = blank(directory, BackupKind::Tar, Compression::of_name(base).1);
+        collect_parts(&mut backup, names);
+        describe_tar(&mut backup, cancel)?;
+        backup
+    } else if has("PG_VERSION") && has("global") {
+        let mut backup = blank(directory, BackupKind::Directory, Compression::None);
+        describe_directory(&mut backup, has("backup_label"), cancel)?;
+        backup
+    } else {
+        return Ok(None);
+    };
+    if has("backup_manifest") {
+        take_manifest(&mut backup);
+    }
+    check_version(&mut backup);
+    if backup.kind == BackupKind::Tar {
+        take_wal_part(&mut backup);
+    }
+    Ok(Some(backup))
+}
+
+fn blank(directory: &Path, kind: BackupKind, compression: Compression) -> Backup {
+    Backup {
+        id: String::new(),
+        kind,
+        location: directory.to_path_buf(),
+        compression,
+        pg_version: None,
+        system_identifier: None,
+        segment_size: None,
+        timeline: None,
+        start_lsn: None,
+        start_wal: None,
+        stop_lsn: None,
+        started_at: None,
+        finished_at: None,
+        size_bytes: 0,
+        unpacked_bytes: None,
+        parent: None,
+        tablespaces: Vec::new(),
+        manifest: false,
+        label: None,
+        from_standby: false,
+        parts: Vec::new(),
+        own_wal: Vec::new(),
+        problems: Vec::new(),
+    }
+}
+
+/// `base.tar`, `<oid>.tar` and `pg_wal.tar`, with whatever ending, in the order in which they are unpacked.
+fn collect_parts(backup: &mut Backup, names: &[String]) {
+    for name in names {
+        let path = backup.location.join(name);
+        let size_bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        backup.size_bytes += size_bytes;
+        let (stem, compression) = Compression::of_name(name);
+        let holds = match stem.strip_suffix(".tar") {
+            Some("base") => PartContents::Data,
+            Some("pg_wal") => PartContents::Wal,
+            Some(oid) => match oid.parse() {
+                Ok(oid) => PartContents::Tablespace(oid),
+                Err(_) => continue,
+            },
+            None => continue,
+        };
+        backup.parts.push(Part { path, holds, compression, size_bytes });
+    }
+    backup.parts.sort_by_key(|part| match part.holds {
+        PartContents::Data => (0, 0),
+        PartContents::Tablespace(oid) => (1, oid),
+        PartContents::Wal => (2, 0),
+    });
+}
+
+/// What lies in the files at the front of `base.tar`, and whether each tar is whole as far as that shows.
+fn describe_tar(backup: &mut Backup, cancel: &Cancel) -> Result<()> {
+    for part in backup.parts.clone() {
+        if !part.compression.is_readable() {
+            backup.problems.push(format!(
+                "{}: {} is not read yet by this version of Walback",
+                part.path.display(),
+                part.compression.name()
+            ));
+            continue;
+        }
+        let front = part.holds == PartContents::Data;
+        let looked = match part.compression {
+            Compression::None => walk_plain_tar(backup, &part, front, cancel),
+            _ => check_gzip_end(&part).and_then(|()| if front { search_front(backup, &part, cancel) } else { Ok(()) }),
+        };
+        cancel.check()?;
+        if let Err(error) = looked {
+            backup.problems.push(format!("{}: {error}", part.path.display()));
+        }
+    }
+    if backup.start_lsn.is_none() && backup.problems.is_empty() {
+        backup.problems.push("base.tar has no backup_label at its front: this is not a base backup".to_owned());
+    }
+    Ok(())
+}
+
+/// Hops over a whole uncompressed tar: its end must be there.
+fn walk_plain_tar(backup: &mut Backup, part: &Part, front: bool, cancel: &Cancel) -> io::Result<()> {
+    let cut_off = || io::Error::other("the file is cut off: the tar does not come to its end");
+    let mut archive = tar::Archive::new(File::open(&part.path)?);
+    let mut unpacked = 0;
+    let mut end = 0;
+    for entry in archive.entries_with_seek()? {
+        if cancel.is_cancelled() {
+            return Ok(());
+        }
+        let mut entry = entry.map_err(|_| cut_off())?;
+        unpacked += entry.size();
+        end = entry.raw_file_position() + entry.size();
+        if front {
+            take_front_entry(backup, &mut entry)?;
+        }
+    }
+    // Behind the last entry come its padding and 1024 zero bytes.
+    if part.size_bytes < end.next_multiple_of(512) + 1024 {
+        return Err(cut_off());
+    }
+    if part.holds != PartContents::Wal {
+        backup.unpacked_bytes = Some(backup.unpacked_bytes.unwrap_or(0) + unpacked);
+    }
+    Ok(())
+}
+
+/// The last four bytes of a gzip file are its length modulo 2³², and a tar's length is a multiple of 512: a file that
+/// was cut off ends in other bytes. What this lets through, unpacking notices.
+fn check_gzip_end(part: &Part) -> io::Result<()> {
+    let cut_off = || io::Error::other("the file is cut off: gzip's trailer is missing");
+    if part.size_bytes < 18 {
+        return Err(cut_off());
+    }
+    let mut file = File::open(&part.path)?;
+    file.seek(SeekFrom::End(-4))?;
+    let mut length = [0; 4];
+    file.read_exact(&mut length)?;
+    if u32::from_le_bytes(length).is_multiple_of(512) { Ok(()) } else { Err(cut_off()) }
+}
+
+/// Reads the front of a compressed tar until label and version were seen.
+fn search_front(backup: &mut Backup, part: &Part, cancel: &Cancel) -> io::Result<()> {
+    let reader = compress::open(&part.path, part.compression, &Count::default())?.take(SEARCHED);
+    let mut archive = tar::Archive::new(BufReader::new(reader));
+    for entry in archive.entries()? {
+        let mut entry = match entry {
+            Ok(entry) => entry,
+            // Where the search ends, the tar does not.
+            Err(_) if backup.start_lsn.is_some() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        take_front_entry(backup, &mut entry)?;
+        let all = backup.start_lsn.is_some() && backup.pg_version.is_some();
+        if all || cancel.is_cancelled() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn take_front_entry<R: Read>(backup: &mut Backup, entry: &mut tar::Entry<'_, R>) -> io::Result<()> {
+    let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+    if !matches!(name.as_str(), "backup_label" | "tablespace_map" | "PG_VERSION" | "global/pg_control") {
+        return Ok(());
+    }
+    let bytes = read_prefix(entry, SMALL_FILE)?;
+    take_file(backup, &name, &bytes);
+    Ok(())
+}
+
+/// What one of the telling files says.
+fn take_file(backup: &mut Backup, name: &str, bytes: &[u8]) {
+    let text = || String::from_utf8_lossy(bytes);
+    match name {
+        "backup_label" => match BackupLabel::parse(&text()) {
+            Ok(label) => take_label(backup, label),
+            Err(error) => backup.problems.push(format!("backup_label: {error}")),
+        },
+        "tablespace_map" => match TablespaceMap::parse(&text()) {
+            Ok(TablespaceMap(map)) => {
+                backup.tablespaces = map.into_iter().map(|(oid, location)| Tablespace { oid, location }).collect();
+            }
+            Err(error) => backup.problems.push(format!("tablespace_map: {error}")),
+        },
+        "PG_VERSION" => match PgMajor::parse(&text()) {
+            Some(major) => backup.pg_version = Some(major),
+            None => backup.problems.push("PG_VERSION does not have a version".to_owned()),
+        },
+        _ => match ControlFile::parse(bytes) {
+            Ok(control) => {
+                backup.system_identifier = backup.system_identifier.or(Some(control.system_identifier));
+                backup.segment_size = backup.segment_size.or(Some(control.segment_size));
+                if backup.from_standby {
+                    backup.stop_lsn = backup.stop_lsn.or(control.min_recovery_point);
+                }
+            }
+            Err(error) => backup.problems.push(format!("global/pg_control: {error}")),
+        },
+    }
+}
+
+fn take_label(backup: &mut Backup, label: BackupLabel) {
+    backup.start_lsn = Some(label.start_lsn);
+    backup.start_wal = Some(label.start_segment);
+    backup.timeline = Some(label.timeline());
+    backup.started_at = label.started_at;
+    backup.from_standby = label.from_standby;
+    backup.label = Some(label.label);
+    if label.incremental_from.is_some() {
+        backup
+            .problems
+            .push("it is an incremental backup: these are not combined yet by this version of Walback".to_owned());
+    }
+}
+
+fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> Result<()> {
+    let directory = backup.location.clone();
+    // The label first: whether it was taken from a standby decides what pg_control's fields mean.
+    for name in ["backup_label", "PG_VERSION", "tablespace_map", "global/pg_control"] {
+        if name == "backup_label" && !has_label {
+            backup.problems.push(
+                "there is no backup_label: this is a data directory, or a backup that was started already".to_owned(),
+            );
+            continue;
+        }
+        match File::open(directory.join(name)).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)) {
+            Ok(bytes) => take_file(backup, name, &bytes),
+            Err(error) if name == "tablespace_map" && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => backup.problems.push(format!("cannot read {}: {error}", directory.join(name).display())),
+        }
+    }
+    if has_label && directory.join("postmaster.pid").exists() {
+        backup.problems.push("there is a postmaster.pid: a server has run in it, or still does".to_owned());
+    }
+    let mut wal = Vec::new();
+    if let Ok(entries) = fs::read_dir(directory.join("pg_wal")) {
+        wal.extend(entries.flatten().filter_map(|entry| SegmentName::parse(&entry.file_name().to_string_lossy())));
+    }
+    wal.sort();
+    backup.own_wal = wal;
+    backup.size_bytes = size_below(&directory, cancel)?;
+    backup.unpacked_bytes = Some(backup.size_bytes);
+    backup.parts = vec![Part {
+        path: directory,
+        holds: PartContents::Data,
+        compression: Compression::None,
+        size_bytes: backup.size_bytes,
+    }];
+    Ok(())
+}
+
+/// Bytes of all files below a directory; what cannot be read counts nothing here and is noticed when it is copied.
+fn size_below(directory: &Path, cancel: &Cancel) -> Result<u64> {
+    let mut total = 0;
+    let mut left: Vec<PathBuf> = vec![directory.to_path_buf()];
+    while let Some(directory) = left.pop() {
+        cancel.check()?;
+        let Ok(entries) = fs::read_dir(&directory) else { continue };
+        for entry in entries.flatten() {
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => left.push(entry.path()),
+                Ok(metadata) => total += metadata.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(total)
+}
+
+fn take_manifest(backup: &mut Backup) {
+    let path = backup.location.join("backup_manifest");
+    backup.manifest = true;
+    let parsed = File::open(&path)
+        .and_then(|mut file| read_prefix(&mut file, LARGEST_MANIFEST))
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| Manifest::parse(&bytes).map_err(|error| error.to_string()));
+    match parsed {
+        Ok(manifest) => {
+            backup.system_identifier = manifest.system_identifier.or(backup.system_identifier);
+            backup.unpacked_bytes = Some(manifest.total_size());
+            let last = manifest.wal_ranges.iter().max_by_key(|range| range.end);
+            backup.stop_lsn = last.map(|range| range.end).or(backup.stop_lsn);
+        }
+        Err(error) => backup.problems.push(format!("{}: {error}", path.display())),
+    }
+}
+
+fn check_version(backup: &mut Backup) {
+    if let Some(major) = backup.pg_version.filter(|major| !major.is_supported()) {
+        let (oldest, newest) = (PgMajor::OLDEST, PgMajor::NEWEST);
+        backup.problems.push(format!("it is of PostgreSQL {major}; Walback recovers {oldest} to {newest}"));
+    }
+}
+
+/// What the first segment in `pg_wal.tar` says, and which segments it holds: what lies between start and stop.
+fn take_wal_part(backup: &mut Backup) {
+    let Some(part) = backup.parts.iter().find(|part| part.holds == PartContents::Wal).cloned() else { return };
+    if !part.compression.is_readable() || !backup.is_usable() {
+        return;
+    }
+    let header = (|| {
+        let reader = compress::open(&part.path, part.compression, &Count::default())?;
+        let mut archive = tar::Archive::new(reader);
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let name = entry.path()?.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if SegmentName::parse(&name).is_some() {
+                return read_prefix(&mut entry, SegmentHeader::BYTES).map(Some);
+            }
+        }
+        Ok::<_, io::Error>(None)
+    })();
+    match header {
+        Ok(Some(bytes)) => {
+            if let Ok(header) = SegmentHeader::parse(&bytes) {
+                backup.pg_version = backup.pg_version.or(Some(header.layout.major));
+                backup.system_identifier = backup.system_identifier.or(Some(header.system_identifier));
+                backup.segment_size = backup.segment_size.or(Some(header.segment_size));
+            }
+        }
+        Ok(None) => return,
+        Err(error) => return backup.problems.push(format!("{}: {error}", part.path.display())),
+    }
+    if let (Some(timeline), Some(start), Some(stop), Some(size)) =
+        (backup.timeline, backup.start_lsn, backup.stop_lsn, backup.segment_size)
+    {
+        let last = size.number_of(crate::core::Lsn(stop.0.saturating_sub(1)));
+        let most = part.size_bytes.max(1).saturating_mul(1100) / size.bytes() + 1;
+        let numbers = (size.number_of(start)..=last).take(usize::try_from(most).unwrap_or(usize::MAX));
+        backup.own_wal = numbers.map(|number| SegmentName::new(timeline, number, size)).collect();
+    }
+}
+
+/// At most `most` bytes from the front of `reader`.
+pub(crate) fn read_prefix(reader: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(most as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,75 @@
+//! The only readers of backups and archives. They read, and never write.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::catalog::{Backup, Catalog};
+use crate::core::SegmentName;
+use crate::error::{Error, ErrorKind, Result};
+
+pub mod base_backup;
+pub mod compress;
+pub mod local;
+pub mod scan;
+
+pub use local::LocalSource;
+
+/// A cluster's backups and archives.
+pub trait Source: Send + Sync {
+    /// Its name in the configuration.
+    fn name(&self) -> &str;
+
+    /// The archives' directories, in the order in which they are asked: what `restore_command` copies from.
+    fn archives(&self) -> &[PathBuf];
+
+    /// Looks at everything there is, by names and headers.
+    ///
+    /// # Errors
+    /// When a directory of the source cannot be read, or when it was cancelled. What is broken inside is in the
+    /// catalog, not an error.
+    fn list(&self, cancel: &Cancel) -> Result<Catalog>;
+
+    /// Opens a segment: from the first archive that has it, else from what `backup` brought along. `None` where
+    /// nobody has it.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>>;
+}
+
+/// Asks long work to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks for it.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked for.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// For work to ask now and then.
+    ///
+    /// # Errors
+    /// When it was asked to stop.
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::new(ErrorKind::Interrupted, "cancelled", "cancelled")) } else { Ok(()) }
+    }
+}
+
+/// An error about reading `path`.
+pub(crate) fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Error {
+    let wrong = Error::failed("unreadable", format!("cannot read {what}: {}", path.display())).caused_by(error);
+    match error.kind() {
+        std::io::ErrorKind::NotFound => wrong.hint("check the path; is the file system mounted?"),
+        std::io::ErrorKind::PermissionDenied => wrong.hint("run walback as root, or as a user who may read it"),
+        _ => wrong,
+    }
+}

@@ -1,0 +1,298 @@
+//! Reads WAL along a path of timelines, segment after segment, as the server does in recovery.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::ops::ControlFlow;
+
+use crate::catalog::{Backup, Catalog, Point, PointKind};
+use crate::core::{Lsn, SegmentName, TimelinePath, Xid};
+use crate::error::{Error, Result};
+use crate::wal::{Body, Decoded, Decoder, EndReason, Outcome, Record};
+
+use super::{Cancel, Source};
+
+/// Bytes read from a segment at a time.
+const BLOCK: usize = 256 << 10;
+/// Transactions whose deleted rows are counted at once; beyond, the oldest counts are dropped.
+const COUNTED_TRANSACTIONS: usize = 1 << 20;
+
+/// Where reading starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Exactly at a record, like the redo pointer of a base backup.
+    Record(Lsn),
+    /// At the first record that starts in the segment of this number.
+    Segment(u64),
+}
+
+/// Where reading ended, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanEnd {
+    /// Where the next record would have started.
+    pub at: Lsn,
+    /// Why there is none.
+    pub cause: EndCause,
+}
+
+/// Why reading ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndCause {
+    /// Nobody has this segment.
+    NoSegment(SegmentName),
+    /// The WAL in this segment ends.
+    EndOfWal(SegmentName, EndReason),
+    /// Whoever got the records had enough.
+    Enough,
+}
+
+/// A stretch of WAL to read.
+pub struct Scan<'a> {
+    /// Where segments come from.
+    pub source: &'a dyn Source,
+    /// Which segments there are, and their size.
+    pub catalog: &'a Catalog,
+    /// The backup whose own segments count too.
+    pub backup: Option<&'a Backup>,
+    /// Along which timelines.
+    pub path: &'a TimelinePath,
+    /// From where on.
+    pub start: Start,
+}
+
+impl Scan<'_> {
+    /// Hands every record to `each` until WAL ends or `each` has enough; tells `progress` how many bytes were read.
+    ///
+    /// # Errors
+    /// When a segment cannot be read, or when it was cancelled.
+    pub fn run(
+        &self,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(u64),
+        each: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<ScanEnd> {
+        let size = self.catalog.segment_size;
+        let (mut decoder, mut number) = match self.start {
+            Start::Record(lsn) => (Decoder::at_record(lsn, size), size.number_of(lsn)),
+            Start::Segment(number) => (Decoder::at_segment(number, size), number),
+        };
+        let mut bytes_read = 0;
+        loop {
+            let Some((name, mut segment)) = self.open(number)? else {
+                let wanted = self.path.owners_of(number, size).first().copied().unwrap_or(self.path.last());
+                let cause = EndCause::NoSegment(SegmentName::new(wanted, number, size));
+                return Ok(ScanEnd { at: decoder.finish().at, cause });
+            };
+            let fork = self.path.end_of(name.timeline).flatten();
+            let mut left = size.bytes();
+            while left > 0 {
+                cancel.check()?;
+                let block = self.read_block(name, segment.as_mut(), left)?;
+                if block.is_empty() {
+                    let end = decoder.finish();
+                    return Ok(ScanEnd { at: end.at, cause: EndCause::EndOfWal(name, end.reason) });
+                }
+                left -= block.len() as u64;
+                bytes_read += block.len() as u64;
+                decoder.feed(&block);
+                if let Some(end) = self.drain(&mut decoder, name, fork, each) {
+                    return Ok(end);
+                }
+                progress(bytes_read);
+            }
+            number += 1;
+        }
+    }
+
+    /// The segment of this number, of the newest timeline that has one.
+    fn open(&self, number: u64) -> Result<Option<(SegmentName, Box<dyn Read + Send>)>> {
+        for owner in self.path.owners_of(number, self.catalog.segment_size) {
+            let name = SegmentName::new(owner, number, self.catalog.segment_size);
+            if let Some(segment) = self.source.open_segment(name, self.backup)? {
+                return Ok(Some((name, segment)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn drain(
+        &self,
+        decoder: &mut Decoder,
+        name: SegmentName,
+        fork: Option<Lsn>,
+        each: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Option<ScanEnd> {
+        loop {
+            match decoder.poll() {
+                // The next timeline forked off here, and its own file of this segment is not there.
+                Decoded::Record(record) if fork.is_some_and(|fork| record.lsn >= fork) => {
+                    let size = self.catalog.segment_size;
+                    let wanted = self.path.timeline_at(record.lsn).unwrap_or(self.path.last());
+                    let missing = SegmentName::new(wanted, size.number_of(record.lsn), size);
+                    return Some(ScanEnd { at: record.lsn, cause: EndCause::NoSegment(missing) });
+                }
+                Decoded::Record(record) => {
+                    if each(&record).is_break() {
+                        return Some(ScanEnd { at: record.end_lsn, cause: EndCause::Enough });
+                    }
+                }
+                Decoded::Hungry => return None,
+                Decoded::End(end) => {
+                    return Some(ScanEnd { at: end.at, cause: EndCause::EndOfWal(name, end.reason) });
+                }
+            }
+        }
+    }
+
+    fn read_block(&self, name: SegmentName, segment: &mut dyn Read, left: u64) -> Result<Vec<u8>> {
+        let mut block = Vec::with_capacity(BLOCK);
+        segment
+            .take(left.min(BLOCK as u64))
+            .read_to_end(&mut block)
+            .map_err(|error| Error::failed("unreadable", format!("cannot read segment {name}")).caused_by(&error))?;
+        Ok(block)
+    }
+}
+
+/// Makes recovery points of records.
+#[derive(Debug, Default)]
+pub struct Points {
+    deletes: HashMap<Xid, u64>,
+}
+
+impl Points {
+    /// The recovery point that this record is, if it is one. To be called with every record, in order: rows deleted
+    /// are counted on the way.
+    pub fn of(&mut self, record: &Record) -> Option<Point> {
+        let point = |kind| Point {
+            kind,
+            timeline: record.timeline,
+            lsn: record.lsn,
+            end_lsn: record.end_lsn,
+            xid: None,
+            at: None,
+            name: None,
+            drops: 0,
+            deletes: 0,
+            subxacts: 0,
+        };
+        match &record.body {
+            Body::HeapDelete => {
+                self.count_delete(record.xid?);
+                None
+            }
+            Body::Commit(outcome) => {
+                let deletes = self.deletes_of(outcome);
+                let drops = outcome.dropped.len() as u64;
+                Some(Point { deletes, drops, ..ended(point(PointKind::Commit), outcome) })
+            }
+            Body::Abort(outcome) => {
+                self.deletes_of(outcome);
+                Some(ended(point(PointKind::Abort), outcome))
+            }
+            Body::Prepare { xid, gid, at } => {
+                Some(Point { xid: Some(*xid), at: Some(*at), name: Some(gid.clone()), ..point(PointKind::Prepare) })
+            }
+            Body::RestorePoint { name, at } => {
+                Some(Point { at: Some(*at), name: Some(name.clone()), ..point(PointKind::RestorePoint) })
+            }
+            Body::Checkpoint(checkpoint) => Some(Point { at: Some(checkpoint.at), ..point(PointKind::Checkpoint) }),
+            Body::BackupEnd { .. } => Some(point(PointKind::BackupEnd)),
+            Body::EndOfRecovery { at, .. } => Some(Point { at: Some(*at), ..point(PointKind::EndOfRecovery) }),
+            _ => None,
+        }
+    }
+
+    fn count_delete(&mut self, xid: Xid) {
+        if self.deletes.len() >= COUNTED_TRANSACTIONS && !self.deletes.contains_key(&xid) {
+            self.deletes.clear();
+        }
+        *self.deletes.entry(xid).or_default() += 1;
+    }
+
+    /// Rows that a transaction and its subtransactions deleted.
+    fn deletes_of(&mut self, outcome: &Outcome) -> u64 {
+        let all = std::iter::once(&outcome.xid).chain(&outcome.subxacts);
+        all.filter_map(|xid| self.deletes.remove(xid)).sum()
+    }
+}
+
+fn ended(point: Point, outcome: &Outcome) -> Point {
+    Point { xid: Some(outcome.xid), at: Some(outcome.at), subxacts: outcome.subxacts.len() as u64, ..point }
+}
+
+/// Every recovery point of every timeline that has segments, in batches, oldest timeline first and each in WAL order,
+/// each timeline from its fork (or its first segment) on.
+///
+/// # Errors
+/// When a segment cannot be read, or when it was cancelled.
+pub fn all_points(
+    source: &dyn Source,
+    catalog: &Catalog,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(u64, u64),
+    batch: &mut dyn FnMut(Vec<Point>),
+) -> Result<()> {
+    const BATCH: usize = 4096;
+    let total = catalog.segments.len() as u64 * catalog.segment_size.bytes();
+    let mut before = 0;
+    for timeline in &catalog.timelines {
+        let Some(path) = catalog.path_to(timeline.id) else { continue };
+        let forked_at = timeline.forked_at_lsn.unwrap_or(Lsn::INVALID);
+        let mut next = catalog.segments_of(timeline.id).next().map(|name| name.number(catalog.segment_size));
+        // A gap ends a scan; the next one starts behind it.
+        while let Some(number) = next {
+            let mut points = Points::default();
+            let mut found = Vec::new();
+            let mut read = 0;
+            let scan = Scan { source, catalog, backup: None, path: &path, start: Start::Segment(number) };
+            let end = scan.run(
+                cancel,
+                &mut |bytes| {
+                    read = bytes;
+                    progress(before + bytes, total);
+                },
+                &mut |record| {
+                    let point = points.of(record).filter(|point| point.lsn >= forked_at);
+                    found.extend(point.map(|point| Point { timeline: timeline.id, ..point }));
+                    if found.len() >= BATCH {
+                        batch(std::mem::take(&mut found));
+                    }
+                    ControlFlow::Continue(())
+                },
+            )?;
+            before += read;
+            next = behind(catalog, timeline.id, number, &end);
+            if next.is_none() {
+                found.push(end_point(timeline.id, end.at));
+            }
+            batch(found);
+        }
+    }
+    Ok(())
+}
+
+/// The first segment of the timeline behind the place at which a scan from `number` ended.
+fn behind(catalog: &Catalog, timeline: crate::core::TimelineId, number: u64, end: &ScanEnd) -> Option<u64> {
+    let size = catalog.segment_size;
+    let stuck = match &end.cause {
+        EndCause::NoSegment(name) | EndCause::EndOfWal(name, _) => name.number(size),
+        EndCause::Enough => return None,
+    };
+    let numbers = catalog.segments_of(timeline).map(|name| name.number(size));
+    numbers.filter(|there| *there > stuck.max(number)).min()
+}
+
+fn end_point(timeline: crate::core::TimelineId, at: Lsn) -> Point {
+    Point {
+        kind: PointKind::EndOfWal,
+        timeline,
+        lsn: at,
+        end_lsn: at,
+        xid: None,
+        at: None,
+        name: None,
+        drops: 0,
+        deletes: 0,
+        subxacts: 0,
+    }
+}
