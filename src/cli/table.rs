@@ -86,6 +86,6 @@ mod tests {
         let mut table = Table::new(&[("NAME", Align::Left), ("SIZE", Align::Right)]);
         table.row(vec!["日本".into(), "7 MB".into()]);
         table.row(vec!["\u{1b}[2J".into(), "116 MB".into()]);
-        assert_eq!(table.render(), "NAME           SIZE\n日本           7 MB\n\\u{1b}[2J    116 MB");
+        assert_eq!(table.render(), "NAME         SIZE\n日本         7 MB\n\\u{1b}[2J  116 MB");
     }
 }
