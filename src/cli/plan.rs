@@ -188,10 +188,10 @@ fn describe_estimate(plan: &Plan) -> String {
     let estimate = &plan.estimate;
     let time = match estimate.total_s {
         Some(seconds) => format!("about {}", Seconds(seconds)),
-        None => "time unknown".to_owned(),
+        None => "time not known".to_owned(),
     };
     format!(
-        "{} to unpack, {} of WAL to replay ({}); {time}: {}",
+        "{} to unpack, {} of WAL to replay ({})\n           {time}: {}",
         Bytes(estimate.unpack_bytes),
         Bytes(estimate.wal_bytes),
         counted(estimate.wal_segments, "segment"),

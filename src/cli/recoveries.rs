@@ -11,7 +11,7 @@ use crate::event::{Recovery, RecoveryState};
 
 use super::args::ActArgs;
 use super::table::{Align, Table, plain, plain_lines};
-use super::watch::Watcher;
+use super::watch::{Watcher, describe_stopped};
 use super::{Context, note, print};
 
 /// Lists the recoveries that this machine knows, the newest first.
@@ -128,19 +128,8 @@ fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt
     writeln!(out, "Target     {}", recovery.target)?;
     writeln!(out, "Predicted  {}", super::plan::describe_stop(&recovery.resolved, zone))?;
     if let Some(stopped) = &recovery.stopped {
-        let side = if stopped.before { "before" } else { "after" };
-        let mut happened = format!("PostgreSQL stopped {side}");
-        match (stopped.xid, &stopped.name, stopped.lsn) {
-            (Some(xid), ..) => write!(happened, " transaction {xid}")?,
-            (_, Some(name), _) => write!(happened, " restore point “{}”", plain(name))?,
-            (_, _, Some(lsn)) => write!(happened, " the record at LSN {lsn}")?,
-            _ => write!(happened, " reaching consistency")?,
-        }
-        if let Some(at) = stopped.at {
-            write!(happened, ", {}", at.in_zone(zone))?;
-        }
         let verdict = if recovery.matches_prediction == Some(true) { "as predicted" } else { "NOT as predicted" };
-        writeln!(out, "Happened   {happened}: {verdict}")?;
+        writeln!(out, "Happened   PostgreSQL {}: {verdict}", describe_stopped(stopped, zone))?;
     }
     if let Some(lsn) = recovery.replayed_lsn {
         let at =

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds};
 use crate::event::{Event, What};
+use crate::pgdata::server_log::Stopped;
 use crate::plan::StepId;
 
 use super::table::plain;
@@ -112,10 +113,7 @@ impl Watcher {
                 note(&format!("{}: {}: {}", event.recovery, finding.severity, plain(&finding.message)));
             }
             What::Stopped { stopped, .. } => {
-                let xid = stopped.xid.map(|xid| format!(" transaction {xid}")).unwrap_or_default();
-                let at = stopped.at.map(|at| format!(", {}", at.in_zone(self.zone))).unwrap_or_default();
-                let side = if stopped.before { "before" } else { "after" };
-                note(&format!("{}: PostgreSQL stopped {side}{xid}{at}", event.recovery));
+                note(&format!("{}: PostgreSQL {}", event.recovery, describe_stopped(stopped, self.zone)));
             }
             _ => {}
         }
@@ -135,6 +133,20 @@ impl Watcher {
     pub fn clear(&self) {
         self.bar.borrow().clear();
     }
+}
+
+/// Where PostgreSQL stopped, in words: `stopped before transaction 735, 2024-10-02 …`
+#[must_use]
+pub fn describe_stopped(stopped: &Stopped, zone: Zone) -> String {
+    let side = if stopped.before { "before" } else { "after" };
+    let what = match (stopped.xid, &stopped.name, stopped.lsn) {
+        (Some(xid), ..) => format!("{side} the end of transaction {xid}"),
+        (_, Some(name), _) => format!("at restore point “{}”", plain(name)),
+        (_, _, Some(lsn)) => format!("{side} the record at LSN {lsn}"),
+        _ => "as soon as the data was consistent".to_owned(),
+    };
+    let at = stopped.at.map(|at| format!(", {}", at.in_zone(zone))).unwrap_or_default();
+    format!("stopped {what}{at}")
 }
 
 fn doing(step: StepId) -> &'static str {

@@ -90,7 +90,14 @@ impl Recoveries {
     /// # Errors
     /// When none or several fit.
     pub fn find(&self, wanted: Option<&str>) -> Result<Recovery> {
-        let known: Vec<Recovery> = self.all()?.into_iter().filter_map(|(_, buffer)| buffer.ok()?.recovery()).collect();
+        let mut known: Vec<Recovery> = Vec::new();
+        for (id, buffer) in self.all()? {
+            match buffer {
+                Ok(buffer) => known.extend(buffer.recovery()),
+                Err(error) if wanted == Some(&*id) => return Err(error),
+                Err(_) => {}
+            }
+        }
         let names = |some: &[&Recovery]| some.iter().map(|r| r.id.as_str()).collect::<Vec<_>>().join(", ");
         let Some(wanted) = wanted else {
             let open: Vec<&Recovery> = known.iter().filter(|r| r.state != RecoveryState::Discarded).collect();

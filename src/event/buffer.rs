@@ -75,9 +75,10 @@ impl EventBuffer {
                 }
             }
             What::ServerStarted { pid } => self.server_pid = Some(*pid),
-            What::Stopped { stopped, replayed_lsn } => {
+            What::Stopped { stopped, replayed_lsn, last_commit_at } => {
                 self.stopped = Some(stopped.clone());
                 self.replayed_lsn = replayed_lsn.or(self.replayed_lsn);
+                self.last_commit_at = last_commit_at.or(self.last_commit_at);
             }
             What::Promoted { timeline } => self.promoted_to = Some(*timeline),
             What::Log { line } => {

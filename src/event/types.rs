@@ -67,6 +67,8 @@ pub enum What {
         stopped: Stopped,
         /// The end of the last record replayed, where it could be asked.
         replayed_lsn: Option<Lsn>,
+        /// The time of the last transaction replayed, where it could be asked.
+        last_commit_at: Option<Timestamp>,
     },
     /// Recovery ended on a new timeline.
     Promoted {

@@ -148,12 +148,12 @@ impl Following<'_> {
         };
         self.replayed = status.replayed_lsn.or(self.replayed);
         self.tell(Some(status))?;
-        self.report_stop(status.replayed_lsn)?;
+        self.report_stop(status)?;
         self.recorder.state(RecoveryState::Paused)
     }
 
     fn shut_down(&mut self) -> Result<()> {
-        self.report_stop(None)?;
+        self.report_stop(ReplayStatus::default())?;
         let waiting = Instant::now();
         while self.pid.is_some_and(is_alive) && waiting.elapsed() < ANSWER {
             std::thread::sleep(LOOK_EVERY);
@@ -163,7 +163,7 @@ impl Following<'_> {
 
     /// The server takes writes: meant only where the plan says so.
     fn promoted(&mut self) -> Result<()> {
-        self.report_stop(None)?;
+        self.report_stop(ReplayStatus::default())?;
         let timeline = self.promoted_to.unwrap_or(self.plan.resolved.timeline);
         self.recorder.emit(What::Promoted { timeline })?;
         if self.plan.target.action != Action::Promote {
@@ -178,9 +178,10 @@ impl Following<'_> {
         self.recorder.state(RecoveryState::Promoted)
     }
 
-    fn report_stop(&mut self, replayed_lsn: Option<Lsn>) -> Result<()> {
+    fn report_stop(&mut self, status: ReplayStatus) -> Result<()> {
+        let ReplayStatus { replayed_lsn, last_commit_at, .. } = status;
         match self.stopped.take() {
-            Some(stopped) => self.recorder.emit(What::Stopped { stopped, replayed_lsn }),
+            Some(stopped) => self.recorder.emit(What::Stopped { stopped, replayed_lsn, last_commit_at }),
             None => Ok(()),
         }
     }
