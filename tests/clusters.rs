@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{Cluster, Directory, Format, Options, Server, Stop, Tmux, tree_digest, walback};
+use support::{Cluster, Directory, Format, Options, Server, Stop, Tmux, as_server, tree_digest, walback};
 
 /// Archives, is backed up in three forms, and goes on on a second timeline from one of them.
 fn a_cluster_lives(major: u16, options: &Options, restored: Format) {
@@ -137,6 +137,8 @@ fn the_program_runs_in_a_place_of_its_own() {
     assert!(status.success());
     let home = command.get_envs().find(|(name, _)| *name == "HOME").and_then(|(_, value)| value).unwrap();
     assert!(Path::new(home).starts_with(directory.path()));
+    let status = as_server(command.get_program()).arg("--version").status().unwrap();
+    assert!(status.success(), "a server cannot run {command:?} as its restore_command");
 }
 
 #[test]

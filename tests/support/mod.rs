@@ -22,7 +22,7 @@ pub use cluster::{Cluster, Options, Session, Stop};
 pub use digest::{TreeDigest, tree_digest};
 pub use directory::Directory;
 pub use program::walback;
-pub use server::{Server, client};
+pub use server::{Server, as_server, client};
 pub use tmux::Tmux;
 
 use std::fmt::Write as _;
