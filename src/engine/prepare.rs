@@ -3,8 +3,6 @@
 
 use std::path::PathBuf;
 
-use nix::unistd::Uid;
-
 use crate::catalog::{Backup, Catalog};
 use crate::config::RestoreConfig;
 use crate::core::time::Timestamp;
@@ -18,7 +16,7 @@ use crate::source::scan::{EndCause, Scan, Start};
 use crate::source::{Cancel, Source};
 
 use super::facts::{self, Wanted};
-use super::host::now;
+use super::host::{is_root, now};
 use super::record::Recoveries;
 
 /// What an operator asks for.
@@ -93,7 +91,7 @@ impl Preparation<'_> {
             role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
             settings: request.restore.settings.clone().into_iter().collect(),
             host: &host,
-            as_root: Uid::effective().is_root(),
+            as_root: is_root(),
             zone: request.zone,
             now: now(),
         };

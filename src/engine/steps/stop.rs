@@ -3,11 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-
 use crate::error::{Error, Result};
 
-use super::super::host::Host;
+use super::super::host::{Host, Shutdown};
 use super::super::server::{is_alive, running};
 
 /// How long a fast shutdown may take before it is made an immediate one. Mid-recovery it waits for a restartpoint.
@@ -21,8 +19,8 @@ const IMMEDIATE: Duration = Duration::from_secs(30);
 /// When it may not be signalled, or does not go.
 pub fn stop(host: &Host, directory: &Path) -> Result<()> {
     let Some(pid) = running(directory) else { return Ok(()) };
-    for (signal, patience) in [(Signal::SIGINT, FAST), (Signal::SIGQUIT, IMMEDIATE)] {
-        host.signal(pid, signal)?;
+    for (how, patience) in [(Shutdown::Fast, FAST), (Shutdown::Immediate, IMMEDIATE)] {
+        host.shut_down(pid, how)?;
         let started = Instant::now();
         while started.elapsed() < patience {
             if !is_alive(pid) {

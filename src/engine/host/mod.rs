@@ -12,6 +12,9 @@ use nix::unistd::{Gid, Pid, Uid, User};
 use crate::core::time::Timestamp;
 use crate::error::{Error, Result};
 
+pub mod facts;
+pub mod launch;
+
 /// A user of the operating system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -94,7 +97,7 @@ impl Host {
             .mode(mode)
             .open(path)
             .map_err(|error| failed("make the file", path, &error))?;
-        if Uid::effective().is_root() {
+        if is_root() {
             fchown(&file, Some(owner.uid), Some(owner.gid))
                 .map_err(|error| failed("set the owner of", path, &error))?;
         }
@@ -240,7 +243,7 @@ impl Host {
             Error::failed("server-not-started", format!("cannot start the server: {}", command.join(" "))).because(why)
         };
         let output = Command::new(&self.program)
-            .arg(super::launch::SUBCOMMAND)
+            .arg(launch::SUBCOMMAND)
             .args([&account.name, &log.display().to_string()])
             .args(command)
             .stdin(Stdio::null())
@@ -273,11 +276,15 @@ impl Host {
             .because(String::from_utf8_lossy(&said).trim().to_owned()))
     }
 
-    /// Sends a signal to a process that the caller knows to be ours.
+    /// Asks a postmaster that the caller knows to be ours to shut down.
     ///
     /// # Errors
     /// When it may not be sent. That the process is gone already is no error.
-    pub fn signal(&self, pid: u32, signal: Signal) -> Result<()> {
+    pub fn shut_down(&self, pid: u32, how: Shutdown) -> Result<()> {
+        let signal = match how {
+            Shutdown::Fast => Signal::SIGINT,
+            Shutdown::Immediate => Signal::SIGQUIT,
+        };
         match kill(Pid::from_raw(pid.cast_signed()), signal) {
             Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
             Err(error) => {
@@ -287,12 +294,27 @@ impl Host {
     }
 
     fn give(&self, path: &Path, owner: &Account) -> Result<()> {
-        if !Uid::effective().is_root() {
+        if !is_root() {
             return Ok(());
         }
         std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid))
             .map_err(|error| failed("set the owner of", path, &error))
     }
+}
+
+/// How a server is shut down (`pg_ctl stop --mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// With a checkpoint, or the restartpoint that is under way.
+    Fast,
+    /// At once; the next start recovers.
+    Immediate,
+}
+
+/// Whether this program runs as root.
+#[must_use]
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
 }
 
 /// Now, to the microsecond.
@@ -340,7 +362,7 @@ pub fn current_account() -> Account {
 /// Makes a command run as `account` where this program runs as root.
 pub(crate) fn become_account(command: &mut Command, account: &Account) {
     use std::os::unix::process::CommandExt;
-    if Uid::effective().is_root() {
+    if is_root() {
         command.uid(account.uid).gid(account.gid);
     }
 }

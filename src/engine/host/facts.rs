@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::statvfs::statvfs;
-use nix::unistd::Uid;
 
 use crate::config::RestoreConfig;
 use crate::core::PgMajor;
 use crate::plan::preflight::{DirectoryFacts, HostFacts};
 
-use super::host::{Account, account, become_account, current_account};
+use super::{Account, account, become_account, current_account};
 
 /// The first port that is tried where none was asked for: not a server's usual one.
 const FIRST_PORT: u16 = 5499;
@@ -96,7 +95,7 @@ fn port_taken_by(port: u16) -> Option<String> {
                     fs::read_to_string(format!("{socket}.lock"))
                         .ok()
                         .and_then(|lock| lock.lines().next()?.trim().parse().ok())
-                        .is_some_and(super::server::is_alive)
+                        .is_some_and(crate::engine::server::is_alive)
                 })
         })
         .map(|socket| format!("a PostgreSQL server has the socket {socket}"))
@@ -154,7 +153,7 @@ fn is_inside(path: &Path, directory: &Path) -> bool {
 
 /// The first directory on the way to `path` that `account` may not enter, asked of the system as that user.
 fn closed_to(account: &Account, path: &Path) -> Option<PathBuf> {
-    if !Uid::effective().is_root() {
+    if !super::is_root() {
         return None;
     }
     let path = path.canonicalize().ok()?;

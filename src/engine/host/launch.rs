@@ -1,4 +1,4 @@
-//! The other half of [`super::host::Host::start_server`]: a process that becomes another user, leaves the terminal's
+//! The other half of [`super::Host::start_server`]: a process that becomes another user, leaves the terminal's
 //! session, starts the server and goes away, so that the server belongs to nobody who could take it along.
 
 use std::fs::OpenOptions;
