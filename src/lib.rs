@@ -14,3 +14,6 @@ pub mod resolve;
 pub mod plan;
 
 pub mod event;
+
+pub mod app;
+pub mod tui;
