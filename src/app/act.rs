@@ -5,7 +5,7 @@ use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FormKind, Menu, Targ
 use super::effect::Effect;
 use super::field::Field;
 use super::msg::ActionKind;
-use super::points::is_suspect;
+use super::points::{Sought, is_suspect};
 use super::state::{Answer, Loading, Pane, Planning, Scan, ScanState, Screen, State};
 use crate::catalog::{Point, PointKind};
 use crate::core::progress::{Pace, counted, grouped};
@@ -108,9 +108,12 @@ fn filter(state: &mut State, up: bool) {
 
 fn seek(state: &mut State, forward: bool, wanted: fn(&Point) -> bool, what: &str) {
     state.pane = Pane::Points;
-    if !state.points.seek(forward, wanted) {
-        let way = if forward { "below" } else { "above" };
-        state.refuse(format!("no {what} {way} this one in the list"));
+    match state.points.seek(forward, wanted) {
+        Sought::Ahead => {}
+        Sought::Around if forward => state.say(format!("that was the last {what}; this is the first one")),
+        Sought::Around => state.say(format!("that was the first {what}; this is the last one")),
+        Sought::OnlyOne => state.say(format!("this is the only {what} in the list")),
+        Sought::Nothing => state.refuse(format!("no {what} on this timeline; f lists the others")),
     }
 }
 
@@ -154,12 +157,22 @@ fn explain_stop(state: &mut State) {
         meaning,
         then: Then::StopAt(target_at(state, point, inclusive)),
     };
-    let choices = vec![
-        choice('b', "stop just before it", format!("everything before stays; {itself} is undone, and {after}"), false),
-        choice('a', "stop just after it", format!("{itself} stays too; {after}"), true),
-        nothing("not here", "goes back to the list"),
-    ];
-    let text = vec!["Either way you see the whole plan first, and nothing is changed yet.".to_owned()];
+    let sides = target_at(state, point, false) != target_at(state, point, true);
+    let stop_here = || vec![choice('b', "stop here", format!("everything before it stays; {after}"), true)];
+    let two_sides = || {
+        vec![
+            choice(
+                'b',
+                "stop just before it",
+                format!("everything before stays; {itself} is undone, and {after}"),
+                false,
+            ),
+            choice('a', "stop just after it", format!("{itself} stays too; {after}"), true),
+        ]
+    };
+    let mut choices = if sides { two_sides() } else { stop_here() };
+    choices.push(nothing("not here", "goes back to the list"));
+    let text = vec!["You see the whole plan first; nothing is changed yet.".to_owned()];
     state.dialog = Some(Dialog::Menu(Menu { title, text, choices, selected: 0 }));
 }
 

@@ -100,10 +100,23 @@ impl FormKind {
     #[must_use]
     pub fn examples(self) -> &'static str {
         match self {
-            Self::Time => "14:30   2024-10-02 14:30:05 Europe/Berlin   2024-10-02T12:30:05Z   20 min ago",
+            Self::Time => "14:30   14:30 Europe/Berlin   2024-10-02 14:30:05+02   20 min ago",
             Self::Xid => "a decimal number, like 1234567",
             Self::Lsn => "two hexadecimal numbers, like 1/AB1233F8",
             Self::Name => "the name given to pg_create_restore_point(), like before_deploy",
+        }
+    }
+
+    /// What stopping on one side of it means.
+    #[must_use]
+    pub fn side(self, inclusive: bool) -> &'static str {
+        match (self, inclusive) {
+            (Self::Time, false) => "keep what was committed BEFORE this time",
+            (Self::Time, true) => "keep what was committed UP TO this time",
+            (Self::Lsn, false) => "just BEFORE the record there",
+            (Self::Lsn, true) => "just AFTER the record there",
+            (_, false) => "just BEFORE it: it is lost",
+            (_, true) => "just AFTER it: it is kept",
         }
     }
 
@@ -230,7 +243,10 @@ pub fn in_words(at: Timestamp, zone: Zone) -> String {
     if zone == Zone::UTC {
         return format!("{} UTC", at.in_zone(zone));
     }
-    format!("{} ({zone}) = {} UTC", at.in_zone(zone), at.time_of_day(Zone::UTC))
+    let (local, utc) = (at.in_zone(zone), at.in_zone(Zone::UTC));
+    let same_day = local.get(..10) == utc.get(..10);
+    let utc = utc.get(if same_day { 11..26 } else { 0..26 }).unwrap_or(&utc);
+    format!("{local} = {utc} UTC")
 }
 
 fn read_xid(text: &str, state: &State) -> Read {

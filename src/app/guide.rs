@@ -18,7 +18,7 @@ pub fn next(state: &State) -> String {
 
 fn on_points(state: &State) -> String {
     if let Some(name) = &state.retarget {
-        return format!("Choose where {name} shall stop instead: b before, a after. Esc goes back.");
+        return format!("Where shall {name} stop instead? b before, a after.");
     }
     match &state.catalog {
         Loading::Loading => return "Listing the backups and the archive.".to_owned(),
@@ -56,7 +56,7 @@ fn on_plan(state: &State) -> String {
         Answer::Made(_, Some(Strategy::Unpack)) => {
             "Enter asks for the name, then unpacks again. Nothing was changed yet.".to_owned()
         }
-        Answer::Made(..) => "Read it, then Enter starts. Nothing was changed yet; Esc goes back.".to_owned(),
+        Answer::Made(..) => "Read it (Down scrolls), then Enter starts. Nothing was changed yet.".to_owned(),
     }
 }
 
@@ -78,6 +78,9 @@ fn on_paused(state: &State) -> String {
         Some(RecoveryState::Paused) => "Look with i. If it is right, p promotes; if not, r retargets.",
         Some(RecoveryState::Promoting) => "Wait: the server is being promoted.",
         Some(RecoveryState::Promoted) => "Done. Take a new base backup before anything else.",
+        Some(RecoveryState::ShutDown) if state.recovery.promoted_to.is_some() => {
+            "It was promoted: start it with pg_ctl, or discard it with d."
+        }
         Some(RecoveryState::ShutDown) => "It can be retargeted with r, or discarded with d.",
         Some(RecoveryState::Failed) => "Read the reason. Then r tries another target, or d discards it.",
         Some(RecoveryState::Discarded) => "Esc goes back to the recovery points.",

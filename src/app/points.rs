@@ -21,6 +21,19 @@ fn is_listed(point: &Point) -> bool {
     !matches!(point.kind, PointKind::Checkpoint | PointKind::Prepare)
 }
 
+/// What came of looking for a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sought {
+    /// It was found on the way to the list's end.
+    Ahead,
+    /// It was found from the other end on.
+    Around,
+    /// There is only the one that is selected.
+    OnlyOne,
+    /// There is none.
+    Nothing,
+}
+
 /// Commits over time.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Activity {
@@ -139,10 +152,14 @@ impl Points {
         self.marks.iter().filter_map(|place| self.all.get(*place as usize))
     }
 
-    /// How many suspects there are on every timeline.
+    /// How many suspects are listed.
     #[must_use]
     pub fn suspects(&self) -> usize {
-        self.marks().filter(|point| is_suspect(point)).count()
+        self.marks().filter(|point| is_suspect(point) && self.is_of_filter(point)).count()
+    }
+
+    fn is_of_filter(&self, point: &Point) -> bool {
+        self.filter.is_none_or(|only| point.timeline == only)
     }
 
     /// Restore points on every timeline.
@@ -165,6 +182,14 @@ impl Points {
         let end = self.shown.partition_point(on_later);
         let until = |row: usize| self.commits.get(row).copied().unwrap_or(0);
         u64::from(until(end).saturating_sub(until(row + 1)))
+    }
+
+    /// Commits at `lsn` and behind it on `timeline`, listed or not.
+    #[must_use]
+    pub fn commits_from(&self, timeline: TimelineId, lsn: Lsn) -> u64 {
+        let from = self.all.partition_point(|point| place_of(point) < (timeline, lsn));
+        let here = self.all.iter().skip(from).take_while(|point| point.timeline == timeline);
+        here.filter(|point| point.kind == PointKind::Commit).count() as u64
     }
 
     /// The only timeline that is listed; `None` for all.
@@ -203,18 +228,25 @@ impl Points {
         self.select(self.cursor.saturating_add_signed(rows));
     }
 
-    /// Moves the cursor to the next (or the previous) one that is `wanted`; `false` where there is none.
-    pub fn seek(&mut self, forward: bool, wanted: fn(&Point) -> bool) -> bool {
+    /// Moves the cursor to the next (or the previous) one that is `wanted`, and past the end of the list on from its
+    /// other end.
+    pub fn seek(&mut self, forward: bool, wanted: fn(&Point) -> bool) -> Sought {
         let is_wanted = |row: &usize| self.get(*row).is_some_and(wanted);
-        let found = if forward {
-            (self.cursor + 1..self.len()).find(is_wanted)
+        let (here, all) = (self.cursor, self.len());
+        let (ahead, around) = if forward {
+            ((here + 1..all).find(is_wanted), (0..all.min(here + 1)).find(is_wanted))
         } else {
-            (0..self.cursor.min(self.len())).rev().find(is_wanted)
+            ((0..here.min(all)).rev().find(is_wanted), (here..all).rev().find(is_wanted))
         };
-        if let Some(row) = found {
+        if let Some(row) = ahead.or(around) {
             self.select(row);
         }
-        found.is_some()
+        match (ahead, around) {
+            (Some(_), _) => Sought::Ahead,
+            (None, Some(row)) if row == here => Sought::OnlyOne,
+            (None, Some(_)) => Sought::Around,
+            (None, None) => Sought::Nothing,
+        }
     }
 
     /// Moves the cursor to the first one at or behind `lsn` on `timeline`; `false` where there is none.
@@ -233,11 +265,10 @@ impl Points {
 
     /// Makes the list anew, with the cursor on `kept` where that is in it.
     fn list(&mut self, kept: Option<(TimelineId, Lsn)>) {
-        let of_filter = |point: &Point| self.filter.is_none_or(|only| point.timeline == only);
         let places = |wanted: &dyn Fn(&Point) -> bool| -> Vec<u32> {
             (0..).zip(&self.all).filter(|(_, point)| wanted(point)).map(|(place, _)| place).collect()
         };
-        let shown = places(&|point| is_listed(point) && of_filter(point));
+        let shown = places(&|point| is_listed(point) && self.is_of_filter(point));
         let marks = places(&|point| point.kind == PointKind::RestorePoint || is_suspect(point));
         (self.shown, self.marks) = (shown, marks);
         self.count();
@@ -328,11 +359,23 @@ pub(crate) mod tests {
         points.step(-1);
         points.add(vec![commit(1, 5), Point { deletes: MANY_ROWS, ..commit(1, 40) }]);
         assert_eq!(points.selected().unwrap().lsn, Lsn(10), "it stays on its point while others come in before it");
-        assert!(points.seek(true, is_suspect) && points.seek(true, is_suspect));
-        assert_eq!(points.selected().unwrap().lsn, Lsn(40));
-        assert!(!points.seek(true, is_suspect));
-        assert!(points.seek(false, is_suspect));
-        assert_eq!(points.selected().unwrap().lsn, Lsn(20));
+    }
+
+    #[test]
+    fn what_is_looked_for_is_found_around_the_end() {
+        let mut points = Points::default();
+        points.add(vec![commit(1, 10), Point { drops: 1, ..commit(1, 20) }, commit(1, 30)]);
+        assert_eq!(points.seek(true, is_suspect), Sought::OnlyOne);
+        points.add(vec![Point { deletes: MANY_ROWS, ..commit(1, 40) }]);
+        points.select(0);
+        let mut seek = |forward| (points.seek(forward, is_suspect), points.selected().unwrap().lsn.0);
+        assert_eq!(seek(true), (Sought::Ahead, 20));
+        assert_eq!(seek(true), (Sought::Ahead, 40));
+        assert_eq!(seek(true), (Sought::Around, 20));
+        assert_eq!(seek(false), (Sought::Around, 40));
+        assert_eq!(seek(false), (Sought::Ahead, 20));
+        points.set_filter(Some(TimelineId(9)));
+        assert_eq!(points.seek(true, is_suspect), Sought::Nothing);
     }
 
     #[test]

@@ -63,8 +63,8 @@ fn tick(state: &mut State, now: crate::core::Timestamp) {
 fn catalog(state: &mut State, answer: Result<Catalog, Error>) -> Vec<Effect> {
     match answer {
         Ok(catalog) => {
+            state.backup = catalog.backups.iter().position(crate::catalog::Backup::is_usable).unwrap_or(0);
             state.catalog = Loading::Loaded(catalog);
-            state.backup = 0;
             state.scan.state = ScanState::Running;
             vec![Effect::LoadPoints]
         }

@@ -51,8 +51,11 @@ impl MsgSender {
 
 /// Between two frames at least, unless a key was pressed: a flood of progress is not worth more.
 const FRAME: Duration = Duration::from_millis(33);
-/// Messages that are taken in before a key gets its turn.
-const BATCH: usize = 1000;
+/// After so long of taking messages in, a key gets its turn.
+const BATCH: Duration = Duration::from_millis(8);
+
+/// For so long after psql has ended, a Ctrl-C was meant for it.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// Runs the interactive program until the operator leaves it or the terminal goes away. Recoveries go on.
 ///
@@ -149,7 +152,12 @@ impl<P: Perform> Loop<P> {
                     Some(Err(_)) | None => Next::Leave,
                 },
                 _ = tick.tick() => self.take(Msg::Tick(now(self.state.now))),
-                msg = self.messages.recv() => self.batch(msg),
+                msg = self.messages.recv() => {
+                    let next = self.batch(msg);
+                    // Signals come with the runtime's own turn, which a flood would keep from it.
+                    tokio::task::yield_now().await;
+                    next
+                }
                 () = sleep_until(drawn_at + FRAME), if dirty => Next::Go,
             };
             if next == Next::Leave || terminal.is_gone() {
@@ -193,20 +201,18 @@ impl<P: Perform> Loop<P> {
         next
     }
 
-    /// Takes in what has piled up, so that a flood of messages costs one frame.
+    /// Takes in what has piled up, so that a flood of messages costs one frame; but never for so long that a key
+    /// would have to wait for it.
     fn batch(&mut self, first: Option<Msg>) -> Next {
+        let began = Instant::now();
         let mut msg = first;
-        for _ in 0..BATCH {
-            let Some(taken) = msg else { break };
+        while let Some(taken) = msg {
             if self.take(taken) == Next::Leave {
                 return Next::Leave;
             }
-            msg = self.messages.try_recv().ok();
+            msg = if began.elapsed() < BATCH { self.messages.try_recv().ok() } else { None };
         }
-        match msg {
-            Some(last) => self.take(last),
-            None => Next::Go,
-        }
+        Next::Go
     }
 
     fn input(&mut self, event: TerminalEvent) -> Next {
@@ -267,6 +273,9 @@ impl<P: Perform> Loop<P> {
         loop {
             tokio::select! {
                 outcome = &mut end => {
+                    // A Ctrl-C that ended psql came to this program too, and may still be on its way.
+                    let theirs = async { while self.signals.interrupt.recv().await.is_some() {} };
+                    let _ = tokio::time::timeout(SETTLE, theirs).await;
                     return Some(outcome.unwrap_or_else(|_| Err(std::io::Error::other("nobody waited for it"))));
                 }
                 _ = self.signals.terminate.recv() => return None,

@@ -41,10 +41,15 @@ pub(crate) fn happened(stopped: &Stopped) -> String {
     }
 }
 
-/// A transaction's end: `transaction 735, 2024-10-02 14:30:05.123456 +02:00, 0/3000148`.
+/// The same two in a few words, to stand beside each other: `before commit of 735`.
+pub(crate) fn in_short(words: &str) -> String {
+    words.replace("the commit of transaction", "commit of").replace("the rollback of transaction", "rollback of")
+}
+
+/// A transaction's end: `xid 735, 2024-10-02 14:30:05.123456 +02:00, 0/3000148`.
 #[must_use]
 pub(crate) fn place(place: &Place, zone: Zone) -> String {
-    let xid = place.xid.map(|xid| format!("transaction {xid}"));
+    let xid = place.xid.map(|xid| format!("xid {xid}"));
     let at = place.at.map(|at| at.in_zone(zone));
     let parts = [xid, at, Some(place.lsn.to_string())];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")

@@ -137,7 +137,7 @@ fn draw_target(canvas: &mut Canvas<'_>, form: &TargetForm, area: Rect) {
     }
     below.line(Line::default());
     if form.kind.has_sides() {
-        let side = if form.inclusive { "just AFTER it: it is kept" } else { "just BEFORE it: it is lost" };
+        let side = form.kind.side(form.inclusive);
         below.row("Stop", &format!("{side}   (up or down changes)"), theme.plain());
     }
     let other = if form.timelines.len() > 1 { "   (Tab changes)" } else { "" };

@@ -1,10 +1,12 @@
 //! A recovery that stands still: at its target, promoted, stopped, failed, discarded.
 
+use std::collections::VecDeque;
+
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::command::{self, Danger};
+use crate::app::command;
 use crate::app::{Screen, State};
 use crate::event::{Failure, Recovery, RecoveryState};
 use crate::tui::canvas::Canvas;
@@ -22,20 +24,22 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let theme = canvas.theme;
     let mut doc = Doc::new(inner.width, theme);
     if let Some(recovery) = state.recovery.recovery() {
-        headline(&mut doc, theme, state, &recovery);
+        headline(&mut doc, theme, &recovery);
         if let Some(failure) = recovery.failure.as_ref().filter(|_| recovery.state == RecoveryState::Failed) {
             why(&mut doc, theme, state, failure);
         }
-        if recovery.stopped.is_some() && recovery.state != RecoveryState::Discarded {
+        if recovery.state == RecoveryState::Paused {
+            compared(&mut doc, state, &recovery, inner.width, theme);
+            connection(&mut doc, theme, &recovery);
+            ways(&mut doc, theme, state);
+        } else {
+            ways(&mut doc, theme, state);
+            connection(&mut doc, theme, &recovery);
             compared(&mut doc, state, &recovery, inner.width, theme);
         }
-        ways(&mut doc, theme, state);
-        if !matches!(recovery.state, RecoveryState::Discarded) {
+        if recovery.state != RecoveryState::Discarded {
             doc.heading("Where it is");
             doc.row("Directory", &recovery.directory.display().to_string(), theme.plain());
-            if let Some(connection) = connection(&recovery) {
-                doc.row("Connect with", &format!("psql '{}'", connection.replace('\'', "'\\''")), theme.plain());
-            }
             if let Some(plan) = &state.recovery.plan {
                 doc.row("Server log", &plan.server.log.display().to_string(), theme.plain());
             }
@@ -46,13 +50,15 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     canvas.scrolled(inner, &doc.lines(), state.scroll);
 }
 
-fn connection(recovery: &Recovery) -> Option<&str> {
-    matches!(recovery.state, RecoveryState::Paused | RecoveryState::Promoted | RecoveryState::Promoting)
-        .then_some(recovery.connection.as_str())
+fn connection(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
+    if matches!(recovery.state, RecoveryState::Paused | RecoveryState::Promoted) {
+        let quoted = recovery.connection.replace('\'', "'\\''");
+        doc.row("connect with", &format!("psql '{quoted}'"), theme.plain());
+    }
 }
 
 /// What is the case, in words that leave no doubt.
-fn headline(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
+fn headline(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
     let timeline = recovery.timeline;
     let (sign, style, title, text) = match recovery.state {
         RecoveryState::Paused if recovery.matches_prediction == Some(false) => (
@@ -65,7 +71,7 @@ fn headline(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
             glyphs::GOOD,
             theme.good(),
             "PAUSED AT THE TARGET".to_owned(),
-            "The database is readable, nobody can write to it, and nothing is decided yet.",
+            "The database is readable, nobody can write to it, nothing is decided yet.",
         ),
         RecoveryState::Promoting => {
             (glyphs::CURSOR, theme.key(), "BEING PROMOTED".to_owned(), "Recovery is being ended.")
@@ -97,7 +103,7 @@ fn headline(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
     doc.hanging("  ", style, text, theme.plain());
     if recovery.state == RecoveryState::Promoted {
         let todo = [
-            "take a new base backup: those from before do not lead onto this timeline's future",
+            "take a new base backup: while archiving is off, none from before leads past this",
             "run ANALYZE if planner statistics matter now",
             "lift the isolation when clients may come: TCP, port, archiving",
         ];
@@ -106,7 +112,6 @@ fn headline(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
             doc.hanging("  - ", theme.label(), text, theme.plain());
         }
     }
-    let _ = state;
 }
 
 fn why(doc: &mut Doc, theme: Theme, state: &State, failure: &Failure) {
@@ -121,25 +126,36 @@ fn why(doc: &mut Doc, theme: Theme, state: &State, failure: &Failure) {
     if let Some(hint) = &failure.hint {
         doc.row("To do", hint, theme.strong());
     }
-    const LINES: usize = 5;
-    if !state.recovery.log.is_empty() {
+    let words = last_words(&state.recovery.log);
+    if !words.is_empty() {
         doc.heading("The server's last words");
-        for line in state.recovery.log.iter().skip(state.recovery.log.len().saturating_sub(LINES)) {
-            doc.hanging("  ", theme.plain(), line, theme.dim());
-        }
     }
+    for line in words {
+        doc.hanging("  ", theme.plain(), line, theme.dim());
+    }
+}
+
+/// The last lines of the log that say what went wrong; where none does, the last lines.
+fn last_words(log: &VecDeque<String>) -> Vec<&str> {
+    const LINES: usize = 3;
+    const GRAVE: [&str; 6] = ["ERROR:", "FATAL:", "PANIC:", "DETAIL:", "HINT:", "WARNING:"];
+    let all: Vec<&String> = log.iter().collect();
+    let grave: Vec<&String> = all.iter().copied().filter(|line| GRAVE.iter().any(|word| line.contains(word))).collect();
+    let lines = if grave.is_empty() { all } else { grave };
+    let skip = lines.len().saturating_sub(LINES);
+    lines.into_iter().skip(skip).map(String::as_str).collect()
 }
 
 /// What was predicted beside what happened.
 fn compared(doc: &mut Doc, state: &State, recovery: &Recovery, columns: u16, theme: Theme) {
-    let Some(stopped) = &recovery.stopped else { return };
+    let Some(stopped) = recovery.stopped.as_ref().filter(|_| recovery.state != RecoveryState::Discarded) else {
+        return;
+    };
     let resolved = &recovery.resolved;
     let zone = state.zone;
-    let xid = |xid: Option<crate::core::Xid>| xid.map_or("none".to_owned(), |xid| xid.to_string());
-    let mut rows = vec![("stop", words::predicted(resolved), words::happened(stopped), None)];
-    if resolved.xid.is_some() || stopped.xid.is_some() {
-        rows.push(("xid", xid(resolved.xid), xid(stopped.xid), Some(resolved.xid == stopped.xid)));
-    }
+    let (said, is) = (words::in_short(&words::predicted(resolved)), words::in_short(&words::happened(stopped)));
+    let same = said == is || recovery.matches_prediction == Some(true);
+    let mut rows = vec![("stop", said, is, Some(same))];
     if stopped.at.is_some() {
         let same = resolved.at == stopped.at;
         rows.push(("time", words::moment(resolved.at, zone), words::moment(stopped.at, zone), Some(same)));
@@ -147,10 +163,10 @@ fn compared(doc: &mut Doc, state: &State, recovery: &Recovery, columns: u16, the
     if recovery.replayed_lsn.is_some() {
         let same = recovery.replayed_lsn == Some(resolved.replay_end);
         let (said, is) = (resolved.replay_end.to_string(), words::position(recovery.replayed_lsn));
-        rows.push(("replayed to", said, is, Some(same)));
+        rows.push(("LSN", said, is, Some(same)));
     }
     doc.blank();
-    let beside = columns >= 80 - 4;
+    let beside = usize::from(columns) > LABEL + 2 * TIME;
     if beside {
         doc.line(side_by_side("", "predicted", "happened", columns, [theme.label(); 3]));
     }
@@ -161,7 +177,7 @@ fn compared(doc: &mut Doc, state: &State, recovery: &Recovery, columns: u16, the
             None => (" ", theme.plain()),
         };
         let label = format!("{sign} {label}");
-        if beside && width(&said).max(width(&is)) < column(columns) {
+        if beside && width(&said).max(width(&is)) <= column(columns) {
             doc.line(side_by_side(&label, &said, &is, columns, [style, theme.plain(), style]));
         } else {
             doc.row(&label, &format!("predicted {said}"), theme.plain());
@@ -177,27 +193,32 @@ fn compared(doc: &mut Doc, state: &State, recovery: &Recovery, columns: u16, the
         ),
         None => {}
     }
+    if recovery.matches_prediction == Some(false) {
+        // What was predicted to be kept and lost is not what is.
+        return;
+    }
     let kept = resolved.last_kept.as_ref().map(|place| words::place(place, zone));
-    doc.row("  last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.plain());
+    doc.row("last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.plain());
     let lost = resolved.first_lost.as_ref().map(|place| words::place(place, zone));
-    doc.row("  next in WAL", &lost.unwrap_or("nothing".to_owned()), theme.plain());
+    doc.row("next in WAL", &lost.unwrap_or("nothing".to_owned()), theme.plain());
 }
 
-/// Columns of one of two.
+/// Columns of what stands before the two.
+const LABEL: usize = 9;
+/// Columns of a time with microseconds and offset, which is what both have to have room for.
+const TIME: usize = 33;
+
+/// Columns of each of the two.
 fn column(columns: u16) -> usize {
-    usize::from(columns).saturating_sub(LABEL) / 2
+    usize::from(columns).saturating_sub(LABEL + 1) / 2
 }
-
-/// Columns of what stands before them, and no more than leaves room for two times with microseconds and offset.
-const LABEL: usize = 13 - 4;
 
 fn side_by_side(label: &str, left: &str, right: &str, columns: u16, styles: [Style; 3]) -> Line<'static> {
     let wide = column(columns);
-    let label_columns = usize::from(columns).saturating_sub(wide * 2);
     let [label_style, left_style, right_style] = styles;
     Line::from(vec![
-        Span::styled(format!("{label:<label_columns$}"), label_style),
-        Span::styled(format!("{left:<wide$}"), left_style),
+        Span::styled(format!("{label:<LABEL$}"), label_style),
+        Span::styled(format!("{left:<wide$} "), left_style),
         Span::styled(right.to_owned(), right_style),
     ])
 }
@@ -209,9 +230,8 @@ fn ways(doc: &mut Doc, theme: Theme, state: &State) {
     let (able, unable): (Vec<_>, Vec<_>) = all.partition(|command| (command.enabled)(state).is_ok());
     for command in &able {
         let key = command.keys.first().map_or(String::new(), ToString::to_string);
-        let typed = if command.danger == Danger::Typed { " Asks for the name." } else { "" };
         let lead = format!("{key:>3}  {:<12}", command.label);
-        doc.hanging(&lead, theme.key(), &format!("{}{typed}", command.doc), theme.plain());
+        doc.hanging(&lead, theme.key(), command.doc, theme.plain());
     }
     if able.is_empty() {
         doc.paragraph("  nothing but going back, with Esc", theme.plain());

@@ -8,6 +8,7 @@ use crate::app::state::{Answer, Planning};
 use crate::core::progress::{Bytes, Seconds, counted};
 use crate::event::Strategy;
 use crate::plan::{Finding, Plan, Severity};
+use crate::resolve::StopSide;
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::clean;
@@ -57,9 +58,10 @@ fn failed(doc: &mut Doc, theme: Theme, planning: &Planning, error: &crate::error
 
 fn made(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, strategy: Option<Strategy>) {
     verdict(doc, theme, plan, strategy);
+    findings(doc, theme, plan, "", &[Severity::Error, Severity::Warning]);
     stop(doc, theme, state, plan);
-    means(doc, theme, state, plan);
-    findings(doc, theme, plan);
+    means(doc, theme, state, plan, strategy.is_some());
+    findings(doc, theme, plan, "Good to know", &[Severity::Note]);
     estimate(doc, theme, plan);
     steps(doc, theme, plan);
     settings(doc, theme, plan);
@@ -111,6 +113,12 @@ fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     let lost = resolved.first_lost.as_ref().map(|p| words::place(p, state.zone));
     doc.row("Last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.good());
     doc.row("First lost", &lost.unwrap_or("nothing that is in the archive".to_owned()), theme.warning());
+    let after = if resolved.stop == StopSide::Before { resolved.lsn } else { resolved.lsn.plus(1) };
+    let lost = state.points.commits_from(resolved.timeline, after);
+    if lost > 0 {
+        let text = format!("in all {} on timeline {}, as far as read", counted(lost, "commit"), resolved.timeline);
+        doc.row("", &text, theme.plain());
+    }
     doc.row("Then", action(plan), theme.plain());
 }
 
@@ -124,12 +132,13 @@ fn action(plan: &Plan) -> &'static str {
 }
 
 /// Backup, directory, server.
-fn means(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
+fn means(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, is_retarget: bool) {
     let backup = &plan.backup;
     doc.blank();
     let count = plan.resolved.backups.len();
     let place = plan.resolved.backups.iter().position(|id| *id == backup.id).map_or(0, |place| place + 1);
     let choice = match (count, place) {
+        _ if is_retarget => String::new(),
         (0 | 1, _) => String::new(),
         (_, 1) => format!("  (the best of {count}; b: another)"),
         (_, place) => format!("  ({place} of {count}; b: another)"),
@@ -151,12 +160,14 @@ fn means(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     doc.row("Server", &text, theme.plain());
 }
 
-fn findings(doc: &mut Doc, theme: Theme, plan: &Plan) {
-    if plan.findings.is_empty() {
+fn findings(doc: &mut Doc, theme: Theme, plan: &Plan, heading: &str, wanted: &[Severity]) {
+    let mut worst_first: Vec<&Finding> = plan.findings.iter().filter(|f| wanted.contains(&f.severity)).collect();
+    if worst_first.is_empty() {
         return;
     }
-    doc.heading("Findings");
-    let mut worst_first: Vec<&Finding> = plan.findings.iter().collect();
+    if !heading.is_empty() {
+        doc.heading(heading);
+    }
     worst_first.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     for finding in worst_first {
         let (sign, style) = match finding.severity {

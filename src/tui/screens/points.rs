@@ -31,7 +31,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let top = Rect { height: panes, ..body };
     let rest = Rect { y: body.y + panes, height: body.height - panes, ..body };
     if panes > 0 {
-        let left = body.width * 9 / 20;
+        let left = body.width / 2;
         backups(canvas, state, Rect { width: left, ..top });
         graph(canvas, state, Rect { x: body.x + left, width: body.width - left, ..top });
     }
@@ -108,14 +108,14 @@ fn backup_row(canvas: &Canvas<'_>, state: &State, backup: &Backup, here: bool, c
     let when = when.unwrap_or_else(|| format!("{:<11}", "no time"));
     let mut spans = vec![Span::raw(format!("{cursor} "))];
     if let Some(problem) = backup.problems.first() {
-        let room = usize::from(columns).saturating_sub(17);
-        spans.push(Span::styled(format!("{} {when}  {}", glyphs::BAD, cut(&clean(problem), room)), theme.bad()));
+        let room = usize::from(columns).saturating_sub(16);
+        spans.push(Span::styled(format!("{} {when} {}", glyphs::BAD, cut(&clean(problem), room)), theme.bad()));
         return Line::from(spans);
     }
     spans.push(Span::styled(glyphs::BACKUP, theme.good()));
     let timeline = backup.timeline.map_or("?".to_owned(), |id| id.to_string());
     let size = Bytes(backup.size_bytes).to_string();
-    let mut text = format!(" {when}  {:<7}{size:>8}  TLI {timeline}", format(backup));
+    let mut text = format!(" {when} {:<6} {size:>8} TLI {timeline}", format(backup));
     if usize::from(columns) > width(&text) + 12 {
         text.push_str(&format!("  {}", clean(&backup.id)));
     }
@@ -203,6 +203,9 @@ fn list_titles(state: &State) -> (String, String) {
     (title, right)
 }
 
+/// Below so many columns the rows have only what names a transaction; the rest is in the details.
+const NARROW: usize = 64;
+
 /// Only the rows that are seen are made, around the cursor: what happened before and after it is always in view.
 fn rows(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     if area.height < 2 {
@@ -210,7 +213,11 @@ fn rows(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     }
     let theme = canvas.theme;
     let columns = usize::from(area.width);
-    let heading = format!("  {:<21} TLI {:>10} {:>12}  what", cut(&state.zone.to_string(), 21), "xid", "LSN");
+    let zone = cut(&state.zone.to_string(), 21);
+    let heading = match columns {
+        0..NARROW => format!("  {:<15} {:>10}  what", cut(&zone, 15), "xid"),
+        _ => format!("  {zone:<21} TLI {:>10} {:>12}  what", "xid", "LSN"),
+    };
     canvas.line(area, 0, &Line::from(Span::styled(heading, theme.label())));
     let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
     if state.points.is_empty() {
@@ -243,9 +250,15 @@ fn empty(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
 
 fn point_row(canvas: &Canvas<'_>, zone: Zone, point: &Point, here: bool, columns: usize) -> Line<'static> {
     let cursor = if here { glyphs::CURSOR } else { " " };
+    let narrow = columns < NARROW;
     let time = point.at.map_or(String::new(), |at| words::row_time(at, zone));
+    let time = if narrow { time.get(6..).unwrap_or_default() } else { &time };
     let xid = point.xid.map_or(String::new(), |xid| xid.to_string());
-    let lead = format!("{cursor} {time:<21} {:>3} {xid:>10} {:>12}  ", point.timeline.0, point.lsn);
+    let lead = if narrow {
+        format!("{cursor} {time:<15} {xid:>10}  ")
+    } else {
+        format!("{cursor} {time:<21} {:>3} {xid:>10} {:>12}  ", point.timeline.0, point.lsn)
+    };
     let room = columns.saturating_sub(width(&lead));
     let (what, style) = what(canvas, point, columns >= 100);
     Line::from(vec![Span::raw(lead), Span::styled(cut(&what, room), style)])
@@ -310,20 +323,18 @@ fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
         (PointKind::EndOfWal, _) => "The archived WAL ends".to_owned(),
         _ => "This record was written".to_owned(),
     };
-    let when = point.at.map_or(String::new(), |at| {
-        let utc = if state.zone == Zone::UTC { String::new() } else { format!(", {} UTC", at.time_of_day(Zone::UTC)) };
-        format!(" {}{utc}", at.in_zone(state.zone))
-    });
+    let when = point.at.map_or(String::new(), |at| format!(" at {}", at.in_zone(state.zone)));
     doc.paragraph(&format!("{subject}{when}"), theme.strong());
-    let mut second = format!("LSN {}, timeline {}", point.lsn, point.timeline);
+    let utc = point.at.filter(|_| state.zone != Zone::UTC).map(|at| format!("{} UTC, ", at.time_of_day(Zone::UTC)));
+    let mut second = format!("{}LSN {}, timeline {}", utc.unwrap_or_default(), point.lsn, point.timeline);
     let later = state.points.commits_after(state.points.cursor());
     if later > 0 {
         second.push_str(&format!("; {} after it", counted(later, "commit")));
     }
-    if is_suspect(point) {
-        second.push_str(&format!("; {}", destroys(point)));
-    }
     doc.paragraph(&second, theme.plain());
+    if is_suspect(point) {
+        doc.paragraph(&format!("{} {}", glyphs::SUSPECT, destroys(point)), theme.warning());
+    }
     if point.drops > 0 && point.kind == PointKind::Commit {
         doc.paragraph("Relations are tables, indexes and TOAST; truncating one counts too.", theme.dim());
     } else if point.deletes >= MANY_ROWS {

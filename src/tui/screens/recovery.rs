@@ -14,17 +14,24 @@ use crate::tui::theme::Theme;
 use crate::tui::widgets::{doc::Doc, gauge};
 use crate::tui::words;
 
+/// Below so many rows there is only the gauge and the steps.
+const COMPACT: u16 = 10;
 /// Rows that the server's log has at least.
 const LOG: u16 = 3;
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let buffer = &state.recovery;
     let name = state.following.as_deref().unwrap_or("?");
-    let inner = canvas.frame(body, &format!("Recovery {name}"), "q leaves, the server goes on", true);
+    let right = if buffer.running == Some(StepId::Replay) { "q leaves, the server goes on" } else { "" };
+    let inner = canvas.frame(body, &format!("Recovery {name}"), right, true);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     let mut doc = Doc::new(inner.width, canvas.theme);
     match &buffer.plan {
         None => doc.paragraph("Waiting for its first news …", canvas.theme.plain()),
+        Some(plan) if inner.height < COMPACT => {
+            progress(&mut doc, canvas.theme, state, plan, inner.width);
+            steps(&mut doc, canvas.theme, state, plan);
+        }
         Some(plan) => {
             doc.row("Goes to", &words::predicted(&plan.resolved), canvas.theme.strong());
             doc.row("Into", &plan.directory.display().to_string(), canvas.theme.plain());
@@ -38,7 +45,8 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         doc.hanging(&format!("{} ", glyphs::SUSPECT), canvas.theme.warning(), &finding.message, canvas.theme.plain());
     }
     let lines = doc.lines();
-    let upper = (lines.len() as u16).min(inner.height.saturating_sub(LOG + 1));
+    let log_rows = if inner.height < COMPACT { 0 } else { LOG + 1 };
+    let upper = (lines.len() as u16).min(inner.height.saturating_sub(log_rows));
     canvas.scrolled(Rect { height: upper, ..inner }, &lines, state.scroll);
     let rest = inner.height.saturating_sub(upper);
     if rest > 1 {

@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use crate::app::command::{self, Command};
+use crate::app::command::{self, Act, Command};
 use crate::app::{Hit, State, guide};
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
@@ -18,7 +18,13 @@ pub(crate) fn height(state: &State, area: Rect) -> u16 {
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     say(canvas, state, area);
     let theme = canvas.theme;
-    for (row, commands) in rows(state, area.width).into_iter().enumerate().take(usize::from(area.height) - 1) {
+    let mut rows = rows(state, area.width);
+    let room = usize::from(area.height).saturating_sub(1);
+    if rows.len() > room {
+        rows.truncate(room);
+        end_with_help(&mut rows, state, area.width);
+    }
+    for (row, commands) in rows.into_iter().enumerate() {
         let mut x = area.x + 1;
         let y = area.y + 1 + row as u16;
         for (command, key) in commands {
@@ -39,6 +45,20 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
 /// Columns between two commands.
 const GAP: usize = 2;
 
+type Row = Vec<(&'static Command, String)>;
+
+/// Where not all commands fit, the last one that is seen leads to the others.
+fn end_with_help(rows: &mut [Row], state: &State, columns: u16) {
+    let Some(help) = command::on(state.screen()).find(|command| command.act == Act::Help) else { return };
+    let Some(key) = help.keys.first().map(ToString::to_string) else { return };
+    let Some(row) = rows.last_mut() else { return };
+    row.push((help, key));
+    let columns_of = |row: &Row| -> usize { row.iter().map(|(c, key)| width(key) + 1 + width(c.label) + GAP).sum() };
+    while row.len() > 1 && columns_of(row) > usize::from(columns) - 1 + GAP {
+        row.remove(row.len() - 2);
+    }
+}
+
 fn say(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let theme = canvas.theme;
     let room = usize::from(area.width).saturating_sub(3);
@@ -56,13 +76,18 @@ fn say(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     canvas.line(area, 0, &line);
 }
 
-/// The commands in rows of this width. Where only one row is drawn, help and quit are what may not be missing: the
-/// help has all the others.
-fn rows(state: &State, columns: u16) -> Vec<Vec<(&'static Command, String)>> {
+/// What is worth a place: nothing leads out of the outermost level.
+fn shown(state: &State) -> impl Iterator<Item = &'static Command> {
+    let outermost = state.screens.len() < 2;
+    command::on(state.screen()).filter(move |c| !(c.label.is_empty() || outermost && c.act == Act::Back))
+}
+
+/// The commands in rows of this width.
+fn rows(state: &State, columns: u16) -> Vec<Row> {
     let room = usize::from(columns).saturating_sub(1);
     let mut rows = vec![Vec::new()];
     let mut used = 0;
-    for command in command::on(state.screen()).filter(|command| !command.label.is_empty()) {
+    for command in shown(state) {
         let Some(key) = command.keys.first().map(ToString::to_string) else { continue };
         let columns = width(&key) + 1 + width(command.label) + GAP;
         if used + columns > room + GAP {
