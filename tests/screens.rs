@@ -957,6 +957,20 @@ proptest! {
     }
 }
 
+/// However low the terminal is: what is typed to confirm is seen, and so is what has to be typed.
+#[test]
+fn a_confirmation_shows_what_to_type_and_where_at_every_size() {
+    for name in ["promote", "discard", "retarget-confirm"] {
+        let (_, state) = all().into_iter().find(|(this, _)| *this == name).unwrap();
+        for (columns, rows) in [(40, 10), (60, 20), (80, 24), (300, 10)] {
+            let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
+            let drawn = draw(&state, Theme::new(true), &mut buffer);
+            assert!(drawn.cursor.is_some(), "{name} at {columns}x{rows}");
+            assert!(text_of(&buffer).contains(&format!("type {NAME}")), "{name} at {columns}x{rows}");
+        }
+    }
+}
+
 #[test]
 fn zones_are_named_everywhere_a_time_is() {
     let mut state = home();

@@ -27,6 +27,11 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
     }
 }
 
+/// Rows inside a dialog's frame at most.
+fn room(area: Rect) -> usize {
+    usize::from(area.height.saturating_sub(2))
+}
+
 /// What is inside a dialog's frame.
 fn inside(area: Rect) -> u16 {
     area.width.min(COLUMNS).saturating_sub(4)
@@ -142,7 +147,9 @@ fn draw_target(canvas: &mut Canvas<'_>, form: &TargetForm, area: Rect) {
     }
     let other = if form.timelines.len() > 1 { "   (Tab changes)" } else { "" };
     below.row("Timeline", &format!("{}{other}", form.timeline()), theme.plain());
-    let (above, below) = (above.lines(), below.lines());
+    let (mut above, below) = (above.lines(), below.lines());
+    // In a low terminal the examples give way: what was typed and what it means stay.
+    above.truncate(room(area).saturating_sub(1 + below.len()));
     let lines = above.len() + 1 + below.len();
     let inner = open(canvas, area, form.kind.title(), "Enter plans, Esc leaves", lines);
     put(canvas, inner, &above);
@@ -176,9 +183,14 @@ fn draw_confirm(canvas: &mut Canvas<'_>, confirm: &Confirm, area: Rect) {
     for (number, text) in confirm.text.iter().enumerate() {
         doc.paragraph(text, if number == 0 { theme.warning() } else { theme.plain() });
     }
-    doc.line(Line::default());
-    doc.hanging("To do it, type ", theme.plain(), &confirm.name, theme.strong());
-    let above = doc.lines();
+    let mut above = doc.lines();
+    let mut ask = Doc::new(inside(area), theme);
+    ask.line(Line::default());
+    ask.hanging("To do it, type ", theme.plain(), &confirm.name, theme.strong());
+    let ask = ask.lines();
+    // In a low terminal the end of the explanation gives way, never what has to be typed and where.
+    above.truncate(room(area).saturating_sub(ask.len() + 2));
+    above.extend(ask);
     let inner = open(canvas, area, title, "Esc leaves it", above.len() + 2);
     put(canvas, inner, &above);
     draw_field(canvas, &confirm.field, inner, above.len());
