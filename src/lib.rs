@@ -21,4 +21,6 @@ pub mod source;
 
 pub mod engine;
 
+pub mod demo;
+
 pub mod cli;

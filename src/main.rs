@@ -19,6 +19,6 @@ fn main() -> ExitCode {
     }
     match cli::run(arguments) {
         Outcome::Done(status) => ExitCode::from(status),
-        Outcome::Interface(_) => ExitCode::FAILURE,
+        Outcome::Interface { .. } => ExitCode::FAILURE,
     }
 }
