@@ -23,4 +23,7 @@ pub mod engine;
 
 pub mod demo;
 
+pub mod app;
+
 pub mod cli;
+pub mod tui;

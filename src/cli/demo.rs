@@ -250,7 +250,7 @@ impl<'a> Teller<'a> {
     fn where_it_is(&self, demo: &Demo, rescued: &Rescue) {
         let server = &rescued.plan.server;
         self.line("\nThe recovered server still runs:");
-        let psql = format!("psql {}", shell_quote(&server.connection().replace("dbname=postgres", "dbname=shop")));
+        let psql = format!("psql {}", shell_quote(&server.connection(None).replace("dbname=postgres", "dbname=shop")));
         self.line(&plain(&format!("  {psql}")));
         self.line("To stop it, and to open all of this in the interface:");
         self.line(&plain(&format!("  {} stop {}", variables(demo), shell_quote(&rescued.plan.recovery))));
