@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
 use serde_json::Value;
 
-use support::{Directory, Server, client, describe, run, wait_until, walback};
+use support::{Directory, Server, Tmux, client, describe, run, wait_until, walback};
 
 /// `walback demo ARGUMENT…` with the programs of `server`, its temporary directory in `directory`.
 fn demo(directory: &Directory, server: &Server, arguments: &[&str]) -> Command {
@@ -171,6 +171,20 @@ fn what_is_made_in_a_directory_stays_and_can_be_opened_again() {
     let refused = command.output().unwrap();
     assert_eq!(refused.status.code(), Some(1), "{}", describe(&command, &refused));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("the directory is not empty"));
+}
+
+#[test]
+fn the_interface_opens_on_it_and_everything_goes_when_it_ends() {
+    let directory = Directory::new();
+    let limit = Duration::from_secs(60);
+    let terminal = Tmux::start(&directory, &demo(&directory, &Server::v15(), &[]), 80, 24);
+    let told = terminal.wait_for("where ", limit);
+    let place = PathBuf::from(named(&told, "where"));
+    terminal.wait_for_screen("both acts of the accident", limit, |screen| screen.contains("2 suspects"));
+    assert!(place.join("walback.yaml").is_file());
+    terminal.send(&["q"]);
+    assert_eq!(terminal.wait_for_exit(limit), 0);
+    assert_nothing_left(&place);
 }
 
 /// Starts the demonstration, waits for `line` and for a server that runs, and gives where it takes place.

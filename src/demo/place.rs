@@ -118,7 +118,8 @@ impl Guard {
             return Ok(());
         }
         for outside in self.recoveries_elsewhere() {
-            eprintln!("note: this recovery was made outside of the demonstration, and stays: {}", outside.display());
+            let outside = outside.to_string_lossy();
+            eprintln!("note: a recovery outside of the demonstration stays: {}", outside.escape_debug());
         }
         // This process made it, new, and nobody else has business in it.
         self.host.empty_directory(&self.directory, None)?;
