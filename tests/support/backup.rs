@@ -50,6 +50,17 @@ impl Cluster<'_> {
     /// the same files are made without them, as backups by SQL and a copy of the files are: the archive is needed.
     #[track_caller]
     pub fn base_backup(&self, format: Format, name: &str) -> Backup {
+        self.backup_with(format, name, "stream")
+    }
+
+    /// The same without any WAL: recovery needs the archive from the backup's start on.
+    #[track_caller]
+    pub fn base_backup_without_wal(&self, format: Format, name: &str) -> Backup {
+        self.backup_with(format, name, "none")
+    }
+
+    #[track_caller]
+    fn backup_with(&self, format: Format, name: &str, wal: &str) -> Backup {
         self.directory().create("backups");
         let backup = Backup { path: self.directory().create(&format!("backups/{name}")), format };
         match self.server.pg_basebackup() {
@@ -62,7 +73,7 @@ impl Cluster<'_> {
                     "-c",
                     "fast",
                     "-X",
-                    "stream",
+                    wal,
                 ]);
                 command.args(match format {
                     Format::Tar => &["-Ft"][..],
