@@ -21,4 +21,7 @@ pub mod source;
 
 pub mod engine;
 
+pub mod app;
+
 pub mod cli;
+pub mod tui;

@@ -19,6 +19,9 @@ fn main() -> ExitCode {
     }
     match cli::run(arguments) {
         Outcome::Done(status) => ExitCode::from(status),
-        Outcome::Interface(_) => ExitCode::FAILURE,
+        Outcome::Interface(config) => match walback::tui::perform::open(*config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => ExitCode::from(cli::fail(&error, false)),
+        },
     }
 }

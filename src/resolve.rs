@@ -307,3 +307,171 @@ fn path_until(path: &TimelinePath, start: Lsn, last: TimelineId) -> Vec<Timeline
     }
     on_the_way
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{RestorePointName, TimelineChoice};
+    use crate::wal::RelFileLocator;
+    use proptest::prelude::*;
+
+    const BACKUP_START: Lsn = Lsn(0x100);
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(second).unwrap()
+    }
+
+    fn record(lsn: u64, body: Body) -> Record {
+        let timeline = TimelineId(1);
+        Record { lsn: Lsn(lsn), end_lsn: Lsn(lsn + 0x10), timeline, xid: None, rmgr: 1, info: 0, body }
+    }
+
+    fn outcome_of(xid: u32, at: i64) -> Outcome {
+        Outcome { at: second(at), xid: Xid(xid), prepared: false, subxacts: vec![Xid(xid + 500)], dropped: Vec::new() }
+    }
+
+    fn commit(lsn: u64, xid: u32, at: i64) -> Record {
+        record(lsn, Body::Commit(outcome_of(xid, at)))
+    }
+
+    /// A backup from 0x100 to 0x130, then two transactions at the same time, an abort, a restore point twice, and a
+    /// transaction whose commit time lies before that of the one before it.
+    fn history() -> Vec<Record> {
+        let point = |lsn, name: &str, at| record(lsn, Body::RestorePoint { name: name.to_owned(), at: second(at) });
+        vec![
+            record(0x100, Body::Other),
+            commit(0x110, 10, 5),
+            record(0x120, Body::BackupEnd { start: BACKUP_START }),
+            commit(0x140, 11, 20),
+            commit(0x150, 12, 20),
+            point(0x160, "deploy", 25),
+            record(0x170, Body::Abort(outcome_of(13, 30))),
+            commit(0x180, 14, 28),
+            point(0x190, "deploy", 35),
+            record(
+                0x1A0,
+                Body::Commit(Outcome {
+                    dropped: vec![RelFileLocator { tablespace: 1663, database: 5, relation: 16384 }],
+                    ..outcome_of(15, 40)
+                }),
+            ),
+            record(0x1B0, Body::Other),
+        ]
+    }
+
+    fn resolve(target: &Target, records: &[Record]) -> Result<Resolved, Unreachable> {
+        let path = TimelinePath::new(&[], TimelineId(1));
+        let mut resolver = Resolver::new(target, &path, BACKUP_START, Some(Lsn(0x130)));
+        let broke = records.iter().find(|record| resolver.feed(record).is_break());
+        let end = broke.or(records.last()).map_or(BACKUP_START, |record| record.end_lsn);
+        resolver.finish(end)
+    }
+
+    fn target(kind: TargetKind, inclusive: bool) -> Target {
+        Target { inclusive, timeline: TimelineChoice::Current, ..Target::new(kind) }
+    }
+
+    /// (side, record, end of replay, last kept xid, first lost xid)
+    type Answer = (StopSide, u64, u64, Option<u32>, Option<u32>);
+
+    fn check(kind: TargetKind, inclusive: bool, expected: Answer) {
+        let resolved = resolve(&target(kind.clone(), inclusive), &history()).unwrap();
+        let xid = |place: Option<Place>| place.and_then(|place| place.xid).map(|xid| xid.0);
+        let answer =
+            (resolved.stop, resolved.lsn.0, resolved.replay_end.0, xid(resolved.last_kept), xid(resolved.first_lost));
+        assert_eq!(answer, expected, "{kind:?}, inclusive {inclusive}");
+    }
+
+    #[test]
+    fn stops_where_the_server_does() {
+        use StopSide::{After, Before, Consistency, EndOfWal};
+        let name = || TargetKind::Name(RestorePointName::try_from("deploy".to_owned()).unwrap());
+        check(TargetKind::Xid(Xid(12)), true, (After, 0x150, 0x160, Some(12), Some(14)));
+        check(TargetKind::Xid(Xid(12)), false, (Before, 0x150, 0x150, Some(11), Some(12)));
+        // An abort stops too, and keeps nothing more than what was before it.
+        check(TargetKind::Xid(Xid(13)), true, (After, 0x170, 0x180, Some(12), Some(14)));
+        // The first of two restore points of one name.
+        check(name(), true, (After, 0x160, 0x170, Some(12), Some(14)));
+        // Up to and with a time: everything that shares it.
+        check(TargetKind::Time(second(20)), true, (Before, 0x170, 0x170, Some(12), Some(14)));
+        check(TargetKind::Time(second(20)), false, (Before, 0x140, 0x130, Some(10), Some(11)));
+        // Transaction 14 committed at 28, behind an abort at 30: the abort ends recovery.
+        check(TargetKind::Time(second(29)), true, (Before, 0x170, 0x170, Some(12), Some(14)));
+        // Between two records, the next one counts.
+        check(TargetKind::Lsn(Lsn(0x145)), true, (After, 0x150, 0x160, Some(12), Some(14)));
+        check(TargetKind::Lsn(Lsn(0x145)), false, (Before, 0x150, 0x150, Some(11), Some(12)));
+        check(TargetKind::Immediate, true, (Consistency, 0x120, 0x130, Some(10), Some(11)));
+        check(TargetKind::Latest, true, (EndOfWal, 0x1B0, 0x1C0, Some(15), None));
+    }
+
+    #[test]
+    fn who_shares_the_time_is_told() {
+        let resolved = resolve(&target(TargetKind::Xid(Xid(11)), true), &history()).unwrap();
+        let others: Vec<_> = resolved.ambiguous.iter().map(|place| place.xid).collect();
+        assert_eq!(others, [Some(Xid(12))]);
+        let later = resolve(&target(TargetKind::Xid(Xid(12)), false), &history()).unwrap();
+        assert_eq!(later.ambiguous.iter().map(|place| place.xid).collect::<Vec<_>>(), [Some(Xid(11))]);
+    }
+
+    #[test]
+    fn before_the_backup_is_consistent_nothing_can_be_had() {
+        for kind in [TargetKind::Xid(Xid(10)), TargetKind::Time(second(4)), TargetKind::Lsn(Lsn(0x110))] {
+            let answer = resolve(&target(kind.clone(), true), &history());
+            assert!(matches!(answer, Err(Unreachable::BeforeConsistency { .. })), "{kind:?}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_is_not_there_is_not_reached_and_a_subtransaction_names_its_parent() {
+        let answer = resolve(&target(TargetKind::Xid(Xid(514)), true), &history());
+        let Err(Unreachable::NotReached { last, top_level, .. }) = answer else { panic!("{answer:?}") };
+        assert_eq!((last.and_then(|place| place.xid), top_level), (Some(Xid(15)), Some(Xid(14))));
+        let late = resolve(&target(TargetKind::Time(second(40)), true), &history());
+        assert!(matches!(late, Err(Unreachable::NotReached { .. })), "no record is later: {late:?}");
+    }
+
+    #[test]
+    fn a_backup_from_a_standby_has_no_end_record_but_an_end() {
+        let mut records = history();
+        records.retain(|record| !matches!(record.body, Body::BackupEnd { .. }));
+        let resolved = resolve(&target(TargetKind::Immediate, true), &records).unwrap();
+        assert_eq!((resolved.stop, resolved.replay_end), (StopSide::Consistency, Lsn(0x150)));
+    }
+
+    #[test]
+    fn the_path_ends_on_the_timeline_that_recovery_stops_on() {
+        let path = TimelinePath::new(&[(TimelineId(1), Lsn(0x155)), (TimelineId(2), Lsn(0x185))], TimelineId(3));
+        let way = |kind| {
+            let target = target(kind, true);
+            let mut resolver = Resolver::new(&target, &path, BACKUP_START, Some(Lsn(0x130)));
+            for record in history() {
+                let _ = resolver.feed(&record);
+            }
+            let resolved = resolver.finish(Lsn(0x1C0)).unwrap();
+            (resolved.timeline.0, resolved.path.iter().map(|id| id.0).collect::<Vec<_>>())
+        };
+        assert_eq!(way(TargetKind::Xid(Xid(11))), (3, vec![1]));
+        assert_eq!(way(TargetKind::Xid(Xid(13))), (3, vec![1, 2]));
+        assert_eq!(way(TargetKind::Latest), (3, vec![1, 2, 3]));
+    }
+
+    proptest! {
+        /// Everything before the stop is kept, nothing behind it is, whatever the times are.
+        #[test]
+        fn a_time_keeps_the_commits_before_the_first_later_end(times in prop::collection::vec(0i64..50, 1..40), wanted in 0i64..50, inclusive: bool) {
+            let mut records = vec![record(0x120, Body::BackupEnd { start: BACKUP_START })];
+            records.extend(times.iter().enumerate().map(|(i, at)| commit(0x200 + i as u64 * 0x10, 100 + i as u32, *at)));
+            let first_later = times.iter().position(|at| if inclusive { *at > wanted } else { *at >= wanted });
+            match resolve(&target(TargetKind::Time(second(wanted)), inclusive), &records) {
+                Ok(resolved) => {
+                    let stop = first_later.unwrap();
+                    prop_assert_eq!(resolved.lsn, Lsn(0x200 + stop as u64 * 0x10));
+                    prop_assert_eq!(resolved.first_lost.and_then(|p| p.xid), Some(Xid(100 + stop as u32)));
+                    let kept = resolved.last_kept.and_then(|p| p.xid);
+                    prop_assert_eq!(kept, stop.checked_sub(1).map(|last| Xid(100 + last as u32)));
+                }
+                Err(_) => prop_assert_eq!(first_later, None),
+            }
+        }
+    }
+}

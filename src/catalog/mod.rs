@@ -297,3 +297,180 @@ fn name_apart(backups: &mut [Backup]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{PgMajor, time::Timestamp};
+    use proptest::prelude::*;
+    use std::path::PathBuf;
+
+    const SEGMENT: u64 = 1 << 20;
+
+    fn size() -> SegmentSize {
+        SegmentSize::new(SEGMENT as u32).unwrap()
+    }
+
+    fn segment(timeline: u32, number: u64) -> SegmentName {
+        SegmentName::new(TimelineId(timeline), number, size())
+    }
+
+    pub(crate) fn backup(location: &str, start: u64, stop: u64) -> Backup {
+        Backup {
+            id: String::new(),
+            kind: BackupKind::Tar,
+            location: PathBuf::from(location),
+            compression: Compression::Gzip,
+            pg_version: Some(PgMajor(15)),
+            system_identifier: Some(7),
+            segment_size: Some(size()),
+            timeline: Some(TimelineId(1)),
+            start_lsn: Some(Lsn(start)),
+            start_wal: Some(segment(1, start / SEGMENT)),
+            stop_lsn: Some(Lsn(stop)),
+            started_at: Timestamp::from_unix_seconds(start as i64),
+            finished_at: None,
+            size_bytes: 1,
+            unpacked_bytes: Some(2),
+            parent: None,
+            tablespaces: Vec::new(),
+            manifest: true,
+            label: None,
+            from_standby: false,
+            parts: Vec::new(),
+            own_wal: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Timeline 1 with segments 2 to 9, timeline 2 forked off in segment 5, timeline 3 off 2 in segment 8.
+    fn listing(without: &[(u32, u64)]) -> Listing {
+        let all = (2..=9).map(|n| (1, n)).chain((5..=8).map(|n| (2, n))).chain((8..=10).map(|n| (3, n)));
+        let there = all.filter(|name| !without.contains(name));
+        Listing {
+            files: there.map(|(tli, number)| (ArchiveFile::Segment(segment(tli, number)), SEGMENT)).collect(),
+            histories: vec![
+                (TimelineId(2), "1\t0/500100\tno recovery target specified\n".to_owned()),
+                (TimelineId(3), "1\t0/500100\tx\n2\t0/800200\tat restore point \"a\"\n".to_owned()),
+            ],
+            segment_size: Some(size()),
+            system_identifier: Some(7),
+            ..Listing::default()
+        }
+    }
+
+    #[test]
+    fn timelines_have_their_forks_and_their_gaps() {
+        let mut listing = listing(&[(1, 4), (1, 7), (1, 8), (2, 5)]);
+        listing.files.push((ArchiveFile::Segment(segment(1, 11)), 4711));
+        listing.files.push((ArchiveFile::Partial(segment(1, 10)), SEGMENT));
+        let catalog = Catalog::build(listing);
+        let gaps = |id: usize| catalog.timelines[id - 1].gaps.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            gaps(1),
+            ["000000010000000000000004", "000000010000000000000007 to 000000010000000000000008 (2 segments)"]
+        );
+        assert_eq!(gaps(2), ["000000020000000000000005"], "the segment of the fork belongs to it");
+        assert_eq!(catalog.timelines[0].damaged, ["00000001000000000000000B"], "of the wrong size");
+        let third = &catalog.timelines[2];
+        assert_eq!((third.parent, third.forked_at_lsn), (Some(TimelineId(2)), Some(Lsn(0x80_0200))));
+        assert_eq!(third.reason.as_deref().map(str::trim), Some("at restore point \"a\""));
+    }
+
+    #[test]
+    fn a_backup_leads_only_along_the_path_that_it_was_taken_on() {
+        let catalog = Catalog::build(listing(&[]));
+        let path = |id| catalog.path_to(TimelineId(id)).unwrap();
+        let early = backup("/b/early", 0x20_0028, 0x20_0100);
+        let late = backup("/b/late", 0x60_0028, 0x60_0100);
+        assert!(catalog.leads_along(&early, &path(3)) && catalog.leads_along(&early, &path(1)));
+        assert!(!catalog.leads_along(&late, &path(2)) && catalog.leads_along(&late, &path(1)));
+        assert_eq!(catalog.newest_reachable(&early), Some(TimelineId(3)));
+        assert_eq!(
+            catalog.newest_reachable(&late),
+            Some(TimelineId(1)),
+            "a branch that forked off before is not for it"
+        );
+        assert_eq!(catalog.path_to(TimelineId(9)), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_looked_for_on_the_path_alone() {
+        let start = backup("/b/x", 0x20_0028, 0x20_0100);
+        let missing = |without: &[(u32, u64)], timeline, until| {
+            let catalog = Catalog::build(listing(without));
+            let path = catalog.path_to(TimelineId(timeline)).unwrap();
+            catalog.missing(&start, &path, until).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(missing(&[], 3, None).is_empty());
+        assert!(missing(&[(1, 7)], 3, None).is_empty(), "timeline 1 was left before");
+        assert_eq!(
+            missing(&[(2, 7)], 3, None),
+            ["000000020000000000000007"],
+            "timeline 1's segment 7 does not stand in"
+        );
+        assert!(missing(&[(2, 7)], 3, Some(Lsn(0x70_0000))).is_empty(), "up to its start it is not needed");
+        assert_eq!(
+            missing(&[(1, 3), (1, 4)], 1, None),
+            ["000000010000000000000003 to 000000010000000000000004 (2 segments)"]
+        );
+        assert_eq!(missing(&[(1, 2)], 1, Some(Lsn(0x20_0100))), ["000000010000000000000002"]);
+    }
+
+    #[test]
+    fn what_a_backup_brings_along_is_not_missing() {
+        let catalog = Catalog::build(listing(&[(1, 2)]));
+        let path = catalog.path_to(TimelineId(1)).unwrap();
+        let with_wal = Backup { own_wal: vec![segment(1, 2)], ..backup("/b/x", 0x20_0028, 0x20_0100) };
+        assert!(catalog.missing(&with_wal, &path, None).is_empty());
+    }
+
+    #[test]
+    fn one_odd_file_name_does_not_make_it_endless() {
+        let mut listing = listing(&[]);
+        let far = SegmentName { timeline: TimelineId(1), log: u32::MAX, seg: 0xFFF };
+        listing.files.push((ArchiveFile::Segment(far), SEGMENT));
+        listing.files.push((ArchiveFile::Segment(SegmentName { seg: u32::MAX, ..far }), SEGMENT));
+        let catalog = Catalog::build(listing);
+        assert_eq!(catalog.timelines[0].gaps.len(), 1);
+        assert_eq!(catalog.timelines[0].damaged, ["00000001FFFFFFFFFFFFFFFF"], "no cluster has such a segment");
+    }
+
+    #[test]
+    fn backups_are_named_apart_completed_and_sorted() {
+        let mut listing = listing(&[]);
+        listing.backups = ["/a/monday/base", "/b/monday/base", "/b/tuesday"]
+            .iter()
+            .enumerate()
+            .map(|(i, location)| Backup { stop_lsn: None, ..backup(location, 0x20_0028 + i as u64 * SEGMENT, 0) })
+            .collect();
+        listing.backups[2].system_identifier = Some(8);
+        listing.backup_histories.push((
+            "x.backup".to_owned(),
+            "START WAL LOCATION: 0/200028 (file 000000010000000000000002)\n\
+             STOP WAL LOCATION: 0/200100 (file 000000010000000000000002)\n\
+             CHECKPOINT LOCATION: 0/200060\nBACKUP METHOD: streamed\nBACKUP FROM: primary\n\
+             START TIME: 2026-11-20 20:00:00 UTC\nLABEL: x\nSTART TIMELINE: 1\n\
+             STOP TIME: 2026-11-20 20:00:05 UTC\nSTOP TIMELINE: 1\n"
+                .to_owned(),
+        ));
+        let catalog = Catalog::build(listing);
+        let ids: Vec<_> = catalog.backups.iter().map(|backup| backup.id.as_str()).collect();
+        assert_eq!(ids, ["tuesday", "b/monday/base", "a/monday/base"], "the newest first");
+        let completed = catalog.backup("a/monday/base").unwrap();
+        assert_eq!(completed.stop_lsn, Some(Lsn(0x20_0100)));
+        assert_eq!(completed.finished_at.map(|at| at.to_string()).as_deref(), Some("2026-11-20T20:00:05.000000Z"));
+        assert!(catalog.backup("tuesday").unwrap().problems[0].contains("another cluster"));
+    }
+
+    proptest! {
+        #[test]
+        fn absent_stretches_are_what_is_not_there(numbers in prop::collection::btree_set(0u64..60, 0..40), first in 0u64..60, last in 0u64..60) {
+            let stretches = absent(&numbers, first, last);
+            let listed: Vec<u64> = stretches.iter().flat_map(|(a, b)| *a..=*b).collect();
+            let expected: Vec<u64> = (first..=last).filter(|n| !numbers.contains(n)).collect();
+            prop_assert_eq!(listed, expected);
+            prop_assert!(stretches.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "as long as they can be");
+        }
+    }
+}

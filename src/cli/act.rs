@@ -1,11 +1,10 @@
 //! `walback retarget`, `promote`, `stop` and `discard`
 
-use crate::config::SourceConfig;
+use crate::engine::Engine;
 use crate::engine::host::now;
-use crate::engine::{Engine, Preparation};
+use crate::engine::prepare::plan_retarget;
 use crate::error::{Error, Result};
 use crate::event::{Recovery, Strategy};
-use crate::source::{LocalSource, Source};
 
 use super::Context;
 use super::args::{ActArgs, TargetArgs};
@@ -22,28 +21,13 @@ pub fn retarget(context: &Context, wanted: Option<&str>, target: &TargetArgs, ac
     let engine = Engine::new(&context.config)?;
     let recovery = find(context, &engine, wanted)?;
     let target = target.target(context.config.zone, now())?;
-    let buffer = engine.recoveries().load(&recovery.id)?;
-    let current = buffer.plan.as_ref().ok_or_else(|| Error::failed("journal-empty", "the journal has no plan"))?;
-    // The backup and the archives are those of the recovery: no source needs to be given again.
-    let source = LocalSource::new(&SourceConfig {
-        name: recovery.id.clone(),
-        backups: vec![current.backup.location.clone()],
-        wal: current.wal.clone(),
-        ..SourceConfig::default()
-    });
-    let catalog = source.list(&context.cancel)?;
     let bar = Bar::new("reading WAL");
-    let preparation = Preparation {
-        source: &source,
-        catalog: &catalog,
-        recoveries: engine.recoveries(),
-        progress: &|bytes| bar.show(bytes, None, None, None),
-        cancel: &context.cancel,
-    };
-    let plan = preparation.replan(current, &target, context.config.zone);
+    let zone = context.config.zone;
+    let planned = plan_retarget(&engine, &recovery.id, &target, zone, &context.cancel, &|bytes| {
+        bar.show(bytes, None, None, None);
+    });
     bar.clear();
-    let plan = plan?;
-    let strategy = engine.strategy(&buffer, &plan);
+    let (plan, strategy) = planned?;
     let question = match strategy {
         Strategy::InPlace => format!("This restarts the server and goes on to {target}"),
         Strategy::Unpack => format!(

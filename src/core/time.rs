@@ -77,6 +77,12 @@ impl Timestamp {
         self.local(zone).format("%m-%d %H:%M").to_string()
     }
 
+    /// For names of files: `20241002-123005`, in UTC.
+    #[must_use]
+    pub fn compact(self) -> String {
+        self.utc().format("%Y%m%d-%H%M%S").to_string()
+    }
+
     /// Time of day in `zone`: `14:30:05.123456`.
     #[must_use]
     pub fn time_of_day(self, zone: Zone) -> String {

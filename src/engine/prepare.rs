@@ -4,20 +4,22 @@
 use std::path::PathBuf;
 
 use crate::catalog::{Backup, Catalog};
-use crate::config::RestoreConfig;
+use crate::config::{RestoreConfig, SourceConfig};
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Strategy;
 use crate::plan::Plan;
 use crate::plan::build::{Draft, name_recovery};
 use crate::plan::preflight::wal_missing;
 use crate::resolve::{Place, Resolved, Resolver, Unreachable};
 use crate::source::scan::{EndCause, Scan, Start};
-use crate::source::{Cancel, Source};
+use crate::source::{Cancel, LocalSource, Source};
 
 use super::facts::{self, Wanted};
 use super::host::{is_root, now};
 use super::record::Recoveries;
+use super::run::Engine;
 
 /// What an operator asks for.
 #[derive(Debug, Clone)]
@@ -346,6 +348,37 @@ impl Preparation<'_> {
         let others = self.catalog.usable_backups().filter(leads).map(|backup| backup.id.clone());
         std::iter::once(chosen.to_owned()).chain(others).collect()
     }
+}
+
+/// Plans how a recovery that there is gets to another target: from its own base backup and archives, so that no source
+/// has to be given again.
+///
+/// # Errors
+/// When there is no such recovery, or the target cannot be reached from its backup.
+pub fn plan_retarget(
+    engine: &Engine,
+    id: &str,
+    target: &Target,
+    zone: Zone,
+    cancel: &Cancel,
+    progress: &dyn Fn(u64),
+) -> Result<(Plan, Strategy)> {
+    let buffer = engine.recoveries().load(id)?;
+    let current = buffer.plan.as_ref().ok_or_else(|| {
+        Error::failed("journal-empty", format!("the journal of {id} has no plan: nothing was done yet"))
+    })?;
+    let source = LocalSource::new(&SourceConfig {
+        name: id.to_owned(),
+        backups: vec![current.backup.location.clone()],
+        wal: current.wal.clone(),
+        ..SourceConfig::default()
+    });
+    let catalog = source.list(cancel)?;
+    let preparation =
+        Preparation { source: &source, catalog: &catalog, recoveries: engine.recoveries(), progress, cancel };
+    let plan = preparation.replan(current, target, zone)?;
+    let strategy = engine.strategy(&buffer, &plan);
+    Ok((plan, strategy))
 }
 
 /// The code of the error for a target before the end of a base backup.

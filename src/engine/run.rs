@@ -188,6 +188,15 @@ impl Engine {
     pub fn discard(&self, id: &str, watch: Watch<'_>) -> Result<Recovery> {
         let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
         let plan = plan_of(&recorder, id)?;
+        if recorder.buffer().state == Some(RecoveryState::Promoted) && running(&plan.directory).is_some() {
+            return Err(Error::failed(
+                "in-use",
+                format!("the recovery {id} was promoted, its server runs, and may be in use"),
+            )
+            .hint(format!(
+                "if it has to go, stop it first: “walback stop {id}”; what was written to it is then lost"
+            )));
+        }
         recorder.step(StepId::Discard, || discard::discard(&self.host, &plan).map(|()| None))?;
         recorder.state(RecoveryState::Discarded)?;
         finished(&recorder)

@@ -166,3 +166,124 @@ fn matches(resolved: &Resolved, stopped: &Stopped, replayed_lsn: Option<Lsn>) ->
     };
     same_place && same_side && same_record
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::journal;
+    use crate::plan::example;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(1_700_001_000 + second).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    fn progress(done: u64) -> What {
+        What::Progress(Progress {
+            step: StepId::Replay,
+            done,
+            total: Some(100),
+            unit: "bytes".into(),
+            rate: Some(1.5),
+            eta_s: None,
+            replayed_lsn: Some(Lsn(0x200_0000 + done)),
+            last_commit_at: None,
+            doing: Some("recovering 000000010000000000000002".to_owned()),
+        })
+    }
+
+    fn stopped(xid: u32) -> Stopped {
+        Stopped {
+            kind: StopKind::Commit,
+            before: true,
+            xid: Some(Xid(xid)),
+            at: example().resolved.at,
+            lsn: None,
+            name: None,
+        }
+    }
+
+    /// A recovery from its plan to its promotion, with everything that passes.
+    fn events(stopped: Stopped, replayed_lsn: Lsn) -> Vec<Event> {
+        let step = |step| [What::StepStarted { step }, What::StepFinished { step, seconds: 1.25, bytes: Some(7) }];
+        let [replay_started, replay_finished] = step(StepId::Replay);
+        let mut whats = vec![What::Planned { plan: Box::new(example()), hash: "x".to_owned(), strategy: None }];
+        whats.push(What::State { state: RecoveryState::Unpacking });
+        whats.extend(step(StepId::Unpack));
+        whats.extend(step(StepId::Start));
+        whats.extend([
+            What::ServerStarted { pid: 4711 },
+            What::State { state: RecoveryState::Replaying },
+            replay_started,
+            progress(10),
+            What::Log { line: "LOG:  redo starts at 0/2000028".to_owned() },
+            progress(90),
+            What::Finding(Finding::note("x", "y").hint("z")),
+            What::Stopped { stopped, replayed_lsn: Some(replayed_lsn), last_commit_at: Some(at(0)) },
+            What::State { state: RecoveryState::Paused },
+            replay_finished,
+        ]);
+        whats
+            .into_iter()
+            .enumerate()
+            .map(|(i, what)| Event { at: at(i as i64), recovery: "restore".to_owned(), what })
+            .collect()
+    }
+
+    fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> EventBuffer {
+        let mut buffer = EventBuffer::default();
+        events.into_iter().for_each(|event| buffer.fold(event));
+        buffer
+    }
+
+    #[test]
+    fn folded_live_and_folded_from_the_journal_are_equal() {
+        let live = events(stopped(735), example().resolved.replay_end);
+        let journalled: String = live
+            .iter()
+            .filter(|event| event.what.is_journalled())
+            .map(|event| journal::encode(event).unwrap())
+            .collect();
+        let kept = journal::decode(&journalled).unwrap();
+        let (mut from_live, from_journal) = (fold(&live), fold(&kept));
+        from_live.log.clear();
+        assert_eq!(from_live, from_journal);
+        assert_eq!(from_live.recovery(), from_journal.recovery());
+    }
+
+    #[test]
+    fn the_journal_keeps_a_whole_line_or_none() {
+        let line = journal::encode(&events(stopped(735), Lsn(1))[1]).unwrap();
+        for cut in 0..line.len() {
+            assert_eq!(journal::decode(&line[..cut]).unwrap(), [], "cut at {cut}");
+        }
+        let (number, _) = journal::decode(&format!("{line}not json\n")).unwrap_err();
+        assert_eq!(number, 2);
+        let newer = r#"{"at":"2030-01-01T00:00:00Z","recovery":"x","event":"from-a-newer-walback","more":1}"#;
+        assert_eq!(journal::decode(&format!("{newer}\n")).unwrap()[0].what, What::Unknown);
+    }
+
+    #[test]
+    fn what_happened_is_held_against_what_was_predicted() {
+        let end = example().resolved.replay_end;
+        let verdict = |stopped, lsn| fold(&events(stopped, lsn)).recovery().and_then(|r| r.matches_prediction);
+        assert_eq!(verdict(stopped(735), end), Some(true));
+        assert_eq!(verdict(stopped(736), end), Some(false), "another transaction");
+        assert_eq!(verdict(stopped(735), end.plus(8)), Some(false), "another place");
+        assert_eq!(verdict(Stopped { before: false, ..stopped(735) }, end), Some(false), "the other side");
+        assert_eq!(fold(&events(stopped(735), end)[..8]).recovery().and_then(|r| r.matches_prediction), None);
+    }
+
+    #[test]
+    fn a_retarget_starts_afresh_but_for_when_it_was_begun() {
+        let mut all = events(stopped(735), example().resolved.replay_end);
+        let begun = all[0].at;
+        all.push(Event {
+            at: at(99),
+            recovery: "restore".to_owned(),
+            what: What::Planned { plan: Box::new(example()), hash: "y".to_owned(), strategy: Some(Strategy::InPlace) },
+        });
+        let recovery = fold(&all).recovery().unwrap();
+        assert_eq!((recovery.started_at, recovery.strategy), (begun, Some(Strategy::InPlace)));
+        assert_eq!((recovery.stopped, recovery.phases.len()), (None, 0));
+    }
+}

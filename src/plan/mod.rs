@@ -171,3 +171,106 @@ mod ordered {
         deserializer.deserialize_map(Pairs)
     }
 }
+
+/// A plan for tests.
+#[cfg(test)]
+pub(crate) fn example() -> Plan {
+    use crate::catalog::{BackupKind, Compression, Part, PartContents};
+    use crate::core::{Lsn, TargetKind, TimelineId, Xid};
+    use crate::resolve::{Place, StopSide};
+
+    let part = Part {
+        path: PathBuf::from("/backups/monday/base.tar.gz"),
+        holds: PartContents::Data,
+        compression: Compression::Gzip,
+        size_bytes: 3_000_000,
+    };
+    let backup = Backup {
+        id: "monday".to_owned(),
+        kind: BackupKind::Tar,
+        location: PathBuf::from("/backups/monday"),
+        compression: Compression::Gzip,
+        pg_version: Some(PgMajor(15)),
+        system_identifier: Some(7_380_000_000_000_000_001),
+        segment_size: Some(SegmentSize::DEFAULT),
+        timeline: Some(TimelineId(1)),
+        start_lsn: Some(Lsn(0x200_0028)),
+        start_wal: None,
+        stop_lsn: Some(Lsn(0x200_0100)),
+        started_at: Timestamp::from_unix_seconds(1_700_000_000),
+        finished_at: None,
+        size_bytes: 3_000_000,
+        unpacked_bytes: Some(38_000_000),
+        parent: None,
+        tablespaces: Vec::new(),
+        manifest: true,
+        label: None,
+        from_standby: false,
+        parts: vec![part],
+        own_wal: Vec::new(),
+        problems: Vec::new(),
+    };
+    let place = |lsn, xid, at| Place { lsn: Lsn(lsn), xid: Some(Xid(xid)), at: Timestamp::from_unix_seconds(at) };
+    let target = Target { inclusive: false, ..Target::new(TargetKind::Xid(Xid(735))) };
+    let resolved = Resolved {
+        timeline: TimelineId(1),
+        path: vec![TimelineId(1)],
+        stop: StopSide::Before,
+        lsn: Lsn(0x300_0148),
+        replay_end: Lsn(0x300_0148),
+        xid: Some(Xid(735)),
+        at: Timestamp::from_unix_seconds(1_700_000_100),
+        name: None,
+        consistent_at: Lsn(0x200_0100),
+        last_kept: Some(place(0x300_0100, 734, 1_700_000_090)),
+        first_lost: Some(place(0x300_0148, 735, 1_700_000_100)),
+        ambiguous: Vec::new(),
+        backups: vec!["monday".to_owned()],
+    };
+    Plan {
+        recovery: "restore".to_owned(),
+        directory: PathBuf::from("/srv/restore"),
+        settings: settings::target_settings(&target, &resolved),
+        backup,
+        target,
+        resolved,
+        restore_command: settings::restore_command(&[PathBuf::from("/wal")]),
+        wal: vec![PathBuf::from("/wal")],
+        server: ServerPlan {
+            major: PgMajor(15),
+            bin_dir: PathBuf::from("/usr/lib/postgresql/15/bin"),
+            segment_size: SegmentSize::DEFAULT,
+            port: 5499,
+            socket_directory: PathBuf::from("/srv/restore/.walback/socket"),
+            log: PathBuf::from("/srv/restore/.walback/server.log"),
+            run_as: "postgres".to_owned(),
+            role: "postgres".to_owned(),
+        },
+        steps: Vec::new(),
+        findings: Vec::new(),
+        estimate: Estimate { unpack_bytes: 3_000_000, wal_bytes: 16_777_504, wal_segments: 2, ..Estimate::default() },
+        made_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_reads_back_from_json_with_its_hash_and_the_order_of_its_settings() {
+        let plan = example();
+        let back: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+        assert_eq!((&back, back.hash().unwrap()), (&plan, plan.hash().unwrap()));
+        assert_eq!(back.settings, plan.settings);
+        let other = Plan { directory: PathBuf::from("/srv/other"), ..plan.clone() };
+        assert_ne!(other.hash().unwrap(), plan.hash().unwrap());
+    }
+
+    #[test]
+    fn connection_strings_are_quoted_where_they_have_to_be() {
+        for (value, quoted) in [("/tmp", "/tmp"), ("", "''"), ("a b", "'a b'"), (r"it's\", r"'it\'s\\'")] {
+            assert_eq!(conninfo_value(value), quoted);
+        }
+    }
+}

@@ -24,6 +24,8 @@ pub struct Account {
     pub uid: u32,
     /// Its primary group.
     pub gid: u32,
+    /// Its home directory, where the system knows one.
+    pub home: Option<PathBuf>,
 }
 
 /// The permission to change this machine. With `--read-only` none can be had.
@@ -335,7 +337,7 @@ pub fn account(name: &str) -> std::result::Result<Account, String> {
         Ok(None) => return Err(format!("there is no user {name} on this machine")),
         Err(error) => return Err(format!("cannot look up the user {name}: {error}")),
     };
-    let account = Account { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() };
+    let account = Account { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw(), home: Some(user.dir) };
     if account.uid == 0 { Err("the server cannot be run as root".to_owned()) } else { Ok(account) }
 }
 
@@ -355,8 +357,10 @@ pub fn owner_of(path: &Path) -> std::result::Result<Account, String> {
 #[must_use]
 pub fn current_account() -> Account {
     let (uid, gid) = (Uid::effective(), Gid::effective());
-    let name = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
-    Account { name, uid: uid.as_raw(), gid: gid.as_raw() }
+    let user = User::from_uid(uid).ok().flatten();
+    let home = user.as_ref().map(|user| user.dir.clone());
+    let name = user.map_or_else(|| uid.to_string(), |user| user.name);
+    Account { name, uid: uid.as_raw(), gid: gid.as_raw(), home }
 }
 
 /// Makes a command run as `account` where this program runs as root.

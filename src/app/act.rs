@@ -1,0 +1,536 @@
+//! Carries commands out: changes the state, and says what has to be done outside.
+
+use super::command::{Act, empties_directory};
+use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FormKind, Menu, TargetForm, Then};
+use super::effect::Effect;
+use super::field::Field;
+use super::msg::ActionKind;
+use super::points::{Sought, is_suspect};
+use super::state::{Answer, Loading, Pane, Planning, Scan, ScanState, Screen, State};
+use crate::catalog::{Point, PointKind};
+use crate::core::progress::{Pace, counted, grouped};
+use crate::core::{RestorePointName, Target, TargetKind, TimelineChoice};
+use crate::event::{EventBuffer, RecoveryState};
+use crate::plan::StepId;
+
+pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
+    match act {
+        Act::Up => step(state, -1),
+        Act::Down => step(state, 1),
+        Act::PageUp => step(state, -page(state)),
+        Act::PageDown => step(state, page(state)),
+        Act::First => step(state, isize::MIN / 2),
+        Act::Last => step(state, isize::MAX / 2),
+        Act::NextPane => state.pane = next_pane(state.pane),
+        Act::PreviousPane => state.pane = next_pane(next_pane(state.pane)),
+        Act::Choose => choose(state),
+        Act::StopBefore => return stop_at_selected(state, false),
+        Act::StopAfter => return stop_at_selected(state, true),
+        Act::TargetTime => ask(state, FormKind::Time),
+        Act::TargetXid => ask(state, FormKind::Xid),
+        Act::TargetLsn => ask(state, FormKind::Lsn),
+        Act::TargetName => ask(state, FormKind::Name),
+        Act::NextSuspect => seek(state, true, is_suspect, "suspect"),
+        Act::PreviousSuspect => seek(state, false, is_suspect, "suspect"),
+        Act::NextRestorePoint => seek(state, true, is_restore_point, "restore point"),
+        Act::PreviousRestorePoint => seek(state, false, is_restore_point, "restore point"),
+        Act::FilterTimeline => filter(state, true),
+        Act::Recoveries => offer_recoveries(state),
+        Act::CancelScan => return vec![Effect::CancelScan],
+        Act::Reload => return reload(state),
+        Act::Start => return start(state),
+        Act::OtherBackup => return other_backup(state),
+        Act::Directory => ask_directory(state),
+        Act::CancelStep => ask_cancel(state),
+        Act::Look => return with_recovery(state, |recovery| Effect::Look { recovery }),
+        Act::Retarget => ask_retarget(state),
+        Act::Promote => confirm(state, ActionKind::Promote, promote_text(state)),
+        Act::Discard => confirm(state, ActionKind::Discard, discard_text(state)),
+        Act::Stop => {
+            state.asked = Some(ActionKind::Stop);
+            return with_recovery(state, |recovery| Effect::Stop { recovery });
+        }
+        Act::Help => {
+            (state.help_scroll, state.scroll_max) = (0, 0);
+            state.dialog = Some(Dialog::Help);
+        }
+        Act::Back => back(state),
+        Act::Quit => return quit(state),
+    }
+    Vec::new()
+}
+
+fn is_restore_point(point: &Point) -> bool {
+    point.kind == PointKind::RestorePoint
+}
+
+fn next_pane(pane: Pane) -> Pane {
+    match pane {
+        Pane::Points => Pane::Backups,
+        Pane::Backups => Pane::Timelines,
+        Pane::Timelines => Pane::Points,
+    }
+}
+
+/// Rows that a page has: about what any screen shows of its list.
+fn page(state: &State) -> isize {
+    (isize::try_from(state.size.1).unwrap_or(24) / 2).max(1)
+}
+
+pub(super) fn step(state: &mut State, rows: isize) {
+    if state.screen() != Screen::Points {
+        state.scroll = state.scroll.saturating_add_signed(rows).min(state.scroll_max);
+        return;
+    }
+    match state.pane {
+        Pane::Points => state.points.step(rows),
+        Pane::Backups => {
+            let last = state.loaded().map_or(0, |catalog| catalog.backups.len().saturating_sub(1));
+            state.backup = state.backup.saturating_add_signed(rows).min(last);
+        }
+        // The newest timeline is drawn on top.
+        Pane::Timelines => filter(state, rows < 0),
+    }
+}
+
+/// Lists the next timeline only, with "all" between the last and the first.
+fn filter(state: &mut State, up: bool) {
+    let mut ring: Vec<_> = std::iter::once(None).chain(state.points.timelines().into_iter().map(Some)).collect();
+    if !up {
+        ring.reverse();
+    }
+    let now = ring.iter().position(|id| *id == state.points.filter()).unwrap_or(0);
+    if let Some(next) = ring.get((now + 1) % ring.len()).copied() {
+        state.points.set_filter(next);
+        state.say(next.map_or("all timelines are listed".to_owned(), |id| format!("only timeline {id} is listed")));
+    }
+}
+
+fn seek(state: &mut State, forward: bool, wanted: fn(&Point) -> bool, what: &str) {
+    state.pane = Pane::Points;
+    match state.points.seek(forward, wanted) {
+        Sought::Ahead => {}
+        Sought::Around if forward => state.say(format!("that was the last {what}; this is the first one")),
+        Sought::Around => state.say(format!("that was the first {what}; this is the last one")),
+        Sought::OnlyOne => state.say(format!("this is the only {what} in the list")),
+        Sought::Nothing => state.refuse(format!("no {what} on this timeline; f lists the others")),
+    }
+}
+
+fn choose(state: &mut State) {
+    match state.pane {
+        Pane::Timelines => state.pane = Pane::Points,
+        Pane::Backups => go_to_backup(state),
+        Pane::Points => explain_stop(state),
+    }
+}
+
+fn go_to_backup(state: &mut State) {
+    let Some(backup) = state.selected_backup() else { return };
+    if let Some(problem) = backup.problems.first() {
+        let text = format!("{} cannot be used: {problem}", backup.id);
+        return state.refuse(text);
+    }
+    let place = backup.timeline.zip(backup.stop_lsn.or(backup.start_lsn));
+    if place.is_some_and(|(timeline, lsn)| state.points.seek_lsn(timeline, lsn)) {
+        state.pane = Pane::Points;
+    } else {
+        state.refuse("nothing that follows this backup has been read");
+    }
+}
+
+/// What each way to stop at the selected point means, in words.
+fn explain_stop(state: &mut State) {
+    let Some(point) = state.points.selected() else { return };
+    let later = state.points.commits_after(state.points.cursor());
+    let after = match later {
+        0 => "nothing after it is on this timeline".to_owned(),
+        _ => format!("the {} after it on timeline {} are lost", counted(later, "transaction"), point.timeline),
+    };
+    let (title, itself) = match point.xid {
+        Some(xid) => (format!("Stop at transaction {xid}"), "this transaction"),
+        None => ("Stop here".to_owned(), "this point"),
+    };
+    let choice = |key, label: &str, meaning: String, inclusive| Choice {
+        key: Some(key),
+        label: label.to_owned(),
+        meaning,
+        then: Then::StopAt(target_at(state, point, inclusive)),
+    };
+    let sides = target_at(state, point, false) != target_at(state, point, true);
+    let stop_here = || vec![choice('b', "stop here", format!("everything before it stays; {after}"), true)];
+    let two_sides = || {
+        vec![
+            choice(
+                'b',
+                "stop just before it",
+                format!("everything before stays; {itself} is undone, and {after}"),
+                false,
+            ),
+            choice('a', "stop just after it", format!("{itself} stays too; {after}"), true),
+        ]
+    };
+    let mut choices = if sides { two_sides() } else { stop_here() };
+    choices.push(nothing("not here", "goes back to the list"));
+    let text = vec!["You see the whole plan first; nothing is changed yet.".to_owned()];
+    state.dialog = Some(Dialog::Menu(Menu { title, text, choices, selected: 0 }));
+}
+
+fn nothing(label: &str, meaning: &str) -> Choice {
+    Choice { key: None, label: label.to_owned(), meaning: meaning.to_owned(), then: Then::Nothing }
+}
+
+fn stop_at_selected(state: &mut State, inclusive: bool) -> Vec<Effect> {
+    let Some(target) = state.points.selected().map(|point| target_at(state, point, inclusive)) else {
+        return Vec::new();
+    };
+    plan_for(state, target, None)
+}
+
+/// The target that stops just before or after a point, along the point's own timeline: a newer one is never
+/// followed by accident.
+fn target_at(state: &State, point: &Point, inclusive: bool) -> Target {
+    let by_lsn = TargetKind::Lsn(point.lsn);
+    let kind = match (point.kind, point.xid, &point.name) {
+        (PointKind::Commit | PointKind::Abort, Some(xid), _) => TargetKind::Xid(xid),
+        // No record starts where WAL ends, so no position there stops recovery.
+        (PointKind::EndOfWal, ..) => TargetKind::Latest,
+        (PointKind::RestorePoint, _, Some(name)) if is_only_one(state, name) => {
+            RestorePointName::try_from(name.clone()).map_or(by_lsn, TargetKind::Name)
+        }
+        _ => by_lsn,
+    };
+    let sided = matches!(kind, TargetKind::Xid(_) | TargetKind::Lsn(_));
+    let timeline = TimelineChoice::Number(point.timeline);
+    Target { inclusive: inclusive || !sided, timeline, ..Target::new(kind) }
+}
+
+/// PostgreSQL stops at the first restore point of a name; where there are more, only the position says which.
+fn is_only_one(state: &State, name: &str) -> bool {
+    state.points.restore_points().filter(|point| point.name.as_deref() == Some(name)).count() == 1
+}
+
+/// Asks for a plan to `target`, for the recovery that is to be retargeted or for a new one.
+pub(super) fn plan_for(state: &mut State, target: Target, backup: Option<String>) -> Vec<Effect> {
+    if let Some(recovery) = state.retarget.clone() {
+        return plan_retarget(state, recovery, target);
+    }
+    if state.directory.is_empty() {
+        let form = DirectoryForm { field: Field::default(), target, backup };
+        state.dialog = Some(Dialog::Directory(form));
+        return Vec::new();
+    }
+    let directory = state.directory.clone();
+    make_plan(state, target, backup, directory)
+}
+
+pub(super) fn make_plan(state: &mut State, target: Target, backup: Option<String>, directory: String) -> Vec<Effect> {
+    show_plan(
+        state,
+        Planning {
+            target: target.clone(),
+            backup: backup.clone(),
+            directory: directory.clone(),
+            retarget: None,
+            answer: Answer::Making,
+        },
+    );
+    vec![Effect::MakePlan { target, backup, directory }]
+}
+
+fn plan_retarget(state: &mut State, recovery: String, target: Target) -> Vec<Effect> {
+    show_plan(
+        state,
+        Planning {
+            target: target.clone(),
+            backup: None,
+            directory: String::new(),
+            retarget: Some(recovery.clone()),
+            answer: Answer::Making,
+        },
+    );
+    vec![Effect::PlanRetarget { recovery, target }]
+}
+
+fn show_plan(state: &mut State, planning: Planning) {
+    state.planning = Some(planning);
+    state.scroll = 0;
+    if state.screen() != Screen::Plan {
+        state.open(Screen::Plan);
+    }
+}
+
+fn ask(state: &mut State, kind: FormKind) {
+    let form = TargetForm::new(kind, state);
+    state.dialog = Some(Dialog::Target(form));
+}
+
+pub(super) fn offer_recoveries(state: &mut State) {
+    let choice = |recovery: &crate::event::Recovery| Choice {
+        key: None,
+        label: format!("{}  {}", recovery.id, recovery.state),
+        meaning: format!("{}, in {}", recovery.target, recovery.directory.display()),
+        then: Then::Open(recovery.id.clone()),
+    };
+    let mut choices: Vec<_> = state.unfinished().map(choice).collect();
+    let open = choices.len() as u64;
+    let finished = state.recoveries.iter().filter(|r| !state.unfinished().any(|u| u.id == r.id));
+    choices.extend(finished.map(choice));
+    choices.push(nothing("none of them", "goes to the recovery points"));
+    let text = match open {
+        0 => "All of them are finished.".to_owned(),
+        1 => "One is not finished.".to_owned(),
+        _ => format!("{} are not finished.", grouped(open)),
+    };
+    let title = "Recoveries on this machine".to_owned();
+    state.dialog = Some(Dialog::Menu(Menu { title, text: vec![text], choices, selected: 0 }));
+}
+
+pub(super) fn open_recovery(state: &mut State, recovery: String) -> Vec<Effect> {
+    let known = state.recoveries.iter().find(|r| r.id == recovery).map(|r| r.state);
+    state.screens.truncate(1);
+    (state.planning, state.retarget) = (None, None);
+    if state.following.as_deref() == Some(&recovery) {
+        let screen = state.recovery_state().map_or(Screen::Recovery, screen_of);
+        state.open(screen);
+        return Vec::new();
+    }
+    state.open(known.map_or(Screen::Recovery, screen_of));
+    follow(state, recovery.clone());
+    vec![Effect::Follow { recovery }]
+}
+
+fn follow(state: &mut State, recovery: String) {
+    state.following = Some(recovery);
+    state.recovery = EventBuffer::default();
+    state.step_began = None;
+}
+
+/// The screen that shows a recovery in this state.
+pub(super) fn screen_of(state: RecoveryState) -> Screen {
+    use RecoveryState::{Configured, Discarded, Failed, Paused, Planned, Promoted, Promoting, Replaying, ShutDown};
+    match state {
+        Planned | RecoveryState::Unpacking | Configured | Replaying => Screen::Recovery,
+        Paused | Promoting | Promoted | ShutDown | Failed | Discarded => Screen::Paused,
+    }
+}
+
+pub(super) fn reload(state: &mut State) -> Vec<Effect> {
+    state.catalog = Loading::Loading;
+    state.points = super::points::Points::default();
+    state.scan = Scan { state: ScanState::Waiting, done: 0, total: 0, pace: Pace::default() };
+    vec![Effect::LoadCatalog, Effect::LoadRecoveries]
+}
+
+fn start(state: &mut State) -> Vec<Effect> {
+    if empties_directory(state) {
+        let text = unpack_text(state);
+        confirm(state, ActionKind::Retarget, text);
+        return Vec::new();
+    }
+    carry_out(state)
+}
+
+/// Starts what the plan screen shows.
+pub(super) fn carry_out(state: &mut State) -> Vec<Effect> {
+    let Some(Planning { answer: Answer::Made(plan, strategy), .. }) = state.planning.take() else {
+        return Vec::new();
+    };
+    state.screens.truncate(1);
+    state.retarget = None;
+    state.open(Screen::Recovery);
+    if let Some(strategy) = strategy {
+        state.asked = Some(ActionKind::Retarget);
+        return vec![Effect::Retarget { plan, strategy }];
+    }
+    state.asked = Some(ActionKind::Start);
+    follow(state, plan.recovery.clone());
+    vec![Effect::Start { plan }]
+}
+
+fn other_backup(state: &mut State) -> Vec<Effect> {
+    let Some(plan) = state.plan() else { return Vec::new() };
+    let ids = &plan.resolved.backups;
+    let now = ids.iter().position(|id| *id == plan.backup.id).unwrap_or(0);
+    let Some(next) = ids.get((now + 1) % ids.len().max(1)).cloned() else { return Vec::new() };
+    let Some(planning) = &state.planning else { return Vec::new() };
+    let (target, directory) = (planning.target.clone(), planning.directory.clone());
+    make_plan(state, target, Some(next), directory)
+}
+
+fn ask_directory(state: &mut State) {
+    let Some(planning) = &state.planning else { return };
+    let form = DirectoryForm {
+        field: Field::new(planning.directory.clone()),
+        target: planning.target.clone(),
+        backup: planning.backup.clone(),
+    };
+    state.dialog = Some(Dialog::Directory(form));
+}
+
+fn ask_cancel(state: &mut State) {
+    let text = match state.recovery.running {
+        Some(StepId::Replay) => "Replay stops where it is, and the server is shut down. It can be retargeted later.",
+        Some(StepId::Unpack) => "Unpacking stops. What was unpacked stays until it is discarded.",
+        _ => "The step that runs is stopped. What was made stays until it is discarded.",
+    };
+    let choices = vec![
+        nothing("no, let it go on", "nothing happens"),
+        Choice { key: Some('y'), label: "yes, stop it".into(), meaning: text.to_owned(), then: Then::CancelStep },
+    ];
+    let title = "Stop the step that runs?".to_owned();
+    state.dialog = Some(Dialog::Menu(Menu { title, text: Vec::new(), choices, selected: 0 }));
+}
+
+fn ask_retarget(state: &mut State) {
+    let choice = |key, label: &str, meaning: &str, then| Choice {
+        key: Some(key),
+        label: label.to_owned(),
+        meaning: meaning.to_owned(),
+        then,
+    };
+    let choices = vec![
+        choice('p', "pick it from the list", "the transactions, with b and a as before", Then::Pick),
+        choice('t', "a time", "like 14:30 or 20 min ago", Then::Ask(FormKind::Time)),
+        choice('x', "a transaction id", "like 1234567", Then::Ask(FormKind::Xid)),
+        choice('l', "an LSN", "like 1/AB1233F8", Then::Ask(FormKind::Lsn)),
+        choice('n', "a restore point", "by its name", Then::Ask(FormKind::Name)),
+        nothing("stay here", "nothing happens"),
+    ];
+    let text = vec![
+        "Further on, the server goes on from where it is. Further back, the backup is unpacked again.".to_owned(),
+        "The plan says which, and how long it takes, before anything is done.".to_owned(),
+    ];
+    state.dialog = Some(Dialog::Menu(Menu { title: "Stop where instead?".into(), text, choices, selected: 0 }));
+}
+
+/// Goes to the list to pick another target for the followed recovery.
+pub(super) fn pick(state: &mut State) {
+    state.retarget = state.following.clone();
+    state.pane = Pane::Points;
+    state.open(Screen::Points);
+}
+
+fn with_recovery(state: &State, effect: fn(String) -> Effect) -> Vec<Effect> {
+    state.following.clone().map(effect).into_iter().collect()
+}
+
+fn confirm(state: &mut State, what: ActionKind, text: Vec<String>) {
+    let of_plan = || state.plan().map(|plan| plan.recovery.clone());
+    let name = if what == ActionKind::Retarget { of_plan() } else { state.following.clone() };
+    if let Some(name) = name {
+        state.dialog = Some(Dialog::Confirm(Confirm { what, name, text, field: Field::default() }));
+    }
+}
+
+fn promote_text(state: &State) -> Vec<String> {
+    let mut text = vec![
+        "Recovery ends here for good: a new timeline begins and the server takes writes.".to_owned(),
+        "It cannot go on or back to another target afterwards. This cannot be undone.".to_owned(),
+    ];
+    if state.recovery.recovery().and_then(|r| r.matches_prediction) == Some(false) {
+        text.insert(0, "It did NOT stop where it was predicted to. Look at it first.".to_owned());
+    }
+    text
+}
+
+fn discard_text(state: &State) -> Vec<String> {
+    let directory = state.recovery.plan.as_ref().map(|plan| plan.directory.display().to_string()).unwrap_or_default();
+    let mut text = vec![
+        format!("The server is stopped and {directory} is removed, with everything in it."),
+        "Backups and archive are not touched. This cannot be undone.".to_owned(),
+    ];
+    if let Some(timeline) = state.recovery.promoted_to {
+        text.insert(0, format!("It was promoted to timeline {timeline}: whatever was written to it since is LOST."));
+    }
+    text
+}
+
+fn unpack_text(state: &State) -> Vec<String> {
+    let directory = state.plan().map(|plan| plan.directory.display().to_string()).unwrap_or_default();
+    vec![
+        format!("The server is stopped, {directory} is emptied, and the backup is unpacked into it again."),
+        "Whatever was changed there by hand is lost. Backups and archive are not touched.".to_owned(),
+    ]
+}
+
+/// One level out.
+fn back(state: &mut State) {
+    let left = state.screen();
+    if state.screens.len() < 2 {
+        return state.say("this is the outermost level; q leaves the program");
+    }
+    state.screens.pop();
+    state.scroll = 0;
+    match left {
+        Screen::Plan => state.planning = None,
+        Screen::Points => state.retarget = None,
+        Screen::Recovery | Screen::Paused => {
+            if let (Some(name), Some(now)) = (state.following.clone(), state.recovery_state()) {
+                state.say(format!("{name} is {now}; o opens it again"));
+            }
+        }
+    }
+}
+
+fn quit(state: &mut State) -> Vec<Effect> {
+    // Replay is the server's own work and goes on; what comes before it is done by this program.
+    let ours = matches!(state.recovery.running, Some(StepId::Unpack | StepId::Configure | StepId::Start));
+    if !ours {
+        return vec![Effect::Quit];
+    }
+    let choices = vec![
+        nothing("stay", "the step goes on"),
+        Choice {
+            key: Some('y'),
+            label: "leave".to_owned(),
+            meaning: "the step is stopped; it has to be begun again later".to_owned(),
+            then: Then::Leave,
+        },
+    ];
+    let text = vec!["This step is done by this program, and stops when it leaves. Replay would go on.".to_owned()];
+    state.dialog = Some(Dialog::Menu(Menu { title: "Leave now?".into(), text, choices, selected: 0 }));
+    Vec::new()
+}
+
+/// What a confirmed action sends out.
+pub(super) fn confirmed(state: &mut State, what: ActionKind) -> Vec<Effect> {
+    if what == ActionKind::Retarget {
+        return carry_out(state);
+    }
+    state.asked = Some(what);
+    match what {
+        ActionKind::Promote => with_recovery(state, |recovery| Effect::Promote { recovery }),
+        ActionKind::Discard => with_recovery(state, |recovery| Effect::Discard { recovery }),
+        _ => Vec::new(),
+    }
+}
+
+/// What a choice of a menu sends out.
+pub(super) fn chosen(state: &mut State, then: Then) -> Vec<Effect> {
+    match then {
+        Then::Nothing => {}
+        Then::StopAt(target) => return plan_for(state, target, None),
+        Then::Ask(kind) => {
+            // Only a recovery that stands still offers this from a menu.
+            state.retarget = state.following.clone();
+            ask(state, kind);
+        }
+        Then::Pick => pick(state),
+        Then::Open(recovery) => return open_recovery(state, recovery),
+        Then::CancelStep => {
+            state.asked = Some(ActionKind::Cancel);
+            return with_recovery(state, |recovery| Effect::CancelStep { recovery });
+        }
+        Then::Leave => return vec![Effect::Quit],
+    }
+    Vec::new()
+}
+
+/// A retarget that was not gone through with leaves nothing behind, except on the list where it is being picked.
+pub(super) fn forget_retarget(state: &mut State) {
+    let picking = state.screens.iter().filter(|screen| **screen == Screen::Points).count() > 1;
+    if !picking {
+        state.retarget = None;
+    }
+}

@@ -1,0 +1,399 @@
+//! The one table of commands. Keys, footer, help and "why not" all come from it.
+
+use std::borrow::Cow;
+
+use super::key::Key;
+use super::msg::ActionKind;
+use super::points::{Points, is_suspect};
+use super::state::{Answer, Pane, ScanState, Screen, State};
+use crate::catalog::PointKind;
+use crate::event::{RecoveryState, Strategy};
+
+/// What a command does; carried out by `update`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the table says what each one does")]
+pub enum Act {
+    Choose,
+    StopBefore,
+    StopAfter,
+    TargetTime,
+    TargetXid,
+    TargetLsn,
+    TargetName,
+    NextSuspect,
+    PreviousSuspect,
+    NextRestorePoint,
+    PreviousRestorePoint,
+    FilterTimeline,
+    Recoveries,
+    CancelScan,
+    Reload,
+    Start,
+    OtherBackup,
+    Directory,
+    CancelStep,
+    Look,
+    Retarget,
+    Promote,
+    Stop,
+    Discard,
+    NextPane,
+    PreviousPane,
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    First,
+    Last,
+    Help,
+    Back,
+    Quit,
+}
+
+/// What a command can do to anything outside the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Danger {
+    /// Nothing.
+    None,
+    /// It changes something that Walback made, and asks or shows a plan first.
+    Changes,
+    /// It cannot be undone; the recovery's name has to be typed.
+    Typed,
+}
+
+/// Why a command cannot be used now.
+pub type Enabled = Result<(), Cow<'static, str>>;
+
+/// A command.
+#[derive(Debug)]
+pub struct Command {
+    /// What it does.
+    pub act: Act,
+    /// Its name, for the palette and for changing its keys.
+    pub name: &'static str,
+    /// What the footer calls it; empty where it is not worth its place there.
+    pub label: &'static str,
+    /// What it does, in a sentence.
+    pub doc: &'static str,
+    /// Its keys; the first one is shown.
+    pub keys: &'static [Key],
+    /// Where it can be used.
+    pub screens: &'static [Screen],
+    /// What it can do to anything outside.
+    pub danger: Danger,
+    /// Whether it can be used now, or why not.
+    pub enabled: fn(&State) -> Enabled,
+}
+
+const HOME: &[Screen] = &[Screen::Points];
+const PLAN: &[Screen] = &[Screen::Plan];
+const RUNNING: &[Screen] = &[Screen::Recovery];
+const STANDING: &[Screen] = &[Screen::Paused];
+const FOLLOWED: &[Screen] = &[Screen::Recovery, Screen::Paused];
+const EVERYWHERE: &[Screen] = &[Screen::Points, Screen::Plan, Screen::Recovery, Screen::Paused];
+
+macro_rules! command {
+    ($act:ident, $name:literal, $label:literal, $keys:expr, $screens:expr, $danger:ident, $enabled:expr, $doc:literal) => {
+        Command {
+            act: Act::$act,
+            name: $name,
+            label: $label,
+            doc: $doc,
+            keys: $keys,
+            screens: $screens,
+            danger: Danger::$danger,
+            enabled: $enabled,
+        }
+    };
+}
+
+/// Every command, in the order in which they are shown.
+#[rustfmt::skip]
+pub static COMMANDS: &[Command] = &[
+    command!(Choose, "choose", "choose", &[Key::Enter], HOME, None, can_choose,
+        "Asks how to stop at the selected transaction, and says what each way means."),
+    command!(StopBefore, "stop-before", "stop before", &[Key::Char('b')], HOME, None, can_stop,
+        "Plans a recovery that stops just before the selected one: it is lost, with everything after it."),
+    command!(StopAfter, "stop-after", "stop after", &[Key::Char('a')], HOME, None, can_stop,
+        "Plans a recovery that stops just after the selected one: it is kept, and nothing after it."),
+    command!(TargetTime, "target-time", "time", &[Key::Char('t')], HOME, None, always,
+        "Asks for a point in time to stop at."),
+    command!(TargetXid, "target-xid", "xid", &[Key::Char('x')], HOME, None, always,
+        "Asks for a transaction id to stop at."),
+    command!(TargetLsn, "target-lsn", "lsn", &[Key::Char('l')], HOME, None, always,
+        "Asks for a position in WAL to stop at."),
+    command!(TargetName, "target-name", "name", &[Key::Char('n')], HOME, None, always,
+        "Asks for a restore point to stop at."),
+    command!(NextSuspect, "next-suspect", "suspect", &[Key::Char('s')], HOME, None, has_suspects,
+        "Goes to the next transaction that drops or truncates something, or deletes a thousand rows or more."),
+    command!(PreviousSuspect, "previous-suspect", "", &[Key::Char('S')], HOME, None, has_suspects,
+        "Goes to the previous suspect."),
+    command!(NextRestorePoint, "next-restore-point", "restore point", &[Key::Char('r')], HOME, None, has_names,
+        "Goes to the next restore point."),
+    command!(PreviousRestorePoint, "previous-restore-point", "", &[Key::Char('R')], HOME, None, has_names,
+        "Goes to the previous restore point."),
+    command!(FilterTimeline, "filter-timeline", "timeline", &[Key::Char('f')], HOME, None, has_timelines,
+        "Lists one timeline only, the next one each time, or all."),
+    command!(Recoveries, "recoveries", "recoveries", &[Key::Char('o')], HOME, None, has_recoveries,
+        "Opens a recovery that was begun on this machine."),
+    command!(CancelScan, "cancel-reading", "", &[Key::Char('c')], HOME, None, is_scanning,
+        "Stops reading the WAL archive; what was read stays."),
+    command!(Reload, "reload", "", &[Key::F(5), Key::Ctrl('r')], HOME, None, can_reload,
+        "Lists the backups and reads the WAL archive again."),
+    command!(Start, "start", "start", &[Key::Enter], PLAN, Changes, can_start,
+        "Carries the plan out, exactly as it stands here."),
+    command!(OtherBackup, "other-backup", "other backup", &[Key::Char('b')], PLAN, None, has_other_backups,
+        "Plans with the next backup that leads to the target."),
+    command!(Directory, "directory", "directory", &[Key::Char('d')], PLAN, None, can_move,
+        "Plans with another new directory."),
+    command!(CancelStep, "cancel-step", "cancel", &[Key::Char('c')], RUNNING, Changes, can_cancel,
+        "Stops the step that runs, after asking. What was made stays where it is."),
+    command!(Look, "look", "look", &[Key::Char('i')], FOLLOWED, None, can_look,
+        "Opens psql on the recovered server, and comes back here."),
+    command!(Retarget, "retarget", "retarget", &[Key::Char('r')], STANDING, Changes, can_retarget,
+        "Goes on or back to another target; shows the plan first."),
+    command!(Promote, "promote", "promote", &[Key::Char('p')], STANDING, Typed, can_promote,
+        "Ends recovery: the server takes writes. Cannot be undone."),
+    command!(Stop, "stop", "stop", &[Key::Char('x')], STANDING, Changes, can_stop_server,
+        "Shuts the recovered server down; its directory stays."),
+    command!(Discard, "discard", "discard", &[Key::Char('d')], STANDING, Typed, can_discard,
+        "Removes what this recovery made. The backups stay."),
+    command!(NextPane, "next-pane", "pane", &[Key::Tab], HOME, None, always,
+        "Goes to the next pane."),
+    command!(PreviousPane, "previous-pane", "", &[Key::BackTab], HOME, None, always,
+        "Goes to the previous pane."),
+    command!(Up, "up", "", &[Key::Up, Key::Char('k')], EVERYWHERE, None, always, "One row up."),
+    command!(Down, "down", "", &[Key::Down, Key::Char('j')], EVERYWHERE, None, always, "One row down."),
+    command!(PageUp, "page-up", "", &[Key::PageUp, Key::Ctrl('b')], EVERYWHERE, None, always, "One page up."),
+    command!(PageDown, "page-down", "", &[Key::PageDown, Key::Ctrl('f')], EVERYWHERE, None, always, "One page down."),
+    command!(First, "first", "", &[Key::Char('g'), Key::Home], EVERYWHERE, None, always, "To the beginning."),
+    command!(Last, "last", "", &[Key::Char('G'), Key::End], EVERYWHERE, None, always, "To the end."),
+    command!(Back, "back", "back", &[Key::Esc], EVERYWHERE, None, always,
+        "Goes one level out. A recovery goes on."),
+    command!(Help, "help", "help", &[Key::Char('?'), Key::F(1)], EVERYWHERE, None, always,
+        "Shows the keys of this screen."),
+    command!(Quit, "quit", "quit", &[Key::Char('q'), Key::Ctrl('c')], EVERYWHERE, None, always,
+        "Leaves the program. A recovery goes on, and the next walback picks it up."),
+];
+
+/// The commands of a screen, in the order in which they are shown.
+pub fn on(screen: Screen) -> impl Iterator<Item = &'static Command> {
+    COMMANDS.iter().filter(move |command| command.screens.contains(&screen))
+}
+
+/// What a key does on a screen.
+#[must_use]
+pub fn for_key(screen: Screen, key: Key) -> Option<&'static Command> {
+    on(screen).find(|command| command.keys.contains(&key))
+}
+
+/// The command of this name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
+
+fn always(_: &State) -> Enabled {
+    Ok(())
+}
+
+fn unless(refused: bool, why: &'static str) -> Enabled {
+    if refused { Err(Cow::Borrowed(why)) } else { Ok(()) }
+}
+
+fn can_stop(state: &State) -> Enabled {
+    if state.pane != Pane::Points {
+        return Err("press Tab until the transactions have the frame, then choose one".into());
+    }
+    if state.points.selected().is_none() {
+        let reading = matches!(state.scan.state, ScanState::Running | ScanState::Waiting);
+        let why = if reading { "no transaction has been read yet" } else { "there is no transaction to stop at" };
+        return Err(why.into());
+    }
+    unless(state.asked.is_some(), "something else is being done; wait for it")
+}
+
+fn can_choose(state: &State) -> Enabled {
+    match state.pane {
+        Pane::Points => can_stop(state),
+        Pane::Timelines => Ok(()),
+        Pane::Backups => unless(state.selected_backup().is_none(), "there is no backup here"),
+    }
+}
+
+fn none_of(points: &Points, found: bool, what: &str) -> Enabled {
+    match (found, points.is_empty()) {
+        (true, _) => Ok(()),
+        (false, true) => Err("no transaction has been read yet".into()),
+        (false, false) => Err(format!("no {what} among what was read").into()),
+    }
+}
+
+fn has_suspects(state: &State) -> Enabled {
+    none_of(&state.points, state.points.marks().any(is_suspect), "suspect")
+}
+
+fn has_names(state: &State) -> Enabled {
+    let found = state.points.marks().any(|point| point.kind == PointKind::RestorePoint);
+    none_of(&state.points, found, "restore point")
+}
+
+fn has_timelines(state: &State) -> Enabled {
+    unless(state.points.timelines().len() < 2, "there is only one timeline")
+}
+
+fn has_recoveries(state: &State) -> Enabled {
+    unless(state.recoveries.is_empty(), "no recovery was begun on this machine")
+}
+
+fn is_scanning(state: &State) -> Enabled {
+    unless(state.scan.state != ScanState::Running, "nothing is being read")
+}
+
+fn can_reload(state: &State) -> Enabled {
+    unless(state.scan.state == ScanState::Running, "it is being read; c stops that")
+}
+
+/// Whether anything outside may be changed now.
+fn may_change(state: &State) -> Enabled {
+    if state.read_only {
+        return Err("--read-only was given: nothing is changed".into());
+    }
+    match state.asked {
+        Some(action) => Err(format!("{}; wait for it", action.doing()).into()),
+        None => Ok(()),
+    }
+}
+
+fn can_start(state: &State) -> Enabled {
+    let Some(planning) = &state.planning else { return Err("there is no plan".into()) };
+    match &planning.answer {
+        Answer::Making => return Err("the plan is still being made".into()),
+        Answer::Failed(_) => return Err("there is no plan: the reason stands above".into()),
+        Answer::Made(plan, _) => {
+            if let Some(finding) = plan.findings.iter().find(|f| f.severity == crate::plan::Severity::Error) {
+                return Err(format!("forbidden: {}", finding.message).into());
+            }
+        }
+    }
+    may_change(state)?;
+    let another = planning.retarget.is_none() && is_running(state);
+    unless(another, "another recovery runs; let it come to its pause first")
+}
+
+fn has_other_backups(state: &State) -> Enabled {
+    if state.planning.as_ref().is_some_and(|p| p.retarget.is_some()) {
+        return Err("a retarget keeps the recovery's backup".into());
+    }
+    let Some(plan) = state.plan() else { return Err("there is no plan yet".into()) };
+    unless(plan.resolved.backups.len() < 2, "no other usable backup leads to this target")
+}
+
+fn can_move(state: &State) -> Enabled {
+    let retarget = state.planning.as_ref().is_some_and(|p| p.retarget.is_some());
+    unless(retarget, "a retarget keeps the recovery's directory")
+}
+
+/// Whether a step of the followed recovery is being done.
+fn is_running(state: &State) -> bool {
+    let running = |s| {
+        use RecoveryState::{Configured, Planned, Promoting, Replaying, Unpacking};
+        matches!(s, Planned | Unpacking | Configured | Replaying | Promoting)
+    };
+    state.recovery_state().is_some_and(running)
+}
+
+fn can_cancel(state: &State) -> Enabled {
+    unless(state.read_only, "--read-only was given: nothing is changed")?;
+    unless(state.asked == Some(ActionKind::Cancel), "it is being stopped; wait for it")?;
+    unless(!is_running(state), "nothing runs that could be stopped")
+}
+
+fn can_look(state: &State) -> Enabled {
+    match state.recovery_state() {
+        Some(RecoveryState::Paused | RecoveryState::Promoted | RecoveryState::Replaying) => Ok(()),
+        _ => Err("the server is not running".into()),
+    }
+}
+
+fn can_retarget(state: &State) -> Enabled {
+    may_change(state)?;
+    match state.recovery_state() {
+        Some(RecoveryState::Paused | RecoveryState::ShutDown | RecoveryState::Failed)
+            if state.recovery.promoted_to.is_none() =>
+        {
+            Ok(())
+        }
+        Some(RecoveryState::Promoted | RecoveryState::ShutDown) => {
+            Err("recovery has ended here; begin another one from the list of transactions".into())
+        }
+        Some(RecoveryState::Discarded) => Err("it has been discarded".into()),
+        _ => Err("it is not paused yet".into()),
+    }
+}
+
+fn can_promote(state: &State) -> Enabled {
+    may_change(state)?;
+    match state.recovery_state() {
+        Some(RecoveryState::Paused) => Ok(()),
+        Some(RecoveryState::Promoted) => Err("it has been promoted already".into()),
+        Some(RecoveryState::ShutDown) => Err("the server is stopped: retarget it first".into()),
+        _ => Err("only a recovery that is paused at its target can be promoted".into()),
+    }
+}
+
+fn can_stop_server(state: &State) -> Enabled {
+    may_change(state)?;
+    let runs = matches!(state.recovery_state(), Some(RecoveryState::Paused | RecoveryState::Promoted));
+    unless(!runs && state.recovery.server_pid.is_none(), "the server is not running")
+}
+
+fn can_discard(state: &State) -> Enabled {
+    may_change(state)?;
+    match state.recovery_state() {
+        Some(RecoveryState::Promoted) => {
+            Err("it has been promoted and may be in use: stop its server first, with x".into())
+        }
+        Some(RecoveryState::Discarded) => Err("it has been discarded already".into()),
+        Some(RecoveryState::Paused | RecoveryState::ShutDown | RecoveryState::Failed) => Ok(()),
+        _ => Err("it is being worked on".into()),
+    }
+}
+
+/// Whether what Enter starts has to be confirmed by typing the name: when a directory is emptied.
+#[must_use]
+pub(super) fn empties_directory(state: &State) -> bool {
+    matches!(state.planning.as_ref().map(|p| &p.answer), Some(Answer::Made(_, Some(Strategy::Unpack))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_key_is_bound_twice_on_one_screen() {
+        for screen in EVERYWHERE {
+            let mut seen = HashSet::new();
+            for command in on(*screen) {
+                for key in command.keys {
+                    assert!(seen.insert(key), "{key} means two things on {screen:?}, one of them {}", command.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_name_a_key_a_place_and_a_sentence() {
+        let mut names = HashSet::new();
+        let mut acts = HashSet::new();
+        for command in COMMANDS {
+            let kebab = command.name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            assert!(kebab && names.insert(command.name) && acts.insert(command.act), "{}", command.name);
+            assert!(!command.keys.is_empty() && !command.screens.is_empty(), "{}", command.name);
+            assert!(command.doc.ends_with('.') && command.doc.len() > 10, "{}", command.name);
+        }
+        assert_eq!(named("promote").map(|c| c.danger), Some(Danger::Typed));
+    }
+}

@@ -1,0 +1,341 @@
+//! What lies over a screen: menus, forms, confirmations.
+
+use super::field::Field;
+use super::msg::ActionKind;
+use super::state::State;
+use crate::catalog::PointKind;
+use crate::core::progress::counted;
+use crate::core::time::parse_time;
+use crate::core::{Lsn, RestorePointName, Target, TargetKind, TimelineChoice, Timestamp, Xid, Zone};
+use crate::error::Error;
+
+/// What lies over a screen and has the keys.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Dialog {
+    /// A choice of a few ways, each with what it means.
+    Menu(Menu),
+    /// A target is being typed.
+    Target(TargetForm),
+    /// The new data directory is being typed.
+    Directory(DirectoryForm),
+    /// A name has to be typed before something is done.
+    Confirm(Confirm),
+    /// The keys of this screen.
+    Help,
+    /// Something went wrong.
+    Error(Error),
+}
+
+/// A choice of a few ways.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Menu {
+    /// What is asked.
+    pub title: String,
+    /// What has to be known to answer.
+    pub text: Vec<String>,
+    /// The ways.
+    pub choices: Vec<Choice>,
+    /// The one under the cursor.
+    pub selected: usize,
+}
+
+/// One way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// The key that takes it at once; `None` where only the cursor reaches it.
+    pub key: Option<char>,
+    /// What it is.
+    pub label: String,
+    /// What it means.
+    pub meaning: String,
+    /// What follows.
+    pub then: Then,
+}
+
+/// What follows from a choice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Then {
+    /// Nothing; the menu closes.
+    Nothing,
+    /// Recovery shall stop there.
+    StopAt(Target),
+    /// A target of this kind is to be typed.
+    Ask(FormKind),
+    /// Another target is to be picked on the home screen.
+    Pick,
+    /// This recovery is opened.
+    Open(String),
+    /// The step that runs is stopped.
+    CancelStep,
+    /// The program is left.
+    Leave,
+}
+
+/// What kind of target is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormKind {
+    /// A point in time.
+    Time,
+    /// A transaction id.
+    Xid,
+    /// An LSN.
+    Lsn,
+    /// A restore point's name.
+    Name,
+}
+
+impl FormKind {
+    /// What is asked for.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Time => "Stop at a time",
+            Self::Xid => "Stop at a transaction id",
+            Self::Lsn => "Stop at an LSN",
+            Self::Name => "Stop at a restore point",
+        }
+    }
+
+    /// What can be typed.
+    #[must_use]
+    pub fn examples(self) -> &'static str {
+        match self {
+            Self::Time => "14:30   14:30 Europe/Berlin   2024-10-02 14:30:05+02   20 min ago",
+            Self::Xid => "a decimal number, like 1234567",
+            Self::Lsn => "two hexadecimal numbers, like 1/AB1233F8",
+            Self::Name => "the name given to pg_create_restore_point(), like before_deploy",
+        }
+    }
+
+    /// What stopping on one side of it means.
+    #[must_use]
+    pub fn side(self, inclusive: bool) -> &'static str {
+        match (self, inclusive) {
+            (Self::Time, false) => "keep what was committed BEFORE this time",
+            (Self::Time, true) => "keep what was committed UP TO this time",
+            (Self::Lsn, false) => "just BEFORE the record there",
+            (Self::Lsn, true) => "just AFTER the record there",
+            (_, false) => "just BEFORE it: it is lost",
+            (_, true) => "just AFTER it: it is kept",
+        }
+    }
+
+    /// Whether recovery can stop on either side of it.
+    #[must_use]
+    pub fn has_sides(self) -> bool {
+        self != Self::Name
+    }
+}
+
+/// A target that is being typed, read anew after every key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetForm {
+    /// What kind it is of.
+    pub kind: FormKind,
+    /// What was typed.
+    pub field: Field,
+    /// Stop just after it, not just before.
+    pub inclusive: bool,
+    /// The timelines that can be chosen.
+    pub timelines: Vec<TimelineChoice>,
+    /// The one that is.
+    pub timeline: usize,
+    /// What it means so far.
+    pub reading: Reading,
+    /// Names of restore points that fit what was typed.
+    pub names: Vec<String>,
+}
+
+/// What a text that is being typed means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// Nothing was typed yet.
+    Empty,
+    /// It cannot be understood: why.
+    Bad(String),
+    /// It is understood, like this.
+    Good(TargetKind, Vec<String>),
+}
+
+/// How many names a form offers.
+const NAMES: usize = 5;
+
+impl TargetForm {
+    /// An empty form.
+    ///
+    /// It starts at "just before": having stopped too early, recovery can go on; having gone too far, everything has
+    /// to be unpacked again.
+    #[must_use]
+    pub fn new(kind: FormKind, state: &State) -> TargetForm {
+        let known: Vec<_> = state.loaded().into_iter().flat_map(|c| &c.timelines).map(|t| t.id).collect();
+        // A number, not "latest": a timeline that turns up later is never followed by accident.
+        let wanted =
+            state.points.filter().or(state.points.selected().map(|p| p.timeline)).or(known.iter().max().copied());
+        let mut timelines: Vec<_> = known.iter().map(|id| TimelineChoice::Number(*id)).collect();
+        if timelines.is_empty() {
+            timelines.push(TimelineChoice::Latest);
+        }
+        let timeline = known.iter().position(|id| Some(*id) == wanted).unwrap_or(0);
+        let mut form = TargetForm {
+            kind,
+            field: Field::default(),
+            inclusive: false,
+            timelines,
+            timeline,
+            reading: Reading::Empty,
+            names: Vec::new(),
+        };
+        form.read(state);
+        form
+    }
+
+    /// The timeline that is chosen.
+    #[must_use]
+    pub fn timeline(&self) -> TimelineChoice {
+        self.timelines.get(self.timeline).copied().unwrap_or_default()
+    }
+
+    /// The target, once what was typed is understood.
+    #[must_use]
+    pub fn target(&self) -> Option<Target> {
+        let Reading::Good(kind, _) = &self.reading else { return None };
+        Some(Target { inclusive: self.inclusive, timeline: self.timeline(), ..Target::new(kind.clone()) })
+    }
+
+    /// Reads what was typed.
+    pub fn read(&mut self, state: &State) {
+        let text = self.field.text().trim();
+        self.names = if self.kind == FormKind::Name { names_like(text, state) } else { Vec::new() };
+        if text.is_empty() {
+            self.reading = Reading::Empty;
+            return;
+        }
+        let read = match self.kind {
+            FormKind::Time => read_time(text, state),
+            FormKind::Xid => read_xid(text, state),
+            FormKind::Lsn => text
+                .parse::<Lsn>()
+                .map_err(|bad| bad.to_string())
+                .map(|lsn| (TargetKind::Lsn(lsn), vec![format!("the first record that starts at {lsn} or behind it")])),
+            // Not trimmed: a name may well begin with a space.
+            FormKind::Name => read_name(self.field.text(), state),
+        };
+        self.reading = match read {
+            Ok((kind, words)) => Reading::Good(kind, words),
+            Err(why) => Reading::Bad(why),
+        };
+    }
+}
+
+type Read = Result<(TargetKind, Vec<String>), String>;
+
+fn read_time(text: &str, state: &State) -> Read {
+    let at = parse_time(text, state.zone, state.now).map_err(|bad| bad.to_string())?;
+    let distance = state.now.seconds_since(at);
+    let ago = crate::core::progress::Seconds(distance.abs());
+    let when = if distance < 0.0 { format!("{ago} from now: recovery cannot reach it") } else { format!("{ago} ago") };
+    Ok((TargetKind::Time(at), vec![in_words(at, state.zone), when]))
+}
+
+/// A moment in a zone and in UTC.
+#[must_use]
+pub fn in_words(at: Timestamp, zone: Zone) -> String {
+    if zone == Zone::UTC {
+        return format!("{} UTC", at.in_zone(zone));
+    }
+    let (local, utc) = (at.in_zone(zone), at.in_zone(Zone::UTC));
+    let same_day = local.get(..10) == utc.get(..10);
+    let utc = utc.get(if same_day { 11..26 } else { 0..26 }).unwrap_or(&utc);
+    format!("{local} = {utc} UTC")
+}
+
+fn read_xid(text: &str, state: &State) -> Read {
+    let xid: Xid = text.parse().map_err(|bad: crate::core::xid::BadXid| bad.to_string())?;
+    let words = match state.points.transaction(xid) {
+        Some(point) => {
+            let what = if point.kind == PointKind::Abort { "was rolled back" } else { "committed" };
+            let when = point.at.map(|at| format!(" at {}", in_words(at, state.zone))).unwrap_or_default();
+            vec![format!("transaction {xid} {what}{when}"), format!("LSN {}, timeline {}", point.lsn, point.timeline)]
+        }
+        None => vec![format!("transaction {xid}: not among those read so far")],
+    };
+    Ok((TargetKind::Xid(xid), words))
+}
+
+fn read_name(text: &str, state: &State) -> Read {
+    let name = RestorePointName::try_from(text.to_owned()).map_err(|bad| bad.to_string())?;
+    let same: Vec<_> = state.points.restore_points().filter(|p| p.name.as_deref() == Some(text)).collect();
+    let mut words = Vec::new();
+    match same.first() {
+        None => words.push("no restore point of this name has been read so far".to_owned()),
+        Some(first) => {
+            let when = first.at.map(|at| in_words(at, state.zone)).unwrap_or_default();
+            words.push(format!("made at {when}"));
+            words.push(format!("LSN {}, timeline {}", first.lsn, first.timeline));
+        }
+    }
+    if same.len() > 1 {
+        let times = counted(same.len() as u64, "time");
+        words.push(format!("the name is there {times}: PostgreSQL stops at the first one that it meets"));
+    }
+    Ok((TargetKind::Name(name), words))
+}
+
+fn names_like(text: &str, state: &State) -> Vec<String> {
+    let wanted = text.to_lowercase();
+    let mut names = Vec::new();
+    for name in state.points.restore_points().filter_map(|point| point.name.as_ref()) {
+        if names.len() == NAMES {
+            break;
+        }
+        if name.to_lowercase().contains(&wanted) && !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// The new data directory is being typed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DirectoryForm {
+    /// What was typed.
+    pub field: Field,
+    /// The target that waits for it.
+    pub target: Target,
+    /// The backup that goes with it.
+    pub backup: Option<String>,
+}
+
+impl DirectoryForm {
+    /// Why it cannot be a directory's path; what is there is for preflight to look at.
+    #[must_use]
+    pub fn problem(&self) -> Option<&'static str> {
+        match self.field.text() {
+            "" => Some("a new directory for the recovered cluster; it must not exist yet, or be empty"),
+            path if !path.starts_with('/') => Some("give the whole path, from / on"),
+            path if path.trim_end_matches('/').is_empty() => Some("the root directory cannot be a data directory"),
+            _ => None,
+        }
+    }
+}
+
+/// A name has to be typed before something is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirm {
+    /// What is to be done.
+    pub what: ActionKind,
+    /// What has to be typed.
+    pub name: String,
+    /// What it means, and whether it can be undone.
+    pub text: Vec<String>,
+    /// What was typed.
+    pub field: Field,
+}
+
+impl Confirm {
+    /// Whether the name was typed.
+    #[must_use]
+    pub fn is_typed(&self) -> bool {
+        self.field.text() == self.name
+    }
+}

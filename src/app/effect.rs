@@ -1,0 +1,78 @@
+//! What the program wants done: the only way from a decision to the world.
+
+use crate::core::Target;
+use crate::event::Strategy;
+use crate::plan::Plan;
+
+/// Something that has to be done outside; its outcome comes back as a message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// List backups and timelines. Answered by `Catalog`.
+    LoadCatalog,
+    /// Read the WAL archive. Answered by `Points`, `ScanProgress` and at last `ScanFinished`.
+    LoadPoints,
+    /// List the recoveries that this machine knows. Answered by `Recoveries`.
+    LoadRecoveries,
+    /// Stop reading the WAL archive. Answered by `ScanFinished`.
+    CancelScan,
+    /// Make a plan, which changes nothing. Answered by `Planned`.
+    MakePlan {
+        /// Where to stop.
+        target: Target,
+        /// The base backup's id; `None` for the best one.
+        backup: Option<String>,
+        /// The new data directory.
+        directory: String,
+    },
+    /// Carry a plan out. Answered by events, then `Done` or `Failed`.
+    Start {
+        /// The plan as it was shown.
+        plan: Box<Plan>,
+    },
+    /// Tell everything that happened and happens in a recovery. Answered by events, from the first one on.
+    Follow {
+        /// Its name.
+        recovery: String,
+    },
+    /// Plan how to get to another target. Answered by `RetargetPlanned`.
+    PlanRetarget {
+        /// Its name.
+        recovery: String,
+        /// Where to stop instead.
+        target: Target,
+    },
+    /// Go on or back to another target. Answered by events, then `Done` or `Failed`.
+    Retarget {
+        /// The plan as it was shown.
+        plan: Box<Plan>,
+        /// The way as it was shown.
+        strategy: Strategy,
+    },
+    /// End recovery on a new timeline; the operator typed the name. Answered by events, then `Done` or `Failed`.
+    Promote {
+        /// Its name.
+        recovery: String,
+    },
+    /// Stop the server. Answered by events, then `Done` or `Failed`.
+    Stop {
+        /// Its name.
+        recovery: String,
+    },
+    /// Remove what the recovery made; the operator typed the name. Answered by events, then `Done` or `Failed`.
+    Discard {
+        /// Its name.
+        recovery: String,
+    },
+    /// Stop the step that runs. Answered by events, then `Done` or `Failed`.
+    CancelStep {
+        /// Its name.
+        recovery: String,
+    },
+    /// Lend the terminal to psql.
+    Look {
+        /// Its name.
+        recovery: String,
+    },
+    /// Leave the program. Recoveries go on.
+    Quit,
+}

@@ -1,0 +1,90 @@
+//! What to do next, in a sentence: always on the screen, for whoever does this for the first time.
+
+use super::points::is_suspect;
+use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
+use crate::event::{RecoveryState, Strategy};
+use crate::plan::StepId;
+
+/// What to do next.
+#[must_use]
+pub fn next(state: &State) -> String {
+    match state.screen() {
+        Screen::Points => on_points(state),
+        Screen::Plan => on_plan(state),
+        Screen::Recovery => on_recovery(state),
+        Screen::Paused => on_paused(state),
+    }
+}
+
+fn on_points(state: &State) -> String {
+    if let Some(name) = &state.retarget {
+        return format!("Where shall {name} stop instead? b before, a after.");
+    }
+    match &state.catalog {
+        Loading::Loading => return "Listing the backups and the archive.".to_owned(),
+        Loading::Failed(_) => return "Nothing can be recovered until this is mended; F5 tries again.".to_owned(),
+        Loading::Loaded(catalog) if catalog.backups.iter().all(|backup| !backup.is_usable()) => {
+            return "There is no usable base backup here, so nothing can be restored.".to_owned();
+        }
+        Loading::Loaded(_) => {}
+    }
+    match state.pane {
+        Pane::Backups => return "Enter goes to where this backup ended: recovery can stop there or later.".to_owned(),
+        Pane::Timelines => return "Up and Down choose a timeline to list; Enter goes to its transactions.".to_owned(),
+        Pane::Points => {}
+    }
+    match state.points.selected() {
+        None if state.scan.state == ScanState::Finished => "The archive has no transactions.".to_owned(),
+        None => "Transactions appear as the archive is read; t chooses a time already.".to_owned(),
+        Some(point) if is_suspect(point) => {
+            "Did this do the damage? b stops before it. s: next suspect, Enter: explain.".to_owned()
+        }
+        Some(_) => "Find what did the damage (s: suspects, t: time), then b stops before it.".to_owned(),
+    }
+}
+
+fn on_plan(state: &State) -> String {
+    let Some(planning) = &state.planning else { return "Esc goes back.".to_owned() };
+    match &planning.answer {
+        Answer::Making => "The plan is being made. That changes nothing.".to_owned(),
+        Answer::Failed(_) => "No plan can be made; Esc goes back to choose another target.".to_owned(),
+        Answer::Made(plan, _) if plan.is_forbidden() => {
+            "This cannot be started: see the errors. Nothing was changed.".to_owned()
+        }
+        Answer::Made(..) if state.read_only => "A look only: --read-only was given. Nothing is changed.".to_owned(),
+        Answer::Made(_, Some(Strategy::InPlace)) => "Enter goes on to this target. Nothing was changed yet.".to_owned(),
+        Answer::Made(_, Some(Strategy::Unpack)) => {
+            "Enter asks for the name, then unpacks again. Nothing was changed yet.".to_owned()
+        }
+        Answer::Made(..) => "Read it (Down scrolls), then Enter starts. Nothing was changed yet.".to_owned(),
+    }
+}
+
+fn on_recovery(state: &State) -> String {
+    match state.recovery.running {
+        Some(StepId::Replay) => "It will pause at the target. You may leave with q: the server goes on.".to_owned(),
+        Some(StepId::Unpack) => "Nothing to do now: wait. Your backups and archive are only read.".to_owned(),
+        _ => "Nothing to do now: wait.".to_owned(),
+    }
+}
+
+fn on_paused(state: &State) -> String {
+    if let Some(action) = state.asked {
+        return format!("Wait: {}.", action.doing());
+    }
+    let differs = state.recovery.recovery().and_then(|r| r.matches_prediction) == Some(false);
+    match state.recovery_state() {
+        Some(RecoveryState::Paused) if differs => "Look with i before you decide: it is not where it should be.",
+        Some(RecoveryState::Paused) => "Look with i. If it is right, p promotes; if not, r retargets.",
+        Some(RecoveryState::Promoting) => "Wait: the server is being promoted.",
+        Some(RecoveryState::Promoted) => "Done. Take a new base backup before anything else.",
+        Some(RecoveryState::ShutDown) if state.recovery.promoted_to.is_some() => {
+            "It was promoted: start it with pg_ctl, or discard it with d."
+        }
+        Some(RecoveryState::ShutDown) => "It can be retargeted with r, or discarded with d.",
+        Some(RecoveryState::Failed) => "Read the reason. Then r tries another target, or d discards it.",
+        Some(RecoveryState::Discarded) => "Esc goes back to the recovery points.",
+        _ => "Esc goes back.",
+    }
+    .to_owned()
+}

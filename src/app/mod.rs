@@ -1,0 +1,26 @@
+//! What the interactive program knows and decides, without a terminal: state, messages, commands, effects.
+//!
+//! Everything that happens is a [`Msg`]; [`update`] folds it into the [`State`] and returns the [`Effect`]s that
+//! somebody else carries out. No I/O and no clock here: even the time comes as a message.
+
+mod act;
+pub mod command;
+pub mod dialog;
+pub mod effect;
+pub mod field;
+pub mod guide;
+pub mod key;
+pub mod msg;
+pub mod points;
+mod press;
+pub mod state;
+pub mod update;
+
+pub use command::{Act, Command, Danger};
+pub use dialog::Dialog;
+pub use effect::Effect;
+pub use key::Key;
+pub use msg::{ActionKind, Hit, Msg};
+pub use points::Points;
+pub use state::{Pane, Screen, Setup, State};
+pub use update::update;

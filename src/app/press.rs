@@ -1,0 +1,230 @@
+//! Keys, pastes and clicks: to the dialog where one is open, else to a command.
+
+use super::act;
+use super::command;
+use super::dialog::{Dialog, Menu, TargetForm};
+use super::effect::Effect;
+use super::field::Field;
+use super::key::Key;
+use super::msg::Hit;
+use super::state::{Pane, Screen, State};
+
+pub(super) fn key(state: &mut State, key: Key) -> Vec<Effect> {
+    state.status = None;
+    if key == Key::Ctrl('c') {
+        state.dialog = None;
+        return act::run(state, command::Act::Quit);
+    }
+    match state.dialog.take() {
+        None => to_command(state, key),
+        Some(dialog) => to_dialog(state, dialog, key),
+    }
+}
+
+fn to_command(state: &mut State, key: Key) -> Vec<Effect> {
+    let Some(command) = command::for_key(state.screen(), key) else { return Vec::new() };
+    match (command.enabled)(state) {
+        Ok(()) => act::run(state, command.act),
+        Err(why) => {
+            state.refuse(why);
+            Vec::new()
+        }
+    }
+}
+
+fn to_dialog(state: &mut State, dialog: Dialog, key: Key) -> Vec<Effect> {
+    match dialog {
+        Dialog::Menu(menu) => to_menu(state, menu, key),
+        Dialog::Help => {
+            if !matches!(key, Key::Esc | Key::Enter | Key::Char('q' | '?') | Key::F(1)) {
+                scroll_help(state, key);
+                state.dialog = Some(Dialog::Help);
+            }
+            Vec::new()
+        }
+        Dialog::Error(error) => {
+            if !matches!(key, Key::Esc | Key::Enter | Key::Char('q' | ' ')) {
+                state.dialog = Some(Dialog::Error(error));
+            }
+            Vec::new()
+        }
+        dialog if key == Key::Esc => {
+            if matches!(dialog, Dialog::Target(_)) {
+                act::forget_retarget(state);
+            }
+            Vec::new()
+        }
+        dialog if key == Key::Enter => enter(state, dialog),
+        dialog => {
+            edit(state, dialog, key);
+            Vec::new()
+        }
+    }
+}
+
+fn scroll_help(state: &mut State, key: Key) {
+    let rows = match key {
+        Key::Up | Key::Char('k') => -1,
+        Key::Down | Key::Char('j') => 1,
+        Key::PageUp => -10,
+        Key::PageDown | Key::Char(' ') => 10,
+        _ => 0,
+    };
+    state.help_scroll = state.help_scroll.saturating_add_signed(rows).min(state.scroll_max);
+}
+
+fn to_menu(state: &mut State, mut menu: Menu, key: Key) -> Vec<Effect> {
+    let last = menu.choices.len().saturating_sub(1);
+    match key {
+        Key::Esc => return Vec::new(),
+        Key::Enter => return take(state, &menu),
+        Key::Up | Key::Char('k') => menu.selected = menu.selected.saturating_sub(1),
+        Key::Down | Key::Char('j') => menu.selected = (menu.selected + 1).min(last),
+        Key::Char(c) => {
+            if let Some(place) = menu.choices.iter().position(|choice| choice.key == Some(c)) {
+                menu.selected = place;
+                return take(state, &menu);
+            }
+        }
+        _ => {}
+    }
+    state.dialog = Some(Dialog::Menu(menu));
+    Vec::new()
+}
+
+fn take(state: &mut State, menu: &Menu) -> Vec<Effect> {
+    menu.choices.get(menu.selected).map_or_else(Vec::new, |choice| act::chosen(state, choice.then.clone()))
+}
+
+/// Enter in a form: goes on where what was typed is understood, else stays.
+fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
+    match dialog {
+        Dialog::Target(form) => match form.target() {
+            Some(target) => {
+                let effects = act::plan_for(state, target, None);
+                act::forget_retarget(state);
+                effects
+            }
+            None => {
+                state.dialog = Some(Dialog::Target(form));
+                Vec::new()
+            }
+        },
+        Dialog::Directory(form) if form.problem().is_none() => {
+            let directory = form.field.text().to_owned();
+            state.directory.clone_from(&directory);
+            act::make_plan(state, form.target, form.backup, directory)
+        }
+        Dialog::Confirm(confirm) if confirm.is_typed() => act::confirmed(state, confirm.what),
+        Dialog::Confirm(confirm) => {
+            state.refuse(format!("type {} to confirm, or Esc to leave it", confirm.name));
+            state.dialog = Some(Dialog::Confirm(confirm));
+            Vec::new()
+        }
+        other => {
+            state.dialog = Some(other);
+            Vec::new()
+        }
+    }
+}
+
+fn edit(state: &mut State, mut dialog: Dialog, key: Key) {
+    match &mut dialog {
+        Dialog::Target(form) => match key {
+            Key::Tab => form.timeline = (form.timeline + 1) % form.timelines.len().max(1),
+            Key::Up | Key::Down if form.kind.has_sides() => form.inclusive = !form.inclusive,
+            Key::Up | Key::Down => complete(form, state, key == Key::Down),
+            key => {
+                form.field.press(key);
+                form.read(state);
+            }
+        },
+        Dialog::Directory(form) => {
+            form.field.press(key);
+        }
+        Dialog::Confirm(confirm) => {
+            confirm.field.press(key);
+        }
+        Dialog::Menu(_) | Dialog::Help | Dialog::Error(_) => {}
+    }
+    state.dialog = Some(dialog);
+}
+
+/// Puts the next of the names that are offered into the field, and goes on offering the same ones.
+fn complete(form: &mut TargetForm, state: &State, down: bool) {
+    let offered = std::mem::take(&mut form.names);
+    let now = offered.iter().position(|name| name == form.field.text());
+    let next = match (now, down) {
+        (None, true) => Some(0),
+        (None, false) => offered.len().checked_sub(1),
+        (Some(now), true) => Some((now + 1) % offered.len()),
+        (Some(now), false) => Some((now + offered.len() - 1) % offered.len()),
+    };
+    if let Some(name) = next.and_then(|next| offered.get(next)) {
+        form.field = Field::new(name.clone());
+    }
+    form.read(state);
+    form.names = offered;
+}
+
+pub(super) fn paste(state: &mut State, text: &str) {
+    let Some(mut dialog) = state.dialog.take() else { return };
+    match &mut dialog {
+        Dialog::Target(form) => {
+            form.field.paste(text);
+            form.read(state);
+        }
+        Dialog::Directory(form) => form.field.paste(text),
+        // A name is typed so that somebody thinks about it.
+        Dialog::Confirm(_) => state.refuse("the name has to be typed, not pasted"),
+        Dialog::Menu(_) | Dialog::Help | Dialog::Error(_) => {}
+    }
+    state.dialog = Some(dialog);
+}
+
+pub(super) fn click(state: &mut State, hit: Hit) -> Vec<Effect> {
+    state.status = None;
+    match (state.dialog.take(), hit) {
+        (Some(Dialog::Menu(mut menu)), Hit::Choice(place)) => {
+            // The first click chooses, the second one takes: nothing is done by a slip.
+            if menu.selected == place {
+                return take(state, &menu);
+            }
+            menu.selected = place;
+            state.dialog = Some(Dialog::Menu(menu));
+        }
+        (Some(dialog), _) => state.dialog = Some(dialog),
+        (None, Hit::Key(pressed)) => return key(state, pressed),
+        (None, Hit::Pane(pane)) => focus(state, pane),
+        (None, Hit::Backup(place)) => {
+            focus(state, Pane::Backups);
+            let last = state.loaded().map_or(0, |catalog| catalog.backups.len().saturating_sub(1));
+            state.backup = place.min(last);
+        }
+        (None, Hit::Point(row)) => {
+            focus(state, Pane::Points);
+            state.points.select(row);
+        }
+        (None, Hit::Choice(_)) => {}
+    }
+    Vec::new()
+}
+
+fn focus(state: &mut State, pane: Pane) {
+    if state.screen() == Screen::Points {
+        state.pane = pane;
+    }
+}
+
+pub(super) fn wheel(state: &mut State, rows: i32) {
+    let rows = isize::try_from(rows).unwrap_or(0);
+    let on_graph = state.screen() == Screen::Points && state.pane == Pane::Timelines;
+    match state.dialog {
+        None if on_graph => {}
+        None => act::step(state, rows),
+        Some(Dialog::Help) => {
+            state.help_scroll = state.help_scroll.saturating_add_signed(rows).min(state.scroll_max);
+        }
+        Some(_) => {}
+    }
+}

@@ -1,0 +1,297 @@
+//! Everything that the interactive program knows.
+
+use super::dialog::Dialog;
+use super::msg::ActionKind;
+use super::points::Points;
+use crate::catalog::{Backup, Catalog};
+use crate::core::progress::Pace;
+use crate::core::{Target, Timestamp, Zone};
+use crate::error::Error;
+use crate::event::{EventBuffer, Recovery, RecoveryState, Strategy};
+use crate::plan::Plan;
+
+/// A screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Screen {
+    /// Backups, timelines and every place at which recovery can stop: home.
+    Points,
+    /// What will be done, before anything is done.
+    Plan,
+    /// A recovery while it runs.
+    Recovery,
+    /// A recovery that stands still: at its target, promoted, stopped, failed.
+    Paused,
+}
+
+/// A pane of the home screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pane {
+    /// Base backups.
+    Backups,
+    /// The graph of timelines.
+    Timelines,
+    /// Recovery points.
+    #[default]
+    Points,
+}
+
+/// Something that is being fetched.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Loading<T> {
+    /// Not there yet.
+    Loading,
+    /// There.
+    Loaded(T),
+    /// It cannot be had.
+    Failed(Error),
+}
+
+/// Where reading the WAL archive stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ScanState {
+    /// It has not begun: the catalog comes first.
+    Waiting,
+    /// It goes on.
+    Running,
+    /// Everything was read.
+    Finished,
+    /// The operator ended it.
+    Cancelled,
+    /// It cannot be read.
+    Failed(Error),
+}
+
+/// How far reading the WAL archive has come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scan {
+    /// Where it stands.
+    pub state: ScanState,
+    /// Bytes read.
+    pub done: u64,
+    /// Bytes to read; 0 while unknown.
+    pub total: u64,
+    /// How fast it goes.
+    pub pace: Pace,
+}
+
+/// A plan that was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planning {
+    /// The target as it was chosen.
+    pub target: Target,
+    /// The backup as it was chosen; `None` for the best one.
+    pub backup: Option<String>,
+    /// The new data directory.
+    pub directory: String,
+    /// The recovery that is to go there instead; `None` for a new one.
+    pub retarget: Option<String>,
+    /// What came of it.
+    pub answer: Answer,
+}
+
+/// What came of asking for a plan.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// Nothing yet.
+    Making,
+    /// A plan; with how it gets there where it is a retarget.
+    Made(Box<Plan>, Option<Strategy>),
+    /// It cannot be made.
+    Failed(Error),
+}
+
+/// Words in the status line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// What they say.
+    pub text: String,
+    /// Whether they say why something was not done.
+    pub refusal: bool,
+}
+
+/// What the program is told when it begins.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The source's name.
+    pub source: String,
+    /// In which times are read and shown.
+    pub zone: Zone,
+    /// The time.
+    pub now: Timestamp,
+    /// Nothing may be changed.
+    pub read_only: bool,
+    /// The terminal shows UTF-8.
+    pub unicode: bool,
+    /// Where a recovery goes unless the operator says otherwise; empty to ask.
+    pub directory: String,
+}
+
+/// Everything that the interactive program knows. What is drawn is a function of it alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// The source's name.
+    pub source: String,
+    /// In which times are read and shown.
+    pub zone: Zone,
+    /// The time, to the second.
+    pub now: Timestamp,
+    /// Nothing may be changed.
+    pub read_only: bool,
+    /// The terminal shows UTF-8.
+    pub unicode: bool,
+    /// Where a recovery goes unless the operator says otherwise; empty to ask.
+    pub directory: String,
+    /// Columns and rows.
+    pub size: (u16, u16),
+    /// The screens that are open, home at the bottom.
+    pub screens: Vec<Screen>,
+    /// The pane of the home screen that has the keys.
+    pub pane: Pane,
+    /// What the source has.
+    pub catalog: Loading<Catalog>,
+    /// The backup under the cursor, by its place in the catalog.
+    pub backup: usize,
+    /// Every place at which recovery can stop.
+    pub points: Points,
+    /// How far reading them has come.
+    pub scan: Scan,
+    /// The recovery for which another target is being picked on the home screen.
+    pub retarget: Option<String>,
+    /// The plan that is being looked at.
+    pub planning: Option<Planning>,
+    /// The recovery that is being followed.
+    pub following: Option<String>,
+    /// What its events fold to.
+    pub recovery: EventBuffer,
+    /// When its running step began.
+    pub step_began: Option<Timestamp>,
+    /// The recoveries that this machine knows.
+    pub recoveries: Vec<Recovery>,
+    /// Unfinished ones have been offered.
+    pub offered: bool,
+    /// What the engine was asked for and has not answered yet.
+    pub asked: Option<ActionKind>,
+    /// What lies over the screen.
+    pub dialog: Option<Dialog>,
+    /// Words in the status line.
+    pub status: Option<Status>,
+    /// Rows that the screen's text is scrolled by.
+    pub scroll: usize,
+    /// Rows that it can be scrolled by, as last drawn; the help's where that lies over it.
+    pub scroll_max: usize,
+    /// Rows that the help is scrolled by.
+    pub help_scroll: usize,
+}
+
+impl State {
+    /// The beginning.
+    #[must_use]
+    pub fn new(setup: Setup) -> State {
+        State {
+            source: setup.source,
+            zone: setup.zone,
+            now: setup.now,
+            read_only: setup.read_only,
+            unicode: setup.unicode,
+            directory: setup.directory,
+            size: (80, 24),
+            screens: vec![Screen::Points],
+            pane: Pane::default(),
+            catalog: Loading::Loading,
+            backup: 0,
+            points: Points::default(),
+            scan: Scan { state: ScanState::Waiting, done: 0, total: 0, pace: Pace::default() },
+            retarget: None,
+            planning: None,
+            following: None,
+            recovery: EventBuffer::default(),
+            step_began: None,
+            recoveries: Vec::new(),
+            offered: false,
+            asked: None,
+            dialog: None,
+            status: None,
+            scroll: 0,
+            scroll_max: 0,
+            help_scroll: 0,
+        }
+    }
+
+    /// The same, with a recovery open from the start.
+    #[must_use]
+    pub fn showing(mut self, recovery: impl Into<String>) -> State {
+        self.following = Some(recovery.into());
+        self.screens.push(Screen::Recovery);
+        self
+    }
+
+    /// The screen that is seen.
+    #[must_use]
+    pub fn screen(&self) -> Screen {
+        self.screens.last().copied().unwrap_or(Screen::Points)
+    }
+
+    /// The catalog, once it is there.
+    #[must_use]
+    pub fn loaded(&self) -> Option<&Catalog> {
+        match &self.catalog {
+            Loading::Loaded(catalog) => Some(catalog),
+            Loading::Loading | Loading::Failed(_) => None,
+        }
+    }
+
+    /// The backup under the cursor.
+    #[must_use]
+    pub fn selected_backup(&self) -> Option<&Backup> {
+        self.loaded()?.backups.get(self.backup)
+    }
+
+    /// The plan that is being looked at, once it is made.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Plan> {
+        match &self.planning.as_ref()?.answer {
+            Answer::Made(plan, _) => Some(plan),
+            Answer::Making | Answer::Failed(_) => None,
+        }
+    }
+
+    /// Where the followed recovery stands.
+    #[must_use]
+    pub fn recovery_state(&self) -> Option<RecoveryState> {
+        self.recovery.state
+    }
+
+    /// Where the recovery is that the operator could go on with: known, and neither promoted nor discarded.
+    pub fn unfinished(&self) -> impl Iterator<Item = &Recovery> {
+        self.recoveries.iter().filter(|r| !matches!(r.state, RecoveryState::Promoted | RecoveryState::Discarded))
+    }
+
+    /// What is to be said after the program has left, when a recovery goes on without it.
+    #[must_use]
+    pub fn farewell(&self) -> Option<String> {
+        let name = self.following.as_deref()?;
+        let state = match self.recovery_state()? {
+            RecoveryState::Promoted | RecoveryState::Discarded | RecoveryState::Planned => return None,
+            RecoveryState::Replaying => "goes on replaying",
+            RecoveryState::Paused => "stays paused at its target",
+            RecoveryState::Promoting => "is being promoted",
+            RecoveryState::ShutDown => "is stopped",
+            RecoveryState::Failed => "has failed, and is kept for you to look at",
+            RecoveryState::Unpacking | RecoveryState::Configured => "is not finished",
+        };
+        Some(format!("recovery {name} {state}; `walback` or `walback status {name}` picks it up"))
+    }
+
+    pub(super) fn open(&mut self, screen: Screen) {
+        self.scroll = 0;
+        self.screens.push(screen);
+    }
+
+    pub(super) fn say(&mut self, text: impl Into<String>) {
+        self.status = Some(Status { text: text.into(), refusal: false });
+    }
+
+    pub(super) fn refuse(&mut self, text: impl Into<String>) {
+        self.status = Some(Status { text: text.into(), refusal: true });
+    }
+}

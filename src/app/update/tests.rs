@@ -1,0 +1,541 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::*;
+use crate::app::dialog::Then;
+use crate::app::points::tests::commit;
+use crate::app::{Hit, Key, Pane, Setup};
+use crate::catalog::{Backup, BackupKind, Compression, Point, PointKind, Timeline};
+use crate::core::{
+    Lsn, PgMajor, RestorePointName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid, Zone,
+};
+use crate::event::EventBuffer;
+use crate::plan::{Estimate, Finding, ServerPlan, StepId};
+use crate::resolve::{Resolved, StopSide};
+
+const NAME: &str = "shop-1";
+
+fn now() -> Timestamp {
+    Timestamp::from_unix_seconds(1_727_880_000).unwrap()
+}
+
+fn backup(id: &str) -> Backup {
+    Backup {
+        id: id.to_owned(),
+        kind: BackupKind::Tar,
+        location: PathBuf::from("/b").join(id),
+        compression: Compression::None,
+        pg_version: Some(PgMajor(15)),
+        system_identifier: None,
+        segment_size: Some(SegmentSize::DEFAULT),
+        timeline: Some(TimelineId(1)),
+        start_lsn: Some(Lsn(5)),
+        start_wal: None,
+        stop_lsn: Some(Lsn(20)),
+        started_at: None,
+        finished_at: None,
+        size_bytes: 1,
+        unpacked_bytes: None,
+        parent: None,
+        tablespaces: Vec::new(),
+        manifest: true,
+        label: None,
+        from_standby: false,
+        parts: Vec::new(),
+        own_wal: Vec::new(),
+        problems: Vec::new(),
+    }
+}
+
+fn timeline(id: u32) -> Timeline {
+    Timeline {
+        id: TimelineId(id),
+        parent: None,
+        forked_at_lsn: None,
+        reason: None,
+        first_segment: None,
+        last_segment: None,
+        segments: 0,
+        end_lsn: None,
+        first_commit_at: None,
+        last_commit_at: None,
+        gaps: Vec::new(),
+        damaged: Vec::new(),
+    }
+}
+
+fn catalog() -> Catalog {
+    Catalog {
+        backups: vec![Backup { problems: vec!["truncated".to_owned()], ..backup("c") }, backup("b"), backup("a")],
+        timelines: vec![timeline(1), timeline(2)],
+        system_identifier: None,
+        segment_size: SegmentSize::DEFAULT,
+        problems: Vec::new(),
+        segments: BTreeSet::new(),
+        histories: BTreeMap::new(),
+    }
+}
+
+fn restore_point(lsn: u64, name: &str) -> Point {
+    Point { kind: PointKind::RestorePoint, xid: None, name: Some(name.to_owned()), ..commit(1, lsn) }
+}
+
+fn points() -> Vec<Point> {
+    vec![
+        commit(1, 10),
+        Point { kind: PointKind::BackupEnd, xid: None, ..commit(1, 20) },
+        restore_point(30, "good"),
+        restore_point(40, "twice"),
+        Point { drops: 2, ..commit(1, 50) },
+        restore_point(60, "twice"),
+        Point { kind: PointKind::Abort, ..commit(1, 70) },
+        Point { kind: PointKind::EndOfWal, xid: None, at: None, ..commit(1, 80) },
+        commit(2, 55),
+    ]
+}
+
+fn state() -> State {
+    let setup = Setup {
+        source: "shop".to_owned(),
+        zone: Zone::UTC,
+        now: now(),
+        read_only: false,
+        unicode: true,
+        directory: "/new".to_owned(),
+    };
+    let mut state = State::new(setup);
+    assert_eq!(update(&mut state, Msg::Started), [Effect::LoadCatalog, Effect::LoadRecoveries]);
+    assert_eq!(update(&mut state, Msg::Catalog(Ok(catalog()))), [Effect::LoadPoints]);
+    send(&mut state, [Msg::Points(points()), Msg::ScanFinished(Ok(()))]);
+    state
+}
+
+fn send(state: &mut State, messages: impl IntoIterator<Item = Msg>) -> Vec<Effect> {
+    messages.into_iter().flat_map(|msg| update(state, msg)).collect()
+}
+
+fn press(state: &mut State, keys: &str) -> Vec<Effect> {
+    send(state, keys.chars().map(|c| Msg::Key(Key::Char(c))))
+}
+
+fn enter(state: &mut State) -> Vec<Effect> {
+    update(state, Msg::Key(Key::Enter))
+}
+
+fn target(kind: TargetKind, inclusive: bool, timeline: u32) -> Target {
+    Target { inclusive, timeline: TimelineChoice::Number(TimelineId(timeline)), ..Target::new(kind) }
+}
+
+fn xid_50() -> Target {
+    target(TargetKind::Xid(Xid(50)), false, 1)
+}
+
+fn making(target: Target, backup: Option<&str>, directory: &str) -> Effect {
+    Effect::MakePlan { target, backup: backup.map(str::to_owned), directory: directory.to_owned() }
+}
+
+fn plan(target: Target) -> Box<Plan> {
+    Box::new(Plan {
+        recovery: NAME.to_owned(),
+        directory: PathBuf::from("/new"),
+        backup: backup("b"),
+        resolved: Resolved {
+            timeline: TimelineId(1),
+            path: vec![TimelineId(1)],
+            stop: StopSide::Before,
+            lsn: Lsn(50),
+            replay_end: Lsn(50),
+            xid: Some(Xid(50)),
+            at: None,
+            name: None,
+            consistent_at: Lsn(20),
+            last_kept: None,
+            first_lost: None,
+            ambiguous: Vec::new(),
+            backups: vec!["b".to_owned(), "a".to_owned()],
+        },
+        target,
+        settings: Vec::new(),
+        restore_command: "cp".to_owned(),
+        wal: Vec::new(),
+        server: ServerPlan {
+            major: PgMajor(15),
+            bin_dir: PathBuf::from("/bin"),
+            segment_size: SegmentSize::DEFAULT,
+            port: 1,
+            socket_directory: PathBuf::from("/s"),
+            log: PathBuf::from("/l"),
+            run_as: "postgres".to_owned(),
+            role: "postgres".to_owned(),
+        },
+        steps: Vec::new(),
+        findings: Vec::new(),
+        estimate: Estimate::default(),
+        made_at: now(),
+    })
+}
+
+fn planned() -> State {
+    let mut state = state();
+    assert_eq!(press(&mut state, "b"), [making(xid_50(), None, "/new")]);
+    send(&mut state, [Msg::Planned(Ok(plan(xid_50())))]);
+    state
+}
+
+fn event(what: What) -> Msg {
+    Msg::Event(Event { at: now(), recovery: NAME.to_owned(), what })
+}
+
+fn turns(state: RecoveryState) -> Msg {
+    event(What::State { state })
+}
+
+fn begun() -> Msg {
+    event(What::Planned { plan: plan(xid_50()), hash: String::new(), strategy: None })
+}
+
+fn running(step: StepId) -> State {
+    let mut state = planned();
+    assert_eq!(enter(&mut state), [Effect::Start { plan: plan(xid_50()) }]);
+    let now = if step == StepId::Replay { RecoveryState::Replaying } else { RecoveryState::Unpacking };
+    send(&mut state, [begun(), turns(now), event(What::StepStarted { step })]);
+    assert_eq!(state.screen(), Screen::Recovery);
+    state
+}
+
+fn paused() -> State {
+    let mut state = running(StepId::Replay);
+    send(&mut state, [event(What::ServerStarted { pid: 7 }), turns(RecoveryState::Paused)]);
+    state
+}
+
+fn refusal(state: &State) -> &str {
+    state.status.as_ref().filter(|status| status.refusal).map_or("", |status| status.text.as_str())
+}
+
+#[test]
+fn before_and_after_a_transaction_are_its_xid_on_its_own_timeline() {
+    let mut before = state();
+    assert_eq!(press(&mut before, "b"), [making(xid_50(), None, "/new")]);
+    let mut after = state();
+    assert_eq!(press(&mut after, "a"), [making(target(TargetKind::Xid(Xid(50)), true, 1), None, "/new")]);
+    let mut other = state();
+    assert_eq!(press(&mut other, "Gb"), [making(target(TargetKind::Xid(Xid(55)), false, 2), None, "/new")]);
+    let mut rolled_back = state();
+    assert_eq!(press(&mut rolled_back, "jja"), [making(target(TargetKind::Xid(Xid(70)), true, 1), None, "/new")]);
+}
+
+#[test]
+fn a_restore_point_is_stopped_at_by_name_unless_the_name_is_there_twice() {
+    let name = TargetKind::Name(RestorePointName::try_from("good".to_owned()).unwrap());
+    let mut once = state();
+    assert_eq!(press(&mut once, "grb"), [making(target(name, true, 1), None, "/new")]);
+    let mut twice = state();
+    let effects = press(&mut twice, "grrra");
+    assert_eq!(effects, [making(target(TargetKind::Lsn(Lsn(60)), true, 1), None, "/new")]);
+}
+
+#[test]
+fn a_name_that_no_target_can_have_is_stopped_at_by_position() {
+    let mut state = state();
+    send(&mut state, [Msg::Points(vec![restore_point(5, "a\nb")])]);
+    assert_eq!(press(&mut state, "gb"), [making(target(TargetKind::Lsn(Lsn(5)), false, 1), None, "/new")]);
+}
+
+#[test]
+fn the_end_of_wal_is_no_position_but_the_latest() {
+    for key in ["jjjb", "jjja"] {
+        let mut state = state();
+        assert_eq!(press(&mut state, key), [making(target(TargetKind::Latest, true, 1), None, "/new")]);
+    }
+}
+
+#[test]
+fn with_the_keys_in_another_pane_nothing_is_planned() {
+    let mut state = state();
+    update(&mut state, Msg::Key(Key::Tab));
+    assert_eq!(state.pane, Pane::Backups);
+    assert_eq!(press(&mut state, "b"), []);
+    assert!(refusal(&state).contains("press Tab"), "{}", refusal(&state));
+    enter(&mut state);
+    assert_eq!((state.pane, state.points.selected().unwrap().lsn), (Pane::Points, Lsn(20)), "where it ended");
+}
+
+#[test]
+fn a_broken_backup_says_why_it_cannot_be_used() {
+    let mut state = state();
+    assert_eq!(state.selected_backup().unwrap().id, "b", "the newest usable one is selected");
+    send(&mut state, [Msg::Key(Key::Tab), Msg::Key(Key::Up), Msg::Key(Key::Enter)]);
+    assert_eq!(refusal(&state), "c cannot be used: truncated");
+}
+
+#[test]
+fn enter_explains_both_ways_and_each_leads_to_its_plan() {
+    let mut explained = state();
+    enter(&mut explained);
+    let Some(Dialog::Menu(menu)) = &explained.dialog else { panic!("no menu") };
+    assert_eq!(menu.choices.len(), 3);
+    assert_eq!(press(&mut explained, "a"), [making(target(TargetKind::Xid(Xid(50)), true, 1), None, "/new")]);
+    let mut same = state();
+    press(&mut same, "gr");
+    enter(&mut same);
+    let Some(Dialog::Menu(menu)) = &same.dialog else { panic!("no menu") };
+    assert_eq!(menu.choices.len(), 2, "a restore point has no sides");
+}
+
+#[test]
+fn a_typed_time_is_read_at_once_and_planned_on_the_selected_timeline() {
+    let mut state = state();
+    press(&mut state, "t14:3");
+    assert_eq!(enter(&mut state), [], "it is not a time yet");
+    let effects = press(&mut state, "0");
+    assert_eq!(effects, []);
+    update(&mut state, Msg::Key(Key::Tab));
+    update(&mut state, Msg::Key(Key::Down));
+    let at = crate::core::time::parse_time("2024-10-02T14:30:00Z", Zone::UTC, now()).unwrap();
+    assert_eq!(enter(&mut state), [making(target(TargetKind::Time(at), true, 2), None, "/new")]);
+    assert_eq!((state.screen(), &state.dialog), (Screen::Plan, &None));
+}
+
+#[test]
+fn a_typed_name_is_completed_with_the_arrows() {
+    let mut state = state();
+    press(&mut state, "ngo");
+    update(&mut state, Msg::Key(Key::Down));
+    let name = TargetKind::Name(RestorePointName::try_from("good".to_owned()).unwrap());
+    let effects = enter(&mut state);
+    assert!(matches!(&effects[..], [Effect::MakePlan { target, .. }] if target.kind == name), "{effects:?}");
+}
+
+#[test]
+fn letters_in_a_form_are_letters_and_escape_only_closes_it() {
+    let mut state = state();
+    assert_eq!(press(&mut state, "nqbx"), []);
+    update(&mut state, Msg::Key(Key::Esc));
+    assert_eq!((&state.dialog, state.screen()), (&None, Screen::Points));
+    press(&mut state, "t");
+    assert_eq!(update(&mut state, Msg::Key(Key::Ctrl('c'))), [Effect::Quit], "Ctrl-C leaves from everywhere");
+}
+
+#[test]
+fn without_a_default_the_directory_is_asked_for() {
+    let mut state = state();
+    state.directory.clear();
+    assert_eq!(press(&mut state, "b"), []);
+    press(&mut state, "srv");
+    assert_eq!(enter(&mut state), [], "a relative path is no answer");
+    send(&mut state, [Msg::Key(Key::Ctrl('u')), Msg::Paste("/srv/x\n".to_owned())]);
+    assert_eq!(enter(&mut state), [making(xid_50(), None, "/srv/x")]);
+}
+
+#[test]
+fn the_plan_that_is_shown_is_the_plan_that_starts() {
+    let mut state = planned();
+    assert_eq!(enter(&mut state), [Effect::Start { plan: plan(xid_50()) }]);
+    assert_eq!((state.screen(), state.following.as_deref()), (Screen::Recovery, Some(NAME)));
+}
+
+#[test]
+fn a_forbidden_plan_and_a_read_only_program_start_nothing() {
+    let mut forbidden = state();
+    press(&mut forbidden, "b");
+    let mut bad = plan(xid_50());
+    bad.findings.push(Finding::error("no-space", "no space"));
+    send(&mut forbidden, [Msg::Planned(Ok(bad))]);
+    assert_eq!(enter(&mut forbidden), []);
+    assert_eq!(refusal(&forbidden), "forbidden: no space");
+    let mut read_only = planned();
+    read_only.read_only = true;
+    assert_eq!(enter(&mut read_only), []);
+    assert!(refusal(&read_only).contains("--read-only"));
+}
+
+#[test]
+fn an_answer_to_an_earlier_question_is_not_taken_for_this_one() {
+    let mut state = state();
+    press(&mut state, "b");
+    update(&mut state, Msg::Key(Key::Esc));
+    send(&mut state, [Msg::Planned(Ok(plan(xid_50())))]);
+    assert_eq!(state.planning, None, "it was left");
+    press(&mut state, "a");
+    send(&mut state, [Msg::Planned(Ok(plan(xid_50())))]);
+    assert!(state.plan().is_none(), "that was the plan for the other side");
+    assert_eq!(enter(&mut state), []);
+}
+
+#[test]
+fn another_backup_and_another_directory_are_planned_anew() {
+    let mut state = planned();
+    assert_eq!(press(&mut state, "b"), [making(xid_50(), Some("a"), "/new")]);
+    let mut with_a = plan(xid_50());
+    with_a.backup = backup("a");
+    send(&mut state, [Msg::Planned(Ok(plan(xid_50()))), Msg::Planned(Ok(with_a))]);
+    assert_eq!(state.plan().unwrap().backup.id, "a", "the answer for the other backup is not this one's");
+    press(&mut state, "d2");
+    assert_eq!(enter(&mut state), [making(xid_50(), Some("a"), "/new2")]);
+}
+
+#[test]
+fn the_screen_follows_the_recovery() {
+    let mut state = paused();
+    assert_eq!((state.screen(), state.asked), (Screen::Paused, None));
+    update(&mut state, Msg::Key(Key::Esc));
+    assert_eq!(state.screen(), Screen::Points);
+    send(&mut state, [turns(RecoveryState::Promoted)]);
+    assert_eq!(state.screen(), Screen::Points, "what is being looked at is not taken away");
+    assert!(state.status.as_ref().unwrap().text.contains("promoted"));
+}
+
+#[test]
+fn events_of_another_recovery_are_not_mixed_in() {
+    let mut state = running(StepId::Replay);
+    let other = What::State { state: RecoveryState::Failed };
+    send(&mut state, [Msg::Event(Event { at: now(), recovery: "other".to_owned(), what: other })]);
+    assert_eq!(state.recovery_state(), Some(RecoveryState::Replaying));
+}
+
+#[test]
+fn promoting_and_discarding_take_the_typed_name() {
+    for (key, effect) in
+        [("p", Effect::Promote { recovery: NAME.to_owned() }), ("d", Effect::Discard { recovery: NAME.to_owned() })]
+    {
+        let mut state = paused();
+        assert_eq!(press(&mut state, key), []);
+        assert_eq!(enter(&mut state), [], "Enter alone does nothing");
+        send(&mut state, [Msg::Paste(NAME.to_owned())]);
+        assert_eq!(enter(&mut state), [], "nor does a paste");
+        press(&mut state, NAME);
+        assert_eq!(enter(&mut state), [effect]);
+        assert_eq!(press(&mut state, "p"), []);
+        assert!(refusal(&state).contains("wait"), "one thing at a time: {}", refusal(&state));
+    }
+}
+
+#[test]
+fn what_was_promoted_is_not_discarded_while_its_server_runs() {
+    let mut state = paused();
+    send(&mut state, [event(What::Promoted { timeline: TimelineId(3) }), turns(RecoveryState::Promoted)]);
+    assert_eq!(press(&mut state, "d"), []);
+    assert!(refusal(&state).contains("stop its server first"));
+    assert_eq!(press(&mut state, "x"), [Effect::Stop { recovery: NAME.to_owned() }]);
+    send(&mut state, [turns(RecoveryState::ShutDown), Msg::Done(ActionKind::Stop)]);
+    press(&mut state, "d");
+    let Some(Dialog::Confirm(confirm)) = &state.dialog else { panic!("not asked") };
+    assert!(confirm.text[0].contains("LOST"), "{:?}", confirm.text);
+}
+
+#[test]
+fn a_retarget_in_place_starts_with_enter() {
+    let mut state = paused();
+    press(&mut state, "rx");
+    press(&mut state, "70");
+    let wanted = target(TargetKind::Xid(Xid(70)), false, 1);
+    let asked = Effect::PlanRetarget { recovery: NAME.to_owned(), target: wanted.clone() };
+    assert_eq!(enter(&mut state), [asked]);
+    send(&mut state, [Msg::RetargetPlanned(Ok((plan(wanted.clone()), Strategy::InPlace)))]);
+    assert_eq!(enter(&mut state), [Effect::Retarget { plan: plan(wanted), strategy: Strategy::InPlace }]);
+    assert_eq!((state.screen(), &state.retarget), (Screen::Recovery, &None));
+}
+
+#[test]
+fn a_retarget_that_unpacks_again_takes_the_typed_name() {
+    let mut state = paused();
+    let asked = Effect::PlanRetarget { recovery: NAME.to_owned(), target: xid_50() };
+    assert_eq!(press(&mut state, "rpb"), [asked], "picked from the list");
+    send(&mut state, [Msg::RetargetPlanned(Ok((plan(xid_50()), Strategy::Unpack)))]);
+    assert_eq!(enter(&mut state), []);
+    press(&mut state, NAME);
+    assert_eq!(enter(&mut state), [Effect::Retarget { plan: plan(xid_50()), strategy: Strategy::Unpack }]);
+}
+
+#[test]
+fn a_retarget_that_was_not_gone_through_with_leaves_nothing_behind() {
+    let mut state = paused();
+    press(&mut state, "rt");
+    update(&mut state, Msg::Key(Key::Esc));
+    assert_eq!(state.retarget, None);
+    press(&mut state, "rp");
+    update(&mut state, Msg::Key(Key::Esc));
+    assert_eq!((state.screen(), &state.retarget), (Screen::Paused, &None));
+    update(&mut state, Msg::Key(Key::Esc));
+    assert!(matches!(&press(&mut state, "b")[..], [Effect::MakePlan { .. }]), "a new recovery, no retarget");
+}
+
+#[test]
+fn leaving_during_replay_leaves_and_during_unpacking_asks() {
+    assert_eq!(press(&mut running(StepId::Replay), "q"), [Effect::Quit]);
+    let mut unpacking = running(StepId::Unpack);
+    assert_eq!(press(&mut unpacking, "q"), []);
+    assert_eq!(enter(&mut unpacking), [], "staying is what Enter does");
+    assert_eq!(press(&mut unpacking, "qy"), [Effect::Quit]);
+    assert!(running(StepId::Replay).farewell().unwrap().contains("goes on replaying"));
+}
+
+#[test]
+fn a_running_step_is_stopped_after_asking() {
+    let mut state = running(StepId::Replay);
+    assert_eq!(press(&mut state, "c"), []);
+    assert_eq!(enter(&mut state), [], "going on is what Enter does");
+    assert_eq!(press(&mut state, "cy"), [Effect::CancelStep { recovery: NAME.to_owned() }]);
+    press(&mut state, "c");
+    assert!(refusal(&state).contains("being stopped"));
+}
+
+#[test]
+fn an_unfinished_recovery_is_offered_once_and_followed_when_opened() {
+    let mut buffer = EventBuffer::default();
+    for msg in [begun(), turns(RecoveryState::Paused)] {
+        let Msg::Event(event) = msg else { unreachable!() };
+        buffer.fold(&event);
+    }
+    let known = vec![buffer.recovery().unwrap()];
+    let mut state = state();
+    send(&mut state, [Msg::Recoveries(known.clone())]);
+    let Some(Dialog::Menu(menu)) = &state.dialog else { panic!("not offered") };
+    assert_eq!(menu.choices[0].then, Then::Open(NAME.to_owned()));
+    assert_eq!(enter(&mut state), [Effect::Follow { recovery: NAME.to_owned() }]);
+    assert_eq!(state.screen(), Screen::Paused);
+    send(&mut state, [begun(), turns(RecoveryState::Paused), Msg::Key(Key::Esc), Msg::Recoveries(known)]);
+    assert_eq!(state.dialog, None, "once is enough");
+    press(&mut state, "o");
+    assert_eq!(enter(&mut state), [], "it is being followed already");
+    assert_eq!(state.screen(), Screen::Paused);
+}
+
+#[test]
+fn a_failure_before_anything_began_goes_back_to_where_it_can_be_tried_again() {
+    let mut state = planned();
+    enter(&mut state);
+    let error = Error::failed("plan-changed", "the plan is not the one that was shown");
+    assert_eq!(update(&mut state, Msg::Failed(error.clone())), [Effect::LoadRecoveries]);
+    assert_eq!((state.screen(), &state.dialog), (Screen::Points, &Some(Dialog::Error(error))));
+    assert_eq!(state.asked, None);
+}
+
+#[test]
+fn the_timeline_filter_goes_round() {
+    let mut state = state();
+    for wanted in [Some(TimelineId(1)), Some(TimelineId(2)), None] {
+        press(&mut state, "f");
+        assert_eq!(state.points.filter(), wanted);
+    }
+}
+
+#[test]
+fn a_click_on_a_choice_takes_it_only_when_it_was_selected_already() {
+    let mut state = state();
+    enter(&mut state);
+    assert_eq!(update(&mut state, Msg::Click(Hit::Choice(1))), []);
+    assert_eq!(update(&mut state, Msg::Click(Hit::Point(0))), [], "what lies below a dialog is out of reach");
+    assert_eq!(update(&mut state, Msg::Click(Hit::Choice(1))).len(), 1);
+}
+
+#[test]
+fn reading_that_was_interrupted_is_no_error() {
+    let mut state = state();
+    state.scan.state = ScanState::Running;
+    assert_eq!(press(&mut state, "c"), [Effect::CancelScan]);
+    send(&mut state, [Msg::ScanFinished(Err(Error::new(ErrorKind::Interrupted, "interrupted", "interrupted")))]);
+    assert_eq!((&state.scan.state, &state.dialog), (&ScanState::Cancelled, &None));
+    assert_eq!(update(&mut state, Msg::Key(Key::F(5))), [Effect::LoadCatalog, Effect::LoadRecoveries]);
+}

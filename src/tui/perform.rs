@@ -1,0 +1,360 @@
+//! Carries out what the program decides, with the engine and the source, each on a thread of its own: no key ever
+//! waits for them.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::glyphs::is_utf8_locale;
+use super::run::{self, MsgSender, Perform};
+use crate::app::msg::ActionKind;
+use crate::app::state::Setup;
+use crate::app::{Effect, Msg, State};
+use crate::catalog::Catalog;
+use crate::config::{Config, RestoreConfig, SourceConfig};
+use crate::core::Target;
+use crate::engine::host::{facts::server_account, now};
+use crate::engine::prepare::plan_retarget;
+use crate::engine::server::last_lines;
+use crate::engine::{Engine, Preparation, Recoveries, Request};
+use crate::error::{Error, Result};
+use crate::event::{Event, Recovery, RecoveryState, Strategy, What};
+use crate::plan::Plan;
+use crate::source::scan::all_points;
+use crate::source::{Cancel, LocalSource, Source};
+
+/// How often the journal of a recovery that another Walback drives is read.
+const READ_EVERY: Duration = Duration::from_millis(200);
+/// Lines of a server's log that are shown when a recovery is opened.
+const LOG_LINES: usize = 100;
+
+/// Opens the interface on the configured source, and returns when the operator leaves it.
+///
+/// # Errors
+/// When no source is configured, or there is no usable terminal.
+pub fn open(config: Config) -> Result<()> {
+    let source = config.source()?.clone();
+    let state = State::new(Setup {
+        source: source.name.clone(),
+        zone: config.zone,
+        now: now(),
+        read_only: config.read_only,
+        unicode: is_utf8_locale(|name| std::env::var(name).ok()),
+        directory: default_directory(&source),
+    });
+    run::run(state, Performer::new(config, source))
+}
+
+/// Where a recovery goes unless the operator says otherwise: as configured, else a new directory in the home of the
+/// server's user, which that user can reach.
+fn default_directory(source: &SourceConfig) -> String {
+    if let Some(directory) = &source.restore.directory {
+        return directory.display().to_string();
+    }
+    let home = server_account(source.restore.run_as.as_deref()).ok().and_then(|account| account.home);
+    let name = format!("restore-{}", now().compact());
+    home.map(|home| home.join(name).display().to_string()).unwrap_or_default()
+}
+
+struct Performer {
+    config: Config,
+    restore: RestoreConfig,
+    source: Arc<LocalSource>,
+    shared: Arc<Shared>,
+    scan: Cancel,
+}
+
+/// What the threads share.
+#[derive(Default)]
+struct Shared {
+    catalog: Mutex<Option<Arc<Catalog>>>,
+    /// The hash of every plan that was shown, by the name of its recovery.
+    hashes: Mutex<HashMap<String, String>>,
+    /// What asks the running step of a recovery to stop.
+    steps: Mutex<HashMap<String, Cancel>>,
+}
+
+/// A lock is only ever held for a moment, and what it guards is whole even where a thread panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Perform for Performer {
+    fn perform(&mut self, effect: Effect, reply: &MsgSender) {
+        match effect {
+            Effect::LoadCatalog => self.load_catalog(reply),
+            Effect::LoadPoints => self.load_points(reply),
+            Effect::CancelScan => self.scan.cancel(),
+            Effect::LoadRecoveries => self.load_recoveries(reply),
+            Effect::MakePlan { target, backup, directory } => self.make_plan(target, backup, directory, reply),
+            Effect::PlanRetarget { recovery, target } => self.plan_retarget(recovery, target, reply),
+            Effect::Start { plan } => {
+                let shared = Arc::clone(&self.shared);
+                self.act(reply, ActionKind::Start, plan.recovery.clone(), move |engine, watch, cancel| {
+                    engine.begin(&plan, &shared.hash_of(&plan), watch, cancel)
+                });
+            }
+            Effect::Retarget { plan, strategy } => {
+                let shared = Arc::clone(&self.shared);
+                self.act(reply, ActionKind::Retarget, plan.recovery.clone(), move |engine, watch, cancel| {
+                    engine.retarget(&plan, &shared.hash_of(&plan), strategy, watch, cancel)
+                });
+            }
+            Effect::Follow { recovery } => self.follow(recovery, reply),
+            Effect::Promote { recovery } => {
+                self.act(reply, ActionKind::Promote, recovery.clone(), move |engine, watch, _| {
+                    engine.promote(&recovery, watch)
+                });
+            }
+            Effect::Stop { recovery } => {
+                self.act(reply, ActionKind::Stop, recovery.clone(), move |engine, watch, _| {
+                    engine.stop(&recovery, watch)
+                });
+            }
+            Effect::Discard { recovery } => {
+                self.act(reply, ActionKind::Discard, recovery.clone(), move |engine, watch, _| {
+                    engine.discard(&recovery, watch)
+                });
+            }
+            Effect::CancelStep { recovery } => {
+                if let Some(cancel) = lock(&self.shared.steps).get(&recovery) {
+                    cancel.cancel();
+                }
+            }
+            Effect::Look { .. } | Effect::Quit => {}
+        }
+    }
+
+    fn look_command(&self, recovery: &str) -> Option<Command> {
+        let plan = Recoveries::below(&self.config.state_directory).load(recovery).ok()?.plan?;
+        let beside = plan.server.bin_dir.join("psql");
+        let program = if beside.is_file() { beside } else { PathBuf::from("psql") };
+        let mut command = Command::new(program);
+        command.arg(plan.server.connection());
+        Some(command)
+    }
+}
+
+impl Shared {
+    fn remember(&self, plan: &Plan) -> Result<()> {
+        let hash = plan.hash().map_err(|error| {
+            Error::failed("plan-unhashable", "the plan cannot be carried out")
+                .caused_by(&error)
+                .hint("paths have to be UTF-8")
+        })?;
+        lock(&self.hashes).insert(plan.recovery.clone(), hash);
+        Ok(())
+    }
+
+    /// The hash of the plan that was shown for this recovery; of none where none was.
+    fn hash_of(&self, plan: &Plan) -> String {
+        lock(&self.hashes).get(&plan.recovery).cloned().unwrap_or_default()
+    }
+}
+
+impl Performer {
+    fn new(config: Config, source: SourceConfig) -> Performer {
+        Performer {
+            restore: source.restore.clone(),
+            source: Arc::new(LocalSource::new(&source)),
+            config,
+            shared: Arc::default(),
+            scan: Cancel::default(),
+        }
+    }
+
+    fn load_catalog(&self, reply: &MsgSender) {
+        let (source, shared) = (Arc::clone(&self.source), Arc::clone(&self.shared));
+        work(reply, move |reply| {
+            let catalog = source.list(&Cancel::default());
+            if let Ok(catalog) = &catalog {
+                *lock(&shared.catalog) = Some(Arc::new(catalog.clone()));
+            }
+            reply.send(Msg::Catalog(catalog));
+            Ok(())
+        });
+    }
+
+    fn load_points(&mut self, reply: &MsgSender) {
+        self.scan = Cancel::default();
+        let (source, cancel) = (Arc::clone(&self.source), self.scan.clone());
+        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
+        work(reply, move |reply| {
+            let mut told = None;
+            let scanned = all_points(
+                source.as_ref(),
+                &catalog,
+                &cancel,
+                &mut |done, total| {
+                    // A message for every block would only be in the way.
+                    let share = done.saturating_mul(200).checked_div(total);
+                    if told != share {
+                        told = share;
+                        reply.send(Msg::ScanProgress { done, total });
+                    }
+                },
+                &mut |points| {
+                    reply.send(Msg::Points(points));
+                },
+            );
+            reply.send(Msg::ScanFinished(scanned));
+            Ok(())
+        });
+    }
+
+    fn load_recoveries(&self, reply: &MsgSender) {
+        let recoveries = Recoveries::below(&self.config.state_directory);
+        work(reply, move |reply| {
+            let all = recoveries.all()?;
+            let known: Vec<Recovery> = all.into_iter().filter_map(|(_, buffer)| buffer.ok()?.recovery()).collect();
+            reply.send(Msg::Recoveries(known));
+            Ok(())
+        });
+    }
+
+    fn make_plan(&self, target: Target, backup: Option<String>, directory: String, reply: &MsgSender) {
+        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
+        let (source, shared, config) = (Arc::clone(&self.source), Arc::clone(&self.shared), self.config.clone());
+        let restore = self.restore.clone();
+        work(reply, move |reply| {
+            let recoveries = Recoveries::below(&config.state_directory);
+            let preparation = Preparation {
+                source: source.as_ref(),
+                catalog: &catalog,
+                recoveries: &recoveries,
+                progress: &|_| {},
+                cancel: &Cancel::default(),
+            };
+            let directory = std::path::absolute(Path::new(directory.trim()))
+                .map_err(|error| Error::usage("bad-path", format!("this is no path: {directory}")).caused_by(&error));
+            let planned = directory.and_then(|directory| {
+                let plan = preparation.plan(&Request { target, backup, directory, restore, zone: config.zone })?;
+                shared.remember(&plan)?;
+                Ok(Box::new(plan))
+            });
+            reply.send(Msg::Planned(planned));
+            Ok(())
+        });
+    }
+
+    fn plan_retarget(&self, recovery: String, target: Target, reply: &MsgSender) {
+        let (shared, config) = (Arc::clone(&self.shared), self.config.clone());
+        work(reply, move |reply| {
+            let planned = Engine::new(&config).and_then(|engine| {
+                let (plan, strategy): (Plan, Strategy) =
+                    plan_retarget(&engine, &recovery, &target, config.zone, &Cancel::default(), &|_| {})?;
+                shared.remember(&plan)?;
+                Ok((Box::new(plan), strategy))
+            });
+            reply.send(Msg::RetargetPlanned(planned));
+            Ok(())
+        });
+    }
+
+    /// Has the engine do something to a recovery, and sends its events on.
+    fn act(
+        &self,
+        reply: &MsgSender,
+        kind: ActionKind,
+        recovery: String,
+        action: impl FnOnce(&Engine, &dyn Fn(&Event), &Cancel) -> Result<Recovery> + Send + 'static,
+    ) {
+        let (config, shared) = (self.config.clone(), Arc::clone(&self.shared));
+        let cancel = Cancel::default();
+        lock(&shared.steps).insert(recovery, cancel.clone());
+        work(reply, move |reply| {
+            let engine = Engine::new(&config)?;
+            action(
+                &engine,
+                &|event| {
+                    let _ = reply.send(Msg::Event(event.clone()));
+                },
+                &cancel,
+            )?;
+            reply.send(Msg::Done(kind));
+            Ok(())
+        });
+    }
+
+    fn follow(&self, id: String, reply: &MsgSender) {
+        let config = self.config.clone();
+        let cancel = Cancel::default();
+        lock(&self.shared.steps).insert(id.clone(), cancel.clone());
+        work(reply, move |reply| {
+            let recoveries = Recoveries::below(&config.state_directory);
+            let mut told = 0;
+            loop {
+                let events = recoveries.events(&id)?;
+                for event in events.iter().skip(told) {
+                    reply.send(Msg::Event(event.clone()));
+                }
+                if told == 0 {
+                    tell_log(&recoveries, &id, reply);
+                }
+                told = events.len();
+                let state = recoveries.load(&id)?.state;
+                if !matches!(
+                    state,
+                    Some(
+                        RecoveryState::Unpacking
+                            | RecoveryState::Configured
+                            | RecoveryState::Replaying
+                            | RecoveryState::Promoting
+                    )
+                ) {
+                    return Ok(());
+                }
+                if state == Some(RecoveryState::Replaying) && !config.read_only {
+                    // Nobody follows it any more: this one does. Where somebody does, their journal is read on.
+                    let followed = Engine::new(&config)?.follow(
+                        &id,
+                        &|event| {
+                            let _ = reply.send(Msg::Event(event.clone()));
+                        },
+                        &cancel,
+                    );
+                    match followed {
+                        Err(error) if error.report().code == "recovery-busy" => {}
+                        followed => return followed.map(drop),
+                    }
+                }
+                if cancel.is_cancelled() {
+                    return Ok(());
+                }
+                std::thread::sleep(READ_EVERY);
+            }
+        });
+    }
+}
+
+/// The end of a server's log, as events: the journal does not have it.
+fn tell_log(recoveries: &Recoveries, id: &str, reply: &MsgSender) {
+    let Some(plan) = recoveries.load(id).ok().and_then(|buffer| buffer.plan) else { return };
+    for line in last_lines(&plan.server.log, LOG_LINES) {
+        reply.send(Msg::Event(Event { at: now(), recovery: id.to_owned(), what: What::Log { line } }));
+    }
+}
+
+/// Does something on a thread of its own; what it fails with, a panic too, becomes a message.
+fn work(reply: &MsgSender, job: impl FnOnce(&MsgSender) -> Result<()> + Send + 'static) {
+    let reply = reply.clone();
+    std::thread::spawn(move || {
+        let error = match catch_unwind(AssertUnwindSafe(|| job(&reply))) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(panic) => Error::failed("internal", "this is a mistake in Walback")
+                .because(panic_text(panic.as_ref()))
+                .hint("recoveries go on; please report it"),
+        };
+        reply.send(Msg::Failed(error));
+    });
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "it does not say what happened".to_owned())
+}

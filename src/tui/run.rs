@@ -1,0 +1,347 @@
+//! The loop: message → update → effects → draw.
+
+use std::io::{IsTerminal, Write};
+use std::process::Command;
+use std::time::Duration;
+
+use crossterm::event::{
+    Event as TerminalEvent, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent,
+};
+use crossterm::event::{MouseButton, MouseEventKind};
+use futures_util::StreamExt;
+use ratatui::layout::Rect;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+
+use super::canvas::hit_at;
+use super::terminal::Terminal;
+use super::theme::Theme;
+use crate::app::{Effect, Hit, Key, Msg, State, update};
+use crate::core::Timestamp;
+use crate::error::Error;
+
+/// Carries effects out.
+pub trait Perform {
+    /// Begins what an effect asks for, and returns at once; what comes of it is sent as messages. [`Effect::Look`]
+    /// and [`Effect::Quit`] never come here.
+    fn perform(&mut self, effect: Effect, reply: &MsgSender);
+
+    /// The command that looks at a recovery's server (psql); `None` where there is none.
+    fn look_command(&self, recovery: &str) -> Option<Command>;
+}
+
+/// Where answers go; for any thread, and harmless after the program has left.
+#[derive(Debug, Clone)]
+pub struct MsgSender(UnboundedSender<Msg>);
+
+impl MsgSender {
+    /// Sends a message to the loop. Returns `false` once the program has left and nobody listens.
+    pub fn send(&self, msg: Msg) -> bool {
+        self.0.send(msg).is_ok()
+    }
+
+    /// A sender and what it sends, for testing what carries effects out.
+    #[must_use]
+    pub fn channel() -> (MsgSender, UnboundedReceiver<Msg>) {
+        let (sender, receiver) = unbounded_channel();
+        (MsgSender(sender), receiver)
+    }
+}
+
+/// Between two frames at least, unless a key was pressed: a flood of progress is not worth more.
+const FRAME: Duration = Duration::from_millis(33);
+/// After so long of taking messages in, a key gets its turn.
+const BATCH: Duration = Duration::from_millis(8);
+
+/// For so long after psql has ended, a Ctrl-C was meant for it.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Runs the interactive program until the operator leaves it or the terminal goes away. Recoveries go on.
+///
+/// # Errors
+/// When there is no terminal, or it cannot be used.
+pub fn run(state: State, perform: impl Perform) -> Result<(), Error> {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return Err(Error::usage("no-terminal", "the interactive program needs a terminal")
+            .hint("use the commands instead: walback --help lists them"));
+    }
+    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let broken = |error: std::io::Error| Error::failed("terminal", "cannot use this terminal").caused_by(&error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
+    let farewell = runtime.block_on(async {
+        let mut terminal = Terminal::enter(Theme::new(colours))?;
+        let mut looped = Loop::new(state, perform)?;
+        looped.run(&mut terminal).await?;
+        Ok(looped.state.farewell())
+    });
+    if let Some(farewell) = farewell.map_err(broken)? {
+        // The line may be dead by now.
+        let _ = writeln!(std::io::stderr(), "{farewell}");
+    }
+    Ok(())
+}
+
+/// What the loop does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Go,
+    Leave,
+}
+
+/// The signals that end the program, and the one that must not while psql has the terminal.
+struct Signals {
+    terminate: Signal,
+    hangup: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+struct Loop<P> {
+    state: State,
+    perform: P,
+    reply: MsgSender,
+    messages: UnboundedReceiver<Msg>,
+    signals: Signals,
+    /// The recovery whose server is to be looked at.
+    look: Option<String>,
+    hits: Vec<(Rect, Hit)>,
+}
+
+impl<P: Perform> Loop<P> {
+    fn new(state: State, perform: P) -> std::io::Result<Loop<P>> {
+        let (reply, messages) = MsgSender::channel();
+        Ok(Loop { state, perform, reply, messages, signals: Signals::new()?, look: None, hits: Vec::new() })
+    }
+
+    async fn run(&mut self, terminal: &mut Terminal) -> std::io::Result<()> {
+        let mut events = EventStream::new();
+        let mut tick = ticks();
+        // The first frame comes before anything is asked for.
+        self.draw(terminal)?;
+        if self.take(Msg::Started) == Next::Leave {
+            return Ok(());
+        }
+        let mut drawn_at = Instant::now();
+        let mut dirty = true;
+        loop {
+            let mut urgent = false;
+            let next = tokio::select! {
+                biased;
+                () = self.signals.end() => Next::Leave,
+                event = events.next() => match event {
+                    Some(Ok(event)) => { urgent = true; self.input(event) }
+                    // No more input: the line is gone.
+                    Some(Err(_)) | None => Next::Leave,
+                },
+                _ = tick.tick() => self.take(Msg::Tick(now(self.state.now))),
+                msg = self.messages.recv() => {
+                    let next = self.batch(msg);
+                    // Signals come with the runtime's own turn, which a flood would keep from it.
+                    tokio::task::yield_now().await;
+                    next
+                }
+                () = sleep_until(drawn_at + FRAME), if dirty => Next::Go,
+            };
+            if next == Next::Leave || terminal.is_gone() {
+                return Ok(());
+            }
+            dirty = true;
+            if let Some(recovery) = self.look.take() {
+                drop(events);
+                if self.lend(terminal, &recovery).await? == Next::Leave {
+                    return Ok(());
+                }
+                events = EventStream::new();
+                tick = ticks();
+                urgent = true;
+            }
+            if urgent || drawn_at.elapsed() >= FRAME {
+                self.draw(terminal)?;
+                drawn_at = Instant::now();
+                dirty = false;
+            }
+        }
+    }
+
+    fn draw(&mut self, terminal: &mut Terminal) -> std::io::Result<()> {
+        let drawn = terminal.draw(&self.state)?;
+        self.hits = drawn.hits;
+        update(&mut self.state, Msg::Drawn { scroll_max: drawn.scroll_max });
+        Ok(())
+    }
+
+    /// Folds one message in and begins what follows from it.
+    fn take(&mut self, msg: Msg) -> Next {
+        let mut next = Next::Go;
+        for effect in update(&mut self.state, msg) {
+            match effect {
+                Effect::Quit => next = Next::Leave,
+                Effect::Look { recovery } => self.look = Some(recovery),
+                effect => self.perform.perform(effect, &self.reply),
+            }
+        }
+        next
+    }
+
+    /// Takes in what has piled up, so that a flood of messages costs one frame; but never for so long that a key
+    /// would have to wait for it.
+    fn batch(&mut self, first: Option<Msg>) -> Next {
+        let began = Instant::now();
+        let mut msg = first;
+        while let Some(taken) = msg {
+            if self.take(taken) == Next::Leave {
+                return Next::Leave;
+            }
+            msg = if began.elapsed() < BATCH { self.messages.try_recv().ok() } else { None };
+        }
+        Next::Go
+    }
+
+    fn input(&mut self, event: TerminalEvent) -> Next {
+        match event {
+            TerminalEvent::Key(event) => key(event).map_or(Next::Go, |key| self.take(Msg::Key(key))),
+            TerminalEvent::Mouse(event) => self.mouse(event),
+            TerminalEvent::Paste(text) => self.take(Msg::Paste(text)),
+            TerminalEvent::Resize(columns, rows) => self.take(Msg::Resize(columns, rows)),
+            TerminalEvent::FocusGained | TerminalEvent::FocusLost => Next::Go,
+        }
+    }
+
+    fn mouse(&mut self, event: MouseEvent) -> Next {
+        const WHEEL: i32 = 3;
+        match event.kind {
+            MouseEventKind::Down(MouseButton::Left) => {
+                let hit = hit_at(&self.hits, event.column, event.row);
+                hit.map_or(Next::Go, |hit| self.take(Msg::Click(hit)))
+            }
+            MouseEventKind::ScrollUp => self.take(Msg::Wheel(-WHEEL)),
+            MouseEventKind::ScrollDown => self.take(Msg::Wheel(WHEEL)),
+            _ => Next::Go,
+        }
+    }
+
+    /// Lends the terminal to psql and waits for its end. What happens meanwhile waits in the channel.
+    async fn lend(&mut self, terminal: &mut Terminal, recovery: &str) -> std::io::Result<Next> {
+        let Some(mut command) = self.perform.look_command(recovery) else {
+            self.take(Msg::Note("there is no server to look at".to_owned()));
+            return Ok(Next::Go);
+        };
+        terminal.suspend();
+        let _ = writeln!(std::io::stdout(), "The recovered server of {recovery}. \\q comes back to walback.");
+        let outcome = match command.spawn() {
+            Err(error) => Some(Err(error)),
+            Ok(child) => self.wait(child).await,
+        };
+        let Some(outcome) = outcome else { return Ok(Next::Leave) };
+        terminal.resume()?;
+        match outcome {
+            Ok(status) if status.success() => {}
+            Ok(status) => _ = self.take(Msg::Note(format!("psql ended with {status}"))),
+            Err(error) => {
+                let program = command.get_program().to_string_lossy().into_owned();
+                let error = Error::failed("psql", format!("cannot start {program}"))
+                    .caused_by(&error)
+                    .hint("install PostgreSQL's client, or connect from elsewhere as the screen says");
+                self.take(Msg::Failed(error));
+            }
+        }
+        Ok(Next::Go)
+    }
+
+    /// Waits for psql; `None` where the program has to leave before that. Ctrl-C is psql's own while it runs.
+    async fn wait(&mut self, mut child: std::process::Child) -> Option<std::io::Result<std::process::ExitStatus>> {
+        let (ended, mut end) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || ended.send(child.wait()));
+        loop {
+            tokio::select! {
+                outcome = &mut end => {
+                    // A Ctrl-C that ended psql came to this program too, and may still be on its way.
+                    let theirs = async { while self.signals.interrupt.recv().await.is_some() {} };
+                    let _ = tokio::time::timeout(SETTLE, theirs).await;
+                    return Some(outcome.unwrap_or_else(|_| Err(std::io::Error::other("nobody waited for it"))));
+                }
+                _ = self.signals.terminate.recv() => return None,
+                _ = self.signals.hangup.recv() => return None,
+                _ = self.signals.interrupt.recv() => {}
+            }
+        }
+    }
+}
+
+fn ticks() -> Interval {
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    tick
+}
+
+fn now(before: Timestamp) -> Timestamp {
+    Timestamp::from_chrono(&chrono::Utc::now()).unwrap_or(before)
+}
+
+/// A key press as the program understands it; `None` for what means nothing to it.
+fn key(event: KeyEvent) -> Option<Key> {
+    if event.kind == KeyEventKind::Release {
+        return None;
+    }
+    let control = event.modifiers.contains(KeyModifiers::CONTROL);
+    if event.modifiers.contains(KeyModifiers::ALT) && !control {
+        return None;
+    }
+    Some(match event.code {
+        KeyCode::Char(c) if control => Key::Ctrl(c.to_ascii_lowercase()),
+        KeyCode::Char(c) => Key::Char(c),
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Esc,
+        KeyCode::BackTab => Key::BackTab,
+        KeyCode::Tab if event.modifiers.contains(KeyModifiers::SHIFT) => Key::BackTab,
+        KeyCode::Tab => Key::Tab,
+        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Delete => Key::Delete,
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::Left => Key::Left,
+        KeyCode::Right => Key::Right,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::F(number) => Key::F(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_understood_whatever_the_terminal_calls_them() {
+        let press = |code, modifiers| key(KeyEvent::new(code, modifiers));
+        assert_eq!(press(KeyCode::Char('S'), KeyModifiers::SHIFT), Some(Key::Char('S')));
+        assert_eq!(press(KeyCode::Char('C'), KeyModifiers::CONTROL), Some(Key::Ctrl('c')));
+        assert_eq!(press(KeyCode::Tab, KeyModifiers::SHIFT), Some(Key::BackTab));
+        assert_eq!(press(KeyCode::Char('@'), KeyModifiers::CONTROL | KeyModifiers::ALT), Some(Key::Ctrl('@')));
+        assert_eq!(press(KeyCode::Char('b'), KeyModifiers::ALT), None);
+        assert_eq!(press(KeyCode::CapsLock, KeyModifiers::NONE), None);
+        let release = KeyEvent::new_with_kind(KeyCode::Enter, KeyModifiers::NONE, KeyEventKind::Release);
+        assert_eq!(key(release), None);
+    }
+}

@@ -1,0 +1,234 @@
+//! What lies over a screen: menus, forms, confirmations, help, errors.
+
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use crate::app::dialog::{Choice, Confirm, DirectoryForm, Menu, Reading, TargetForm};
+use crate::app::field::Field;
+use crate::app::{ActionKind, Danger, Dialog, Hit, State, command};
+use crate::error::Error;
+use crate::tui::canvas::Canvas;
+use crate::tui::glyphs;
+use crate::tui::text::{clean, width};
+use crate::tui::theme::Theme;
+use crate::tui::widgets::doc::Doc;
+
+/// Columns of a dialog, where there are as many.
+const COLUMNS: u16 = 76;
+
+pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area: Rect) {
+    match dialog {
+        Dialog::Menu(menu) => draw_menu(canvas, menu, area),
+        Dialog::Target(form) => draw_target(canvas, form, area),
+        Dialog::Directory(form) => draw_directory(canvas, form, area),
+        Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),
+        Dialog::Help => draw_help(canvas, state, area),
+        Dialog::Error(error) => draw_error(canvas, error, area),
+    }
+}
+
+/// Rows inside a dialog's frame at most.
+fn room(area: Rect) -> usize {
+    usize::from(area.height.saturating_sub(2))
+}
+
+/// What is inside a dialog's frame.
+fn inside(area: Rect) -> u16 {
+    area.width.min(COLUMNS).saturating_sub(4)
+}
+
+/// Opens a frame in the middle of the screen that has room for so many lines.
+fn open(canvas: &mut Canvas<'_>, area: Rect, title: &str, keys: &str, lines: usize) -> Rect {
+    let height = (lines as u16).saturating_add(2).min(area.height);
+    let columns = area.width.min(COLUMNS);
+    let x = area.x + (area.width - columns) / 2;
+    let y = area.y + (area.height - height) / 2;
+    let place = Rect { x, y, width: columns, height };
+    canvas.clear(place);
+    // Nothing below a dialog can be clicked.
+    canvas.drawn.hits.clear();
+    let inner = canvas.frame(place, title, keys, true);
+    Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner }
+}
+
+fn put(canvas: &mut Canvas<'_>, area: Rect, lines: &[Line<'_>]) {
+    for (row, line) in lines.iter().enumerate() {
+        canvas.line(area, row, line);
+    }
+}
+
+fn draw_menu(canvas: &mut Canvas<'_>, menu: &Menu, area: Rect) {
+    let theme = canvas.theme;
+    let columns = inside(area);
+    let mut doc = Doc::new(columns, theme);
+    for text in &menu.text {
+        doc.paragraph(text, theme.plain());
+    }
+    doc.blank();
+    let mut lines = doc.lines();
+    let mut places = Vec::new();
+    for (number, choice) in menu.choices.iter().enumerate() {
+        let from = lines.len();
+        lines.extend(choice_lines(theme, choice, number == menu.selected, columns));
+        places.push((from, lines.len() - from));
+    }
+    let inner = open(canvas, area, &menu.title, "Enter takes, Esc leaves", lines.len());
+    // The selected one stays in view where not all of them fit.
+    let height = usize::from(inner.height);
+    let (from, count) = places.get(menu.selected).copied().unwrap_or_default();
+    let skip = (from + count).saturating_sub(height);
+    put(canvas, inner, lines.get(skip..).unwrap_or_default());
+    for (number, (from, count)) in places.into_iter().enumerate() {
+        let Some(row) = from.checked_sub(skip).filter(|row| *row < height) else { continue };
+        let place = Rect { y: inner.y + row as u16, height: count as u16, ..inner }.intersection(inner);
+        if number == menu.selected {
+            canvas.style(Rect { height: 1, ..place }, theme.selected());
+        }
+        canvas.hit(place, Hit::Choice(number));
+    }
+}
+
+fn choice_lines(theme: Theme, choice: &Choice, selected: bool, columns: u16) -> Vec<Line<'static>> {
+    let cursor = if selected { glyphs::CURSOR } else { " " };
+    let key = choice.key.unwrap_or(' ');
+    let mut doc = Doc::new(columns, theme);
+    doc.hanging(&format!("{cursor} {key}  "), theme.key(), &choice.label, theme.strong());
+    doc.hanging("       ", theme.plain(), &choice.meaning, theme.plain());
+    doc.lines()
+}
+
+/// A field with its cursor, scrolled so that the cursor is in it.
+fn draw_field(canvas: &mut Canvas<'_>, field: &Field, area: Rect, row: usize) {
+    let lead = "> ";
+    let room = usize::from(area.width).saturating_sub(lead.len() + 1);
+    let before: String = field.text().chars().take(field.cursor()).collect();
+    let after: String = field.text().chars().skip(field.cursor()).collect();
+    let (before, after) = (clean(&before).into_owned(), clean(&after).into_owned());
+    let mut skipped = before.as_str();
+    while width(skipped) > room {
+        let mut characters = skipped.chars();
+        characters.next();
+        skipped = characters.as_str();
+    }
+    let line = Line::from(vec![
+        Span::styled(lead, canvas.theme.key()),
+        Span::styled(format!("{skipped}{after}"), canvas.theme.strong()),
+    ]);
+    canvas.line(area, row, &line);
+    if row < usize::from(area.height) {
+        let x = area.x + (lead.len() + width(skipped)) as u16;
+        canvas.cursor(x, area.y + row as u16);
+    }
+}
+
+fn draw_target(canvas: &mut Canvas<'_>, form: &TargetForm, area: Rect) {
+    let theme = canvas.theme;
+    let columns = inside(area);
+    let mut above = Doc::new(columns, theme);
+    above.paragraph(form.kind.examples(), theme.dim());
+    let mut below = Doc::new(columns, theme);
+    match &form.reading {
+        Reading::Empty => below.paragraph("type it; what it means is shown here", theme.dim()),
+        Reading::Bad(why) => below.hanging(&format!("{} ", glyphs::BAD), theme.bad(), why, theme.bad()),
+        Reading::Good(_, words) => {
+            for (number, text) in words.iter().enumerate() {
+                let lead = if number == 0 { format!("{} ", glyphs::GOOD) } else { "  ".to_owned() };
+                below.hanging(&lead, theme.good(), text, theme.plain());
+            }
+        }
+    }
+    if !form.names.is_empty() {
+        below.row("up and down", &form.names.join("  "), theme.name());
+    }
+    below.line(Line::default());
+    if form.kind.has_sides() {
+        let side = form.kind.side(form.inclusive);
+        below.row("Stop", &format!("{side}   (up or down changes)"), theme.plain());
+    }
+    let other = if form.timelines.len() > 1 { "   (Tab changes)" } else { "" };
+    below.row("Timeline", &format!("{}{other}", form.timeline()), theme.plain());
+    let (mut above, below) = (above.lines(), below.lines());
+    // In a low terminal the examples give way: what was typed and what it means stay.
+    above.truncate(room(area).saturating_sub(1 + below.len()));
+    let lines = above.len() + 1 + below.len();
+    let inner = open(canvas, area, form.kind.title(), "Enter plans, Esc leaves", lines);
+    put(canvas, inner, &above);
+    draw_field(canvas, &form.field, inner, above.len());
+    let rest = above.len() as u16 + 1;
+    let lower = Rect { y: inner.y + rest, height: inner.height.saturating_sub(rest), ..inner };
+    put(canvas, lower, &below);
+}
+
+fn draw_directory(canvas: &mut Canvas<'_>, form: &DirectoryForm, area: Rect) {
+    let theme = canvas.theme;
+    let mut doc = Doc::new(inside(area), theme);
+    match form.problem() {
+        Some(problem) => doc.paragraph(problem, theme.warning()),
+        None => doc.paragraph("It must not exist yet, or be empty; the plan checks that, and the space.", theme.dim()),
+    }
+    let below = doc.lines();
+    let inner = open(canvas, area, "Recover into which directory?", "Enter plans, Esc leaves", below.len() + 1);
+    draw_field(canvas, &form.field, inner, 0);
+    put(canvas, Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner }, &below);
+}
+
+fn draw_confirm(canvas: &mut Canvas<'_>, confirm: &Confirm, area: Rect) {
+    let theme = canvas.theme;
+    let title = match confirm.what {
+        ActionKind::Promote => "Promote: end recovery for good?",
+        ActionKind::Discard => "Discard: remove what the recovery made?",
+        _ => "Unpack again?",
+    };
+    let mut doc = Doc::new(inside(area), theme);
+    for (number, text) in confirm.text.iter().enumerate() {
+        doc.paragraph(text, if number == 0 { theme.warning() } else { theme.plain() });
+    }
+    let mut above = doc.lines();
+    let mut ask = Doc::new(inside(area), theme);
+    ask.line(Line::default());
+    ask.hanging("To do it, type ", theme.plain(), &confirm.name, theme.strong());
+    let ask = ask.lines();
+    // In a low terminal the end of the explanation gives way, never what has to be typed and where.
+    above.truncate(room(area).saturating_sub(ask.len() + 2));
+    above.extend(ask);
+    let inner = open(canvas, area, title, "Esc leaves it", above.len() + 2);
+    put(canvas, inner, &above);
+    draw_field(canvas, &confirm.field, inner, above.len());
+    let (text, style) =
+        if confirm.is_typed() { ("Enter does it.", theme.warning()) } else { ("Not typed yet.", theme.dim()) };
+    canvas.line(inner, above.len() + 1, &Line::from(Span::styled(text, style)));
+}
+
+fn draw_help(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
+    let theme = canvas.theme;
+    let mut doc = Doc::new(inside(area), theme);
+    for command in command::on(state.screen()) {
+        let keys: Vec<_> = command.keys.iter().map(ToString::to_string).collect();
+        let typed = if command.danger == Danger::Typed { " Asks for the name." } else { "" };
+        let (style, why) = match (command.enabled)(state) {
+            Ok(()) => (theme.plain(), String::new()),
+            Err(why) => (theme.dim(), format!(" Not now: {}.", why.trim_end_matches('.'))),
+        };
+        doc.row(&keys.join(" "), &format!("{}{typed}{why}", command.doc), style);
+    }
+    let lines = doc.lines();
+    let inner = open(canvas, area, "Keys of this screen", "Esc leaves", lines.len());
+    canvas.scrolled(inner, &lines, state.help_scroll);
+}
+
+fn draw_error(canvas: &mut Canvas<'_>, error: &Error, area: Rect) {
+    let theme = canvas.theme;
+    let report = error.report();
+    let mut doc = Doc::new(inside(area), theme);
+    doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), &report.message, theme.strong());
+    for cause in &report.causes {
+        doc.hanging("  because: ", theme.label(), cause, theme.plain());
+    }
+    if let Some(hint) = &report.hint {
+        doc.line(Line::default());
+        doc.hanging("  to do:   ", theme.label(), hint, theme.strong());
+    }
+    let lines = doc.lines();
+    let inner = open(canvas, area, "It did not work", "Esc goes on", lines.len());
+    put(canvas, inner, &lines);
+}

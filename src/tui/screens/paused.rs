@@ -1,0 +1,245 @@
+//! A recovery that stands still: at its target, promoted, stopped, failed, discarded.
+
+use std::collections::VecDeque;
+
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use crate::app::command;
+use crate::app::{Screen, State};
+use crate::event::{Failure, Recovery, RecoveryState};
+use crate::tui::canvas::Canvas;
+use crate::tui::glyphs;
+use crate::tui::text::{clean, width};
+use crate::tui::theme::Theme;
+use crate::tui::widgets::doc::Doc;
+use crate::tui::words;
+
+pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
+    let name = state.following.as_deref().unwrap_or("?");
+    let word = state.recovery_state().map_or("unknown", RecoveryState::word);
+    let inner = canvas.frame(body, &format!("Recovery {name}"), word, true);
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    let theme = canvas.theme;
+    let mut doc = Doc::new(inner.width, theme);
+    if let Some(recovery) = state.recovery.recovery() {
+        headline(&mut doc, theme, &recovery);
+        if let Some(failure) = recovery.failure.as_ref().filter(|_| recovery.state == RecoveryState::Failed) {
+            why(&mut doc, theme, state, failure);
+        }
+        if recovery.state == RecoveryState::Paused {
+            compared(&mut doc, state, &recovery, inner.width, theme);
+            connection(&mut doc, theme, &recovery);
+            ways(&mut doc, theme, state);
+        } else {
+            ways(&mut doc, theme, state);
+            connection(&mut doc, theme, &recovery);
+            compared(&mut doc, state, &recovery, inner.width, theme);
+        }
+        if recovery.state != RecoveryState::Discarded {
+            doc.heading("Where it is");
+            doc.row("Directory", &recovery.directory.display().to_string(), theme.plain());
+            if let Some(plan) = &state.recovery.plan {
+                doc.row("Server log", &plan.server.log.display().to_string(), theme.plain());
+            }
+        }
+    } else {
+        doc.paragraph("Waiting for its first news …", theme.plain());
+    }
+    canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+fn connection(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
+    if matches!(recovery.state, RecoveryState::Paused | RecoveryState::Promoted) {
+        let quoted = recovery.connection.replace('\'', "'\\''");
+        doc.row("connect with", &format!("psql '{quoted}'"), theme.plain());
+    }
+}
+
+/// What is the case, in words that leave no doubt.
+fn headline(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
+    let timeline = recovery.timeline;
+    let (sign, style, title, text) = match recovery.state {
+        RecoveryState::Paused if recovery.matches_prediction == Some(false) => (
+            glyphs::BAD,
+            theme.bad(),
+            "PAUSED, BUT NOT WHERE IT WAS PREDICTED TO STOP".to_owned(),
+            "The database is readable and nothing is decided yet. Do not promote before you know why.",
+        ),
+        RecoveryState::Paused => (
+            glyphs::GOOD,
+            theme.good(),
+            "PAUSED AT THE TARGET".to_owned(),
+            "The database is readable, nobody can write to it, nothing is decided yet.",
+        ),
+        RecoveryState::Promoting => {
+            (glyphs::CURSOR, theme.key(), "BEING PROMOTED".to_owned(), "Recovery is being ended.")
+        }
+        RecoveryState::Promoted => (
+            glyphs::GOOD,
+            theme.good(),
+            format!("PROMOTED TO TIMELINE {timeline}"),
+            "Recovery is over and the server takes writes. It is still isolated: its own port and socket, no TCP, no archiving.",
+        ),
+        RecoveryState::ShutDown => {
+            (glyphs::WAITING, theme.strong(), "THE SERVER IS STOPPED".to_owned(), "Its directory is kept as it is.")
+        }
+        RecoveryState::Failed => (
+            glyphs::BAD,
+            theme.bad(),
+            "THE RECOVERY HAS FAILED".to_owned(),
+            "Backups and archive are as they were. What was made is kept for you to look at.",
+        ),
+        RecoveryState::Discarded => (
+            glyphs::WAITING,
+            theme.strong(),
+            "DISCARDED".to_owned(),
+            "What it made was removed. Backups and archive are as they were.",
+        ),
+        other => (glyphs::CURSOR, theme.key(), other.word().to_uppercase(), "It is being worked on."),
+    };
+    doc.hanging(&format!("{sign} "), style, &title, style);
+    doc.hanging("  ", style, text, theme.plain());
+    if recovery.state == RecoveryState::Promoted {
+        let todo = [
+            "take a new base backup: while archiving is off, none from before leads past this",
+            "run ANALYZE if planner statistics matter now",
+            "lift the isolation when clients may come: TCP, port, archiving",
+        ];
+        doc.heading("What is left to do");
+        for text in todo {
+            doc.hanging("  - ", theme.label(), text, theme.plain());
+        }
+    }
+}
+
+fn why(doc: &mut Doc, theme: Theme, state: &State, failure: &Failure) {
+    doc.blank();
+    if let Some(step) = failure.step {
+        doc.row("In step", step.name(), theme.plain());
+    }
+    doc.row("What", &failure.message, theme.bad());
+    for cause in &failure.causes {
+        doc.row("Because", cause, theme.plain());
+    }
+    if let Some(hint) = &failure.hint {
+        doc.row("To do", hint, theme.strong());
+    }
+    let words = last_words(&state.recovery.log);
+    if !words.is_empty() {
+        doc.heading("The server's last words");
+    }
+    for line in words {
+        doc.hanging("  ", theme.plain(), line, theme.dim());
+    }
+}
+
+/// The last lines of the log that say what went wrong; where none does, the last lines.
+fn last_words(log: &VecDeque<String>) -> Vec<&str> {
+    const LINES: usize = 3;
+    const GRAVE: [&str; 6] = ["ERROR:", "FATAL:", "PANIC:", "DETAIL:", "HINT:", "WARNING:"];
+    let all: Vec<&String> = log.iter().collect();
+    let grave: Vec<&String> = all.iter().copied().filter(|line| GRAVE.iter().any(|word| line.contains(word))).collect();
+    let lines = if grave.is_empty() { all } else { grave };
+    let skip = lines.len().saturating_sub(LINES);
+    lines.into_iter().skip(skip).map(String::as_str).collect()
+}
+
+/// What was predicted beside what happened.
+fn compared(doc: &mut Doc, state: &State, recovery: &Recovery, columns: u16, theme: Theme) {
+    let Some(stopped) = recovery.stopped.as_ref().filter(|_| recovery.state != RecoveryState::Discarded) else {
+        return;
+    };
+    let resolved = &recovery.resolved;
+    let zone = state.zone;
+    let (said, is) = (words::in_short(&words::predicted(resolved)), words::in_short(&words::happened(stopped)));
+    let same = said == is || recovery.matches_prediction == Some(true);
+    let mut rows = vec![("stop", said, is, Some(same))];
+    if stopped.at.is_some() {
+        let same = resolved.at == stopped.at;
+        rows.push(("time", words::moment(resolved.at, zone), words::moment(stopped.at, zone), Some(same)));
+    }
+    if recovery.replayed_lsn.is_some() {
+        let same = recovery.replayed_lsn == Some(resolved.replay_end);
+        let (said, is) = (resolved.replay_end.to_string(), words::position(recovery.replayed_lsn));
+        rows.push(("LSN", said, is, Some(same)));
+    }
+    doc.blank();
+    let beside = usize::from(columns) > LABEL + 2 * TIME;
+    if beside {
+        doc.line(side_by_side("", "predicted", "happened", columns, [theme.label(); 3]));
+    }
+    for (label, said, is, same) in rows {
+        let (sign, style) = match same {
+            Some(true) => (glyphs::GOOD, theme.good()),
+            Some(false) => (glyphs::BAD, theme.bad()),
+            None => (" ", theme.plain()),
+        };
+        let label = format!("{sign} {label}");
+        if beside && width(&said).max(width(&is)) <= column(columns) {
+            doc.line(side_by_side(&label, &said, &is, columns, [style, theme.plain(), style]));
+        } else {
+            doc.row(&label, &format!("predicted {said}"), theme.plain());
+            doc.row("", &format!("happened  {is}"), style);
+        }
+    }
+    match recovery.matches_prediction {
+        Some(true) => doc.row(&format!("{} matches", glyphs::GOOD), "PostgreSQL did what was predicted.", theme.good()),
+        Some(false) => doc.row(
+            &format!("{} DIFFERS", glyphs::BAD),
+            "PostgreSQL did NOT do what was predicted. Look at the data, then retarget or discard.",
+            theme.bad(),
+        ),
+        None => {}
+    }
+    if recovery.matches_prediction == Some(false) {
+        // What was predicted to be kept and lost is not what is.
+        return;
+    }
+    let kept = resolved.last_kept.as_ref().map(|place| words::place(place, zone));
+    doc.row("last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.plain());
+    let lost = resolved.first_lost.as_ref().map(|place| words::place(place, zone));
+    doc.row("next in WAL", &lost.unwrap_or("nothing".to_owned()), theme.plain());
+}
+
+/// Columns of what stands before the two.
+const LABEL: usize = 9;
+/// Columns of a time with microseconds and offset, which is what both have to have room for.
+const TIME: usize = 33;
+
+/// Columns of each of the two.
+fn column(columns: u16) -> usize {
+    usize::from(columns).saturating_sub(LABEL + 1) / 2
+}
+
+fn side_by_side(label: &str, left: &str, right: &str, columns: u16, styles: [Style; 3]) -> Line<'static> {
+    let wide = column(columns);
+    let [label_style, left_style, right_style] = styles;
+    Line::from(vec![
+        Span::styled(format!("{label:<LABEL$}"), label_style),
+        Span::styled(format!("{left:<wide$} "), left_style),
+        Span::styled(right.to_owned(), right_style),
+    ])
+}
+
+/// What can be done now, from the table of commands; and what cannot, with the reason.
+fn ways(doc: &mut Doc, theme: Theme, state: &State) {
+    doc.heading("What you can do now");
+    let all = command::on(Screen::Paused).take_while(|command| command.name != "up");
+    let (able, unable): (Vec<_>, Vec<_>) = all.partition(|command| (command.enabled)(state).is_ok());
+    for command in &able {
+        let key = command.keys.first().map_or(String::new(), ToString::to_string);
+        let lead = format!("{key:>3}  {:<12}", command.label);
+        doc.hanging(&lead, theme.key(), command.doc, theme.plain());
+    }
+    if able.is_empty() {
+        doc.paragraph("  nothing but going back, with Esc", theme.plain());
+    }
+    for command in &unable {
+        let Err(why) = (command.enabled)(state) else { continue };
+        let key = command.keys.first().map_or(String::new(), ToString::to_string);
+        let lead = format!("{key:>3}  {:<12}", command.label);
+        doc.hanging(&lead, theme.dim(), &format!("not now: {}", clean(&why)), theme.dim());
+    }
+}

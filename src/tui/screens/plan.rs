@@ -1,0 +1,218 @@
+//! The plan: everything that will be done, before anything is done.
+
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use crate::app::State;
+use crate::app::state::{Answer, Planning};
+use crate::core::progress::{Bytes, Seconds, counted};
+use crate::event::Strategy;
+use crate::plan::{Finding, Plan, Severity};
+use crate::resolve::StopSide;
+use crate::tui::canvas::Canvas;
+use crate::tui::glyphs;
+use crate::tui::text::clean;
+use crate::tui::theme::Theme;
+use crate::tui::widgets::doc::Doc;
+use crate::tui::words;
+
+pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
+    let Some(planning) = &state.planning else { return };
+    let title = match (&planning.answer, &planning.retarget) {
+        (Answer::Made(plan, None), _) => format!("Plan of recovery {}", plan.recovery),
+        (_, Some(recovery)) => format!("Another target for {recovery}"),
+        _ => "Plan".to_owned(),
+    };
+    let inner = canvas.frame(body, &title, "nothing was changed yet", true);
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    let mut doc = Doc::new(inner.width, canvas.theme);
+    match &planning.answer {
+        Answer::Making => making(&mut doc, canvas.theme, planning),
+        Answer::Failed(error) => failed(&mut doc, canvas.theme, planning, error),
+        Answer::Made(plan, strategy) => made(&mut doc, canvas.theme, state, plan, *strategy),
+    }
+    canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+fn making(doc: &mut Doc, theme: Theme, planning: &Planning) {
+    doc.row("Target", &planning.target.to_string(), theme.strong());
+    doc.blank();
+    doc.paragraph(
+        "Making the plan: finding where recovery will stop, and looking for whatever could go wrong …",
+        theme.plain(),
+    );
+}
+
+fn failed(doc: &mut Doc, theme: Theme, planning: &Planning, error: &crate::error::Error) {
+    let report = error.report();
+    doc.row("Target", &planning.target.to_string(), theme.strong());
+    doc.blank();
+    doc.hanging(&format!("{} no plan: ", glyphs::BAD), theme.bad(), &report.message, theme.bad());
+    for cause in &report.causes {
+        doc.hanging("  because: ", theme.label(), cause, theme.plain());
+    }
+    if let Some(hint) = &report.hint {
+        doc.hanging("  to do:   ", theme.label(), hint, theme.strong());
+    }
+}
+
+fn made(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, strategy: Option<Strategy>) {
+    verdict(doc, theme, plan, strategy);
+    findings(doc, theme, plan, "", &[Severity::Error, Severity::Warning]);
+    stop(doc, theme, state, plan);
+    means(doc, theme, state, plan, strategy.is_some());
+    findings(doc, theme, plan, "Good to know", &[Severity::Note]);
+    estimate(doc, theme, plan);
+    steps(doc, theme, plan);
+    settings(doc, theme, plan);
+}
+
+/// Whether it can be begun, and how a retarget gets there.
+fn verdict(doc: &mut Doc, theme: Theme, plan: &Plan, strategy: Option<Strategy>) {
+    let count = |severity| plan.findings.iter().filter(|f| f.severity == severity).count() as u64;
+    match (count(Severity::Error), count(Severity::Warning)) {
+        (0, 0) => doc.hanging(&format!("{} ", glyphs::GOOD), theme.good(), "Nothing speaks against it.", theme.good()),
+        (0, warnings) => {
+            let text = format!("It can be started, with {}.", counted(warnings, "warning"));
+            doc.hanging(&format!("{} ", glyphs::SUSPECT), theme.warning(), &text, theme.warning());
+        }
+        (errors, _) => {
+            let text = format!("It cannot be started: {}.", counted(errors, "error"));
+            doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), &text, theme.bad());
+        }
+    }
+    match strategy {
+        None => {}
+        Some(Strategy::InPlace) => {
+            doc.paragraph("The server goes on from where it is; nothing is unpacked again.", theme.strong());
+        }
+        Some(Strategy::Unpack) => doc.paragraph(
+            "The server cannot go back: its directory is emptied and the backup is unpacked again.",
+            theme.warning(),
+        ),
+    }
+}
+
+/// The target as it was chosen and as it was resolved.
+fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
+    let resolved = &plan.resolved;
+    doc.blank();
+    doc.row("Target", &plan.target.to_string(), theme.plain());
+    doc.row("Will stop", &words::predicted(resolved), theme.strong());
+    let at = resolved.at.map(|at| crate::app::dialog::in_words(at, state.zone));
+    let place = [at, Some(format!("LSN {}, timeline {}", resolved.lsn, resolved.timeline))];
+    for part in place.into_iter().flatten() {
+        doc.row("", &part, theme.plain());
+    }
+    if !resolved.ambiguous.is_empty() {
+        let others = counted(resolved.ambiguous.len() as u64, "other transaction");
+        let text = format!("{others} ended at the very same time; give a transaction id to be exact");
+        doc.row("", &text, theme.warning());
+    }
+    let kept = resolved.last_kept.as_ref().map(|p| words::place(p, state.zone));
+    let lost = resolved.first_lost.as_ref().map(|p| words::place(p, state.zone));
+    doc.row("Last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.good());
+    doc.row("First lost", &lost.unwrap_or("nothing that is in the archive".to_owned()), theme.warning());
+    let after = if resolved.stop == StopSide::Before { resolved.lsn } else { resolved.lsn.plus(1) };
+    let lost = state.points.commits_from(resolved.timeline, after);
+    if lost > 0 {
+        let text = format!("in all {} on timeline {}, as far as read", counted(lost, "commit"), resolved.timeline);
+        doc.row("", &text, theme.plain());
+    }
+    doc.row("Then", action(plan), theme.plain());
+}
+
+fn action(plan: &Plan) -> &'static str {
+    use crate::core::Action;
+    match plan.target.action {
+        Action::Pause => "the server pauses there, readable, and waits for your decision",
+        Action::Promote => "the server promotes itself there, without asking",
+        Action::Shutdown => "the server shuts down there",
+    }
+}
+
+/// Backup, directory, server.
+fn means(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, is_retarget: bool) {
+    let backup = &plan.backup;
+    doc.blank();
+    let count = plan.resolved.backups.len();
+    let place = plan.resolved.backups.iter().position(|id| *id == backup.id).map_or(0, |place| place + 1);
+    let choice = match (count, place) {
+        _ if is_retarget => String::new(),
+        (0 | 1, _) => String::new(),
+        (_, 1) => format!("  (the best of {count}; b: another)"),
+        (_, place) => format!("  ({place} of {count}; b: another)"),
+    };
+    let taken = words::moment(backup.finished_at.or(backup.started_at), state.zone);
+    doc.row("Backup", &format!("{}, {}{choice}", backup.id, Bytes(backup.size_bytes)), theme.plain());
+    doc.row("", &format!("taken {taken}"), theme.plain());
+    let path: Vec<_> = plan.resolved.path.iter().map(ToString::to_string).collect();
+    doc.row("Timelines", &path.join(" → "), theme.plain());
+    doc.row("Into", &plan.directory.display().to_string(), theme.strong());
+    let server = &plan.server;
+    let text = format!(
+        "PostgreSQL {} on port {}, run by {}, sockets in {}, no TCP, no archiving",
+        server.major,
+        server.port,
+        server.run_as,
+        server.socket_directory.display()
+    );
+    doc.row("Server", &text, theme.plain());
+}
+
+fn findings(doc: &mut Doc, theme: Theme, plan: &Plan, heading: &str, wanted: &[Severity]) {
+    let mut worst_first: Vec<&Finding> = plan.findings.iter().filter(|f| wanted.contains(&f.severity)).collect();
+    if worst_first.is_empty() {
+        return;
+    }
+    if !heading.is_empty() {
+        doc.heading(heading);
+    }
+    worst_first.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    for finding in worst_first {
+        let (sign, style) = match finding.severity {
+            Severity::Error => (glyphs::BAD, theme.bad()),
+            Severity::Warning => (glyphs::SUSPECT, theme.warning()),
+            Severity::Note => (glyphs::NOTE, theme.label()),
+        };
+        doc.hanging(&format!("{sign} {:<8} ", finding.severity), style, &finding.message, theme.plain());
+        if let Some(hint) = &finding.hint {
+            doc.hanging("    to do: ", theme.label(), hint, theme.plain());
+        }
+    }
+}
+
+fn estimate(doc: &mut Doc, theme: Theme, plan: &Plan) {
+    let estimate = &plan.estimate;
+    let time = |seconds: Option<f64>| seconds.map_or("time unknown".to_owned(), |s| format!("about {}", Seconds(s)));
+    doc.heading("How long");
+    doc.row("All", &time(estimate.total_s), theme.strong());
+    doc.row("Unpack", &format!("{}, {}", Bytes(estimate.unpack_bytes), time(estimate.unpack_s)), theme.plain());
+    let segments = counted(estimate.wal_segments, "segment");
+    let replay = format!("{} of WAL in {segments}, {}", Bytes(estimate.wal_bytes), time(estimate.replay_s));
+    doc.row("Replay", &replay, theme.plain());
+    if !estimate.basis.is_empty() {
+        doc.row("Rests on", &estimate.basis, theme.dim());
+    }
+}
+
+fn steps(doc: &mut Doc, theme: Theme, plan: &Plan) {
+    doc.heading("Steps, and the same by hand");
+    for (number, step) in (1..).zip(&plan.steps) {
+        doc.hanging(&format!("{number:>2} "), theme.key(), &step.title, theme.strong());
+        for command in step.commands.iter().flat_map(|command| command.lines()) {
+            doc.hanging("   $ ", theme.dim(), command, theme.plain());
+        }
+        if let Some(undo) = &step.undo {
+            doc.hanging("   undone by: ", theme.dim(), undo, theme.dim());
+        }
+    }
+}
+
+fn settings(doc: &mut Doc, theme: Theme, plan: &Plan) {
+    doc.heading("Settings, in postgresql.auto.conf");
+    for (name, value) in &plan.settings {
+        doc.hanging("   ", theme.plain(), &format!("{name} = '{}'", value.replace('\'', "''")), theme.plain());
+    }
+    doc.line(Line::from(Span::styled(format!("   and an empty {}", clean("recovery.signal")), theme.plain())));
+}

@@ -1,0 +1,383 @@
+//! Home: backups and timelines on top, activity and transactions below, details of what is selected.
+//!
+//! ```text
+//! ╭ Backups ───────╮╭ Timelines ───────╮
+//! ╰────────────────╯╰──────────────────╯
+//! ╭ Activity ──────────────────────────╮
+//! ├ Transactions ──────────────────────┤
+//! ├────────────────────────────────────┤
+//! ╰────────────────────────────────────╯
+//! ```
+
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use crate::app::points::{MANY_ROWS, is_suspect};
+use crate::app::state::{Loading, ScanState};
+use crate::app::{Hit, Pane, State};
+use crate::catalog::{Backup, Catalog, Compression, Point, PointKind};
+use crate::core::Zone;
+use crate::core::progress::{Bytes, Seconds, counted, grouped};
+use crate::tui::canvas::Canvas;
+use crate::tui::glyphs;
+use crate::tui::text::{clean, cut, width};
+use crate::tui::widgets::doc::Doc;
+use crate::tui::widgets::{activity, timelines};
+use crate::tui::words;
+
+pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
+    let panes = panes_height(state, body);
+    let top = Rect { height: panes, ..body };
+    let rest = Rect { y: body.y + panes, height: body.height - panes, ..body };
+    if panes > 0 {
+        let left = body.width / 2;
+        backups(canvas, state, Rect { width: left, ..top });
+        graph(canvas, state, Rect { x: body.x + left, width: body.width - left, ..top });
+    }
+    match state.pane {
+        // Where there is no room for panes side by side, the one that has the keys is all that is drawn.
+        Pane::Backups if panes == 0 => backups(canvas, state, rest),
+        Pane::Timelines if panes == 0 => graph(canvas, state, rest),
+        _ => lower(canvas, state, rest),
+    }
+}
+
+fn panes_height(state: &State, body: Rect) -> u16 {
+    let wanted = state.loaded().map_or(1, |catalog| catalog.backups.len().max(catalog.timelines.len())) as u16;
+    match body.height {
+        0..14 => 0,
+        14..30 => 5,
+        height => 2 + wanted.clamp(3, height / 4),
+    }
+}
+
+fn backups(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
+    let focused = state.pane == Pane::Backups;
+    let count = state.loaded().map_or(String::new(), |c| grouped(c.backups.len() as u64));
+    let inner = canvas.frame(area, "Backups", &count, focused);
+    canvas.hit(area, Hit::Pane(Pane::Backups));
+    let Some(catalog) = catalog_or_why(canvas, state, inner) else { return };
+    if catalog.backups.is_empty() {
+        canvas.line(inner, 0, &Line::from("no base backup here"));
+    }
+    let rows = usize::from(inner.height);
+    let first = state.backup.saturating_sub(rows / 2).min(catalog.backups.len().saturating_sub(rows));
+    for (row, (place, backup)) in catalog.backups.iter().enumerate().skip(first).take(rows).enumerate() {
+        let line = backup_row(canvas, state, backup, place == state.backup, inner.width);
+        canvas.line(inner, row, &line);
+        let area = Rect { y: inner.y + row as u16, height: 1, ..inner };
+        if focused && place == state.backup {
+            canvas.style(area, canvas.theme.selected());
+        }
+        canvas.hit(area, Hit::Backup(place));
+    }
+}
+
+/// The catalog, or what stands in its place until it is there.
+fn catalog_or_why<'s>(canvas: &mut Canvas<'_>, state: &'s State, area: Rect) -> Option<&'s Catalog> {
+    match &state.catalog {
+        Loading::Loaded(catalog) => return Some(catalog),
+        Loading::Loading => canvas.line(area, 0, &Line::from("listing …")),
+        Loading::Failed(error) => {
+            let mut doc = Doc::new(area.width, canvas.theme);
+            doc.paragraph(&error.report().message, canvas.theme.bad());
+            for (row, line) in doc.lines().iter().enumerate() {
+                canvas.line(area, row, line);
+            }
+        }
+    }
+    None
+}
+
+/// Format and compression as they are called in a directory listing.
+fn format(backup: &Backup) -> String {
+    use crate::catalog::BackupKind::{Directory, Tar};
+    match (backup.kind, backup.compression) {
+        (Tar, Compression::None) => "tar".to_owned(),
+        (Tar, Compression::Gzip) => "tar.gz".to_owned(),
+        (Tar, other) => format!("tar.{}", other.name()),
+        (Directory, _) => "plain".to_owned(),
+    }
+}
+
+fn backup_row(canvas: &Canvas<'_>, state: &State, backup: &Backup, here: bool, columns: u16) -> Line<'static> {
+    let theme = canvas.theme;
+    let cursor = if here { glyphs::CURSOR } else { " " };
+    let when = backup.finished_at.or(backup.started_at).map(|at| at.short(state.zone));
+    let when = when.unwrap_or_else(|| format!("{:<11}", "no time"));
+    let mut spans = vec![Span::raw(format!("{cursor} "))];
+    if let Some(problem) = backup.problems.first() {
+        let room = usize::from(columns).saturating_sub(16);
+        spans.push(Span::styled(format!("{} {when} {}", glyphs::BAD, cut(&clean(problem), room)), theme.bad()));
+        return Line::from(spans);
+    }
+    spans.push(Span::styled(glyphs::BACKUP, theme.good()));
+    let timeline = backup.timeline.map_or("?".to_owned(), |id| id.to_string());
+    let size = Bytes(backup.size_bytes).to_string();
+    let mut text = format!(" {when} {:<6} {size:>8} TLI {timeline}", format(backup));
+    if usize::from(columns) > width(&text) + 12 {
+        text.push_str(&format!("  {}", clean(&backup.id)));
+    }
+    spans.push(Span::raw(text));
+    Line::from(spans)
+}
+
+fn graph(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
+    let legend =
+        format!("{} backup {} restore point {} suspect", glyphs::BACKUP, glyphs::RESTORE_POINT, glyphs::SUSPECT);
+    let title = match state.points.filter() {
+        Some(id) => format!("Timelines: only {id}"),
+        None => "Timelines".to_owned(),
+    };
+    let inner = canvas.frame(area, &title, &legend, state.pane == Pane::Timelines);
+    canvas.hit(area, Hit::Pane(Pane::Timelines));
+    let Loading::Loaded(catalog) = &state.catalog else { return };
+    if catalog.timelines.is_empty() {
+        canvas.line(inner, 0, &Line::from("no WAL in the archive"));
+    }
+    timelines::draw(canvas, state, catalog, inner);
+}
+
+/// Activity, transactions and details, in one frame.
+fn lower(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
+    let focused = state.pane == Pane::Points;
+    let bars: u16 = match area.height {
+        0..11 => 0,
+        11..24 => 1,
+        24..40 => 2,
+        _ => 4,
+    };
+    let details: u16 = match area.height {
+        0..8 => 0,
+        8..22 => 2,
+        _ => 4,
+    };
+    canvas.hit(area, Hit::Pane(Pane::Points));
+    let (title, right) = list_titles(state);
+    let inner = if bars == 0 {
+        canvas.frame(area, &title, &right, focused)
+    } else {
+        let (title, legend) = activity::titles(state);
+        canvas.frame(area, &title, &legend, focused)
+    };
+    let mut list = inner;
+    if bars > 0 {
+        activity::draw(canvas, state, Rect { height: bars + 1, ..inner });
+        let y = inner.y + bars + 1;
+        canvas.divider(area, y, &title, &right, focused);
+        list = Rect { y: y + 1, height: inner.height.saturating_sub(bars + 2), ..inner };
+    }
+    if details > 0 {
+        list.height = list.height.saturating_sub(details + 1);
+        let y = list.bottom();
+        canvas.divider(area, y, "", "", focused);
+        detail(canvas, state, Rect { y: y + 1, height: details, ..inner });
+    }
+    rows(canvas, state, list);
+}
+
+fn list_titles(state: &State) -> (String, String) {
+    let only = state.points.filter().map(|id| format!(" on timeline {id}")).unwrap_or_default();
+    let title = format!("Transactions{only}");
+    let scan = &state.scan;
+    let right = match &scan.state {
+        ScanState::Waiting => "waiting for the catalog".to_owned(),
+        ScanState::Running if scan.total == 0 => "reading WAL …".to_owned(),
+        ScanState::Running => {
+            let eta = scan.pace.eta_s(scan.total).map(|eta| format!(", about {} left", Seconds(eta)));
+            let percent = scan.done.saturating_mul(100) / scan.total;
+            format!("reading WAL: {percent} % of {}{}, c stops", Bytes(scan.total), eta.unwrap_or_default())
+        }
+        ScanState::Cancelled => "reading was stopped: not everything is listed; F5 reads again".to_owned(),
+        ScanState::Failed(_) => format!("{} WAL could not be read to its end", glyphs::BAD),
+        ScanState::Finished => {
+            let suspects = match state.points.suspects() as u64 {
+                0 => "no suspect".to_owned(),
+                n => counted(n, "suspect"),
+            };
+            let here = if state.points.is_empty() { 0 } else { state.points.cursor() + 1 };
+            format!("{suspects}  {} of {}", grouped(here as u64), grouped(state.points.len() as u64))
+        }
+    };
+    (title, right)
+}
+
+/// Below so many columns the rows have only what names a transaction; the rest is in the details.
+const NARROW: usize = 64;
+
+/// Only the rows that are seen are made, around the cursor: what happened before and after it is always in view.
+fn rows(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
+    if area.height < 2 {
+        return;
+    }
+    let theme = canvas.theme;
+    let columns = usize::from(area.width);
+    let zone = cut(&state.zone.to_string(), 21);
+    let heading = match columns {
+        0..NARROW => format!("  {:<15} {:>10}  what", cut(&zone, 15), "xid"),
+        _ => format!("  {zone:<21} TLI {:>10} {:>12}  what", "xid", "LSN"),
+    };
+    canvas.line(area, 0, &Line::from(Span::styled(heading, theme.label())));
+    let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
+    if state.points.is_empty() {
+        empty(canvas, state, area);
+    }
+    let height = usize::from(area.height);
+    let cursor = state.points.cursor();
+    let first = cursor.saturating_sub(height / 2).min(state.points.len().saturating_sub(height));
+    for row in 0..height {
+        let Some(point) = state.points.get(first + row) else { break };
+        let here = first + row == cursor;
+        canvas.line(area, row, &point_row(canvas, state.zone, point, here, columns));
+        let place = Rect { y: area.y + row as u16, height: 1, ..area };
+        if here && state.pane == Pane::Points {
+            canvas.style(place, theme.selected());
+        }
+        canvas.hit(place, Hit::Point(first + row));
+    }
+}
+
+fn empty(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
+    let text = match &state.scan.state {
+        ScanState::Waiting | ScanState::Running => "reading the WAL archive …",
+        ScanState::Finished | ScanState::Cancelled => "nothing at which recovery could stop was found",
+        ScanState::Failed(error) => &error.report().message,
+    };
+    let line = format!("  {}", clean(text));
+    canvas.line(area, 0, &Line::from(line));
+}
+
+fn point_row(canvas: &Canvas<'_>, zone: Zone, point: &Point, here: bool, columns: usize) -> Line<'static> {
+    let cursor = if here { glyphs::CURSOR } else { " " };
+    let narrow = columns < NARROW;
+    let time = point.at.map_or(String::new(), |at| words::row_time(at, zone));
+    let time = if narrow { time.get(6..).unwrap_or_default() } else { &time };
+    let xid = point.xid.map_or(String::new(), |xid| xid.to_string());
+    let lead = if narrow {
+        format!("{cursor} {time:<15} {xid:>10}  ")
+    } else {
+        format!("{cursor} {time:<21} {:>3} {xid:>10} {:>12}  ", point.timeline.0, point.lsn)
+    };
+    let room = columns.saturating_sub(width(&lead));
+    let (what, style) = what(canvas, point, columns >= 100);
+    Line::from(vec![Span::raw(lead), Span::styled(cut(&what, room), style)])
+}
+
+fn what(canvas: &Canvas<'_>, point: &Point, wide: bool) -> (String, Style) {
+    let theme = canvas.theme;
+    match point.kind {
+        PointKind::Commit if is_suspect(point) => {
+            let kind = if wide { "commit  " } else { "" };
+            (format!("{kind}{} {}", glyphs::SUSPECT, destroys(point)), theme.warning())
+        }
+        PointKind::Commit if point.deletes > 0 => (format!("commit  {}", destroys(point)), theme.dim()),
+        PointKind::Commit => ("commit".to_owned(), theme.plain()),
+        PointKind::Abort => ("rolled back".to_owned(), theme.dim()),
+        PointKind::RestorePoint => {
+            let name = point.name.as_deref().unwrap_or("?");
+            (format!("{} {}", glyphs::RESTORE_POINT, clean(name)), theme.name())
+        }
+        PointKind::BackupEnd => (format!("{} end of a base backup", glyphs::BACKUP), theme.good()),
+        PointKind::EndOfRecovery => ("a server was promoted".to_owned(), theme.label()),
+        PointKind::EndOfWal => ("end of the archived WAL".to_owned(), theme.label()),
+        PointKind::Prepare => ("prepared".to_owned(), theme.dim()),
+        PointKind::Checkpoint => ("checkpoint".to_owned(), theme.dim()),
+    }
+}
+
+/// `drops 3 relations, deletes 4,200 rows`
+fn destroys(point: &Point) -> String {
+    let mut parts = Vec::new();
+    if point.drops > 0 {
+        parts.push(format!("drops {}", counted(point.drops, "relation")));
+    }
+    if point.deletes > 0 {
+        parts.push(format!("deletes {}", counted(point.deletes, "row")));
+    }
+    parts.join(", ")
+}
+
+fn detail(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
+    let mut doc = Doc::new(area.width, canvas.theme);
+    match state.pane {
+        Pane::Points => point_detail(&mut doc, canvas, state),
+        Pane::Backups => backup_detail(&mut doc, canvas, state),
+        Pane::Timelines => timeline_detail(&mut doc, canvas, state),
+    }
+    for (row, line) in doc.lines().iter().enumerate() {
+        canvas.line(area, row, line);
+    }
+}
+
+fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
+    let theme = canvas.theme;
+    let Some(point) = state.points.selected() else { return };
+    let name = point.name.as_deref().unwrap_or("?");
+    let subject = match (point.kind, point.xid) {
+        (PointKind::Commit, Some(xid)) => format!("Transaction {xid} committed"),
+        (PointKind::Abort, Some(xid)) => format!("Transaction {xid} was rolled back"),
+        (PointKind::RestorePoint, _) => format!("Restore point “{name}”"),
+        (PointKind::BackupEnd, _) => "A base backup ended".to_owned(),
+        (PointKind::EndOfRecovery, _) => "A server was promoted".to_owned(),
+        (PointKind::EndOfWal, _) => "The archived WAL ends".to_owned(),
+        _ => "This record was written".to_owned(),
+    };
+    let when = point.at.map_or(String::new(), |at| format!(" at {}", at.in_zone(state.zone)));
+    doc.paragraph(&format!("{subject}{when}"), theme.strong());
+    let utc = point.at.filter(|_| state.zone != Zone::UTC).map(|at| format!("{} UTC, ", at.time_of_day(Zone::UTC)));
+    let mut second = format!("{}LSN {}, timeline {}", utc.unwrap_or_default(), point.lsn, point.timeline);
+    let later = state.points.commits_after(state.points.cursor());
+    if later > 0 {
+        second.push_str(&format!("; {} after it", counted(later, "commit")));
+    }
+    doc.paragraph(&second, theme.plain());
+    if is_suspect(point) {
+        doc.paragraph(&format!("{} {}", glyphs::SUSPECT, destroys(point)), theme.warning());
+    }
+    if point.drops > 0 && point.kind == PointKind::Commit {
+        doc.paragraph("Relations are tables, indexes and TOAST; truncating one counts too.", theme.dim());
+    } else if point.deletes >= MANY_ROWS {
+        doc.paragraph("Updates are not counted as deletes.", theme.dim());
+    }
+}
+
+fn backup_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
+    let theme = canvas.theme;
+    let Some(backup) = state.selected_backup() else { return };
+    let version = backup.pg_version.map_or("unknown version".to_owned(), |v| format!("PostgreSQL {v}"));
+    let place = backup.location.display();
+    doc.paragraph(&format!("{}  {version}  {}  {place}", backup.id, format(backup)), theme.strong());
+    for problem in &backup.problems {
+        doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), problem, theme.bad());
+    }
+    if backup.is_usable() {
+        let ended = words::moment(backup.finished_at, state.zone);
+        let from = words::position(backup.start_lsn);
+        doc.paragraph(&format!("redo from {from}; ended {ended}, {}", words::position(backup.stop_lsn)), theme.plain());
+    }
+}
+
+fn timeline_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
+    let theme = canvas.theme;
+    let Some(catalog) = state.loaded() else { return };
+    let Some(id) = state.points.filter() else {
+        let count = counted(catalog.timelines.len() as u64, "timeline");
+        doc.paragraph(&format!("{count}, all listed. Each promotion begins a new one."), theme.strong());
+        return;
+    };
+    let Some(timeline) = catalog.timelines.iter().find(|timeline| timeline.id == id) else { return };
+    let fork = match (timeline.parent, timeline.forked_at_lsn) {
+        (Some(parent), Some(lsn)) => format!(", forked off timeline {parent} at {lsn}"),
+        _ => String::new(),
+    };
+    let reason = timeline.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let segments = counted(timeline.segments, "segment");
+    doc.paragraph(&format!("Timeline {id}{fork}{reason}; {segments}"), theme.strong());
+    for gap in &timeline.gaps {
+        doc.hanging(&format!("{} missing: ", glyphs::BAD), theme.bad(), &gap.to_string(), theme.bad());
+    }
+    for file in &timeline.damaged {
+        doc.hanging(&format!("{} damaged: ", glyphs::BAD), theme.bad(), file, theme.bad());
+    }
+}

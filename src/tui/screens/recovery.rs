@@ -1,0 +1,131 @@
+//! A recovery while it runs: steps, one gauge, where replay is, what the server says.
+
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use crate::app::State;
+use crate::core::progress::{Bytes, Seconds};
+use crate::event::{EventBuffer, Phase, Progress};
+use crate::plan::{Plan, StepId};
+use crate::tui::canvas::Canvas;
+use crate::tui::glyphs;
+use crate::tui::text::{clean, cut};
+use crate::tui::theme::Theme;
+use crate::tui::widgets::{doc::Doc, gauge};
+use crate::tui::words;
+
+/// Below so many rows there is only the gauge and the steps.
+const COMPACT: u16 = 10;
+/// Rows that the server's log has at least.
+const LOG: u16 = 3;
+
+pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
+    let buffer = &state.recovery;
+    let name = state.following.as_deref().unwrap_or("?");
+    let right = if buffer.running == Some(StepId::Replay) { "q leaves, the server goes on" } else { "" };
+    let inner = canvas.frame(body, &format!("Recovery {name}"), right, true);
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    let mut doc = Doc::new(inner.width, canvas.theme);
+    match &buffer.plan {
+        None => doc.paragraph("Waiting for its first news …", canvas.theme.plain()),
+        Some(plan) if inner.height < COMPACT => {
+            progress(&mut doc, canvas.theme, state, plan, inner.width);
+            steps(&mut doc, canvas.theme, state, plan);
+        }
+        Some(plan) => {
+            doc.row("Goes to", &words::predicted(&plan.resolved), canvas.theme.strong());
+            doc.row("Into", &plan.directory.display().to_string(), canvas.theme.plain());
+            doc.blank();
+            steps(&mut doc, canvas.theme, state, plan);
+            doc.blank();
+            progress(&mut doc, canvas.theme, state, plan, inner.width);
+        }
+    }
+    for finding in &buffer.findings {
+        doc.hanging(&format!("{} ", glyphs::SUSPECT), canvas.theme.warning(), &finding.message, canvas.theme.plain());
+    }
+    let lines = doc.lines();
+    let log_rows = if inner.height < COMPACT { 0 } else { LOG + 1 };
+    let upper = (lines.len() as u16).min(inner.height.saturating_sub(log_rows));
+    canvas.scrolled(Rect { height: upper, ..inner }, &lines, state.scroll);
+    let rest = inner.height.saturating_sub(upper);
+    if rest > 1 {
+        canvas.divider(body, inner.y + upper, "The server says", "", true);
+        log(canvas, buffer, Rect { y: inner.y + upper + 1, height: rest - 1, ..inner });
+    }
+}
+
+fn steps(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
+    let buffer = &state.recovery;
+    for step in &plan.steps {
+        let phase = buffer.phases.iter().rev().find(|phase| phase.step == step.id);
+        let (sign, style, words) = match phase {
+            _ if buffer.running == Some(step.id) => (glyphs::CURSOR, theme.key(), running(state)),
+            Some(phase) => (glyphs::GOOD, theme.good(), took(phase)),
+            None => (glyphs::WAITING, theme.dim(), "to come".to_owned()),
+        };
+        let title = clean(&step.title).into_owned();
+        doc.line(Line::from(vec![
+            Span::styled(format!("{sign} {:<10}", step.id), style),
+            Span::styled(format!("{words:<24} "), style),
+            Span::styled(title, theme.dim()),
+        ]));
+    }
+}
+
+fn running(state: &State) -> String {
+    state.step_began.map_or("running".to_owned(), |began| {
+        format!("running for {}", Seconds(state.now.seconds_since(began).max(0.0).floor()))
+    })
+}
+
+fn took(phase: &Phase) -> String {
+    match phase.bytes {
+        Some(bytes) => format!("{} in {}", Bytes(bytes), Seconds(phase.seconds)),
+        None => format!("in {}", Seconds(phase.seconds)),
+    }
+}
+
+fn progress(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, columns: u16) {
+    let buffer = &state.recovery;
+    if let Some(progress) = &buffer.progress {
+        if let Some(total) = progress.total {
+            doc.line(gauge::bar(usize::from(columns), progress.done, total, theme));
+        }
+        doc.paragraph(&gauge::words(progress), theme.strong());
+        if let Some(doing) = &progress.doing {
+            doc.paragraph(&cut(&clean(doing), usize::from(columns)), theme.dim());
+        }
+    }
+    if buffer.running == Some(StepId::Replay) {
+        doc.blank();
+        replay(doc, theme, state, plan, buffer.progress.as_ref());
+    }
+}
+
+/// Where replay is, and how far it is from where it will stop.
+fn replay(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, progress: Option<&Progress>) {
+    let buffer = &state.recovery;
+    let replayed = progress.and_then(|p| p.replayed_lsn).or(buffer.replayed_lsn);
+    let last = words::moment(buffer.last_commit_at, state.zone);
+    doc.row("Replayed to", &format!("{}, last transaction {last}", words::position(replayed)), theme.plain());
+    let goal = plan.resolved.replay_end;
+    let ahead = replayed.map(|lsn| format!(", {} ahead", Bytes(goal.bytes_since(lsn)))).unwrap_or_default();
+    doc.row("Will stop at", &format!("{goal}{ahead}"), theme.plain());
+}
+
+/// The last lines of the server's log that fit, cut off at the edge: the log itself has them whole.
+pub(super) fn log(canvas: &mut Canvas<'_>, buffer: &EventBuffer, area: Rect) {
+    let rows = usize::from(area.height);
+    let skip = buffer.log.len().saturating_sub(rows);
+    if buffer.log.is_empty() {
+        let line = Line::from(Span::styled("nothing yet", canvas.theme.dim()));
+        canvas.line(area, 0, &line);
+    }
+    for (row, line) in buffer.log.iter().skip(skip).enumerate() {
+        let text = cut(&clean(line), usize::from(area.width));
+        let bad = ["FATAL", "PANIC", "ERROR"].iter().any(|word| text.contains(word));
+        let style = if bad { canvas.theme.bad() } else { canvas.theme.dim() };
+        canvas.line(area, row, &Line::from(Span::styled(text, style)));
+    }
+}

@@ -1,0 +1,103 @@
+//! The last rows: what to do next, and the keys that work, from the table of commands.
+
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use crate::app::command::{self, Act, Command};
+use crate::app::{Hit, State, guide};
+use crate::tui::canvas::Canvas;
+use crate::tui::glyphs;
+use crate::tui::text::{clean, cut, width};
+
+/// Rows that it takes.
+pub(crate) fn height(state: &State, area: Rect) -> u16 {
+    let most = if area.height >= 20 { 3 } else { 1 };
+    1 + (rows(state, area.width).len() as u16).clamp(1, most)
+}
+
+pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
+    say(canvas, state, area);
+    let theme = canvas.theme;
+    let mut rows = rows(state, area.width);
+    let room = usize::from(area.height).saturating_sub(1);
+    if rows.len() > room {
+        rows.truncate(room);
+        end_with_help(&mut rows, state, area.width);
+    }
+    for (row, commands) in rows.into_iter().enumerate() {
+        let mut x = area.x + 1;
+        let y = area.y + 1 + row as u16;
+        for (command, key) in commands {
+            let enabled = (command.enabled)(state).is_ok();
+            let (key_style, style) = if enabled { (theme.key(), theme.plain()) } else { (theme.dim(), theme.dim()) };
+            let columns = (width(&key) + 1 + width(command.label)) as u16;
+            let place = Rect { x, y, width: columns, height: 1 }.intersection(area);
+            let words = vec![Span::styled(key, key_style), Span::styled(format!(" {}", command.label), style)];
+            canvas.line(place, 0, &Line::from(words));
+            if let Some(pressed) = command.keys.first() {
+                canvas.hit(place, Hit::Key(*pressed));
+            }
+            x = x.saturating_add(columns + GAP as u16);
+        }
+    }
+}
+
+/// Columns between two commands.
+const GAP: usize = 2;
+
+type Row = Vec<(&'static Command, String)>;
+
+/// Where not all commands fit, the last one that is seen leads to the others.
+fn end_with_help(rows: &mut [Row], state: &State, columns: u16) {
+    let Some(help) = command::on(state.screen()).find(|command| command.act == Act::Help) else { return };
+    let Some(key) = help.keys.first().map(ToString::to_string) else { return };
+    let Some(row) = rows.last_mut() else { return };
+    row.push((help, key));
+    let columns_of = |row: &Row| -> usize { row.iter().map(|(c, key)| width(key) + 1 + width(c.label) + GAP).sum() };
+    while row.len() > 1 && columns_of(row) > usize::from(columns) - 1 + GAP {
+        row.remove(row.len() - 2);
+    }
+}
+
+fn say(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
+    let theme = canvas.theme;
+    let room = usize::from(area.width).saturating_sub(3);
+    let line = match &state.status {
+        Some(status) => {
+            let (sign, style) =
+                if status.refusal { (glyphs::SUSPECT, theme.warning()) } else { ("→", theme.strong()) };
+            Line::from(Span::styled(format!(" {sign} {}", cut(&clean(&status.text), room)), style))
+        }
+        None => Line::from(vec![
+            Span::styled(" → ", theme.key()),
+            Span::styled(cut(&clean(&guide::next(state)), room), theme.strong()),
+        ]),
+    };
+    canvas.line(area, 0, &line);
+}
+
+/// What is worth a place: nothing leads out of the outermost level.
+fn shown(state: &State) -> impl Iterator<Item = &'static Command> {
+    let outermost = state.screens.len() < 2;
+    command::on(state.screen()).filter(move |c| !(c.label.is_empty() || outermost && c.act == Act::Back))
+}
+
+/// The commands in rows of this width.
+fn rows(state: &State, columns: u16) -> Vec<Row> {
+    let room = usize::from(columns).saturating_sub(1);
+    let mut rows = vec![Vec::new()];
+    let mut used = 0;
+    for command in shown(state) {
+        let Some(key) = command.keys.first().map(ToString::to_string) else { continue };
+        let columns = width(&key) + 1 + width(command.label) + GAP;
+        if used + columns > room + GAP {
+            rows.push(Vec::new());
+            used = 0;
+        }
+        used += columns;
+        if let Some(row) = rows.last_mut() {
+            row.push((command, key));
+        }
+    }
+    rows
+}

@@ -1,0 +1,8 @@
+//! Parts that screens are made of.
+
+pub(super) mod activity;
+pub(super) mod doc;
+pub(super) mod footer;
+pub(super) mod gauge;
+pub(super) mod header;
+pub(super) mod timelines;

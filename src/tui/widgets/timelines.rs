@@ -1,0 +1,148 @@
+//! The timelines as a graph: where they forked, what lies on them, where they end.
+
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use crate::app::State;
+use crate::app::points::is_suspect;
+use crate::catalog::{Catalog, Timeline};
+use crate::core::{Lsn, TimelineId};
+use crate::tui::canvas::Canvas;
+use crate::tui::glyphs;
+use crate::tui::text::width;
+
+/// Columns for a timeline's number.
+const NUMBER: u16 = 4;
+/// Columns for the time at which its WAL ends.
+const END: u16 = 12;
+
+/// Positions of WAL to columns.
+struct Scale {
+    from: Lsn,
+    bytes: u64,
+    area: Rect,
+}
+
+impl Scale {
+    fn new(catalog: &Catalog, area: Rect) -> Scale {
+        let ends = catalog.timelines.iter().map(|t| end(t, catalog));
+        let starts = catalog.timelines.iter().map(|t| start(t, catalog));
+        let from = starts.filter(|lsn| *lsn > Lsn::INVALID).min().unwrap_or(Lsn::INVALID);
+        let to = ends.max().unwrap_or(from);
+        Scale { from, bytes: to.bytes_since(from).max(1), area }
+    }
+
+    fn column(&self, lsn: Lsn) -> u16 {
+        let last = self.area.width.saturating_sub(1);
+        let share = lsn.bytes_since(self.from) as f64 / self.bytes as f64;
+        self.area.x + (share.clamp(0.0, 1.0) * f64::from(last)).round() as u16
+    }
+}
+
+fn start(timeline: &Timeline, catalog: &Catalog) -> Lsn {
+    let first = timeline.first_segment.map(|segment| segment.start(catalog.segment_size));
+    timeline.forked_at_lsn.or(first).unwrap_or(Lsn::INVALID)
+}
+
+fn end(timeline: &Timeline, catalog: &Catalog) -> Lsn {
+    let last = timeline.last_segment.map(|s| s.start(catalog.segment_size).plus(catalog.segment_size.bytes()));
+    timeline.end_lsn.or(last).unwrap_or(start(timeline, catalog))
+}
+
+pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, catalog: &Catalog, area: Rect) {
+    let mut newest_first: Vec<&Timeline> = catalog.timelines.iter().collect();
+    newest_first.sort_by_key(|timeline| std::cmp::Reverse(timeline.id));
+    let active = state.points.filter().or(state.points.selected().map(|point| point.timeline));
+    let rows = usize::from(area.height);
+    let place = newest_first.iter().position(|timeline| Some(timeline.id) == active).unwrap_or(0);
+    let skip = place.saturating_sub(rows / 2).min(newest_first.len().saturating_sub(rows));
+    let shown: Vec<&Timeline> = newest_first.into_iter().skip(skip).take(rows).collect();
+    let graph = Rect { x: area.x + NUMBER, width: area.width.saturating_sub(NUMBER + END), ..area };
+    let scale = Scale::new(catalog, graph);
+    for (y, timeline) in (area.y..).zip(&shown) {
+        number(canvas, timeline, active, Rect { y, height: 1, ..area });
+        stretch(canvas, &scale, timeline, catalog, y);
+        ending(canvas, state, timeline, Rect { y, height: 1, ..area });
+    }
+    for (y, timeline) in (area.y..).zip(&shown) {
+        let parent = (area.y..).zip(&shown).find(|(_, other)| Some(other.id) == timeline.parent);
+        if let (Some((parent_y, _)), Some(fork)) = (parent, timeline.forked_at_lsn) {
+            connect(canvas, scale.column(fork), y, parent_y);
+        }
+    }
+    marks(canvas, state, catalog, &scale, &shown);
+}
+
+fn number(canvas: &mut Canvas<'_>, timeline: &Timeline, active: Option<TimelineId>, row: Rect) {
+    let is_active = active == Some(timeline.id);
+    let sign = if is_active { glyphs::CURSOR } else { " " };
+    let style = if is_active { canvas.theme.strong() } else { canvas.theme.plain() };
+    let text = format!("{sign}{:>2}", timeline.id.0);
+    canvas.line(Rect { width: NUMBER.min(row.width), ..row }, 0, &Line::from(Span::styled(text, style)));
+}
+
+fn stretch(canvas: &mut Canvas<'_>, scale: &Scale, timeline: &Timeline, catalog: &Catalog, y: u16) {
+    let (from, to) = (scale.column(start(timeline, catalog)), scale.column(end(timeline, catalog)));
+    let style = canvas.theme.plain();
+    for x in from..to {
+        canvas.sign(x, y, "─", style);
+    }
+    canvas.sign(to, y, "▶", style);
+    for gap in &timeline.gaps {
+        canvas.sign(scale.column(gap.first.start(catalog.segment_size)), y, glyphs::BAD, canvas.theme.bad());
+    }
+}
+
+/// When its last transaction ended, or how many segments there are, on the right.
+fn ending(canvas: &mut Canvas<'_>, state: &State, timeline: &Timeline, row: Rect) {
+    let text = match timeline.last_commit_at {
+        Some(at) => at.short(state.zone),
+        None => format!("{} seg", timeline.segments),
+    };
+    let columns = (width(&text) as u16).min(row.width);
+    let place = Rect { x: row.right() - columns, width: columns, ..row };
+    let style = if timeline.gaps.is_empty() { canvas.theme.dim() } else { canvas.theme.bad() };
+    canvas.line(place, 0, &Line::from(Span::styled(text, style)));
+}
+
+fn connect(canvas: &mut Canvas<'_>, x: u16, child_y: u16, parent_y: u16) {
+    let style = canvas.theme.plain();
+    canvas.sign(x, child_y, "╭", style);
+    for y in child_y + 1..parent_y {
+        let crossing = canvas.symbol(x, y) == "─";
+        canvas.sign(x, y, if crossing { "┼" } else { "│" }, style);
+    }
+    let at_end = canvas.symbol(x, parent_y) == "▶";
+    canvas.sign(x, parent_y, if at_end { "╯" } else { "┴" }, style);
+}
+
+fn marks(canvas: &mut Canvas<'_>, state: &State, catalog: &Catalog, scale: &Scale, shown: &[&Timeline]) {
+    let theme = canvas.theme;
+    let row = |id: TimelineId| (scale.area.y..).zip(shown).find(|(_, timeline)| timeline.id == id).map(|(y, _)| y);
+    let mut mark = |timeline: TimelineId, lsn: Lsn, symbol: &str, style: Style| {
+        if let Some(y) = row(timeline) {
+            canvas.sign(scale.column(lsn), y, symbol, style);
+        }
+    };
+    for backup in &catalog.backups {
+        if let (Some(timeline), Some(lsn)) = (backup.timeline, backup.stop_lsn.or(backup.start_lsn)) {
+            let style = if backup.is_usable() { theme.good() } else { theme.bad() };
+            mark(timeline, lsn, glyphs::BACKUP, style);
+        }
+    }
+    // Suspects last: they must not be hidden.
+    for suspects in [false, true] {
+        for point in state.points.marks().filter(|point| is_suspect(point) == suspects) {
+            let (symbol, style) =
+                if suspects { (glyphs::SUSPECT, theme.warning()) } else { (glyphs::RESTORE_POINT, theme.name()) };
+            mark(point.timeline, point.lsn, symbol, style);
+        }
+    }
+    if let Some(point) = state.points.selected() {
+        let y = row(point.timeline);
+        if let Some(y) = y {
+            canvas.style(Rect { x: scale.column(point.lsn), y, width: 1, height: 1 }, theme.selected());
+        }
+    }
+}

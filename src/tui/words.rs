@@ -1,0 +1,75 @@
+//! Where recovery stops, in words.
+
+use super::text::clean;
+use crate::core::{Lsn, Timestamp, Zone};
+use crate::pgdata::server_log::{StopKind, Stopped};
+use crate::resolve::{Place, Resolved, StopSide};
+
+/// Where recovery will stop: `before the commit of transaction 735`.
+#[must_use]
+pub(crate) fn predicted(resolved: &Resolved) -> String {
+    let side = match resolved.stop {
+        StopSide::EndOfWal => return "at the end of the WAL that there is".to_owned(),
+        StopSide::Consistency => return "as soon as the data is consistent".to_owned(),
+        StopSide::Before => "before",
+        StopSide::After => "after",
+    };
+    if let Some(name) = &resolved.name {
+        return format!("at restore point “{}”", clean(name));
+    }
+    let is_commit = [resolved.last_kept, resolved.first_lost].iter().flatten().any(|p| p.lsn == resolved.lsn);
+    match resolved.xid {
+        Some(xid) if is_commit => format!("{side} the commit of transaction {xid}"),
+        Some(xid) => format!("{side} the end of transaction {xid}"),
+        None => format!("{side} the record at {}", resolved.lsn),
+    }
+}
+
+/// Where recovery stopped, as PostgreSQL reported it.
+#[must_use]
+pub(crate) fn happened(stopped: &Stopped) -> String {
+    let side = if stopped.before { "before" } else { "after" };
+    let xid = stopped.xid.map_or("a transaction".to_owned(), |xid| format!("transaction {xid}"));
+    match stopped.kind {
+        StopKind::Commit => format!("{side} the commit of {xid}"),
+        StopKind::Abort => format!("{side} the rollback of {xid}"),
+        StopKind::Lsn => format!("{side} the record at {}", stopped.lsn.map_or("?".to_owned(), |l| l.to_string())),
+        StopKind::RestorePoint => {
+            format!("at restore point “{}”", clean(stopped.name.as_deref().unwrap_or("?")))
+        }
+        StopKind::Consistency => "as soon as the data is consistent".to_owned(),
+    }
+}
+
+/// The same two in a few words, to stand beside each other: `before commit of 735`.
+pub(crate) fn in_short(words: &str) -> String {
+    words.replace("the commit of transaction", "commit of").replace("the rollback of transaction", "rollback of")
+}
+
+/// A transaction's end: `xid 735, 2024-10-02 14:30:05.123456 +02:00, 0/3000148`.
+#[must_use]
+pub(crate) fn place(place: &Place, zone: Zone) -> String {
+    let xid = place.xid.map(|xid| format!("xid {xid}"));
+    let at = place.at.map(|at| at.in_zone(zone));
+    let parts = [xid, at, Some(place.lsn.to_string())];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// A moment in the operator's zone, with its offset; `unknown` where there is none.
+#[must_use]
+pub(crate) fn moment(at: Option<Timestamp>, zone: Zone) -> String {
+    at.map_or("unknown".to_owned(), |at| at.in_zone(zone))
+}
+
+/// A position; `unknown` where there is none.
+#[must_use]
+pub(crate) fn position(lsn: Option<Lsn>) -> String {
+    lsn.map_or("unknown".to_owned(), |lsn| lsn.to_string())
+}
+
+/// `10-02 14:30:05.123456` in the operator's zone, for rows of a list.
+#[must_use]
+pub(crate) fn row_time(at: Timestamp, zone: Zone) -> String {
+    let full = at.in_zone(zone);
+    full.get(5..26).unwrap_or(&full).to_owned()
+}

@@ -1,0 +1,981 @@
+//! Every screen and dialog as it is drawn, at three sizes; and at every size without a panic.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use insta::assert_snapshot;
+use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::Strategy as Values;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use unicode_width::UnicodeWidthStr;
+
+use walback::app::{ActionKind, Effect, Hit, Key, Msg, Pane, Screen, Setup, State, command, update};
+use walback::catalog::{Backup, BackupKind, Catalog, Compression, Gap, Part, PartContents, Point, PointKind, Timeline};
+use walback::core::{
+    Lsn, PgMajor, SegmentName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid, Zone,
+};
+use walback::error::Error;
+use walback::event::{Event, EventBuffer, Failure, Progress, Recovery, RecoveryState, Strategy, What};
+use walback::pgdata::server_log::{StopKind, Stopped};
+use walback::plan::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
+use walback::resolve::{Place, Resolved, StopSide};
+use walback::tui::{Theme, draw};
+
+const NAME: &str = "shop-20241002-1502";
+
+/// 2024-10-02 in Berlin (+02:00), so many seconds after noon, and microseconds.
+fn at(seconds: i64, micros: i64) -> Timestamp {
+    Timestamp::from_unix_micros((1_727_863_200 + seconds) * 1_000_000 + micros).unwrap()
+}
+
+fn clock(hour: i64, minute: i64, second: i64, micros: i64) -> Timestamp {
+    at((hour - 12) * 3600 + minute * 60 + second, micros)
+}
+
+fn segment(timeline: u32, number: u64) -> SegmentName {
+    SegmentName::new(TimelineId(timeline), number, SegmentSize::DEFAULT)
+}
+
+fn backup(id: &str, finished: Timestamp, lsn: u64) -> Backup {
+    Backup {
+        id: id.to_owned(),
+        kind: BackupKind::Tar,
+        location: PathBuf::from("/srv/backups/shop").join(id),
+        compression: Compression::Gzip,
+        pg_version: Some(PgMajor(15)),
+        system_identifier: Some(7_420_000_000_000_000_001),
+        segment_size: Some(SegmentSize::DEFAULT),
+        timeline: Some(TimelineId(1)),
+        start_lsn: Some(Lsn(lsn)),
+        start_wal: Some(segment(1, lsn >> 24)),
+        stop_lsn: Some(Lsn(lsn + 0x1000)),
+        started_at: Some(finished.plus_micros(-180_000_000)),
+        finished_at: Some(finished),
+        size_bytes: 44_238_479_360,
+        unpacked_bytes: Some(120_000_000_000),
+        parent: None,
+        tablespaces: Vec::new(),
+        manifest: true,
+        label: Some("nightly".to_owned()),
+        from_standby: false,
+        parts: vec![Part {
+            path: PathBuf::from("/srv/backups/shop").join(id).join("base.tar.gz"),
+            holds: PartContents::Data,
+            compression: Compression::Gzip,
+            size_bytes: 44_238_479_360,
+        }],
+        own_wal: Vec::new(),
+        problems: Vec::new(),
+    }
+}
+
+fn timeline(id: u32, parent: Option<u32>, fork: Option<u64>, segments: (u64, u64), last: Timestamp) -> Timeline {
+    Timeline {
+        id: TimelineId(id),
+        parent: parent.map(TimelineId),
+        forked_at_lsn: fork.map(Lsn),
+        reason: fork.map(|_| "no recovery target specified".to_owned()),
+        first_segment: Some(segment(id, segments.0)),
+        last_segment: Some(segment(id, segments.1)),
+        segments: segments.1 - segments.0 + 1,
+        end_lsn: Some(SegmentSize::DEFAULT.start_of(segments.1 + 1)),
+        first_commit_at: None,
+        last_commit_at: Some(last),
+        gaps: Vec::new(),
+        damaged: Vec::new(),
+    }
+}
+
+fn catalog() -> Catalog {
+    let broken = Backup {
+        problems: vec!["base.tar.gz is truncated: it ends after 12.4 GB".to_owned()],
+        ..backup("20241002T030000", clock(3, 4, 0, 0), 0x1_6000_0028)
+    };
+    let mut second = timeline(2, Some(1), Some(0x1_A000_0148), (0x1A0, 0x1AC), clock(14, 52, 11, 0));
+    second.gaps.push(Gap { first: segment(2, 0x1A6), last: segment(2, 0x1A7), segments: 2 });
+    Catalog {
+        backups: vec![
+            broken,
+            backup("20241002T020000", clock(2, 3, 11, 0), 0x1_5000_0028),
+            backup("20241001T020000", clock(2, 3, 9, 0).plus_micros(-86_400_000_000), 0x1_1000_0028),
+        ],
+        timelines: vec![timeline(1, None, None, (0x10F, 0x1B0), clock(14, 58, 2, 0)), second],
+        system_identifier: Some(7_420_000_000_000_000_001),
+        segment_size: SegmentSize::DEFAULT,
+        problems: Vec::new(),
+        segments: BTreeSet::new(),
+        histories: BTreeMap::new(),
+    }
+}
+
+fn point(kind: PointKind, timeline: u32, lsn: u64, when: Timestamp) -> Point {
+    Point {
+        kind,
+        timeline: TimelineId(timeline),
+        lsn: Lsn(lsn),
+        end_lsn: Lsn(lsn + 0x28),
+        xid: None,
+        at: Some(when),
+        name: None,
+        drops: 0,
+        deletes: 0,
+        subxacts: 0,
+    }
+}
+
+fn commit(timeline: u32, xid: u32, lsn: u64, when: Timestamp) -> Point {
+    Point { xid: Some(Xid(xid)), ..point(PointKind::Commit, timeline, lsn, when) }
+}
+
+/// A day: a backup, commits, a restore point, the DROP, the mass DELETE; and a promoted second timeline.
+fn points() -> Vec<Point> {
+    let mut points = vec![point(PointKind::BackupEnd, 1, 0x1_5000_1000, clock(2, 3, 11, 0))];
+    for i in 0..40_u32 {
+        let when = at(6000 + i64::from(i) * 83 + i64::from(i * i % 17), i64::from(i) * 7919 % 1_000_000);
+        let mut commit = commit(1, 1_234_540 + i, 0x1_AB12_0000 + u64::from(i) * 0x268, when);
+        match i {
+            3 | 17 => commit.kind = PointKind::Abort,
+            9 => commit.deletes = 12,
+            27 => commit.drops = 3,
+            33 => commit.deletes = 48_211,
+            _ => {}
+        }
+        points.push(commit);
+    }
+    let named =
+        |lsn, when, name: &str| Point { name: Some(name.to_owned()), ..point(PointKind::RestorePoint, 1, lsn, when) };
+    points.push(named(0x1_AB12_2F00, at(7661, 5), "before_deploy"));
+    points.push(named(0x1_AB12_0100, at(6003, 9), "evil\u{1b}[2J\u{202e}name"));
+    points.push(Point { at: None, ..point(PointKind::EndOfWal, 1, 0x1_B100_0000, at(0, 0)) });
+    points.push(point(PointKind::EndOfRecovery, 2, 0x1_A000_0148, at(4000, 0)));
+    for i in 0..12_u32 {
+        let when = at(4000 + i64::from(i) * 500, 250_000);
+        points.push(commit(2, 1_234_001 + i, 0x1_A000_1000 + u64::from(i) * 0x10_0000, when));
+    }
+    points
+}
+
+fn setup() -> Setup {
+    Setup {
+        source: "shop".to_owned(),
+        zone: "Europe/Berlin".parse().unwrap(),
+        now: clock(15, 2, 0, 0),
+        read_only: false,
+        unicode: true,
+        directory: "/srv/recovered/shop".to_owned(),
+    }
+}
+
+fn fold(state: &mut State, messages: impl IntoIterator<Item = Msg>) -> Vec<Effect> {
+    messages.into_iter().flat_map(|msg| update(state, msg)).collect()
+}
+
+fn press(state: &mut State, keys: &str) -> Vec<Effect> {
+    fold(state, keys.chars().map(|c| Msg::Key(Key::Char(c))))
+}
+
+fn key(state: &mut State, key: Key) -> Vec<Effect> {
+    update(state, Msg::Key(key))
+}
+
+fn home() -> State {
+    let mut state = State::new(setup());
+    let answers = [
+        Msg::Started,
+        Msg::Recoveries(Vec::new()),
+        Msg::Catalog(Ok(catalog())),
+        Msg::Points(points()),
+        Msg::ScanProgress { done: 2_700_000_000, total: 2_700_000_000 },
+        Msg::ScanFinished(Ok(())),
+    ];
+    fold(&mut state, answers);
+    state
+}
+
+fn target() -> Target {
+    Target {
+        inclusive: false,
+        timeline: TimelineChoice::Number(TimelineId(1)),
+        ..Target::new(TargetKind::Xid(Xid(1_234_573)))
+    }
+}
+
+fn place(points: &[Point], xid: u32) -> Option<Place> {
+    let point = points.iter().find(|point| point.xid == Some(Xid(xid)))?;
+    Some(Place { lsn: point.lsn, xid: point.xid, at: point.at })
+}
+
+fn plan() -> Plan {
+    let points = points();
+    let stop = place(&points, 1_234_573).unwrap();
+    let resolved = Resolved {
+        timeline: TimelineId(1),
+        path: vec![TimelineId(1)],
+        stop: StopSide::Before,
+        lsn: stop.lsn,
+        replay_end: stop.lsn,
+        xid: stop.xid,
+        at: stop.at,
+        name: None,
+        consistent_at: Lsn(0x1_5000_1000),
+        last_kept: place(&points, 1_234_572),
+        first_lost: Some(stop),
+        ambiguous: Vec::new(),
+        backups: vec!["20241002T020000".to_owned(), "20241001T020000".to_owned()],
+    };
+    let step = |id, title: &str, commands: &[&str], undo: Option<&str>| Step {
+        id,
+        title: title.to_owned(),
+        commands: commands.iter().map(|c| (*c).to_owned()).collect(),
+        undo: undo.map(str::to_owned),
+    };
+    let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    Plan {
+        recovery: NAME.to_owned(),
+        directory: PathBuf::from("/srv/recovered/shop"),
+        backup: catalog().backups.remove(1),
+        target: target(),
+        resolved,
+        settings: vec![
+            setting("restore_command", "cp '/srv/archive/shop/%f' '%p'"),
+            setting("recovery_target_xid", "1234573"),
+            setting("recovery_target_inclusive", "off"),
+            setting("recovery_target_timeline", "1"),
+            setting("recovery_target_action", "pause"),
+            setting("port", "54320"),
+            setting("listen_addresses", ""),
+            setting("archive_mode", "off"),
+        ],
+        restore_command: "cp '/srv/archive/shop/%f' '%p'".to_owned(),
+        wal: vec![PathBuf::from("/srv/archive/shop")],
+        server: ServerPlan {
+            major: PgMajor(15),
+            bin_dir: PathBuf::from("/usr/lib/postgresql/15/bin"),
+            segment_size: SegmentSize::DEFAULT,
+            port: 54320,
+            socket_directory: PathBuf::from("/run/user/105/walback/shop"),
+            log: PathBuf::from("/var/lib/postgresql/.local/state/walback/shop-20241002-1502/server.log"),
+            run_as: "postgres".to_owned(),
+            role: "postgres".to_owned(),
+        },
+        steps: vec![
+            step(
+                StepId::Unpack,
+                "Unpack the base backup",
+                &[
+                    "install -d -m 0700 -o postgres /srv/recovered/shop",
+                    "tar -xzf /srv/backups/shop/20241002T020000/base.tar.gz -C /srv/recovered/shop",
+                ],
+                Some("rm -r /srv/recovered/shop"),
+            ),
+            step(StepId::Configure, "Write the settings and recovery.signal", &["touch recovery.signal"], None),
+            step(StepId::Start, "Start the server, isolated", &["pg_ctl start -D /srv/recovered/shop"], None),
+            step(StepId::Replay, "Follow replay until it pauses", &["tail -f server.log"], None),
+        ],
+        findings: vec![
+            Finding::note("checksums-off", "the cluster has no data checksums: damaged pages would not be noticed"),
+            Finding::warning("space-tight", "/srv has 131 GB free, and 124 GB are needed")
+                .hint("make room, or choose another directory with d"),
+        ],
+        estimate: Estimate {
+            unpack_bytes: 44_238_479_360,
+            wal_bytes: 1_540_000_000,
+            wal_segments: 92,
+            unpack_s: Some(310.0),
+            replay_s: Some(45.0),
+            total_s: Some(357.0),
+            basis: "the last recovery on this machine: 136 MB/s unpacking, 34 MB/s replay".to_owned(),
+        },
+        made_at: clock(15, 2, 0, 0),
+    }
+}
+
+fn planned() -> State {
+    let mut state = home();
+    press(&mut state, "b");
+    fold(&mut state, [Msg::Planned(Ok(Box::new(plan())))]);
+    state
+}
+
+fn event(second: i64, what: What) -> Msg {
+    Msg::Event(Event { at: clock(15, 2, second, 0), recovery: NAME.to_owned(), what })
+}
+
+fn state_event(second: i64, state: RecoveryState) -> Msg {
+    event(second, What::State { state })
+}
+
+fn begun(strategy: Option<Strategy>) -> Msg {
+    event(1, What::Planned { plan: Box::new(plan()), hash: "0".repeat(64), strategy })
+}
+
+fn started(step: StepId, second: i64) -> Msg {
+    event(second, What::StepStarted { step })
+}
+
+fn finished(step: StepId, seconds: f64, bytes: Option<u64>) -> Msg {
+    event(10, What::StepFinished { step, seconds, bytes })
+}
+
+fn log(line: &str) -> Msg {
+    event(20, What::Log { line: line.to_owned() })
+}
+
+fn unpacking() -> State {
+    let mut state = planned();
+    key(&mut state, Key::Enter);
+    fold(
+        &mut state,
+        [
+            begun(None),
+            state_event(1, RecoveryState::Unpacking),
+            started(StepId::Unpack, 2),
+            event(
+                9,
+                What::Progress(Progress {
+                    step: StepId::Unpack,
+                    done: 12_400_000_000,
+                    total: Some(44_238_479_360),
+                    unit: Cow::Borrowed("bytes"),
+                    rate: Some(142_000_000.0),
+                    eta_s: Some(224.0),
+                    replayed_lsn: None,
+                    last_commit_at: None,
+                    doing: Some("base/16384/2619".to_owned()),
+                }),
+            ),
+            Msg::Tick(clock(15, 3, 29, 0)),
+        ],
+    );
+    state
+}
+
+fn replaying() -> State {
+    let mut state = unpacking();
+    fold(
+        &mut state,
+        [
+            finished(StepId::Unpack, 311.4, Some(44_238_479_360)),
+            started(StepId::Configure, 12),
+            finished(StepId::Configure, 0.1, None),
+            state_event(12, RecoveryState::Configured),
+            started(StepId::Start, 13),
+            event(14, What::ServerStarted { pid: 4711 }),
+            finished(StepId::Start, 1.3, None),
+            state_event(14, RecoveryState::Replaying),
+            started(StepId::Replay, 15),
+            log("2024-10-02 15:07:14.120 CEST [4711] LOG:  starting point-in-time recovery to XID 1234573"),
+            log(
+                "2024-10-02 15:07:14.301 CEST [4711] LOG:  restored log file \"000000010000000100000050\" from archive",
+            ),
+            log("2024-10-02 15:07:14.402 CEST [4711] LOG:  \u{1b}]0;owned\u{7}redo starts at 1/50000028"),
+            event(
+                16,
+                What::Progress(Progress {
+                    step: StepId::Replay,
+                    done: 800_000_000,
+                    total: Some(1_527_899_000),
+                    unit: Cow::Borrowed("bytes"),
+                    rate: Some(34_000_000.0),
+                    eta_s: Some(21.0),
+                    replayed_lsn: Some(Lsn(0x1_8000_0000)),
+                    last_commit_at: Some(clock(9, 12, 1, 77)),
+                    doing: Some("replaying 000000010000000100000080".to_owned()),
+                }),
+            ),
+            Msg::Tick(clock(15, 2, 38, 0)),
+        ],
+    );
+    state
+}
+
+fn stopped() -> (Stopped, Option<Lsn>) {
+    let stop = plan().resolved;
+    let stopped = Stopped { kind: StopKind::Commit, before: true, xid: stop.xid, at: stop.at, lsn: None, name: None };
+    (stopped, Some(stop.replay_end))
+}
+
+fn paused_at(stopped: Stopped, replayed_lsn: Option<Lsn>) -> State {
+    let mut state = replaying();
+    fold(
+        &mut state,
+        [
+            event(40, What::Stopped { stopped, replayed_lsn, last_commit_at: None }),
+            finished(StepId::Replay, 44.0, Some(1_527_899_000)),
+            state_event(40, RecoveryState::Paused),
+            Msg::Done(ActionKind::Start),
+        ],
+    );
+    state
+}
+
+fn paused() -> State {
+    let (stopped, lsn) = stopped();
+    paused_at(stopped, lsn)
+}
+
+fn failure() -> What {
+    What::Failed(Failure {
+        step: Some(StepId::Start),
+        code: Cow::Borrowed("server-did-not-start"),
+        message: "the server did not start: /srv/recovered/shop".to_owned(),
+        causes: vec!["pg_ctl ended with exit status 1".to_owned()],
+        hint: Some("read its last words below; the whole log is where the screen says".to_owned()),
+    })
+}
+
+fn failed() -> State {
+    let mut state = replaying();
+    fold(
+        &mut state,
+        [
+            log(
+                "2024-10-02 15:07:15.000 CEST [4711] FATAL:  could not access file \"pg_partman_bgw\": No such file or directory",
+            ),
+            event(21, failure()),
+        ],
+    );
+    state
+}
+
+fn recovery() -> Recovery {
+    let mut buffer = EventBuffer::default();
+    for msg in [begun(None), state_event(2, RecoveryState::Paused)] {
+        if let Msg::Event(event) = msg {
+            buffer.fold(&event);
+        }
+    }
+    buffer.recovery().unwrap()
+}
+
+fn buffer_of(state: &State, columns: u16, rows: u16) -> Buffer {
+    let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
+    draw(state, Theme::new(true), &mut buffer);
+    buffer
+}
+
+fn text_of(buffer: &Buffer) -> String {
+    let mut text = String::new();
+    for y in 0..buffer.area.height {
+        let mut line = String::new();
+        let mut x = 0;
+        while x < buffer.area.width {
+            let symbol = buffer[(x, y)].symbol();
+            line.push_str(symbol);
+            x += (symbol.width() as u16).max(1);
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The state at the three sizes that matter.
+fn pictures(state: &State) -> String {
+    let mut text = String::new();
+    for (columns, rows) in [(80, 24), (120, 40), (40, 10)] {
+        let mut state = state.clone();
+        update(&mut state, Msg::Resize(columns, rows));
+        writeln!(text, "=== {columns}x{rows}").unwrap();
+        text.push_str(&text_of(&buffer_of(&state, columns, rows)));
+    }
+    text
+}
+
+/// Where which style is: one line a run, of what is not plain.
+fn styles_of(buffer: &Buffer) -> String {
+    let mut text = String::new();
+    for y in 0..buffer.area.height {
+        let mut x = 0;
+        while x < buffer.area.width {
+            let (fg, modifier) = (buffer[(x, y)].fg, buffer[(x, y)].modifier);
+            let from = x;
+            let mut run = String::new();
+            while x < buffer.area.width && (buffer[(x, y)].fg, buffer[(x, y)].modifier) == (fg, modifier) {
+                run.push_str(buffer[(x, y)].symbol());
+                x += 1;
+            }
+            let plain = fg == ratatui::style::Color::Reset && modifier.is_empty();
+            if !plain && !run.trim().is_empty() {
+                writeln!(text, "{y:>2}:{from:<3} {fg:?} {modifier:?} {:?}", run.trim_end()).unwrap();
+            }
+        }
+    }
+    text
+}
+
+/// Every state that is drawn, by name.
+fn all() -> Vec<(&'static str, State)> {
+    let mut states = vec![
+        ("loading", State::new(setup())),
+        ("home", home()),
+        ("plan", planned()),
+        ("unpacking", unpacking()),
+        ("replaying", replaying()),
+        ("paused", paused()),
+        ("failed", failed()),
+    ];
+    let with = |from: fn() -> State, change: &dyn Fn(&mut State)| {
+        let mut state = from();
+        change(&mut state);
+        state
+    };
+    states.push((
+        "scanning",
+        with(|| State::new(setup()), &|s| {
+            fold(
+                s,
+                [
+                    Msg::Catalog(Ok(catalog())),
+                    Msg::Points(points().into_iter().take(20).collect()),
+                    Msg::ScanProgress { done: 0, total: 2_700_000_000 },
+                    Msg::Tick(clock(15, 2, 1, 0)),
+                    Msg::ScanProgress { done: 900_000_000, total: 2_700_000_000 },
+                    Msg::Tick(clock(15, 2, 5, 0)),
+                ],
+            );
+        }),
+    ));
+    states.push((
+        "catalog-failed",
+        with(|| State::new(setup()), &|s| {
+            let error = Error::failed("unreadable", "cannot read the backups: /srv/backups/shop")
+                .because("permission denied (os error 13)")
+                .hint("run walback as a user who may read it, like postgres");
+            fold(s, [Msg::Catalog(Err(error))]);
+        }),
+    ));
+    states.push((
+        "backups-pane",
+        with(home, &|s| {
+            key(s, Key::Tab);
+        }),
+    ));
+    states.push((
+        "timelines-pane",
+        with(home, &|s| {
+            fold(s, [Msg::Key(Key::Tab), Msg::Key(Key::Tab), Msg::Key(Key::Down)]);
+        }),
+    ));
+    states.push((
+        "restore-point",
+        with(home, &|s| {
+            press(s, "gr");
+        }),
+    ));
+    states.push((
+        "refused",
+        with(home, &|s| {
+            press(s, "o");
+        }),
+    ));
+    states.push((
+        "read-only-plan",
+        with(planned, &|s| {
+            s.read_only = true;
+            key(s, Key::Enter);
+        }),
+    ));
+    states.push((
+        "choose",
+        with(home, &|s| {
+            key(s, Key::Enter);
+        }),
+    ));
+    states.push((
+        "time-empty",
+        with(home, &|s| {
+            press(s, "t");
+        }),
+    ));
+    states.push((
+        "time",
+        with(home, &|s| {
+            press(s, "t14:30");
+        }),
+    ));
+    states.push((
+        "time-bad",
+        with(home, &|s| {
+            press(s, "t2024-10-27 02:30");
+        }),
+    ));
+    states.push((
+        "xid",
+        with(home, &|s| {
+            press(s, "x1234573");
+        }),
+    ));
+    states.push((
+        "name",
+        with(home, &|s| {
+            press(s, "nbef");
+            key(s, Key::Down);
+        }),
+    ));
+    states.push((
+        "directory",
+        with(planned, &|s| {
+            press(s, "d");
+        }),
+    ));
+    states.push((
+        "help",
+        with(home, &|s| {
+            press(s, "?");
+        }),
+    ));
+    states.push((
+        "help-paused",
+        with(paused, &|s| {
+            press(s, "?");
+        }),
+    ));
+    states.push((
+        "plan-end",
+        with(planned, &|s| {
+            fold(s, [Msg::Drawn { scroll_max: 400 }, Msg::Key(Key::End)]);
+        }),
+    ));
+    states.push((
+        "plan-making",
+        with(home, &|s| {
+            press(s, "b");
+        }),
+    ));
+    states.push((
+        "plan-failed",
+        with(home, &|s| {
+            press(s, "b");
+            let error =
+                Error::failed("target-before-backup", "no base backup leads to transaction 1234573 on timeline 1")
+                    .because("the WAL from 000000010000000100000050 on is missing")
+                    .hint("restore the missing segments into the archive, or choose an earlier target");
+            fold(s, [Msg::Planned(Err(error))]);
+        }),
+    ));
+    states.push((
+        "plan-forbidden",
+        with(home, &|s| {
+            press(s, "b");
+            let mut plan = plan();
+            plan.findings.push(
+                Finding::error("directory-not-empty", "the directory is not empty: /srv/recovered/shop")
+                    .hint("choose another directory with d; Walback empties none that it did not make"),
+            );
+            fold(s, [Msg::Planned(Ok(Box::new(plan)))]);
+            key(s, Key::Enter);
+        }),
+    ));
+    states.push((
+        "cancel",
+        with(replaying, &|s| {
+            press(s, "c");
+        }),
+    ));
+    states.push((
+        "leave-while-unpacking",
+        with(unpacking, &|s| {
+            press(s, "q");
+        }),
+    ));
+    states.push((
+        "differs",
+        with(
+            || {
+                let (stopped, _) = stopped();
+                paused_at(
+                    Stopped { xid: Some(Xid(1_234_570)), at: Some(at(8490, 11)), ..stopped },
+                    Some(Lsn(0x1_AB12_4400)),
+                )
+            },
+            &|_| {},
+        ),
+    ));
+    states.push((
+        "retarget-menu",
+        with(paused, &|s| {
+            press(s, "r");
+        }),
+    ));
+    states.push((
+        "retarget-pick",
+        with(paused, &|s| {
+            press(s, "rp");
+        }),
+    ));
+    states.push((
+        "retarget-plan",
+        with(paused, &|s| {
+            press(s, "rpsb");
+            let waiting = s.planning.as_ref().unwrap().target.clone();
+            let plan = Plan { target: waiting, ..plan() };
+            fold(s, [Msg::RetargetPlanned(Ok((Box::new(plan), Strategy::Unpack)))]);
+        }),
+    ));
+    states.push((
+        "retarget-confirm",
+        with(paused, &|s| {
+            press(s, "rpsb");
+            let waiting = s.planning.as_ref().unwrap().target.clone();
+            let plan = Plan { target: waiting, ..plan() };
+            fold(s, [Msg::RetargetPlanned(Ok((Box::new(plan), Strategy::Unpack)))]);
+            key(s, Key::Enter);
+        }),
+    ));
+    states.push((
+        "promote",
+        with(paused, &|s| {
+            press(s, "pshop-2024");
+        }),
+    ));
+    states.push((
+        "discard",
+        with(paused, &|s| {
+            press(s, &format!("d{NAME}"));
+        }),
+    ));
+    states.push((
+        "promoted",
+        with(paused, &|s| {
+            fold(
+                s,
+                [
+                    state_event(50, RecoveryState::Promoting),
+                    event(51, What::Promoted { timeline: TimelineId(3) }),
+                    state_event(51, RecoveryState::Promoted),
+                ],
+            );
+        }),
+    ));
+    states.push((
+        "shut-down",
+        with(paused, &|s| {
+            fold(s, [state_event(50, RecoveryState::ShutDown)]);
+        }),
+    ));
+    states.push((
+        "discarded",
+        with(paused, &|s| {
+            fold(s, [state_event(50, RecoveryState::Discarded)]);
+        }),
+    ));
+    states.push((
+        "error",
+        with(paused, &|s| {
+            let error = Error::failed(
+                "promotion-timed-out",
+                "the server was told to promote and has not yet: /srv/recovered/shop",
+            )
+            .because("no answer on port 54320 for 60 s")
+            .hint("look at its log; it may still be on its way");
+            fold(s, [Msg::Failed(error)]);
+        }),
+    ));
+    states.push((
+        "unfinished",
+        with(|| State::new(setup()), &|s| {
+            fold(s, [Msg::Catalog(Ok(catalog())), Msg::Recoveries(vec![recovery()])]);
+        }),
+    ));
+    states
+}
+
+#[test]
+fn every_screen_and_dialog() {
+    for (name, state) in all() {
+        assert_snapshot!(name, pictures(&state));
+    }
+}
+
+#[test]
+fn styles_of_home_and_of_a_difference() {
+    assert_snapshot!("styles-home", styles_of(&buffer_of(&home(), 80, 24)));
+    let (_, differs) = all().into_iter().find(|(name, _)| *name == "differs").unwrap();
+    assert_snapshot!("styles-differs", styles_of(&buffer_of(&differs, 80, 24)));
+}
+
+#[test]
+fn without_utf_8_everything_is_ascii() {
+    for (name, state) in all() {
+        let ascii = State { unicode: false, ..state };
+        for (columns, rows) in [(80, 24), (120, 40), (30, 5)] {
+            let text = text_of(&buffer_of(&ascii, columns, rows));
+            assert!(text.is_ascii(), "{name} at {columns}x{rows}: {text}");
+        }
+    }
+    assert_snapshot!("home-ascii", text_of(&buffer_of(&State { unicode: false, ..home() }, 80, 24)));
+}
+
+#[test]
+fn without_colours_there_are_none() {
+    for (name, state) in all() {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 80, 24));
+        draw(&state, Theme::new(false), &mut buffer);
+        for cell in &buffer.content {
+            let reset = ratatui::style::Color::Reset;
+            assert_eq!((cell.fg, cell.bg), (reset, reset), "{name}");
+        }
+    }
+}
+
+#[test]
+fn nothing_from_outside_steers_the_terminal() {
+    for (name, state) in all() {
+        for cell in &buffer_of(&state, 120, 40).content {
+            assert!(!cell.symbol().chars().any(|c| c.is_control() || c == '\u{202e}'), "{name}");
+        }
+    }
+    let mut state = home();
+    press(&mut state, "g");
+    key(&mut state, Key::Down);
+    key(&mut state, Key::Down);
+    assert!(text_of(&buffer_of(&state, 120, 40)).contains("evil\\u{1b}[2J\\u{202e}name"));
+}
+
+/// The terminal's own size may be anything, and may be another than what the state was told last.
+#[test]
+fn every_size_is_drawn_without_a_panic() {
+    for (_, state) in all() {
+        for columns in (0..45).chain([60, 79, 80, 81, 100, 200, 300]) {
+            for rows in (0..26).step_by(if columns > 40 { 1 } else { 3 }).chain([40, 60, 100]) {
+                buffer_of(&state, columns, rows);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_footer_can_be_clicked_and_does_what_its_key_does() {
+    let state = home();
+    let mut buffer = Buffer::empty(Rect::new(0, 0, 80, 24));
+    let drawn = draw(&state, Theme::new(true), &mut buffer);
+    let keys: Vec<Key> = drawn
+        .hits
+        .iter()
+        .filter_map(|(_, hit)| match hit {
+            Hit::Key(key) => Some(*key),
+            _ => None,
+        })
+        .collect();
+    let shown: Vec<Key> = command::on(Screen::Points)
+        .filter(|c| !c.label.is_empty() && c.name != "back")
+        .filter_map(|c| c.keys.first())
+        .copied()
+        .collect();
+    assert_eq!(keys, shown, "at 80x24 every command of home that has a label is in the footer");
+    let (place, _) = drawn.hits.iter().find(|(_, hit)| *hit == Hit::Key(Key::Char('t'))).unwrap();
+    let hit = walback::tui::hit_at(&drawn.hits, place.x, place.y).unwrap();
+    let mut clicked = state;
+    update(&mut clicked, Msg::Click(hit));
+    assert!(clicked.dialog.is_some());
+}
+
+#[test]
+fn a_row_can_be_clicked() {
+    let mut state = home();
+    let mut buffer = Buffer::empty(Rect::new(0, 0, 80, 24));
+    let drawn = draw(&state, Theme::new(true), &mut buffer);
+    let before = state.points.cursor();
+    let (place, _) = drawn.hits.iter().find(|(_, hit)| *hit == Hit::Point(before + 1)).unwrap();
+    let hit = walback::tui::hit_at(&drawn.hits, place.x + 3, place.y).unwrap();
+    update(&mut state, Msg::Click(hit));
+    assert_eq!((state.points.cursor(), state.pane), (before + 1, Pane::Points));
+}
+
+/// A million rows: only those that are seen are made.
+#[test]
+fn a_million_rows_are_no_burden() {
+    let mut state = home();
+    let many =
+        (0..1_000_000_u32).map(|i| commit(1, 2_000_000 + i, 0x2_0000_0000 + u64::from(i) * 0x30, at(i.into(), 0)));
+    let mut many = many.peekable();
+    while many.peek().is_some() {
+        let batch = many.by_ref().take(20_000).collect();
+        fold(&mut state, [Msg::Points(batch)]);
+    }
+    fold(&mut state, [Msg::ScanFinished(Ok(())), Msg::Key(Key::End)]);
+    assert!(text_of(&buffer_of(&state, 80, 24)).contains("1,000,0"));
+}
+
+fn any_key() -> impl Values<Value = Key> {
+    let named = [
+        Key::Enter,
+        Key::Esc,
+        Key::Tab,
+        Key::BackTab,
+        Key::Up,
+        Key::Down,
+        Key::PageUp,
+        Key::PageDown,
+        Key::Home,
+        Key::End,
+        Key::Backspace,
+        Key::Delete,
+        Key::Left,
+        Key::Right,
+        Key::F(1),
+        Key::F(5),
+        Key::Ctrl('r'),
+    ];
+    prop_oneof![
+        3 => proptest::sample::select(named.to_vec()),
+        5 => proptest::char::range('!', 'z').prop_map(Key::Char),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_sequence_of_keys_breaks_anything(
+        which in 0_usize..all().len(),
+        keys in proptest::collection::vec(any_key(), 0..40),
+        columns in 0_u16..130,
+        rows in 0_u16..50,
+    ) {
+        let mut state = all().swap_remove(which).1;
+        update(&mut state, Msg::Resize(columns, rows));
+        for pressed in keys {
+            for effect in update(&mut state, Msg::Key(pressed)) {
+                // A plan is answered, so that the keys come further.
+                if let Effect::MakePlan { target, .. } = effect {
+                    let plan = Plan { target, ..plan() };
+                    update(&mut state, Msg::Planned(Ok(Box::new(plan))));
+                }
+            }
+            let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
+            let drawn = draw(&state, Theme::new(true), &mut buffer);
+            update(&mut state, Msg::Drawn { scroll_max: drawn.scroll_max });
+            prop_assert!(state.dialog.is_some() || state.scroll <= drawn.scroll_max);
+            prop_assert_eq!(state.screens.first(), Some(&Screen::Points));
+        }
+    }
+}
+
+/// However low the terminal is: what is typed to confirm is seen, and so is what has to be typed.
+#[test]
+fn a_confirmation_shows_what_to_type_and_where_at_every_size() {
+    for name in ["promote", "discard", "retarget-confirm"] {
+        let (_, state) = all().into_iter().find(|(this, _)| *this == name).unwrap();
+        for (columns, rows) in [(40, 10), (60, 20), (80, 24), (300, 10)] {
+            let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
+            let drawn = draw(&state, Theme::new(true), &mut buffer);
+            assert!(drawn.cursor.is_some(), "{name} at {columns}x{rows}");
+            assert!(text_of(&buffer).contains(&format!("type {NAME}")), "{name} at {columns}x{rows}");
+        }
+    }
+}
+
+#[test]
+fn zones_are_named_everywhere_a_time_is() {
+    let mut state = home();
+    state.zone = Zone::UTC;
+    let text = text_of(&buffer_of(&state, 80, 24));
+    assert!(text.contains("UTC"));
+}
