@@ -572,6 +572,7 @@ fn a_long_replay_matches_its_prediction_where_the_server_does_not_wait_to_be_ask
         let recovery = &lines.last().unwrap()["recovery"];
         assert_is(recovery, "state", state);
         assert_is(recovery, "matches_prediction", true);
+        operator.about(&["stop", "copy"]).ended_with(0);
         operator.discards("copy");
     }
 }
