@@ -404,7 +404,8 @@ fn what_was_promoted_has_no_other_target() {
     let on = ["retarget", "copy", "--name", "trunk", "--timeline", "1", "--yes"];
     let refused = operator.about(&on).ended_with(1);
     assert_eq!(refused.json()["error"]["code"], "no-way-back");
-    operator.about(&["stop", "copy"]).ended_with(0);
+    let told = ask(walback(&directory).args(["stop", "copy"])).ended_with(0);
+    assert!(told.out.contains("walback discard copy") && !told.out.contains("retarget"), "{}", told.out);
     let refused = operator.about(&on).ended_with(1);
     assert_eq!(refused.json()["error"]["code"], "no-way-back", "the rows that it took since would be lost");
     assert!(!operator.place("copy").join("recovery.signal").exists());

@@ -285,16 +285,14 @@ fn check_plan(plan: &Plan, hash: &str) -> Result<()> {
 }
 
 fn refuse_after_promotion(buffer: &EventBuffer, id: &str) -> Result<()> {
-    match buffer.state {
-        Some(state @ (RecoveryState::Promoted | RecoveryState::Promoting | RecoveryState::Discarded)) => {
-            Err(Error::failed(
-                "no-way-back",
-                format!("the recovery {id} is {}: it has no other target any more", state.word()),
-            )
-            .hint("“walback restore” makes another recovery, into another directory"))
-        }
-        _ => Ok(()),
-    }
+    let state = match buffer.state {
+        Some(state @ (RecoveryState::Promoting | RecoveryState::Discarded)) => state,
+        // Whatever became of its server since.
+        _ if buffer.promoted_to.is_some() => RecoveryState::Promoted,
+        _ => return Ok(()),
+    };
+    Err(Error::failed("no-way-back", format!("the recovery {id} is {}: it has no other target any more", state.word()))
+        .hint("“walback restore” makes another recovery, into another directory"))
 }
 
 fn plan_of(recorder: &Recorder<'_>, id: &str) -> Result<Plan> {
