@@ -15,8 +15,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::{
-    Answer, Cluster, Directory, Format, History, Options, ROWS, Running, Server, Stop, Transaction, ask, client, rows,
-    run, tree_digest, wait_until, walback,
+    Answer, Cluster, Directory, Format, History, Options, ROWS, Running, Server, Stop, Transaction, as_operator, ask,
+    client, rows, run, tree_digest, wait_until, walback,
 };
 
 static HISTORY: LazyLock<History> = LazyLock::new(History::make);
@@ -303,7 +303,7 @@ fn both_sides_of_a_commit_by_lsn() {
 
 #[test]
 fn both_sides_of_an_aborted_transaction() {
-    both_sides("tar-stream", &["--xid"], "aborted");
+    both_sides("by-sql", &["--xid"], "aborted");
 }
 
 #[test]
@@ -315,13 +315,13 @@ fn both_sides_of_a_prepared_transaction() {
 fn restore_points_consistency_and_the_end_of_wal() {
     let directory = Directory::new();
     let operator = Operator::of_history(&directory);
-    let first = operator.recovers("copy", &["--name", "first", "--backup", "plain-none"], "1");
+    let first = operator.recovers("copy", &["--name", "first", "--backup", "plain-none"], "0,1");
     assert_is(&first, "stopped/name", "first");
     assert_is(&first, "resolved/stop", "after");
     operator.discards("copy");
-    operator.recovers("copy", &["--name", "while prepared", "--timeline", "current"], "1,2,22");
+    operator.recovers("copy", &["--name", "while prepared", "--timeline", "current", "--backup", "gz"], "0,1,2,22");
     operator.discards("copy");
-    let immediate = operator.recovers("copy", &["--immediate", "--backup", "tar-none"], "");
+    let immediate = operator.recovers("copy", &["--immediate", "--backup", "tar-none"], "0");
     assert_is(&immediate, "resolved/stop", "consistency");
     operator.discards("copy");
     let latest = operator.recovers("copy", &["--latest", "--timeline", "1"], "4");
@@ -377,7 +377,7 @@ fn a_recovery_goes_on_in_place_and_back_by_unpacking() {
     assert_paused(&further, &HISTORY.transaction("accident").before);
     assert_is(&further, "strategy", "in-place");
     let back = retarget(&["--time", &HISTORY.transaction("one").at, "--exclusive"]);
-    assert_paused(&back, "");
+    assert_paused(&back, &HISTORY.transaction("one").before);
     assert_is(&back, "strategy", "unpack");
     assert_is(&back, "started_at", begun["started_at"].clone());
 
@@ -398,7 +398,7 @@ fn a_recovery_goes_on_in_place_and_back_by_unpacking() {
 fn what_was_promoted_has_no_other_target() {
     let directory = Directory::new();
     let operator = Operator::of_history(&directory);
-    operator.recovers("copy", &["--name", "first", "--timeline", "1"], "1");
+    operator.recovers("copy", &["--name", "first", "--timeline", "1"], &rows_at("first"));
     let promoted = operator.about(&["promote", "copy", "--yes"]).ended_with(0).recovery();
     sql(&promoted, "insert into kept values (77)");
     let on = ["retarget", "copy", "--name", "trunk", "--timeline", "1", "--yes"];
@@ -576,4 +576,23 @@ fn a_long_replay_matches_its_prediction_where_the_server_does_not_wait_to_be_ask
         operator.about(&["stop", "copy"]).ended_with(0);
         operator.discards("copy");
     }
+}
+
+#[test]
+fn an_operator_who_is_not_root_recovers_as_himself() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // Then every other test is this one.
+    }
+    let directory = Directory::new();
+    let operator = Operator::of_history(&directory);
+    let mut restore = operator.restore("copy", &["--name", "fork", "--backup", "tar-stream"]);
+    let recovery = ask(&mut as_operator(restore.arg("--events"))).ended_with(0).recovery();
+    assert_paused(&recovery, &rows_at("fork"));
+    let mut promote = walback(&directory);
+    let promoted = ask(&mut as_operator(promote.args(["--json", "promote", "--yes"]))).ended_with(0).recovery();
+    assert_eq!(sql(&promoted, "insert into kept values (8) returning n"), "8");
+    for words in [&["--json", "stop"][..], &["--json", "discard", "--yes"]] {
+        ask(&mut as_operator(walback(&directory).args(words))).ended_with(0);
+    }
+    assert!(!operator.place("copy").exists());
 }

@@ -26,8 +26,9 @@ pub struct Transaction {
 
 /// The past of a cluster of PostgreSQL 15 with segments of 1 MB. Its server is stopped; nothing writes there any more.
 ///
-/// In this order, all on timeline 1: base backups (`tar-none`, `plain-stream`, `tar-stream`, `plain-none`), the
-/// transaction `one`, restore point `first`, `two`, `aborted`, `prepared` with restore point `while prepared` between
+/// In this order, all on timeline 1: a base backup by SQL (`by-sql`) with the transaction `meanwhile` and restore point
+/// `inside` between its start and its end; base backups (`gz`, `tar-none`, `plain-stream`, `tar-stream`, `plain-none`);
+/// the transaction `one`, restore point `first`, `two` with a subtransaction, `aborted`, `prepared` with restore point `while prepared` between
 /// its halves, restore point `fork`, where timeline 2 branches off with `branch` and restore point `on the branch`;
 /// `three`, restore point `trunk`, `accident`, `after`. Each line of it begins a segment.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct History {
     pub transactions: BTreeMap<&'static str, Transaction>,
     /// The rows at its restore points.
     pub restore_points: BTreeMap<&'static str, String>,
+    /// The XID of the subtransaction of `two`.
+    pub subtransaction: String,
     /// The cluster's identifier.
     pub system_identifier: String,
     /// Backups and archive as they were when it was over.
@@ -63,13 +66,22 @@ impl History {
         let options = Options { segment_mib: 1, settings, ..Options::default() };
         let cluster = Cluster::create(directory, &Server::v15(), &options);
         let mut making = Making { cluster, transactions: BTreeMap::new(), restore_points: BTreeMap::new() };
-        making.live();
+        let subtransaction = making.live();
         let Making { cluster, transactions, restore_points } = making;
         let system_identifier = cluster.psql("select system_identifier from pg_control_system()");
         cluster.stop(Stop::Fast);
         let (backups, archive) = (directory.path().join("backups"), cluster.archive);
         let digests = [tree_digest(&backups), tree_digest(&archive)];
-        History { directory, backups, archive, transactions, restore_points, system_identifier, digests }
+        History {
+            directory,
+            backups,
+            archive,
+            transactions,
+            restore_points,
+            subtransaction,
+            system_identifier,
+            digests,
+        }
     }
 
     /// The transaction of that name.
@@ -92,15 +104,19 @@ struct Making {
 }
 
 impl Making {
-    fn live(&mut self) {
+    /// Gives the XID of the subtransaction.
+    fn live(&mut self) -> String {
         self.cluster.psql("create table kept (n int)");
+        self.backup_by_sql();
+        self.cluster.base_backup(Format::TarGz, "gz");
         let backup = self.cluster.base_backup_without_wal(Format::Tar, "tar-none");
         self.cluster.base_backup(Format::Plain, "plain-stream");
         self.cluster.base_backup(Format::Tar, "tar-stream");
         self.cluster.base_backup_without_wal(Format::Plain, "plain-none");
         self.transaction("one", "insert into kept values (1)", "commit");
         self.restore_point("first");
-        self.transaction("two", "insert into kept values (2), (22)", "commit");
+        self.transaction("two", "insert into kept values (2); savepoint s; insert into kept values (22)", "commit");
+        let subtransaction = self.cluster.psql("select xmin from kept where n = 22");
         self.transaction("aborted", "insert into kept values (99)", "rollback");
         self.prepared();
         self.restore_point("fork");
@@ -109,6 +125,17 @@ impl Making {
         self.restore_point("trunk");
         self.transaction("accident", "delete from kept", "commit");
         self.transaction("after", "insert into kept values (4)", "commit");
+        subtransaction
+    }
+
+    fn backup_by_sql(&mut self) {
+        let mut meanwhile = None;
+        self.cluster.base_backup_by_sql(Format::Tar, "by-sql", || {
+            let xid = self.cluster.psql("begin; insert into kept values (0); select txid_current(); commit");
+            self.cluster.restore_point("inside");
+            meanwhile = Some(xid);
+        });
+        self.ended("meanwhile", &meanwhile.unwrap(), "", String::new());
     }
 
     fn transaction(&mut self, name: &'static str, work: &str, end: &str) {
