@@ -28,6 +28,8 @@ pub struct EventBuffer {
     pub phases: Vec<Phase>,
     /// How far the running step has come.
     pub progress: Option<Progress>,
+    /// The role to connect as, where it is not the planned one.
+    pub role: Option<String>,
     /// The postmaster's process id.
     pub server_pid: Option<u32>,
     /// Where replay stopped, as PostgreSQL reported it.
@@ -74,6 +76,7 @@ impl EventBuffer {
                     self.server_pid = None;
                 }
             }
+            What::Role { role } => self.role = Some(role.clone()),
             What::ServerStarted { pid } => self.server_pid = Some(*pid),
             What::Stopped { stopped, replayed_lsn, last_commit_at } => {
                 self.stopped = Some(stopped.clone());
@@ -134,7 +137,7 @@ impl EventBuffer {
                 .and_then(|stopped| last_xid(&plan.resolved, stopped, matches == Some(true))),
             stopped: self.stopped.clone(),
             matches_prediction: matches,
-            connection: plan.server.connection(),
+            connection: plan.server.connection(self.role.as_deref()),
             started_at: self.started_at?,
             strategy: self.strategy,
             phases: self.phases.clone(),

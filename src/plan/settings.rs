@@ -26,6 +26,31 @@ pub const RECOVERY_SETTINGS: [&str; 13] = [
     "recovery_prefetch",
 ];
 
+/// What Walback has to set itself, to find the server and to know what it does; with the settings of recovery, nobody
+/// else's to set.
+pub const OWN_SETTINGS: [&str; 14] = [
+    "config_file",
+    "data_directory",
+    "hba_file",
+    "hot_standby",
+    "ident_file",
+    "lc_messages",
+    "log_destination",
+    "log_line_prefix",
+    "log_min_messages",
+    "log_timezone",
+    "logging_collector",
+    "port",
+    "recovery_prefetch",
+    "unix_socket_directories",
+];
+
+/// Whether an operator may set this: everything that is not Walback's own.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RECOVERY_SETTINGS.iter().chain(&OWN_SETTINGS).any(|own| own.eq_ignore_ascii_case(name))
+}
+
 /// The settings that make the server stop where the resolved target says.
 ///
 /// The order matters: a target that is set to nothing after another one was set is taken for a second target and

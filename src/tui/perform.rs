@@ -129,11 +129,13 @@ impl Perform for Performer {
     }
 
     fn look_command(&self, recovery: &str) -> Option<Command> {
-        let plan = Recoveries::below(&self.config.state_directory).load(recovery).ok()?.plan?;
+        let buffer = Recoveries::below(&self.config.state_directory).load(recovery).ok()?;
+        let connection = buffer.recovery()?.connection;
+        let plan = buffer.plan?;
         let beside = plan.server.bin_dir.join("psql");
         let program = if beside.is_file() { beside } else { PathBuf::from("psql") };
         let mut command = Command::new(program);
-        command.arg(plan.server.connection());
+        command.arg(connection);
         Some(command)
     }
 }

@@ -12,7 +12,7 @@ use crate::source::Cancel;
 
 use super::super::host::{Account, Host};
 use super::super::record::Recorder;
-use super::super::server::{LogTail, ReplayStatus, Sql, is_alive, last_lines, running, startup_activity};
+use super::super::server::{LogTail, NoAnswer, ReplayStatus, Sql, is_alive, last_lines, running, startup_activity};
 use super::configure::forget_recovery;
 
 /// How often the server is looked at.
@@ -97,7 +97,7 @@ impl Following<'_> {
         if !alive {
             return Err(self.ended("the server ended"));
         }
-        let status = self.sql.replay_status();
+        let status = self.sql.replay_status().ok();
         self.tell(status)?;
         Ok(None)
     }
@@ -132,24 +132,40 @@ impl Following<'_> {
     }
 
     fn paused(&mut self) -> Result<()> {
-        let waiting = Instant::now();
-        let status = loop {
-            match self.sql.replay_status() {
-                Some(status) => break status,
-                None if waiting.elapsed() > ANSWER => {
-                    self.recorder.emit(What::Finding(
-                        Finding::warning("server-silent", "the server is paused, and does not answer over SQL")
-                            .hint("is there a role of the name that Walback connects as? Set it as “role” in the configuration"),
-                    ))?;
-                    break ReplayStatus::default();
-                }
-                None => std::thread::sleep(LOOK_EVERY),
+        let status = match self.ask_until_answered() {
+            Ok(status) => status,
+            Err(why) => {
+                self.recorder.emit(What::Finding(
+                    Finding::warning("server-silent", format!("the server is paused, and {why}")).hint(
+                        "how far it replayed cannot be asked; set a role that it has as “role” in the configuration",
+                    ),
+                ))?;
+                ReplayStatus::default()
             }
         };
+        let role = self.sql.role().to_owned();
+        if role != self.plan.server.role && status.replayed_lsn.is_some() {
+            self.recorder.emit(What::Role { role })?;
+        }
         self.replayed = status.replayed_lsn.or(self.replayed);
         self.tell(Some(status))?;
         self.report_stop(status)?;
         self.recorder.state(RecoveryState::Paused)
+    }
+
+    /// The paused server's answer; in words why there is none.
+    fn ask_until_answered(&mut self) -> std::result::Result<ReplayStatus, String> {
+        let waiting = Instant::now();
+        loop {
+            match self.sql.replay_status() {
+                Ok(status) => return Ok(status),
+                Err(NoAnswer::Refused(why)) => return Err(format!("refuses the connection: {why}")),
+                Err(NoAnswer::NotNow) if waiting.elapsed() > ANSWER => {
+                    return Err("does not answer over SQL".to_owned());
+                }
+                Err(NoAnswer::NotNow) => std::thread::sleep(LOOK_EVERY),
+            }
+        }
     }
 
     fn shut_down(&mut self) -> Result<()> {
