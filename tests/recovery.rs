@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -18,6 +18,7 @@ use support::{
     Answer, Cluster, Directory, Format, History, Options, ROWS, Running, Server, Stop, Transaction, as_operator, ask,
     client, rows, run, tree_digest, wait_until, walback,
 };
+use walback::core::Lsn;
 
 static HISTORY: LazyLock<History> = LazyLock::new(History::make);
 
@@ -449,36 +450,39 @@ fn assert_never_promoted(directory: &Path) {
     assert!(directory.join("recovery.signal").exists());
 }
 
-/// A restore whose server waits at the first commit that it comes to, long before its target, until it is let go on.
-/// The server itself does that, by a setting that keeps a standby behind its primary.
+/// A restore whose server waits in the middle of replay, for the segment that has the transaction `three`, until it is
+/// let go on: what it runs to copy segments is the `cp` that it finds first.
 struct Held {
     walback: Running,
-    server: Value,
     directory: PathBuf,
+    gate: PathBuf,
 }
 
 impl Held {
     #[track_caller]
     fn begin(operator: &Operator<'_>, words: &[&str]) -> Held {
-        let mut command = operator.restore("copy", &["--timeline", "1", "--set", "recovery_min_apply_delay=1d"]);
-        let mut walback = Running::start(command.args(words).arg("--events"));
-        let planned = walback.wait_for("a plan", |line| line["event"] == "planned");
+        let directory = operator.directory;
+        let three: u64 = HISTORY.transaction("three").lsn.parse::<Lsn>().unwrap().0 >> 20;
+        let gate = directory.write("gate", "");
+        directory.create("bin");
+        let cp = directory.write(
+            "bin/cp",
+            format!(
+                "#!/bin/sh\ncase $1 in */{:024X})\n  while [ -e {1} ]; do : > {1}.reached; sleep 0.02; done;;\nesac\nPATH=/usr/bin:/bin exec cp \"$@\"\n",
+                (1_u128 << 64) + u128::from(three),
+                gate.display()
+            ),
+        );
+        fs::set_permissions(cp, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let mut command = operator.restore("copy", &["--timeline", "1", "--events"]);
+        command.env("PATH", format!("{}/bin:{path}", directory.path().display()));
+        let mut walback = Running::start(command.args(words));
         walback.wait_for("replay", |line| line["step"] == "replay" && line["replayed_lsn"].is_string());
-        let (host, port) = (&planned["plan"]["server"]["socket_directory"], &planned["plan"]["server"]["port"]);
-        let connection = format!("host={} port={port} user=postgres dbname=postgres", host.as_str().unwrap());
-        let server = serde_json::json!({ "connection": connection });
-        wait_until("the first commit", LIMIT, || {
-            let waits = "select count(*) from pg_stat_activity where wait_event = 'RecoveryApplyDelay'";
-            (sql(&server, waits) == "1").then_some(())
-        });
-        Held { walback, server, directory: operator.place("copy") }
-    }
-
-    /// Has the server go on.
-    #[track_caller]
-    fn release(server: &Value) {
-        sql(server, "alter system set recovery_min_apply_delay = 0");
-        sql(server, "select pg_reload_conf()");
+        let held = Held { walback, directory: operator.place("copy"), gate };
+        let reached = held.gate.with_extension("reached");
+        wait_until("the segment", LIMIT, || reached.exists().then_some(()));
+        held
     }
 }
 
@@ -491,7 +495,7 @@ fn an_archive_that_vanishes_fails_the_recovery_and_promotes_nothing() {
     let held = Held::begin(&operator, &["--name", "trunk"]);
     let server = postmaster(&held.directory);
     fs::rename(&archive, directory.path().join("elsewhere")).unwrap();
-    Held::release(&held.server);
+    fs::remove_file(&held.gate).unwrap();
     let (status, error, lines) = held.walback.wait();
     assert_eq!(status, Some(1), "{error}");
     assert!(error.contains("error: recovery failed: could not restore file"), "{error}");
@@ -536,7 +540,7 @@ fn an_interrupt_leaves_the_server_replaying_and_status_finds_it_paused() {
     assert!(error.contains("goes on replaying") && error.contains("walback status copy"), "{error}");
     assert!(is_running(server), "the server was taken along");
     assert_eq!(operator.status("copy")["state"], "replaying");
-    Held::release(&held.server);
+    fs::remove_file(&held.gate).unwrap();
     let recovery = wait_until("pause", LIMIT, || Some(operator.status("copy")).filter(|now| now["state"] == "paused"));
     assert_paused(&recovery, &rows_at("trunk"));
     assert_eq!(postmaster(&held.directory), server);
@@ -553,7 +557,7 @@ fn a_killed_walback_is_no_loss() {
     let now = operator.status("copy");
     assert_is(&now, "state", "replaying");
     assert_is(&now, "stopped", Value::Null);
-    Held::release(&held.server);
+    fs::remove_file(&held.gate).unwrap();
     // The events that the killed one did not tell come from whoever follows next.
     let followed = operator.about(&["status", "--events"]).ended_with(0);
     assert_eq!(events(&followed.lines(), "state", "state").last(), Some(&"paused"), "{}", followed.shown);
@@ -567,7 +571,7 @@ fn a_long_replay_matches_its_prediction_where_the_server_does_not_wait_to_be_ask
     let operator = Operator::of_history(&directory);
     for (action, state) in [("shutdown", "shut-down"), ("promote", "promoted")] {
         let held = Held::begin(&operator, &["--name", "trunk", "--action", action]);
-        Held::release(&held.server);
+        fs::remove_file(&held.gate).unwrap();
         let (status, error, lines) = held.walback.wait();
         assert_eq!(status, Some(0), "{error}");
         let recovery = &lines.last().unwrap()["recovery"];
