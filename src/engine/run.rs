@@ -273,7 +273,7 @@ fn check_plan(plan: &Plan, hash: &str) -> Result<()> {
     }
     if plan.is_forbidden() {
         let errors = plan.findings.iter().filter(|finding| finding.severity == crate::plan::Severity::Error);
-        let error = Error::failed("plan-forbidden", "the plan has findings that forbid it");
+        let error = Error::new(ErrorKind::Problems, "plan-forbidden", "the plan has findings that forbid it");
         let hint = plan.findings.first().and_then(|finding| finding.hint.clone());
         let error = errors.fold(error, |error, finding| error.because(finding.message.clone()));
         return Err(match hint {
