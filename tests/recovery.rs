@@ -600,3 +600,28 @@ fn an_operator_who_is_not_root_recovers_as_himself() {
     }
     assert!(!operator.place("copy").exists());
 }
+
+#[test]
+fn what_is_refused_is_no_failure_of_the_recovery() {
+    let directory = Directory::new();
+    let operator = Operator::of_history(&directory);
+    operator.recovers("copy", &["--name", "first", "--timeline", "1"], &rows_at("first"));
+    // Somebody stops the server past the program, as a reboot does.
+    let server = postmaster(&operator.place("copy"));
+    run(Command::new("kill").args(["-INT", &server.to_string()]));
+    wait_until("end of the server", LIMIT, || (!is_running(server)).then_some(()));
+    let refused = operator.about(&["promote", "copy", "--yes"]).ended_with(1);
+    assert_eq!(refused.json()["error"]["code"], "server-not-running", "{}", refused.shown);
+    assert_is(&operator.status("copy"), "state", "paused");
+    let mark = operator.place("copy").join(".walback/recovery.json");
+    let elsewhere = directory.path().join("mark");
+    fs::rename(&mark, &elsewhere).unwrap();
+    let refused = operator.about(&["discard", "copy", "--yes"]).ended_with(1);
+    assert_eq!(refused.json()["error"]["code"], "not-ours", "{}", refused.shown);
+    assert_is(&operator.status("copy"), "state", "paused");
+    fs::rename(&elsewhere, &mark).unwrap();
+    let on =
+        operator.about(&["retarget", "copy", "--name", "trunk", "--timeline", "1", "--yes"]).ended_with(0).recovery();
+    assert_paused(&on, &rows_at("trunk"));
+    assert_is(&on, "strategy", "in-place");
+}

@@ -149,6 +149,7 @@ impl Engine {
             .hint("only a paused recovery can be promoted"));
         }
         let owner = owner_of(&plan)?;
+        promote::check(&plan)?;
         recorder.state(RecoveryState::Promoting)?;
         let mut timeline = None;
         recorder.step(StepId::Promote, || {
@@ -196,6 +197,10 @@ impl Engine {
             .hint(format!(
                 "if it has to go, stop it first: “walback stop {id}”; what was written to it is then lost"
             )));
+        }
+        // A refusal is not a failure of the recovery: it stays what it is.
+        if plan.directory.exists() {
+            Mark::check(&plan.directory, id)?;
         }
         recorder.step(StepId::Discard, || discard::discard(&self.host, &plan).map(|()| None))?;
         recorder.state(RecoveryState::Discarded)?;
