@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::catalog::{Backup, Catalog};
+use crate::catalog::{Backup, Catalog, Gap};
 use crate::config::{RestoreConfig, SourceConfig};
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
@@ -12,7 +12,7 @@ use crate::event::Strategy;
 use crate::plan::Plan;
 use crate::plan::build::{Draft, name_recovery};
 use crate::plan::preflight::wal_missing;
-use crate::resolve::{Place, Resolved, Resolver, Unreachable};
+use crate::resolve::{Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::scan::{EndCause, Scan, Start};
 use crate::source::{Cancel, LocalSource, Source};
 
@@ -66,7 +66,7 @@ impl Preparation<'_> {
             )
             .hint("the WAL segment at its start would tell; is the right archive given with --wal?")
         })?;
-        let missing = self.catalog.missing(backup, &path, Some(resolved.replay_end));
+        let missing = self.missing(backup, &path, &resolved);
         let port = facts::choose_port(request.restore.port);
         let archives = self.source.archives();
         let sources: Vec<PathBuf> =
@@ -123,8 +123,8 @@ impl Preparation<'_> {
         self.check_time(backup, &request)?;
         let mut resolved = self.resolve(backup, &path, &request)?;
         resolved.backups = vec![current.backup.id.clone()];
-        let missing = self.catalog.missing(backup, &path, Some(resolved.replay_end));
-        let findings = wal_missing(&missing).into_iter().collect();
+        let missing = self.missing(backup, &path, &resolved);
+        let findings = wal_missing(&missing, &resolved).into_iter().collect();
         Ok(current.retargeted(target, resolved, findings, now()))
     }
 
@@ -334,6 +334,13 @@ impl Preparation<'_> {
             }
             (true, _) => error.hint("“walback timelines” shows what there is; is the newest WAL archived yet?"),
         }
+    }
+
+    /// The segments that are missing on the way to the target. The end of WAL is the end of the archive: what lies
+    /// behind a gap is not to be given up without a word.
+    fn missing(&self, backup: &Backup, path: &TimelinePath, resolved: &Resolved) -> Vec<Gap> {
+        let until = (resolved.stop != StopSide::EndOfWal).then_some(resolved.replay_end);
+        self.catalog.missing(backup, path, until)
     }
 
     /// Every backup from which the same place can be reached, the chosen one first.
