@@ -69,8 +69,7 @@ impl Preparation<'_> {
         let missing = self.missing(backup, &path, &resolved);
         let port = facts::choose_port(request.restore.port);
         let archives = self.source.archives();
-        let sources: Vec<PathBuf> =
-            archives.iter().cloned().chain(self.catalog.backups.iter().map(|backup| backup.location.clone())).collect();
+        let sources: Vec<PathBuf> = archives.iter().chain(self.source.backups()).cloned().collect();
         let host = facts::gather(&Wanted {
             directory: &request.directory,
             major,
@@ -328,6 +327,10 @@ impl Preparation<'_> {
             .map(|other| other.id.to_string())
             .collect();
         match (others.is_empty(), &request.target.kind) {
+            (false, TargetKind::Time(_)) => error.hint(format!(
+                "choose an earlier time, or --latest for everything that there is; or another timeline with --timeline {}",
+                others.join(" or ")
+            )),
             (false, _) => error.hint(format!("it may be on another timeline; try --timeline {}", others.join(" or "))),
             (true, TargetKind::Time(_)) => {
                 error.hint("choose an earlier time, or --latest for everything that there is")
