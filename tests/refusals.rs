@@ -609,6 +609,21 @@ fn an_interrupt_while_unpacking_removes_what_was_unpacked() {
 }
 
 #[test]
+fn what_a_killed_walback_unpacked_can_be_discarded() {
+    let mut place = Place::new();
+    place.backups = huge_backup(&place);
+    let before = place.within();
+    let mut walback = Running::start(place.restore(&[]).arg("--events"));
+    walback.wait_for("unpacking", |line| line["doing"] == "base/1/16384");
+    walback.signal(Signal::SIGKILL);
+    assert_eq!(walback.wait().0, None);
+    assert_eq!(place.recoveries()[0]["state"], "unpacking");
+    assert!(place.place.join("new/base/1/16384").exists());
+    ask(support::walback(&place.directory).args(["discard", "--yes"])).ended_with(0);
+    place.within().assert_same_as(&before);
+}
+
+#[test]
 fn a_file_system_that_fills_up_while_unpacking() {
     let mut place = Place::new();
     let Some(small) = Mounted::new(place.place.join("small"), "size=120m,mode=755") else {
