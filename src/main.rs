@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use walback::cli::{self, Outcome};
+use walback::demo::Guard;
 use walback::engine::launch;
 
 fn main() -> ExitCode {
@@ -19,9 +20,14 @@ fn main() -> ExitCode {
     }
     match cli::run(arguments) {
         Outcome::Done(status) => ExitCode::from(status),
-        Outcome::Interface(config) => match walback::tui::perform::open(*config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => ExitCode::from(cli::fail(&error, false)),
-        },
+        Outcome::Interface { config, guard } => {
+            let ended = walback::tui::perform::open(*config);
+            // The demonstration is there as long as the interface is.
+            let cleared = guard.map_or(Ok(()), Guard::close);
+            match ended.and(cleared) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => ExitCode::from(cli::fail(&error, false)),
+            }
+        }
     }
 }

@@ -302,6 +302,9 @@ pub struct RestoreArgs {
     /// User that runs the server, where Walback runs as root [default: postgres].
     #[arg(long, value_name = "USER")]
     pub run_as: Option<String>,
+    /// Database role to connect as [default: postgres, else the one named like the user].
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
     /// One more setting for the server, like shared_buffers=1GB. May be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
     pub settings: Vec<(String, String)>,

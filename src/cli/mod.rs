@@ -6,6 +6,7 @@ use clap::Parser;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::demo::Guard;
 use crate::engine::Recoveries;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{Cancel, LocalSource, Source};
@@ -31,7 +32,12 @@ pub enum Outcome {
     /// It is done; the process ends with this status.
     Done(u8),
     /// The interface is asked for.
-    Interface(Box<Config>),
+    Interface {
+        /// What it works with.
+        config: Box<Config>,
+        /// What clears the demonstration away, to be dropped when the interface has ended.
+        guard: Option<Guard>,
+    },
 }
 
 /// What every command gets.
@@ -114,7 +120,8 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> Outcome {
 
 fn dispatch(cli: Cli) -> Result<Outcome> {
     let Some(command) = cli.command else {
-        return Ok(Outcome::Interface(Box::new(Context::new(&cli.global)?.config)));
+        let config = Box::new(Context::new(&cli.global)?.config);
+        return Ok(Outcome::Interface { config, guard: None });
     };
     match &command {
         Command::Completions { shell } => {
@@ -134,7 +141,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
     let context = Context::new(&cli.global)?;
     interrupt::on_interrupt(&context.cancel)?;
     let status = match command {
-        Command::Demo { into, auto, bin_dir } => return demo::run(context, into, auto, bin_dir),
+        Command::Demo { into, auto, bin_dir } => return demo::run(&context, into.as_deref(), auto, bin_dir.as_deref()),
         Command::Backups => backups::run(&context),
         Command::Timelines => timelines::run(&context),
         Command::Plan { target, restore } => plan::run(&context, &target, &restore),

@@ -49,7 +49,7 @@ pub fn make(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Re
             port: restore.port.or(configured.port),
             bin_dir: restore.bin_dir.clone().or(configured.bin_dir),
             run_as: restore.run_as.clone().or(configured.run_as),
-            role: configured.role,
+            role: restore.role.clone().or(configured.role),
             settings,
         },
         zone: context.config.zone,

@@ -292,8 +292,14 @@ fn unpack_command(kind: BackupKind, part: &Part, directory: &Path) -> String {
 #[must_use]
 pub fn name_recovery(directory: &Path, taken: &dyn Fn(&str) -> bool) -> String {
     let base = directory.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let harmless: String =
-        base.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).take(40).collect();
+    let mut harmless = String::new();
+    for c in base.chars().take(40) {
+        match c {
+            'a'..='z' | '0'..='9' | '_' => harmless.push(c),
+            _ if harmless.ends_with('-') => {}
+            _ => harmless.push('-'),
+        }
+    }
     let base = match harmless.trim_matches('-') {
         "" => "recovery",
         name => name,
@@ -312,7 +318,7 @@ mod tests {
     #[test]
     fn recoveries_are_named_after_their_directory_in_harmless_letters() {
         let name = |directory: &str, taken: &[&str]| name_recovery(Path::new(directory), &|name| taken.contains(&name));
-        assert_eq!(name("/srv/Shop restore", &[]), "shop-restore");
+        assert_eq!(name("/srv/Shop, 'restore'", &[]), "shop-restore");
         assert_eq!(name("/srv/shop", &["shop", "shop-2"]), "shop-3");
         assert_eq!(name("/", &[]), "recovery");
         assert_eq!(name("/srv/\u{1b}[2J", &[]), "2j");

@@ -152,7 +152,7 @@ fn is_inside(path: &Path, directory: &Path) -> bool {
 }
 
 /// The first directory on the way to `path` that `account` may not enter, asked of the system as that user.
-fn closed_to(account: &Account, path: &Path) -> Option<PathBuf> {
+pub(crate) fn closed_to(account: &Account, path: &Path) -> Option<PathBuf> {
     if !super::is_root() {
         return None;
     }
@@ -209,6 +209,13 @@ fn find_programs(major: PgMajor, set: Option<&Path>) -> (Option<PathBuf>, Vec<Pa
         .iter()
         .find(|directory| version_of(directory).is_some_and(|version| parse_version(&version) == Some(major)));
     (found.cloned(), searched, None)
+}
+
+/// Every server of a major that Walback recovers, the newest first: in the directory that was set, or in `PATH` and
+/// the usual places.
+#[must_use]
+pub fn installed_programs(set: Option<&Path>) -> Vec<(PathBuf, PgMajor)> {
+    PgMajor::supported().rev().filter_map(|major| Some((find_programs(major, set).0?, major))).collect()
 }
 
 /// `PATH`, and where Debian, PGDG's RPMs, Homebrew, Postgres.app and builds from source put a major version.

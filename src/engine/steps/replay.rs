@@ -137,7 +137,7 @@ impl Following<'_> {
             Err(why) => {
                 self.recorder.emit(What::Finding(
                     Finding::warning("server-silent", format!("the server is paused, and {why}")).hint(
-                        "how far it replayed cannot be asked; set a role that it has as “role” in the configuration",
+                        "how far it replayed cannot be asked; name a role that it has with --role, or as “role” in the configuration",
                     ),
                 ))?;
                 ReplayStatus::default()
