@@ -436,6 +436,15 @@ fn an_archive_with_a_gap_or_of_another_cluster() {
     let latest = ["--latest", timeline[0], timeline[1]];
     place.refuses(&mut place.restore(&latest), 3, "plan-forbidden", &[&lost, "missing", "--lsn"]);
 
+    // Nor is what lies behind a broken place.
+    place.archive = copy_of(&place, &HISTORY.archive, "broken");
+    let path = place.archive.join(&lost);
+    let mut segment = fs::read(&path).unwrap();
+    segment[8..16].fill(0xFF);
+    fs::write(&path, segment).unwrap();
+    place.refuses(&mut place.restore(&latest), 4, "wal-broken", &[&lost, "--wal", "--lsn"]);
+    place.refuses(&mut place.restore(&after), 4, "target-not-reached", &[&lost, "--wal"]);
+
     place.archive = OTHER.join("archive");
     place.refuses(
         &mut place.restore(&["--immediate"]),

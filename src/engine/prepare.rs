@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::catalog::{Backup, Catalog, Gap};
 use crate::config::{RestoreConfig, SourceConfig};
 use crate::core::time::Timestamp;
-use crate::core::{Lsn, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
+use crate::core::{Lsn, SegmentName, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Strategy;
 use crate::plan::Plan;
@@ -251,7 +251,20 @@ impl Preparation<'_> {
             start: Start::Record(start),
         };
         let end = scan.run(self.cancel, &mut |bytes| (self.progress)(bytes), &mut |record| resolver.feed(record))?;
-        resolver.finish(end.at).map_err(|unreachable| self.explain(&unreachable, backup, path, request, &end.cause))
+        let resolved = resolver
+            .finish(end.at)
+            .map_err(|unreachable| self.explain(&unreachable, backup, path, request, &end.cause))?;
+        match end.cause {
+            EndCause::EndOfWal(name, _) if resolved.stop == StopSide::EndOfWal && self.goes_on_behind(name, path) => {
+                Err(broken_midway(path, &end.cause, resolved.lsn))
+            }
+            _ => Ok(resolved),
+        }
+    }
+
+    /// Whether the archive has segments behind this one: then WAL does not end in it, it is broken there.
+    fn goes_on_behind(&self, name: SegmentName, path: &TimelinePath) -> bool {
+        self.catalog.last_number(path).is_some_and(|last| last > name.number(self.catalog.segment_size))
     }
 
     fn explain(
@@ -307,15 +320,13 @@ impl Preparation<'_> {
             ));
         }
         let error = match cause {
-            EndCause::NoSegment(_)
-                if self
-                    .catalog
-                    .last_number(path)
-                    .is_some_and(|last| last > self.catalog.segment_size.number_of(end)) =>
-            {
+            EndCause::NoSegment(name) if self.goes_on_behind(*name, path) => {
                 return error
                     .because(end_in_words(cause))
                     .hint("add the archive that has the missing segments with another --wal");
+            }
+            EndCause::EndOfWal(name, _) if self.goes_on_behind(*name, path) => {
+                return error.because(end_in_words(cause)).hint(format!("{GOOD_COPY}; or choose an earlier target"));
             }
             _ => error,
         };
@@ -409,6 +420,19 @@ fn before_backup_end(backup: &Backup, target: &str, ended: Option<Timestamp>, zo
     )
     .because(format!("the backup ended at {end}, and nothing before that can be recovered from it"))
     .hint("choose a later target, or give an older base backup with --backups")
+}
+
+const GOOD_COPY: &str = "give an archive with a good copy of the segment as the first --wal";
+
+/// The end of WAL was asked for, and something broken hides it.
+fn broken_midway(path: &TimelinePath, cause: &EndCause, last: Lsn) -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
+        "wal-broken",
+        format!("the WAL of timeline {} is broken, and the archive has more behind that place", path.last()),
+    )
+    .because(end_in_words(cause))
+    .hint(format!("{GOOD_COPY}; or stop at the last record before that place with --lsn {last}"))
 }
 
 fn end_in_words(cause: &EndCause) -> String {
