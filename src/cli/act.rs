@@ -10,7 +10,7 @@ use super::Context;
 use super::args::{ActArgs, TargetArgs};
 use super::ask::confirm;
 use super::recoveries::watcher;
-use super::restore::finish;
+use super::restore::conclude;
 use super::watch::Bar;
 
 /// Takes a recovery to another target.
@@ -43,8 +43,7 @@ pub fn retarget(context: &Context, wanted: Option<&str>, target: &TargetArgs, ac
     })?;
     let watcher = watcher(context, act);
     let done = engine.retarget(&plan, &hash, strategy, &|event| watcher.tell(event), &context.cancel);
-    watcher.clear();
-    finish(context, &watcher, act, &done?)
+    conclude(context, &engine, &watcher, act, &recovery.id, done)
 }
 
 /// Ends a paused recovery.
@@ -65,8 +64,7 @@ pub fn promote(context: &Context, wanted: Option<&str>, act: ActArgs) -> Result<
     confirm(act.yes, &question, &recovery.id)?;
     let watcher = watcher(context, act);
     let done = engine.promote(&recovery.id, &|event| watcher.tell(event));
-    watcher.clear();
-    finish(context, &watcher, act, &done?)
+    conclude(context, &engine, &watcher, act, &recovery.id, done)
 }
 
 /// Stops a recovery's server.
@@ -79,8 +77,7 @@ pub fn stop(context: &Context, wanted: Option<&str>) -> Result<u8> {
     let act = ActArgs { yes: true, events: false };
     let watcher = watcher(context, act);
     let done = engine.stop(&recovery.id, &|event| watcher.tell(event));
-    watcher.clear();
-    finish(context, &watcher, act, &done?)
+    conclude(context, &engine, &watcher, act, &recovery.id, done)
 }
 
 /// Removes what a recovery made.
@@ -94,8 +91,7 @@ pub fn discard(context: &Context, wanted: Option<&str>, act: ActArgs) -> Result<
     confirm(act.yes, &question, &recovery.id)?;
     let watcher = watcher(context, act);
     let done = engine.discard(&recovery.id, &|event| watcher.tell(event));
-    watcher.clear();
-    finish(context, &watcher, act, &done?)
+    conclude(context, &engine, &watcher, act, &recovery.id, done)
 }
 
 /// The recovery that is meant, as it stands now and not as its walback left it.

@@ -166,10 +166,18 @@ fn usage(error: &clap::Error, json: bool) -> u8 {
     }
     let _ = error.print();
     if json {
-        let first = error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        print_quietly(&Error::usage("usage", first).hint("see --help").to_json().to_string());
+        print_quietly(&usage_error(&error.to_string()).to_json().to_string());
     }
     ErrorKind::Usage.exit_status()
+}
+
+/// What `clap` says, as one of our errors: the message is its first paragraph (what is missing follows on lines of its
+/// own), the hint its tip.
+fn usage_error(text: &str) -> Error {
+    let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let message = paragraph.join(" ");
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    Error::usage("usage", message.trim_start_matches("error: ")).hint(tip.unwrap_or("see --help"))
 }
 
 /// Prints an error where it belongs, and gives the exit status.
@@ -201,4 +209,22 @@ pub fn print(text: &str) -> Result<()> {
 
 fn print_quietly(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_told_whole_in_json_too() {
+        let told = |words: &[&str]| {
+            let error = Cli::try_parse_from(words).unwrap_err();
+            let report = usage_error(&error.to_string()).report().clone();
+            (report.message, report.hint.unwrap_or_default())
+        };
+        let (missing, _) = told(&["walback", "restore", "--into", "/x"]);
+        assert!(missing.starts_with("the following required arguments") && missing.contains("--time <T>"), "{missing}");
+        let (unknown, tip) = told(&["walback", "restore", "--latest", "--intoo", "/x"]);
+        assert!(unknown.contains("'--intoo'") && tip.contains("'--into'"), "{unknown} {tip}");
+    }
 }

@@ -175,6 +175,10 @@ fn next_steps(recovery: &Recovery, server: bool) -> Vec<String> {
             format!("           walback retarget {id} --time …       go to another point"),
             format!("           walback discard {id}                 remove it again"),
         ],
+        // It was promoted before.
+        RecoveryState::ShutDown if recovery.timeline != recovery.resolved.timeline => {
+            vec![format!("Next       walback discard {id}                 remove it")]
+        }
         RecoveryState::Paused | RecoveryState::ShutDown => vec![
             format!("Next       walback retarget {id} --time …       go to another point, or to the same again"),
             format!("           walback discard {id}                 remove it"),

@@ -149,6 +149,7 @@ impl Engine {
             .hint("only a paused recovery can be promoted"));
         }
         let owner = owner_of(&plan)?;
+        promote::check(&plan)?;
         recorder.state(RecoveryState::Promoting)?;
         let mut timeline = None;
         recorder.step(StepId::Promote, || {
@@ -196,6 +197,10 @@ impl Engine {
             .hint(format!(
                 "if it has to go, stop it first: “walback stop {id}”; what was written to it is then lost"
             )));
+        }
+        // A refusal is not a failure of the recovery: it stays what it is.
+        if plan.directory.exists() {
+            Mark::check(&plan.directory, id)?;
         }
         recorder.step(StepId::Discard, || discard::discard(&self.host, &plan).map(|()| None))?;
         recorder.state(RecoveryState::Discarded)?;
@@ -273,7 +278,7 @@ fn check_plan(plan: &Plan, hash: &str) -> Result<()> {
     }
     if plan.is_forbidden() {
         let errors = plan.findings.iter().filter(|finding| finding.severity == crate::plan::Severity::Error);
-        let error = Error::failed("plan-forbidden", "the plan has findings that forbid it");
+        let error = Error::new(ErrorKind::Problems, "plan-forbidden", "the plan has findings that forbid it");
         let hint = plan.findings.first().and_then(|finding| finding.hint.clone());
         let error = errors.fold(error, |error, finding| error.because(finding.message.clone()));
         return Err(match hint {
@@ -285,16 +290,14 @@ fn check_plan(plan: &Plan, hash: &str) -> Result<()> {
 }
 
 fn refuse_after_promotion(buffer: &EventBuffer, id: &str) -> Result<()> {
-    match buffer.state {
-        Some(state @ (RecoveryState::Promoted | RecoveryState::Promoting | RecoveryState::Discarded)) => {
-            Err(Error::failed(
-                "no-way-back",
-                format!("the recovery {id} is {}: it has no other target any more", state.word()),
-            )
-            .hint("“walback restore” makes another recovery, into another directory"))
-        }
-        _ => Ok(()),
-    }
+    let state = match buffer.state {
+        Some(state @ (RecoveryState::Promoting | RecoveryState::Discarded)) => state,
+        // Whatever became of its server since.
+        _ if buffer.promoted_to.is_some() => RecoveryState::Promoted,
+        _ => return Ok(()),
+    };
+    Err(Error::failed("no-way-back", format!("the recovery {id} is {}: it has no other target any more", state.word()))
+        .hint("“walback restore” makes another recovery, into another directory"))
 }
 
 fn plan_of(recorder: &Recorder<'_>, id: &str) -> Result<Plan> {

@@ -80,8 +80,10 @@ impl EventBuffer {
             What::ServerStarted { pid } => self.server_pid = Some(*pid),
             What::Stopped { stopped, replayed_lsn, last_commit_at } => {
                 self.stopped = Some(stopped.clone());
-                self.replayed_lsn = replayed_lsn.or(self.replayed_lsn);
-                self.last_commit_at = last_commit_at.or(self.last_commit_at);
+                // A server that did not wait to be asked has gone on since it last answered: what it said then is
+                // not where it stopped.
+                self.replayed_lsn = *replayed_lsn;
+                self.last_commit_at = *last_commit_at;
             }
             What::Promoted { timeline } => self.promoted_to = Some(*timeline),
             What::Log { line } => {
@@ -274,6 +276,18 @@ mod tests {
         assert_eq!(verdict(stopped(735), end.plus(8)), Some(false), "another place");
         assert_eq!(verdict(Stopped { before: false, ..stopped(735) }, end), Some(false), "the other side");
         assert_eq!(fold(&events(stopped(735), end)[..8]).recovery().and_then(|r| r.matches_prediction), None);
+    }
+
+    #[test]
+    fn what_a_server_said_on_the_way_is_not_where_it_stopped() {
+        let mut all = events(stopped(735), example().resolved.replay_end);
+        for event in &mut all {
+            if let What::Stopped { replayed_lsn, last_commit_at, .. } = &mut event.what {
+                (*replayed_lsn, *last_commit_at) = (None, None);
+            }
+        }
+        let recovery = fold(&all).recovery().unwrap();
+        assert_eq!((recovery.matches_prediction, recovery.replayed_lsn), (Some(true), None));
     }
 
     #[test]

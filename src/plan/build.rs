@@ -64,6 +64,7 @@ impl Draft<'_> {
             port: self.port,
             target: self.target,
             missing: &self.missing,
+            resolved: &self.resolved,
             wal_bytes,
             zone: self.zone,
             now: self.now,

@@ -45,7 +45,7 @@ pub const OWN_SETTINGS: [&str; 14] = [
     "unix_socket_directories",
 ];
 
-/// Whether an operator may set this: everything that is not Walback's own.
+/// Whether no operator may set this: it is Walback's own.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     RECOVERY_SETTINGS.iter().chain(&OWN_SETTINGS).any(|own| own.eq_ignore_ascii_case(name))
