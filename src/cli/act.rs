@@ -28,10 +28,11 @@ pub fn retarget(context: &Context, wanted: Option<&str>, target: &TargetArgs, ac
     });
     bar.clear();
     let (plan, strategy) = planned?;
+    let words = target.in_words(zone);
     let question = match strategy {
-        Strategy::InPlace => format!("This restarts the server and goes on to {target}"),
+        Strategy::InPlace => format!("This restarts the server and goes on to {words}"),
         Strategy::Unpack => format!(
-            "This removes what is in {} and unpacks the base backup again, to go to {target}",
+            "This removes what is in {} and unpacks the base backup again, to go to {words}",
             plan.directory.display()
         ),
     };
@@ -97,7 +98,8 @@ pub fn discard(context: &Context, wanted: Option<&str>, act: ActArgs) -> Result<
 /// The recovery that is meant, as it stands now and not as its walback left it.
 fn find(context: &Context, engine: &Engine, wanted: Option<&str>) -> Result<Recovery> {
     let recovery = engine.recoveries().find(wanted)?;
-    if recovery.state == crate::event::RecoveryState::Replaying {
+    use crate::event::RecoveryState::{Configured, Promoting, Replaying};
+    if matches!(recovery.state, Configured | Promoting | Replaying) {
         engine.refresh(&recovery.id)?;
         return context.recoveries().find(Some(&recovery.id));
     }

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use clap::Parser;
 
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::config::{Colour, Config};
 use crate::demo::Guard;
 use crate::engine::Recoveries;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,8 +46,6 @@ pub struct Context {
     pub config: Config,
     /// Whether JSON is asked for.
     pub json: bool,
-    /// Whether colour is wanted on standard output.
-    pub color: bool,
     /// Ctrl-C asks for this.
     pub cancel: Cancel,
 }
@@ -55,14 +53,7 @@ pub struct Context {
 impl Context {
     fn new(global: &Global) -> Result<Context> {
         let config = Config::load(&global.overrides(), &|name| std::env::var_os(name))?;
-        let wanted = match global.color {
-            args::Color::Always => true,
-            args::Color::Never => false,
-            args::Color::Auto => {
-                std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
-            }
-        };
-        Ok(Context { config, json: global.json, color: wanted, cancel: Cancel::default() })
+        Ok(Context { config, json: global.json, cancel: Cancel::default() })
     }
 
     /// The source to work on.
@@ -112,9 +103,10 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> Outcome {
         Ok(cli) => cli,
         Err(error) => return Outcome::Done(usage(&error, json)),
     };
+    let colour = cli.global.color.into();
     match dispatch(cli) {
         Ok(outcome) => outcome,
-        Err(error) => Outcome::Done(fail(&error, json)),
+        Err(error) => Outcome::Done(fail(&error, json, colour)),
     }
 }
 
@@ -181,8 +173,9 @@ fn usage_error(text: &str) -> Error {
 }
 
 /// Prints an error where it belongs, and gives the exit status.
-pub fn fail(error: &Error, json: bool) -> u8 {
-    note(&table::plain_lines(&error.to_string()));
+pub fn fail(error: &Error, json: bool, colour: Colour) -> u8 {
+    let lines = table::plain_lines(&error.to_string());
+    note(&if colour.on(std::io::stderr().is_terminal()) { table::painted(&lines) } else { lines });
     if json {
         print_quietly(&error.to_json().to_string());
     }

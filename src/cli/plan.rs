@@ -91,7 +91,7 @@ pub fn describe(plan: &Plan, zone: Zone) -> String {
 fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
     let resolved = &plan.resolved;
     writeln!(out, "Recovery   {} into {}", plan.recovery, plan.directory.display())?;
-    writeln!(out, "Target     {}", plan.target)?;
+    writeln!(out, "Target     {}", plan.target.in_words(zone))?;
     writeln!(out, "Stops      {}", describe_stop(resolved, zone))?;
     writeln!(
         out,

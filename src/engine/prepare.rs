@@ -9,9 +9,9 @@ use crate::core::time::Timestamp;
 use crate::core::{Lsn, SegmentName, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Strategy;
-use crate::plan::Plan;
 use crate::plan::build::{Draft, name_recovery};
 use crate::plan::preflight::wal_missing;
+use crate::plan::{Finding, Plan};
 use crate::resolve::{Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::scan::{EndCause, Scan, Start};
 use crate::source::{Cancel, LocalSource, Source};
@@ -78,6 +78,7 @@ impl Preparation<'_> {
             sources: &sources,
             archives,
         });
+        let forks = self.left_behind(request.target.timeline, &path);
         let draft = Draft {
             recovery: name_recovery(&request.directory, &|name| self.recoveries.has(name)),
             directory: request.directory.clone(),
@@ -87,6 +88,7 @@ impl Preparation<'_> {
             target: &request.target,
             resolved,
             missing,
+            notices: forks,
             archives,
             port,
             role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
@@ -242,7 +244,10 @@ impl Preparation<'_> {
         {
             return Err(before_backup_end(backup, &lsn.to_string(), None, request.zone));
         }
-        let mut resolver = Resolver::new(target, path, start, backup.stop_lsn);
+        // A backup from a primary ends with a record that names its start: where that is not met, the WAL is not
+        // that of this backup.
+        let stop = backup.stop_lsn.filter(|_| backup.from_standby);
+        let mut resolver = Resolver::new(target, path, start, stop);
         let scan = Scan {
             source: self.source,
             catalog: self.catalog,
@@ -286,7 +291,9 @@ impl Preparation<'_> {
                 format!("the WAL ends before the base backup {} is consistent", backup.id),
             )
             .because(end_in_words(cause))
-            .hint("add the archive that has the missing segments with another --wal"),
+            .hint(
+                "add the archive that has the missing segments with another --wal; is it the archive of this cluster?",
+            ),
             Unreachable::NotReached { end, last, top_level } => {
                 self.not_reached(*end, *last, *top_level, path, request, cause)
             }
@@ -306,7 +313,10 @@ impl Preparation<'_> {
         let error = Error::new(
             ErrorKind::Unreachable,
             "target-not-reached",
-            format!("the WAL of timeline {timeline} ends at {end}, before the target is reached: {}", request.target),
+            format!(
+                "the WAL of timeline {timeline} ends at {end}, before the target is reached: {}",
+                request.target.in_words(request.zone)
+            ),
         );
         let error = match last {
             Some(Place { xid: Some(xid), at: Some(at), .. }) => {
@@ -348,6 +358,29 @@ impl Preparation<'_> {
             }
             (true, _) => error.hint("“walback timelines” shows what there is; is the newest WAL archived yet?"),
         }
+    }
+
+    /// Where "latest" chose a timeline: the WAL of those that it forked off, behind the fork. A test restore that was
+    /// promoted with archiving on makes such a fork, and then "latest" is not what production went on with.
+    fn left_behind(&self, choice: TimelineChoice, path: &TimelinePath) -> Vec<Finding> {
+        if choice != TimelineChoice::Latest {
+            return Vec::new();
+        }
+        let size = self.catalog.segment_size;
+        let goes_on = path.stretches().iter().filter_map(|stretch| {
+            let fork = stretch.end?;
+            let last = self.catalog.segments_of(stretch.timeline).next_back()?.number(size);
+            (last > size.number_of(fork)).then_some((stretch.timeline, fork))
+        });
+        let latest = path.last();
+        let warn = |(timeline, fork)| {
+            Finding::warning(
+                "timeline-left",
+                format!("“latest” is timeline {latest}, which left timeline {timeline} at {fork}; timeline {timeline} goes on after that in the archive"),
+            )
+            .hint(format!("if production went on with timeline {timeline}, give --timeline {timeline}"))
+        };
+        goes_on.map(warn).collect()
     }
 
     /// The segments that are missing on the way to the target. The end of WAL is the end of the archive: what lies

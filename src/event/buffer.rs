@@ -58,7 +58,10 @@ impl EventBuffer {
             What::StepStarted { step } => {
                 self.running = Some(*step);
                 self.progress = None;
-                self.failure = None;
+                // Stopping and removing do not mend what failed.
+                if !matches!(step, StepId::Stop | StepId::Discard) {
+                    self.failure = None;
+                }
             }
             What::Progress(progress) => {
                 self.replayed_lsn = progress.replayed_lsn.or(self.replayed_lsn);

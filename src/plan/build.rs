@@ -34,6 +34,8 @@ pub struct Draft<'a> {
     pub resolved: Resolved,
     /// Segments that are missing on the way.
     pub missing: Vec<Gap>,
+    /// What was found while the way was chosen.
+    pub notices: Vec<Finding>,
     /// The WAL archives.
     pub archives: &'a [PathBuf],
     /// The server's port.
@@ -73,6 +75,7 @@ impl Draft<'_> {
         let isolation = self.isolation(&server);
         let mut findings = preflight.findings(self.host);
         findings.extend(self.own_settings(&isolation));
+        findings.extend(self.notices.iter().cloned());
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let settings = self.settings(isolation);
         let steps = self.steps(&server);
@@ -115,6 +118,7 @@ impl Draft<'_> {
             socket_directory: &server.socket_directory,
             hba_file: &own.join("pg_hba.conf"),
             ident_file: &own.join("pg_ident.conf"),
+            external_pid_file: &own.join("server.pid"),
         };
         isolation.settings()
     }

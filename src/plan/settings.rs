@@ -108,6 +108,8 @@ pub struct Isolation<'a> {
     pub hba_file: &'a Path,
     /// Its own `pg_ident.conf`.
     pub ident_file: &'a Path,
+    /// Its own second file with the process id: a copied setting would overwrite the original server's.
+    pub external_pid_file: &'a Path,
 }
 
 impl Isolation<'_> {
@@ -119,7 +121,7 @@ impl Isolation<'_> {
             ("archive_command", String::new()),
             ("archive_mode", "off".to_owned()),
             ("cluster_name", "walback".to_owned()),
-            ("external_pid_file", String::new()),
+            ("external_pid_file", text(self.external_pid_file)),
             ("hba_file", text(self.hba_file)),
             ("hot_standby", "on".to_owned()),
             ("ident_file", text(self.ident_file)),
@@ -175,7 +177,7 @@ pub fn restore_command(archives: &[PathBuf]) -> String {
         let directory = archive.display().to_string().replace('%', "%%");
         let directory = shell_quote(&directory);
         command.push_str(&format!(
-            "test -d {directory} || exit 126; if test -f {directory}/%f; then cp {directory}/%f \"%p\" || exit 126; exit 0; fi; "
+            "test -d {directory} || {{ echo archive not reachable: {directory} >&2; exit 126; }}; if test -f {directory}/%f; then cp {directory}/%f \"%p\" || exit 126; exit 0; fi; "
         ));
     }
     command.push_str("exit 1");

@@ -12,7 +12,7 @@ use crate::config::RestoreConfig;
 use crate::core::PgMajor;
 use crate::plan::preflight::{DirectoryFacts, HostFacts};
 
-use super::{Account, account, become_account, current_account};
+use super::{Account, account, command_as, current_account};
 
 /// The first port that is tried where none was asked for: not a server's usual one.
 const FIRST_PORT: u16 = 5499;
@@ -153,7 +153,7 @@ fn is_inside(path: &Path, directory: &Path) -> bool {
 
 /// The first directory on the way to `path` that `account` may not enter, asked of the system as that user.
 pub(crate) fn closed_to(account: &Account, path: &Path) -> Option<PathBuf> {
-    if !super::is_root() {
+    if !super::is_root() || account.uid == 0 {
         return None;
     }
     let path = path.canonicalize().ok()?;
@@ -181,9 +181,8 @@ fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)>
 
 /// Asks `test` as that user: who may do what is for the system to say, not for a look at modes.
 fn passes_test(account: &Account, flag: &str, path: &Path) -> bool {
-    let mut command = Command::new("test");
+    let mut command = command_as(account, Path::new("test"));
     command.arg(flag).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
-    become_account(&mut command, account);
     command.status().is_ok_and(|status| status.success())
 }
 

@@ -30,6 +30,21 @@ pub fn check(plan: &Plan) -> Result<()> {
         .hint("a paused server was stopped; retarget the recovery to start it again"))
 }
 
+/// What became of a promotion whose end nobody saw: the new timeline, or none where the server is still in recovery.
+/// `None` where the server does not say.
+///
+/// # Errors
+/// When no connection can be set up at all.
+pub fn promoted_meanwhile(plan: &Plan) -> Result<Option<Option<TimelineId>>> {
+    let rows = Sql::new(&plan.server)?.query("SELECT pg_is_in_recovery(), timeline_id FROM pg_control_checkpoint()");
+    let Some(row) = rows.ok().and_then(|rows| rows.into_iter().next()) else { return Ok(None) };
+    let field = |place: usize| row.get(place).cloned().flatten();
+    if field(0).as_deref() == Some("t") {
+        return Ok(Some(None));
+    }
+    Ok(field(1).and_then(|id| id.parse().ok()).map(|id| Some(TimelineId(id))))
+}
+
 /// Promotes the paused server, and takes the settings of recovery out of its configuration.
 ///
 /// # Errors

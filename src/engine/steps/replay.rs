@@ -15,6 +15,10 @@ use super::super::record::Recorder;
 use super::super::server::{LogTail, NoAnswer, ReplayStatus, Sql, is_alive, last_lines, running, startup_activity};
 use super::configure::forget_recovery;
 
+/// The code of the error for a server that ended.
+const ENDED: &str = "server-ended";
+/// The code of the error for a server that recovers without a target, and has to be stopped before it takes writes.
+pub const TARGET_IGNORED: &str = "target-ignored";
 /// How often the server is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the server's first sign of life may take.
@@ -95,7 +99,7 @@ impl Following<'_> {
             }
         }
         if !alive {
-            return Err(self.ended("the server ended"));
+            return Err(self.ended("the server ended", ENDED));
         }
         let status = self.sql.replay_status().ok();
         self.tell(status)?;
@@ -123,9 +127,11 @@ impl Following<'_> {
             LogEvent::Ready => return self.promoted().map(|()| true),
             LogEvent::PausedForSettings => return Err(self.paused_for_settings()),
             LogEvent::NotProperlyShutDown => {
-                return Err(self.ended("the server takes the copy for a crashed one, and ignores the target"));
+                return Err(
+                    self.ended("the server takes the copy for a crashed one, and ignores the target", TARGET_IGNORED)
+                );
             }
-            LogEvent::Fatal(message) => return Err(self.ended(&message)),
+            LogEvent::Fatal(message) => return Err(self.ended(&message, ENDED)),
             _ => {}
         }
         Ok(false)
@@ -234,9 +240,9 @@ impl Following<'_> {
     }
 
     /// An error with the server's last words.
-    fn ended(&self, what: &str) -> Error {
+    fn ended(&self, what: &str, code: &'static str) -> Error {
         let log = &self.plan.server.log;
-        let error = Error::failed("server-ended", format!("recovery failed: {what}"));
+        let error = Error::failed(code, format!("recovery failed: {what}"));
         let error =
             last_lines(log, LAST_WORDS).into_iter().fold(error, |error, line| error.because(format!("log: {line}")));
         error.hint(format!(
@@ -247,7 +253,7 @@ impl Following<'_> {
     }
 
     fn paused_for_settings(&self) -> Error {
-        self.ended("the server paused because a setting is lower than it was on the primary; going on would end it")
+        self.ended("the server paused because a setting is lower than it was on the primary; going on would end it", ENDED)
             .hint("set max_connections and its kin at least as high as the primary's, under “settings” in the configuration, and restore again")
     }
 }
