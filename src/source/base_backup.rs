@@ -366,6 +366,27 @@ fn take_wal_part(backup: &mut Backup) {
     }
 }
 
+/// The segments inside `base.tar` itself, where `pg_basebackup --wal-method=fetch` puts them. Reads the whole tar.
+///
+/// # Errors
+/// When it cannot be read to its end, or when it was cancelled.
+pub fn segments_in_base(backup: &Backup, cancel: &Cancel) -> io::Result<Vec<SegmentName>> {
+    let mut found = Vec::new();
+    let Some(base) = backup.parts.iter().find(|part| part.holds == PartContents::Data) else { return Ok(found) };
+    let mut archive = tar::Archive::new(compress::open(&base.path, base.compression, &Count::default())?);
+    for entry in archive.entries()? {
+        let entry = entry?;
+        let path = entry.path()?;
+        let inside = path.strip_prefix("./").unwrap_or(&path).strip_prefix("pg_wal");
+        found.extend(inside.ok().and_then(|name| SegmentName::parse(&name.to_string_lossy())));
+        if cancel.is_cancelled() {
+            break;
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// At most `most` bytes from the front of `reader`.
 pub(crate) fn read_prefix(reader: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

@@ -163,18 +163,7 @@ impl Points {
     /// The recovery point that this record is, if it is one. To be called with every record, in order: rows deleted
     /// are counted on the way.
     pub fn of(&mut self, record: &Record) -> Option<Point> {
-        let point = |kind| Point {
-            kind,
-            timeline: record.timeline,
-            lsn: record.lsn,
-            end_lsn: record.end_lsn,
-            xid: None,
-            at: None,
-            name: None,
-            drops: 0,
-            deletes: 0,
-            subxacts: 0,
-        };
+        let point = |kind| Point::at(kind, record.timeline, record.lsn, record.end_lsn);
         match &record.body {
             Body::HeapDelete => {
                 self.count_delete(record.xid?);
@@ -263,7 +252,7 @@ pub fn all_points(
             before += read;
             next = behind(catalog, timeline.id, number, &end);
             if next.is_none() {
-                found.push(end_point(timeline.id, end.at));
+                found.push(Point::at(PointKind::EndOfWal, timeline.id, end.at, end.at));
             }
             batch(found);
         }
@@ -280,19 +269,4 @@ fn behind(catalog: &Catalog, timeline: crate::core::TimelineId, number: u64, end
     };
     let numbers = catalog.segments_of(timeline).map(|name| name.number(size));
     numbers.filter(|there| *there > stuck.max(number)).min()
-}
-
-fn end_point(timeline: crate::core::TimelineId, at: Lsn) -> Point {
-    Point {
-        kind: PointKind::EndOfWal,
-        timeline,
-        lsn: at,
-        end_lsn: at,
-        xid: None,
-        at: None,
-        name: None,
-        drops: 0,
-        deletes: 0,
-        subxacts: 0,
-    }
 }
