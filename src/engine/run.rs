@@ -5,6 +5,7 @@ use crate::core::Lsn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventBuffer, Recovery, RecoveryState, Strategy, What};
 use crate::plan::{Plan, StepId};
+use crate::resolve::StopSide;
 use crate::source::Cancel;
 
 use super::facts::server_account;
@@ -65,7 +66,10 @@ impl Engine {
         let replayed = recovery.replayed_lsn.unwrap_or(Lsn::INVALID);
         let same_way = current.resolved.timeline == plan.resolved.timeline && current.backup == plan.backup;
         let waits = matches!(recovery.state, Some(RecoveryState::Paused | RecoveryState::ShutDown));
-        let ahead = recovery.replayed_lsn.is_some() && plan.resolved.replay_end >= replayed;
+        let end = plan.resolved.replay_end;
+        // A checkpoint that replay starts at is not replayed, and so not stopped at, again.
+        let here = end == replayed && (plan.resolved.stop == StopSide::Before || plan.resolved.xid.is_some());
+        let ahead = recovery.replayed_lsn.is_some() && (end > replayed || here);
         if same_way && waits && ahead { Strategy::InPlace } else { Strategy::Unpack }
     }
 

@@ -264,6 +264,7 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
             Err(error) => backup.problems.push(format!("cannot read {}: {error}", directory.join(name).display())),
         }
     }
+    take_tablespace_links(backup, &directory);
     if has_label && directory.join("postmaster.pid").exists() {
         backup.problems.push("there is a postmaster.pid: a server has run in it, or still does".to_owned());
     }
@@ -282,6 +283,19 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
         size_bytes: backup.size_bytes,
     }];
     Ok(())
+}
+
+/// A plain backup has no `tablespace_map`: its links show where the copies of its tablespaces are.
+fn take_tablespace_links(backup: &mut Backup, directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory.join("pg_tblspc")) else { return };
+    for entry in entries.flatten() {
+        let oid = entry.file_name().to_string_lossy().parse().ok();
+        let (Some(oid), Ok(location)) = (oid, fs::read_link(entry.path())) else { continue };
+        if !backup.tablespaces.iter().any(|known| known.oid == oid) {
+            backup.tablespaces.push(Tablespace { oid, location: location.display().to_string() });
+        }
+    }
+    backup.tablespaces.sort_by_key(|tablespace| tablespace.oid);
 }
 
 /// Bytes of all files below a directory; what cannot be read counts nothing here and is noticed when it is copied.

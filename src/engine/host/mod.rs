@@ -210,13 +210,17 @@ impl Host {
     /// When it cannot be opened, or another Walback has it.
     pub fn open_journal(&self, path: &Path) -> Result<File> {
         let file = OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
             .mode(0o600)
             .open(path)
             .map_err(|error| failed("open the journal", path, &error))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => {
+                drop_unfinished_line(&file).map_err(|error| failed("mend the journal", path, &error))?;
+                Ok(file)
+            }
             Err(fs::TryLockError::WouldBlock) => Err(Error::failed(
                 "recovery-busy",
                 format!("another walback is working on this recovery: {}", path.display()),
@@ -231,7 +235,10 @@ impl Host {
     /// # Errors
     /// When it cannot be written.
     pub fn append(&self, journal: &mut File, line: &str) -> Result<()> {
+        let before = journal.metadata().map(|metadata| metadata.len());
         journal.write_all(line.as_bytes()).and_then(|()| journal.sync_data()).map_err(|error| {
+            // Half a line must not stand in the way of the next one; the next opening mends what this cannot.
+            let _ = before.and_then(|before| journal.set_len(before));
             Error::failed("journal-unwritable", "cannot write the journal").caused_by(&error).hint("is the disk full?")
         })
     }
@@ -377,6 +384,23 @@ pub(crate) fn command_as(account: &Account, program: &Path) -> Command {
         }
         _ => Command::new(program),
     }
+}
+
+/// A last line without its end was being written when the machine or the program went down: what it announced was not
+/// done, and nothing may be written behind it.
+fn drop_unfinished_line(journal: &File) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let length = journal.metadata()?.len();
+    let mut end = length;
+    let mut byte = [0];
+    while end > 0 {
+        journal.read_exact_at(&mut byte, end - 1)?;
+        if byte == [b'\n'] {
+            break;
+        }
+        end -= 1;
+    }
+    if end < length { journal.set_len(end) } else { Ok(()) }
 }
 
 fn sync_directory(path: &Path) -> Result<()> {

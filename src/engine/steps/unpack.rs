@@ -21,7 +21,7 @@ const BLOCK: usize = 256 << 10;
 /// Progress is told about so often, at most.
 const TELL_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 /// What a running server leaves behind, and what would make the new one refuse to start or take it for another.
-const LEFT_OUT: [&str; 4] = ["postmaster.pid", "postmaster.opts", "standby.signal", "recovery.signal"];
+const LEFT_OUT: [&str; 5] = ["postmaster.pid", "postmaster.opts", "standby.signal", "recovery.signal", "recovery.conf"];
 /// Directories that a server needs, though a backup may leave them out (`src/backend/backup/basebackup.c`).
 const NEEDED_DIRECTORIES: [&str; 2] = ["pg_wal", "pg_wal/archive_status"];
 
@@ -119,8 +119,6 @@ impl Unpacking<'_> {
                     self.copy(&mut entry, &part.path, root, &relative, mode)?;
                 }
                 tar::EntryType::XGlobalHeader => {}
-                // The links of tablespaces: the map has them too.
-                tar::EntryType::Symlink if relative.starts_with("pg_tblspc") => {}
                 other => {
                     return Err(stray(
                         &part.path,
@@ -161,8 +159,8 @@ impl Unpacking<'_> {
                 // pg_wal is often a link to another disk.
                 self.make_directory(root, &below, 0o700)?;
                 self.directory(from, root, &below)?;
-            } else if !below.starts_with("pg_tblspc") {
-                return Err(stray(from, &below, "a base backup has no links or special files there"));
+            } else {
+                return Err(stray(from, &below, "links and special files are not copied"));
             }
         }
         Ok(())
