@@ -97,7 +97,7 @@ impl Engine {
         })?;
         recorder.step(StepId::Stop, || stop::stop(&self.host, &plan.directory).map(|()| None))?;
         if strategy == Strategy::Unpack {
-            recorder.step(StepId::Discard, || discard::clear_for_unpacking(&self.host, plan).map(|_| None))?;
+            recorder.step(StepId::Discard, || discard::clear_for_unpacking(&self.host, plan).map(|()| None))?;
             self.unpack(plan, &recorder, cancel)?;
         }
         self.configure_and_replay(plan, &recorder, cancel)?;

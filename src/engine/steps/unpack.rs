@@ -36,6 +36,7 @@ pub fn unpack(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>
     if Mark::check(directory, &plan.recovery).is_err() {
         prepare_directory(host, plan, owner)?;
     }
+    let host = &host.acting_as(owner);
     let mut unpacking = Unpacking { host, owner, recorder, cancel, meter: Meter::new(plan) };
     for part in &plan.backup.parts {
         unpacking.part(&plan.backup, part, directory)?;
@@ -55,7 +56,7 @@ fn prepare_directory(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     } else {
         host.take_directory(directory, owner)?;
     }
-    Mark::put(host, directory, &plan.recovery, made_directory, owner)
+    Mark::put(&host.acting_as(owner), directory, &plan.recovery, made_directory, owner)
 }
 
 struct Unpacking<'a> {
