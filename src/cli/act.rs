@@ -98,8 +98,8 @@ pub fn discard(context: &Context, wanted: Option<&str>, act: ActArgs) -> Result<
 /// The recovery that is meant, as it stands now and not as its walback left it.
 fn find(context: &Context, engine: &Engine, wanted: Option<&str>) -> Result<Recovery> {
     let recovery = engine.recoveries().find(wanted)?;
-    use crate::event::RecoveryState::{Configured, Promoting, Replaying};
-    if matches!(recovery.state, Configured | Promoting | Replaying) {
+    use crate::event::RecoveryState::{Discarded, Promoted};
+    if !matches!(recovery.state, Discarded | Promoted) {
         engine.refresh(&recovery.id)?;
         return context.recoveries().find(Some(&recovery.id));
     }

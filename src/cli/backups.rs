@@ -14,7 +14,7 @@ use super::{Context, print};
 pub fn run(context: &Context) -> Result<u8> {
     let (_, catalog) = context.catalog()?;
     if context.json {
-        context.print_json(&serde_json::json!({ "backups": catalog.backups }))?;
+        context.print_json("backups", &catalog.backups)?;
         return Ok(0);
     }
     let mut table = Table::new(&[

@@ -77,13 +77,13 @@ fn perform(context: &Context, teller: &Teller<'_>, wish: Wish<'_>, auto: Option<
     let left = if stays { "" } else { "Everything was stopped and removed. " };
     teller.line(&format!("\n{left}Done in {}.", Seconds(seconds)));
     if context.json {
-        context.print_json(&document(&demo, &rescued, stays, seconds))?;
+        context.print_json("demo", &document(&demo, &rescued, stays, seconds))?;
     }
     Ok(Outcome::Done(0))
 }
 
 fn document(demo: &Demo, rescued: &Rescue, stays: bool, seconds: f64) -> serde_json::Value {
-    serde_json::json!({ "demo": {
+    serde_json::json!({
         "directory": demo.directory,
         "stays": stays,
         "story": demo.story,
@@ -95,7 +95,7 @@ fn document(demo: &Demo, rescued: &Rescue, stays: bool, seconds: f64) -> serde_j
         "rows": rescued.rows,
         "promoted": rescued.promoted,
         "seconds": seconds,
-    }})
+    })
 }
 
 /// Tells the story line by line, as it happens.

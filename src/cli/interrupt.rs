@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM ask the running work to stop. A terminal that goes away does not: the work goes on.
+//! Ctrl-C and SIGTERM ask the running work to stop; the third one ends the process. A terminal that goes away does not: the work goes on.
 
 use crate::error::{Error, Result};
 use crate::source::Cancel;
@@ -25,7 +25,7 @@ async fn listen(cancel: &Cancel) {
     else {
         return;
     };
-    loop {
+    for asked in 1.. {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
@@ -33,5 +33,9 @@ async fn listen(cancel: &Cancel) {
             _ = hangup.recv() => continue,
         }
         cancel.cancel();
+        // Whatever hangs does not hear the wish; whoever insists is obeyed, and the journal knows how far it was.
+        if asked == 3 {
+            std::process::exit(i32::from(crate::error::ErrorKind::Interrupted.exit_status()));
+        }
     }
 }

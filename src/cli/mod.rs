@@ -83,13 +83,17 @@ impl Context {
         Recoveries::below(&self.config.state_directory)
     }
 
-    /// Prints a result as one JSON document.
+    /// Prints a result as one JSON document: an object with this one name.
     ///
     /// # Errors
     /// When it cannot be serialised, or standard output cannot be written.
-    pub fn print_json(&self, value: &serde_json::Value) -> Result<()> {
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|error| Error::failed("no-json", "the result cannot be written as JSON").caused_by(&error))?;
+    pub fn print_json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
+        let document = std::collections::BTreeMap::from([(name, value)]);
+        let text = serde_json::to_string_pretty(&document).map_err(|error| {
+            Error::failed("no-json", "the result cannot be written as JSON")
+                .caused_by(&error)
+                .hint("a path that is not UTF-8 cannot; the lines without --json show it")
+        })?;
         print(&text)
     }
 }

@@ -23,7 +23,7 @@ use super::{Context, print};
 pub fn run(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Result<u8> {
     let plan = make(context, target, restore)?;
     if context.json {
-        context.print_json(&serde_json::json!({ "plan": plan }))?;
+        context.print_json("plan", &plan)?;
     } else {
         print(&plain_lines(&describe(&plan, context.config.zone)))?;
     }

@@ -27,7 +27,7 @@ pub fn list(context: &Context) -> Result<u8> {
         }
     }
     if context.json {
-        context.print_json(&serde_json::json!({ "recoveries": known }))?;
+        context.print_json("recoveries", &known)?;
         return Ok(0);
     }
     if known.is_empty() {
@@ -66,13 +66,13 @@ pub fn status(context: &Context, wanted: Option<&str>, events: bool) -> Result<u
     if events {
         return follow(context, &recovery.id);
     }
-    if !is_at_rest(recovery.state) && !context.config.read_only {
-        // Its walback may be gone, and the server far ahead.
+    if !matches!(recovery.state, RecoveryState::Discarded | RecoveryState::Promoted) && !context.config.read_only {
+        // Its walback may be gone and the server far ahead, or somebody promoted it by hand.
         Engine::new(&context.config)?.refresh(&recovery.id)?;
         recovery = recoveries.find(Some(&recovery.id))?;
     }
     if context.json {
-        context.print_json(&serde_json::json!({ "recovery": recovery }))?;
+        context.print_json("recovery", &recovery)?;
     } else {
         print(&plain_lines(&describe(&recovery, context.config.zone)))?;
     }

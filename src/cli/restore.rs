@@ -64,7 +64,7 @@ fn finish(context: &Context, watcher: &Watcher, act: ActArgs, recovery: &Recover
     watcher.finish(recovery);
     match (act.events, context.json) {
         (true, _) => {}
-        (false, true) => context.print_json(&serde_json::json!({ "recovery": recovery }))?,
+        (false, true) => context.print_json("recovery", &recovery)?,
         (false, false) => print(&plain_lines(&describe(recovery, context.config.zone)))?,
     }
     let differs = recovery.matches_prediction == Some(false);

@@ -15,7 +15,7 @@ use super::{Context, print};
 pub fn run(context: &Context) -> Result<u8> {
     let (_, catalog) = context.catalog()?;
     if context.json {
-        context.print_json(&serde_json::json!({ "timelines": catalog.timelines }))?;
+        context.print_json("timelines", &catalog.timelines)?;
         return Ok(0);
     }
     let mut table = Table::new(&[

@@ -126,7 +126,7 @@ impl Watcher {
     pub fn finish(&self, recovery: &crate::event::Recovery) {
         self.bar.borrow().clear();
         if self.json
-            && let Ok(line) = serde_json::to_string(&serde_json::json!({ "recovery": recovery }))
+            && let Ok(line) = serde_json::to_string(&std::collections::BTreeMap::from([("recovery", recovery)]))
         {
             let _ = print(&line);
         }

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::core::Lsn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventBuffer, Recovery, RecoveryState, Strategy, What};
-use crate::plan::{Plan, StepId};
+use crate::plan::{Finding, Plan, StepId};
 use crate::resolve::StopSide;
 use crate::source::Cancel;
 
@@ -86,9 +86,8 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<Recovery> {
         check_plan(plan, hash)?;
-        let recorder = Recorder::open(&self.host, &self.recoveries, &plan.recovery, watch)?;
-        let before = recorder.buffer();
-        refuse_after_promotion(&before, &plan.recovery)?;
+        let (recorder, _) = self.open(&plan.recovery, watch)?;
+        refuse_after_promotion(&recorder.buffer(), &plan.recovery)?;
         Mark::check(&plan.directory, &plan.recovery)?;
         recorder.emit(What::Planned {
             plan: Box::new(plan.clone()),
@@ -102,6 +101,28 @@ impl Engine {
         }
         self.configure_and_replay(plan, &recorder, cancel)?;
         finished(&recorder)
+    }
+
+    /// A known recovery and its plan, as it stands now: somebody may have promoted its server without Walback.
+    fn open<'a>(&'a self, id: &str, watch: Watch<'a>) -> Result<(Recorder<'a>, Plan)> {
+        let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
+        let plan = plan_of(&recorder, id)?;
+        let buffer = recorder.buffer();
+        let waits =
+            matches!(buffer.state, Some(RecoveryState::Paused | RecoveryState::ShutDown | RecoveryState::Failed))
+                && buffer.promoted_to.is_none()
+                && buffer.phases.iter().any(|phase| phase.step == StepId::Configure);
+        if waits && promote::was_promoted(&plan.directory) {
+            recorder.emit(What::Finding(
+                Finding::warning("promoted-elsewhere", format!("the server of {id} was promoted, and not by Walback"))
+                    .hint("what was written to it since is kept; there is no way back to another target"),
+            ))?;
+            recorder.emit(What::Promoted { timeline: promote::timeline_of(&plan)? })?;
+            configure::forget_recovery(&self.host, &plan.directory, &owner_of(&plan)?)?;
+            let state = running(&plan.directory).map_or(RecoveryState::ShutDown, |_| RecoveryState::Promoted);
+            recorder.state(state)?;
+        }
+        Ok((recorder, plan))
     }
 
     /// What became of a promotion that nobody saw the end of: it is over, or it never began.
@@ -139,8 +160,7 @@ impl Engine {
     /// # Errors
     /// When it is not replaying, or replay fails.
     pub fn follow(&self, id: &str, watch: Watch<'_>, cancel: &Cancel) -> Result<Recovery> {
-        let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
-        let plan = plan_of(&recorder, id)?;
+        let (recorder, plan) = self.open(id, watch)?;
         match recorder.buffer().state {
             Some(RecoveryState::Replaying) => self.replay(&plan, &owner_of(&plan)?, &recorder, cancel, None)?,
             // Its walback went down just after it had started the server.
@@ -160,8 +180,7 @@ impl Engine {
     /// # Errors
     /// When it is not paused at the target, or promotion fails.
     pub fn promote(&self, id: &str, watch: Watch<'_>) -> Result<Recovery> {
-        let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
-        let plan = plan_of(&recorder, id)?;
+        let (recorder, plan) = self.open(id, watch)?;
         let state = recorder.buffer().state;
         if state != Some(RecoveryState::Paused) {
             let state = state.map_or("unknown", RecoveryState::word);
@@ -191,8 +210,7 @@ impl Engine {
     /// # Errors
     /// When it does not stop.
     pub fn stop(&self, id: &str, watch: Watch<'_>) -> Result<Recovery> {
-        let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
-        let plan = plan_of(&recorder, id)?;
+        let (recorder, plan) = self.open(id, watch)?;
         if recorder.buffer().state == Some(RecoveryState::Discarded) {
             return Err(Error::failed(
                 "discarded",
@@ -213,8 +231,7 @@ impl Engine {
     /// # Errors
     /// When the directory does not carry the recovery's mark, or cannot be removed.
     pub fn discard(&self, id: &str, watch: Watch<'_>) -> Result<Recovery> {
-        let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
-        let plan = plan_of(&recorder, id)?;
+        let (recorder, plan) = self.open(id, watch)?;
         if recorder.buffer().state == Some(RecoveryState::Promoted) && running(&plan.directory).is_some() {
             return Err(Error::failed(
                 "in-use",
@@ -224,11 +241,11 @@ impl Engine {
                 "if it has to go, stop it first: “walback stop {id}”; what was written to it is then lost"
             )));
         }
-        // A refusal is not a failure of the recovery: it stays what it is.
-        if plan.directory.exists() {
+        if discard::is_there(&plan) {
+            // A refusal is not a failure of the recovery: it stays what it is.
             Mark::check(&plan.directory, id)?;
+            recorder.step(StepId::Discard, || discard::discard(&self.host, &plan).map(|()| None))?;
         }
-        recorder.step(StepId::Discard, || discard::discard(&self.host, &plan).map(|()| None))?;
         recorder.state(RecoveryState::Discarded)?;
         finished(&recorder)
     }

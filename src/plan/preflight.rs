@@ -130,7 +130,7 @@ impl Preflight<'_> {
                 )
             }
             DirectoryFacts::NotADirectory => Some(
-                Finding::error("not-a-directory", format!("this is not a directory: {directory}"))
+                Finding::error("not-a-directory", format!("this is a link or a file, not a directory: {directory}"))
                     .hint("give a new directory with --into"),
             ),
             DirectoryFacts::NoParent(parent) => Some(

@@ -1,6 +1,6 @@
 //! What a base backup says about itself: its label, manifest and control file, read without unpacking it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,8 @@ use crate::pgdata::manifest::Manifest;
 use crate::pgdata::tablespace_map::TablespaceMap;
 use crate::wal::SegmentHeader;
 
-use super::Cancel;
 use super::compress::{self, Count};
+use super::{Cancel, open_file};
 
 /// How much of a compressed tar is read in search of the label and the version: the label comes first.
 const SEARCHED: u64 = 64 << 20;
@@ -135,7 +135,7 @@ fn describe_tar(backup: &mut Backup, cancel: &Cancel) -> Result<()> {
 /// Hops over a whole uncompressed tar: its end must be there.
 fn walk_plain_tar(backup: &mut Backup, part: &Part, front: bool, cancel: &Cancel) -> io::Result<()> {
     let cut_off = || io::Error::other("the file is cut off: the tar does not come to its end");
-    let mut archive = tar::Archive::new(File::open(&part.path)?);
+    let mut archive = tar::Archive::new(open_file(&part.path)?);
     let mut unpacked = 0;
     let mut end = 0;
     for entry in archive.entries_with_seek()? {
@@ -166,7 +166,7 @@ fn check_gzip_end(part: &Part) -> io::Result<()> {
     if part.size_bytes < 18 {
         return Err(cut_off());
     }
-    let mut file = File::open(&part.path)?;
+    let mut file = open_file(&part.path)?;
     file.seek(SeekFrom::End(-4))?;
     let mut length = [0; 4];
     file.read_exact(&mut length)?;
@@ -258,7 +258,7 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
             );
             continue;
         }
-        match File::open(directory.join(name)).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)) {
+        match open_file(&directory.join(name)).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)) {
             Ok(bytes) => take_file(backup, name, &bytes),
             Err(error) if name == "tablespace_map" && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => backup.problems.push(format!("cannot read {}: {error}", directory.join(name).display())),
@@ -319,7 +319,7 @@ fn size_below(directory: &Path, cancel: &Cancel) -> Result<u64> {
 fn take_manifest(backup: &mut Backup) {
     let path = backup.location.join("backup_manifest");
     backup.manifest = true;
-    let parsed = File::open(&path)
+    let parsed = open_file(&path)
         .and_then(|mut file| read_prefix(&mut file, LARGEST_MANIFEST))
         .map_err(|error| error.to_string())
         .and_then(|bytes| Manifest::parse(&bytes).map_err(|error| error.to_string()));
@@ -380,25 +380,30 @@ fn take_wal_part(backup: &mut Backup) {
     }
 }
 
-/// The segments inside `base.tar` itself, where `pg_basebackup --wal-method=fetch` puts them. Reads the whole tar.
+/// Reads the whole of `base.tar` for what stands at its end: `pg_control`, which says where a standby's backup ended,
+/// and the segments that `pg_basebackup --wal-method=fetch` puts there.
 ///
 /// # Errors
-/// When it cannot be read to its end, or when it was cancelled.
-pub fn segments_in_base(backup: &Backup, cancel: &Cancel) -> io::Result<Vec<SegmentName>> {
-    let mut found = Vec::new();
-    let Some(base) = backup.parts.iter().find(|part| part.holds == PartContents::Data) else { return Ok(found) };
+/// When it cannot be read to its end.
+pub fn read_whole_base(backup: &mut Backup, cancel: &Cancel) -> io::Result<()> {
+    let base = backup.parts.iter().find(|part| part.holds == PartContents::Data).cloned();
+    let Some(base) = base else { return Ok(()) };
     let mut archive = tar::Archive::new(compress::open(&base.path, base.compression, &Count::default())?);
     for entry in archive.entries()? {
-        let entry = entry?;
-        let path = entry.path()?;
-        let inside = path.strip_prefix("./").unwrap_or(&path).strip_prefix("pg_wal");
-        found.extend(inside.ok().and_then(|name| SegmentName::parse(&name.to_string_lossy())));
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        let path = path.strip_prefix("./").unwrap_or(&path);
+        let segment = path.strip_prefix("pg_wal").ok().and_then(|name| SegmentName::parse(&name.to_string_lossy()));
+        backup.own_wal.extend(segment);
+        if path == Path::new("global/pg_control") {
+            take_front_entry(backup, &mut entry)?;
+        }
         if cancel.is_cancelled() {
             break;
         }
     }
-    found.sort();
-    Ok(found)
+    backup.own_wal.sort();
+    Ok(())
 }
 
 /// At most `most` bytes from the front of `reader`.

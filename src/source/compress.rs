@@ -1,6 +1,5 @@
 //! Opening files that may be compressed.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
 
+use super::open_file;
 use crate::catalog::Compression;
 
 /// Bytes that were read from a file so far, before decompression: what progress is measured in.
@@ -45,7 +45,7 @@ impl<R: Read> Read for Counted<R> {
 /// # Errors
 /// When the file cannot be opened, or is compressed in a way that cannot be read yet.
 pub fn open(path: &Path, compression: Compression, count: &Count) -> io::Result<Box<dyn Read + Send>> {
-    let file = Counted { inner: File::open(path)?, count: count.clone() };
+    let file = Counted { inner: open_file(path)?, count: count.clone() };
     let buffered = BufReader::with_capacity(256 << 10, file);
     match compression {
         Compression::None => Ok(Box::new(buffered)),

@@ -1,6 +1,6 @@
 //! Backups and archives in directories.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::wal::SegmentHeader;
 
 use super::base_backup::{self, read_prefix};
 use super::compress::{self, Count};
-use super::{Cancel, Source, unreadable};
+use super::{Cancel, Source, open_file, unreadable};
 
 /// How deep below a given directory base backups are looked for.
 const DEPTH: usize = 3;
@@ -92,7 +92,7 @@ impl Source for LocalSource {
         self.list_wal(&mut listing, cancel)?;
         self.list_backups(&mut listing, cancel)?;
         for backup in &mut listing.backups {
-            self.find_own_segments(backup, cancel)?;
+            self.look_into_base(backup, cancel)?;
             self.ask_first_segment(backup);
             listing.segment_size = listing.segment_size.or(backup.segment_size);
         }
@@ -102,7 +102,7 @@ impl Source for LocalSource {
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>> {
         for directory in &self.wal {
             let path = directory.join(name.to_string());
-            match File::open(&path) {
+            match open_file(&path) {
                 Ok(file) => return Ok(Some(Box::new(file))),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
@@ -116,16 +116,18 @@ impl Source for LocalSource {
 }
 
 impl LocalSource {
-    /// Where the archives do not have the first segment that a backup needs, it may lie in the backup's own tar.
-    fn find_own_segments(&self, backup: &mut Backup, cancel: &Cancel) -> Result<()> {
-        let Some(start) = backup.start_wal else { return Ok(()) };
-        let brings_none = backup.kind == BackupKind::Tar && backup.own_wal.is_empty() && backup.is_usable();
-        if !brings_none || self.open_segment(start, None)?.is_some() {
+    /// Where the archives do not have the first segment that a backup needs, it may lie in the backup's own tar; and
+    /// where a standby's backup ended, a compressed tar without a manifest says at its very end.
+    fn look_into_base(&self, backup: &mut Backup, cancel: &Cancel) -> Result<()> {
+        let Some(start) = backup.start_wal.filter(|_| backup.kind == BackupKind::Tar && backup.is_usable()) else {
             return Ok(());
-        }
-        match base_backup::segments_in_base(backup, cancel) {
-            Ok(found) => backup.own_wal = found,
-            Err(error) => backup.problems.push(format!("{}: {error}", backup.location.display())),
+        };
+        let end_unknown = backup.from_standby && backup.stop_lsn.is_none();
+        let wal_unknown = backup.own_wal.is_empty() && self.open_segment(start, None)?.is_none();
+        if (end_unknown || wal_unknown)
+            && let Err(error) = base_backup::read_whole_base(backup, cancel)
+        {
+            backup.problems.push(format!("{}: {error}", backup.location.display()));
         }
         cancel.check()
     }
@@ -172,7 +174,7 @@ fn find_backups(directory: &Path, depth: usize, listing: &mut Listing, cancel: &
 
 fn take_file(directory: &Path, file: ArchiveFile, bytes: u64, listing: &mut Listing) {
     let path = directory.join(file.to_string());
-    let mut text = || match File::open(&path).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)) {
+    let mut text = || match open_file(&path).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)) {
         Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) => {
             listing.problems.push(format!("cannot read {}: {error}", path.display()));
@@ -191,7 +193,7 @@ fn take_file(directory: &Path, file: ArchiveFile, bytes: u64, listing: &mut List
             }
         }
         ArchiveFile::Segment(_) if listing.segment_size.is_none() => {
-            let header = File::open(&path).and_then(|mut file| read_prefix(&mut file, SegmentHeader::BYTES));
+            let header = open_file(&path).and_then(|mut file| read_prefix(&mut file, SegmentHeader::BYTES));
             if let Some(header) = header.ok().and_then(|bytes| SegmentHeader::parse(&bytes).ok()) {
                 listing.segment_size = Some(header.segment_size);
                 listing.system_identifier = Some(header.system_identifier);
@@ -227,7 +229,7 @@ fn file_names_and_directories(directory: &Path) -> std::io::Result<Vec<String>> 
 fn open_own_segment(backup: &Backup, name: SegmentName) -> Result<Option<Box<dyn Read + Send>>> {
     if backup.kind == BackupKind::Directory {
         let path = backup.location.join("pg_wal").join(name.to_string());
-        let file = File::open(&path).map_err(|error| unreadable("a WAL segment", &path, &error))?;
+        let file = open_file(&path).map_err(|error| unreadable("a WAL segment", &path, &error))?;
         return Ok(Some(Box::new(file)));
     }
     let wal_part = backup.parts.iter().find(|part| part.holds == PartContents::Wal);

@@ -1,6 +1,8 @@
 //! The only readers of backups and archives. They read, and never write.
 
+use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,6 +67,16 @@ impl Cancel {
     pub fn check(&self) -> Result<()> {
         if self.is_cancelled() { Err(Error::new(ErrorKind::Interrupted, "cancelled", "cancelled")) } else { Ok(()) }
     }
+}
+
+/// Opens a file of a source for reading. What is no plain file is refused, and never waited for: a FIFO among the
+/// segments would hold everything up for good.
+///
+/// # Errors
+/// When it cannot be opened, or is no plain file.
+pub(crate) fn open_file(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("this is not a plain file")) }
 }
 
 /// An error about reading `path`.

@@ -105,6 +105,10 @@ fn directory(path: &Path, account: Option<&Account>, sources: &[PathBuf]) -> Dir
     if let Some(source) = sources.iter().find(|source| is_inside(path, source)) {
         return DirectoryFacts::InsideSource(source.clone());
     }
+    // A link could lead anywhere by the time it is followed.
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+        return DirectoryFacts::NotADirectory;
+    }
     let exists = match fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => return DirectoryFacts::NotADirectory,
         Ok(_) => true,

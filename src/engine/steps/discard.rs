@@ -8,6 +8,12 @@ use super::super::host::{Host, owner_of};
 use super::super::mark::Mark;
 use super::stop::stop;
 
+/// Whether there is anything to remove: an unpacking that failed leaves nothing, or the empty directory that was there.
+#[must_use]
+pub fn is_there(plan: &Plan) -> bool {
+    std::fs::read_dir(&plan.directory).is_ok_and(|mut entries| entries.next().is_some())
+}
+
 /// Stops the server, and removes everything in the data directory; and the directory, where Walback made it.
 ///
 /// # Errors

@@ -1,10 +1,12 @@
 //! Ends recovery: the server goes on, on a new timeline, and takes writes.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::core::TimelineId;
 use crate::error::{Error, Result};
 use crate::event::What;
+use crate::pgdata::control_file::ControlFile;
 use crate::pgdata::server_log::{LogEvent, LogLine};
 use crate::plan::Plan;
 
@@ -43,6 +45,28 @@ pub fn promoted_meanwhile(plan: &Plan) -> Result<Option<Option<TimelineId>>> {
         return Ok(Some(None));
     }
     Ok(field(1).and_then(|id| id.parse().ok()).map(|id| Some(TimelineId(id))))
+}
+
+/// Whether recovery has ended in this data directory: the server removes `recovery.signal` when it does
+/// (`StartupXLOG`, `xlog.c`), and nobody else has a reason to.
+#[must_use]
+pub fn was_promoted(directory: &Path) -> bool {
+    directory.join("PG_VERSION").exists() && !directory.join("recovery.signal").exists()
+}
+
+/// The timeline of a server that was promoted: as it says, or where it does not run, as `pg_control` says.
+///
+/// # Errors
+/// When neither can be read.
+pub fn timeline_of(plan: &Plan) -> Result<TimelineId> {
+    if let Some(Some(timeline)) = promoted_meanwhile(plan)? {
+        return Ok(timeline);
+    }
+    let path = plan.directory.join("global/pg_control");
+    let unreadable = || Error::failed("unreadable", format!("cannot read {}", path.display()));
+    let bytes = std::fs::read(&path).map_err(|error| unreadable().caused_by(&error))?;
+    let control = ControlFile::parse(&bytes).map_err(|error| unreadable().caused_by(&error))?;
+    Ok(control.checkpoint_timeline)
 }
 
 /// Promotes the paused server, and takes the settings of recovery out of its configuration.
