@@ -466,8 +466,14 @@ fn back(state: &mut State) {
         Screen::Plan => state.planning = None,
         Screen::Points => state.retarget = None,
         Screen::Recovery | Screen::Paused => {
-            if let (Some(name), Some(now)) = (state.following.clone(), state.recovery_state()) {
-                state.say(format!("{name} is {now}; o opens it again"));
+            match (state.following.clone(), state.recovery_state()) {
+                // It is gone: nothing is left to be followed.
+                (Some(_), Some(RecoveryState::Discarded)) => {
+                    state.following = None;
+                    state.recovery = EventBuffer::default();
+                }
+                (Some(name), Some(now)) => state.say(format!("{name} is {now}; o opens it again")),
+                _ => {}
             }
         }
     }

@@ -7,6 +7,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::command;
+use crate::app::guide::locking;
 use crate::app::{Screen, State};
 use crate::event::{Failure, Recovery, RecoveryState};
 use crate::tui::canvas::Canvas;
@@ -201,6 +202,10 @@ fn compared(doc: &mut Doc, state: &State, recovery: &Recovery, columns: u16, the
     doc.row("last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.plain());
     let lost = resolved.first_lost.as_ref().map(|place| words::place(place, zone));
     doc.row("next in WAL", &lost.unwrap_or("nothing".to_owned()), theme.plain());
+    if let Some(xid) = locking(state) {
+        let text = format!("what transaction {xid} drops or truncates: queries on it wait until promotion");
+        doc.row("locked", &text, theme.warning());
+    }
 }
 
 /// Columns of what stands before the two.
@@ -234,7 +239,7 @@ fn ways(doc: &mut Doc, theme: Theme, state: &State) {
         doc.hanging(&lead, theme.key(), command.doc, theme.plain());
     }
     if able.is_empty() {
-        doc.paragraph("  nothing but going back, with Esc", theme.plain());
+        doc.hanging("  ", theme.plain(), "nothing but going back, with Esc", theme.plain());
     }
     for command in &unable {
         let Err(why) = (command.enabled)(state) else { continue };
