@@ -110,6 +110,18 @@ impl Tmux {
         }
     }
 
+    /// What tmux knows about the terminal, by its names for it: `alternate_on`, `cursor_flag`, `mouse_any_flag`, …
+    #[track_caller]
+    pub fn knows(&self, name: &str) -> String {
+        self.run(self.command().args(["display-message", "-p", &format!("#{{{name}}}")])).trim_end().to_owned()
+    }
+
+    /// The process that was started in it.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.knows("pane_pid").parse().unwrap()
+    }
+
     /// Waits until the program has ended, and gives its exit status.
     #[track_caller]
     pub fn wait_for_exit(&self, limit: Duration) -> i32 {
