@@ -9,6 +9,30 @@ use serde::Deserialize;
 use crate::core::Zone;
 use crate::error::{Error, Result};
 
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Colour {
+    /// Whether to use it where the output goes to a terminal, or does not.
+    #[must_use]
+    pub fn on(self, terminal: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
+        }
+    }
+}
+
 /// What the command line says, before the configuration is read.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -24,6 +48,8 @@ pub struct Overrides {
     pub time_zone: Option<String>,
     /// `--read-only`.
     pub read_only: bool,
+    /// `--color`.
+    pub colour: Colour,
 }
 
 /// The effective configuration.
@@ -35,6 +61,8 @@ pub struct Config {
     pub sources: BTreeMap<String, SourceConfig>,
     /// Nothing may be changed.
     pub read_only: bool,
+    /// When to use colour.
+    pub colour: Colour,
     /// Where recoveries keep their journals.
     pub state_directory: PathBuf,
     /// The configuration file that was read.
@@ -162,6 +190,7 @@ impl Config {
             zone: zone.map_or_else(|| Ok(system_zone()), |name| parse_zone(&name))?,
             sources,
             read_only: overrides.read_only,
+            colour: overrides.colour,
             state_directory: state_directory(environment)?,
             file,
             chosen,

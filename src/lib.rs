@@ -21,6 +21,8 @@ pub mod source;
 
 pub mod engine;
 
+pub mod demo;
+
 pub mod app;
 
 pub mod cli;

@@ -3,13 +3,19 @@
 use std::process::ExitCode;
 
 use walback::cli::{self, Outcome};
+use walback::demo::Guard;
 use walback::engine::launch;
 
 fn main() -> ExitCode {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    if arguments.get(1).is_some_and(|first| first == launch::SUBCOMMAND) {
-        let rest: Vec<String> = arguments.iter().skip(2).map(|word| word.to_string_lossy().into_owned()).collect();
-        return match launch::launch(&rest) {
+    let rest = arguments.get(2..).unwrap_or_default();
+    let hidden = match arguments.get(1).and_then(|first| first.to_str()) {
+        Some(launch::SUBCOMMAND) => Some(launch::launch(rest)),
+        Some(launch::AS_USER) => Some(launch::become_user(rest)),
+        _ => None,
+    };
+    if let Some(ended) = hidden {
+        return match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{error}");
@@ -19,9 +25,15 @@ fn main() -> ExitCode {
     }
     match cli::run(arguments) {
         Outcome::Done(status) => ExitCode::from(status),
-        Outcome::Interface(config) => match walback::tui::perform::open(*config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => ExitCode::from(cli::fail(&error, false)),
-        },
+        Outcome::Interface { config, guard } => {
+            let colour = config.colour;
+            let ended = walback::tui::perform::open(*config);
+            // The demonstration is there as long as the interface is.
+            let cleared = guard.map_or(Ok(()), Guard::close);
+            match ended.and(cleared) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => ExitCode::from(cli::fail(&error, false, colour)),
+            }
+        }
     }
 }

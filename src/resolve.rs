@@ -119,8 +119,8 @@ struct Stop {
 }
 
 impl<'a> Resolver<'a> {
-    /// For recovery to `target` along `path` from a base backup that started at `backup_start` and, where it is
-    /// known, ended at `backup_stop`. The records are to be fed from `backup_start` on.
+    /// For recovery to `target` along `path` from a base backup that started at `backup_start`. Where it ended is told
+    /// by its own record, or by `backup_stop` for one from a standby, which has no such record. The records are to be fed from `backup_start` on.
     #[must_use]
     pub fn new(target: &'a Target, path: &'a TimelinePath, backup_start: Lsn, backup_stop: Option<Lsn>) -> Self {
         Resolver {

@@ -269,7 +269,7 @@ pub(super) fn offer_recoveries(state: &mut State) {
     let choice = |recovery: &crate::event::Recovery| Choice {
         key: None,
         label: format!("{}  {}", recovery.id, recovery.state),
-        meaning: format!("{}, in {}", recovery.target, recovery.directory.display()),
+        meaning: format!("{}, in {}", recovery.target.in_words(state.zone), recovery.directory.display()),
         then: Then::Open(recovery.id.clone()),
     };
     let mut choices: Vec<_> = state.unfinished().map(choice).collect();

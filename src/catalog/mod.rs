@@ -227,7 +227,7 @@ impl Catalog {
         on_last.or_else(|| {
             // A timeline without a segment of its own ends where it forked off.
             let begin = path.stretches().last().filter(|stretch| stretch.begin != Lsn::INVALID)?.begin;
-            Some(self.segment_size.number_of(begin))
+            Some(self.number_before(begin))
         })
     }
 

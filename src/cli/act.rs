@@ -10,7 +10,7 @@ use super::Context;
 use super::args::{ActArgs, TargetArgs};
 use super::ask::confirm;
 use super::recoveries::watcher;
-use super::restore::finish;
+use super::restore::conclude;
 use super::watch::Bar;
 
 /// Takes a recovery to another target.
@@ -28,10 +28,11 @@ pub fn retarget(context: &Context, wanted: Option<&str>, target: &TargetArgs, ac
     });
     bar.clear();
     let (plan, strategy) = planned?;
+    let words = target.in_words(zone);
     let question = match strategy {
-        Strategy::InPlace => format!("This restarts the server and goes on to {target}"),
+        Strategy::InPlace => format!("This restarts the server and goes on to {words}"),
         Strategy::Unpack => format!(
-            "This removes what is in {} and unpacks the base backup again, to go to {target}",
+            "This removes what is in {} and unpacks the base backup again, to go to {words}",
             plan.directory.display()
         ),
     };
@@ -43,8 +44,7 @@ pub fn retarget(context: &Context, wanted: Option<&str>, target: &TargetArgs, ac
     })?;
     let watcher = watcher(context, act);
     let done = engine.retarget(&plan, &hash, strategy, &|event| watcher.tell(event), &context.cancel);
-    watcher.clear();
-    finish(context, &watcher, act, &done?)
+    conclude(context, &engine, &watcher, act, &recovery.id, done)
 }
 
 /// Ends a paused recovery.
@@ -65,8 +65,7 @@ pub fn promote(context: &Context, wanted: Option<&str>, act: ActArgs) -> Result<
     confirm(act.yes, &question, &recovery.id)?;
     let watcher = watcher(context, act);
     let done = engine.promote(&recovery.id, &|event| watcher.tell(event));
-    watcher.clear();
-    finish(context, &watcher, act, &done?)
+    conclude(context, &engine, &watcher, act, &recovery.id, done)
 }
 
 /// Stops a recovery's server.
@@ -79,8 +78,7 @@ pub fn stop(context: &Context, wanted: Option<&str>) -> Result<u8> {
     let act = ActArgs { yes: true, events: false };
     let watcher = watcher(context, act);
     let done = engine.stop(&recovery.id, &|event| watcher.tell(event));
-    watcher.clear();
-    finish(context, &watcher, act, &done?)
+    conclude(context, &engine, &watcher, act, &recovery.id, done)
 }
 
 /// Removes what a recovery made.
@@ -94,14 +92,14 @@ pub fn discard(context: &Context, wanted: Option<&str>, act: ActArgs) -> Result<
     confirm(act.yes, &question, &recovery.id)?;
     let watcher = watcher(context, act);
     let done = engine.discard(&recovery.id, &|event| watcher.tell(event));
-    watcher.clear();
-    finish(context, &watcher, act, &done?)
+    conclude(context, &engine, &watcher, act, &recovery.id, done)
 }
 
 /// The recovery that is meant, as it stands now and not as its walback left it.
 fn find(context: &Context, engine: &Engine, wanted: Option<&str>) -> Result<Recovery> {
     let recovery = engine.recoveries().find(wanted)?;
-    if recovery.state == crate::event::RecoveryState::Replaying {
+    use crate::event::RecoveryState::{Configured, Promoting, Replaying};
+    if matches!(recovery.state, Configured | Promoting | Replaying) {
         engine.refresh(&recovery.id)?;
         return context.recoveries().find(Some(&recovery.id));
     }

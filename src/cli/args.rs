@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::Overrides;
+use crate::config::{Colour, Overrides};
 use crate::core::time::{Timestamp, parse_time};
 use crate::core::{Action, Lsn, RestorePointName, Target, TargetKind, TimelineChoice, Xid, Zone};
 use crate::error::{Error, Result};
@@ -75,6 +75,16 @@ pub enum Color {
     Never,
 }
 
+impl From<Color> for Colour {
+    fn from(color: Color) -> Colour {
+        match color {
+            Color::Auto => Colour::Auto,
+            Color::Always => Colour::Always,
+            Color::Never => Colour::Never,
+        }
+    }
+}
+
 impl Global {
     /// The part that goes before the configuration file.
     #[must_use]
@@ -86,6 +96,7 @@ impl Global {
             wal: self.wal.clone(),
             time_zone: self.time_zone.clone(),
             read_only: self.read_only,
+            colour: self.color.into(),
         }
     }
 }
@@ -302,6 +313,9 @@ pub struct RestoreArgs {
     /// User that runs the server, where Walback runs as root [default: postgres].
     #[arg(long, value_name = "USER")]
     pub run_as: Option<String>,
+    /// Database role to connect as [default: postgres, else the one named like the user].
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
     /// One more setting for the server, like shared_buffers=1GB. May be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
     pub settings: Vec<(String, String)>,

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM ask the running work to stop; a second one ends the process.
+//! Ctrl-C and SIGTERM ask the running work to stop. A terminal that goes away does not: the work goes on.
 
 use crate::error::{Error, Result};
 use crate::source::Cancel;
@@ -20,7 +20,8 @@ pub fn on_interrupt(cancel: &Cancel) -> Result<()> {
 
 async fn listen(cancel: &Cancel) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
     else {
         return;
     };
@@ -28,9 +29,8 @@ async fn listen(cancel: &Cancel) {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-        }
-        if cancel.is_cancelled() {
-            std::process::exit(i32::from(crate::error::ErrorKind::Interrupted.exit_status()));
+            // Whoever closed the laptop did not say that the recovery shall end.
+            _ = hangup.recv() => continue,
         }
         cancel.cancel();
     }

@@ -5,7 +5,8 @@ use std::io::{IsTerminal, Write};
 use clap::Parser;
 
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::config::{Colour, Config};
+use crate::demo::Guard;
 use crate::engine::Recoveries;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{Cancel, LocalSource, Source};
@@ -31,7 +32,12 @@ pub enum Outcome {
     /// It is done; the process ends with this status.
     Done(u8),
     /// The interface is asked for.
-    Interface(Box<Config>),
+    Interface {
+        /// What it works with.
+        config: Box<Config>,
+        /// What clears the demonstration away, to be dropped when the interface has ended.
+        guard: Option<Guard>,
+    },
 }
 
 /// What every command gets.
@@ -40,8 +46,6 @@ pub struct Context {
     pub config: Config,
     /// Whether JSON is asked for.
     pub json: bool,
-    /// Whether colour is wanted on standard output.
-    pub color: bool,
     /// Ctrl-C asks for this.
     pub cancel: Cancel,
 }
@@ -49,14 +53,7 @@ pub struct Context {
 impl Context {
     fn new(global: &Global) -> Result<Context> {
         let config = Config::load(&global.overrides(), &|name| std::env::var_os(name))?;
-        let wanted = match global.color {
-            args::Color::Always => true,
-            args::Color::Never => false,
-            args::Color::Auto => {
-                std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
-            }
-        };
-        Ok(Context { config, json: global.json, color: wanted, cancel: Cancel::default() })
+        Ok(Context { config, json: global.json, cancel: Cancel::default() })
     }
 
     /// The source to work on.
@@ -106,15 +103,17 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> Outcome {
         Ok(cli) => cli,
         Err(error) => return Outcome::Done(usage(&error, json)),
     };
+    let colour = cli.global.color.into();
     match dispatch(cli) {
         Ok(outcome) => outcome,
-        Err(error) => Outcome::Done(fail(&error, json)),
+        Err(error) => Outcome::Done(fail(&error, json, colour)),
     }
 }
 
 fn dispatch(cli: Cli) -> Result<Outcome> {
     let Some(command) = cli.command else {
-        return Ok(Outcome::Interface(Box::new(Context::new(&cli.global)?.config)));
+        let config = Box::new(Context::new(&cli.global)?.config);
+        return Ok(Outcome::Interface { config, guard: None });
     };
     match &command {
         Command::Completions { shell } => {
@@ -134,7 +133,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
     let context = Context::new(&cli.global)?;
     interrupt::on_interrupt(&context.cancel)?;
     let status = match command {
-        Command::Demo { into, auto, bin_dir } => return demo::run(context, into, auto, bin_dir),
+        Command::Demo { into, auto, bin_dir } => return demo::run(&context, into.as_deref(), auto, bin_dir.as_deref()),
         Command::Backups => backups::run(&context),
         Command::Timelines => timelines::run(&context),
         Command::Plan { target, restore } => plan::run(&context, &target, &restore),
@@ -159,15 +158,24 @@ fn usage(error: &clap::Error, json: bool) -> u8 {
     }
     let _ = error.print();
     if json {
-        let first = error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        print_quietly(&Error::usage("usage", first).hint("see --help").to_json().to_string());
+        print_quietly(&usage_error(&error.to_string()).to_json().to_string());
     }
     ErrorKind::Usage.exit_status()
 }
 
+/// What `clap` says, as one of our errors: the message is its first paragraph (what is missing follows on lines of its
+/// own), the hint its tip.
+fn usage_error(text: &str) -> Error {
+    let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let message = paragraph.join(" ");
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    Error::usage("usage", message.trim_start_matches("error: ")).hint(tip.unwrap_or("see --help"))
+}
+
 /// Prints an error where it belongs, and gives the exit status.
-pub fn fail(error: &Error, json: bool) -> u8 {
-    note(&table::plain_lines(&error.to_string()));
+pub fn fail(error: &Error, json: bool, colour: Colour) -> u8 {
+    let lines = table::plain_lines(&error.to_string());
+    note(&if colour.on(std::io::stderr().is_terminal()) { table::painted(&lines) } else { lines });
     if json {
         print_quietly(&error.to_json().to_string());
     }
@@ -194,4 +202,22 @@ pub fn print(text: &str) -> Result<()> {
 
 fn print_quietly(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_told_whole_in_json_too() {
+        let told = |words: &[&str]| {
+            let error = Cli::try_parse_from(words).unwrap_err();
+            let report = usage_error(&error.to_string()).report().clone();
+            (report.message, report.hint.unwrap_or_default())
+        };
+        let (missing, _) = told(&["walback", "restore", "--into", "/x"]);
+        assert!(missing.starts_with("the following required arguments") && missing.contains("--time <T>"), "{missing}");
+        let (unknown, tip) = told(&["walback", "restore", "--latest", "--intoo", "/x"]);
+        assert!(unknown.contains("'--intoo'") && tip.contains("'--into'"), "{unknown} {tip}");
+    }
 }

@@ -49,7 +49,7 @@ pub fn make(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Re
             port: restore.port.or(configured.port),
             bin_dir: restore.bin_dir.clone().or(configured.bin_dir),
             run_as: restore.run_as.clone().or(configured.run_as),
-            role: configured.role,
+            role: restore.role.clone().or(configured.role),
             settings,
         },
         zone: context.config.zone,
@@ -91,7 +91,7 @@ pub fn describe(plan: &Plan, zone: Zone) -> String {
 fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
     let resolved = &plan.resolved;
     writeln!(out, "Recovery   {} into {}", plan.recovery, plan.directory.display())?;
-    writeln!(out, "Target     {}", plan.target)?;
+    writeln!(out, "Target     {}", plan.target.in_words(zone))?;
     writeln!(out, "Stops      {}", describe_stop(resolved, zone))?;
     writeln!(
         out,

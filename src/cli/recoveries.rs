@@ -49,7 +49,7 @@ pub fn list(context: &Context) -> Result<u8> {
             recovery.started_at.in_zone(context.config.zone),
             recovery.timeline.to_string(),
             recovery.directory.display().to_string(),
-            recovery.target.to_string(),
+            recovery.target.in_words(context.config.zone),
         ]);
     }
     print(&table.render())?;
@@ -66,7 +66,7 @@ pub fn status(context: &Context, wanted: Option<&str>, events: bool) -> Result<u
     if events {
         return follow(context, &recovery.id);
     }
-    if recovery.state == RecoveryState::Replaying && !context.config.read_only {
+    if !is_at_rest(recovery.state) && !context.config.read_only {
         // Its walback may be gone, and the server far ahead.
         Engine::new(&context.config)?.refresh(&recovery.id)?;
         recovery = recoveries.find(Some(&recovery.id))?;
@@ -94,7 +94,7 @@ fn follow(context: &Context, id: &str) -> Result<u8> {
             return Ok(0);
         }
         context.cancel.check()?;
-        if recovery.state == RecoveryState::Replaying && !context.config.read_only {
+        if !context.config.read_only {
             // Where nobody follows it any more, this does; where somebody does, their journal is read on.
             Engine::new(&context.config)?.refresh(id)?;
         }
@@ -125,7 +125,7 @@ pub fn describe(recovery: &Recovery, zone: Zone) -> String {
 fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt::Result {
     writeln!(out, "Recovery   {}: {}", recovery.id, in_words(recovery))?;
     writeln!(out, "Directory  {}", recovery.directory.display())?;
-    writeln!(out, "Target     {}", recovery.target)?;
+    writeln!(out, "Target     {}", recovery.target.in_words(zone))?;
     writeln!(out, "Predicted  {}", super::plan::describe_stop(&recovery.resolved, zone))?;
     if let Some(stopped) = &recovery.stopped {
         let verdict = if recovery.matches_prediction == Some(true) { "as predicted" } else { "NOT as predicted" };
@@ -175,6 +175,10 @@ fn next_steps(recovery: &Recovery, server: bool) -> Vec<String> {
             format!("           walback retarget {id} --time …       go to another point"),
             format!("           walback discard {id}                 remove it again"),
         ],
+        // It was promoted before.
+        RecoveryState::ShutDown if recovery.timeline != recovery.resolved.timeline => {
+            vec![format!("Next       walback discard {id}                 remove it")]
+        }
         RecoveryState::Paused | RecoveryState::ShutDown => vec![
             format!("Next       walback retarget {id} --time …       go to another point, or to the same again"),
             format!("           walback discard {id}                 remove it"),
@@ -183,8 +187,11 @@ fn next_steps(recovery: &Recovery, server: bool) -> Vec<String> {
             vec![format!("Next       walback discard {id}                 remove what is left of it")]
         }
         RecoveryState::Promoted => vec![
-            "Next       take a new base backup, and lift the isolation in postgresql.auto.conf before clients come"
-                .to_owned(),
+            "Next       lift the isolation before clients come: postgresql.auto.conf, see docs/guide.md".to_owned(),
+            format!(
+                "           copy pg_wal/{:08X}.history into the archive, and take a new base backup",
+                recovery.timeline.0
+            ),
         ],
         _ => Vec::new(),
     }

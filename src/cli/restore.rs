@@ -30,15 +30,37 @@ pub fn run(context: &Context, target: &TargetArgs, restore: &RestoreArgs, act: A
     }
     let watcher = Watcher::new(act.events, context.config.zone);
     let done = engine.begin(&made, &hash, &|event| watcher.tell(event), &context.cancel);
+    conclude(context, &engine, &watcher, act, &made.recovery, done)
+}
+
+/// Tells how a command ended: the last of the JSON lines is the recovery, also where it failed.
+///
+/// # Errors
+/// What the command failed with; when standard output cannot be written.
+pub fn conclude(
+    context: &Context,
+    engine: &Engine,
+    watcher: &Watcher,
+    act: ActArgs,
+    id: &str,
+    done: Result<Recovery>,
+) -> Result<u8> {
     watcher.clear();
-    finish(context, &watcher, act, &done?)
+    let failed = match done {
+        Ok(recovery) => return finish(context, watcher, act, &recovery),
+        Err(error) => error,
+    };
+    if let Some(recovery) = engine.recoveries().load(id).ok().and_then(|buffer| buffer.recovery()) {
+        watcher.finish(&recovery);
+    }
+    Err(failed)
 }
 
 /// Tells how a recovery stands at the end of a command.
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn finish(context: &Context, watcher: &Watcher, act: ActArgs, recovery: &Recovery) -> Result<u8> {
+fn finish(context: &Context, watcher: &Watcher, act: ActArgs, recovery: &Recovery) -> Result<u8> {
     watcher.finish(recovery);
     match (act.events, context.json) {
         (true, _) => {}

@@ -77,6 +77,17 @@ pub fn plain_lines(text: &str) -> String {
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
+/// The words that begin the lines of an error, in colour.
+#[must_use]
+pub fn painted(text: &str) -> String {
+    let words = [("error:", "1;31"), ("warning:", "33"), ("caused by:", "2"), ("hint:", "36")];
+    let paint = |line: &str| {
+        let word = words.iter().find_map(|(word, colour)| Some((*word, colour, line.strip_prefix(word)?)));
+        word.map_or_else(|| line.to_owned(), |(word, colour, rest)| format!("\x1b[{colour}m{word}\x1b[0m{rest}"))
+    };
+    text.lines().map(paint).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! `walback timelines`
 
 use crate::catalog::Timeline;
+use crate::core::TimelineId;
 use crate::core::progress::Bytes;
 use crate::error::Result;
 
@@ -46,6 +47,7 @@ pub fn run(context: &Context) -> Result<u8> {
 fn row(timeline: &Timeline, segment_bytes: u64) -> Vec<String> {
     let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let state = match (timeline.gaps.len(), timeline.damaged.len()) {
+        _ if timeline.id != TimelineId::FIRST && timeline.parent.is_none() => "NO HISTORY".to_owned(),
         (0, 0) if timeline.segments == 0 => "no WAL".to_owned(),
         (0, 0) => "whole".to_owned(),
         (0, _) => "DAMAGED".to_owned(),

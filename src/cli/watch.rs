@@ -111,6 +111,9 @@ impl Watcher {
             What::State { state } => note(&format!("{}: {state}", event.recovery)),
             What::Finding(finding) => {
                 note(&format!("{}: {}: {}", event.recovery, finding.severity, plain(&finding.message)));
+                if let Some(hint) = &finding.hint {
+                    note(&format!("{}: hint: {}", event.recovery, plain(hint)));
+                }
             }
             What::Stopped { stopped, .. } => {
                 note(&format!("{}: PostgreSQL {}", event.recovery, describe_stopped(stopped, self.zone)));

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lsn::Lsn;
-use super::time::Timestamp;
+use super::time::{Timestamp, Zone};
 use super::timeline::TimelineId;
 use super::xid::Xid;
 
@@ -194,25 +194,24 @@ impl Target {
         }
         words
     }
-}
 
-impl fmt::Display for Target {
-    /// `just before transaction 735, on the latest timeline`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// `just before transaction 735, on the latest timeline`; times in `zone`.
+    #[must_use]
+    pub fn in_words(&self, zone: Zone) -> String {
         let side = if self.inclusive { "just after" } else { "just before" };
-        match &self.kind {
-            TargetKind::Time(time) if self.inclusive => write!(f, "everything committed up to {time}")?,
-            TargetKind::Time(time) => write!(f, "everything committed before {time}")?,
-            TargetKind::Xid(xid) => write!(f, "{side} transaction {xid}")?,
-            TargetKind::Lsn(lsn) => write!(f, "{side} the record at {lsn}")?,
-            TargetKind::Name(name) => write!(f, "restore point “{}”", name.as_str())?,
-            TargetKind::Immediate => f.write_str("the end of the base backup")?,
-            TargetKind::Latest => f.write_str("the end of WAL")?,
-        }
+        let what = match &self.kind {
+            TargetKind::Time(time) if self.inclusive => format!("everything committed up to {}", time.in_zone(zone)),
+            TargetKind::Time(time) => format!("everything committed before {}", time.in_zone(zone)),
+            TargetKind::Xid(xid) => format!("{side} transaction {xid}"),
+            TargetKind::Lsn(lsn) => format!("{side} the record at {lsn}"),
+            TargetKind::Name(name) => format!("restore point “{}”", name.as_str()),
+            TargetKind::Immediate => "the end of the base backup".to_owned(),
+            TargetKind::Latest => "the end of WAL".to_owned(),
+        };
         match self.timeline {
-            TimelineChoice::Current => f.write_str(", on the backup's timeline"),
-            TimelineChoice::Latest => f.write_str(", on the latest timeline"),
-            TimelineChoice::Number(id) => write!(f, ", on timeline {id}"),
+            TimelineChoice::Current => format!("{what}, on the backup's timeline"),
+            TimelineChoice::Latest => format!("{what}, on the latest timeline"),
+            TimelineChoice::Number(id) => format!("{what}, on timeline {id}"),
         }
     }
 }

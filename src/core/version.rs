@@ -25,6 +25,11 @@ impl PgMajor {
     /// The newest that Walback recovers.
     pub const NEWEST: PgMajor = PgMajor(18);
 
+    /// All that Walback recovers, the oldest first.
+    pub fn supported() -> impl DoubleEndedIterator<Item = PgMajor> {
+        (Self::OLDEST.0..=Self::NEWEST.0).map(PgMajor)
+    }
+
     /// Whether Walback knows this major's files and behaviour.
     #[must_use]
     pub fn is_supported(self) -> bool {

@@ -22,6 +22,8 @@ pub struct Mark {
     pub made_directory: bool,
     device: u64,
     inode: u64,
+    /// When the directory was made, in nanoseconds since 1970, where the file system tells: inodes are used again.
+    born: Option<u64>,
 }
 
 impl Mark {
@@ -30,8 +32,8 @@ impl Mark {
     /// # Errors
     /// When it cannot be written.
     pub fn put(host: &Host, directory: &Path, recovery: &str, made_directory: bool, owner: &Account) -> Result<()> {
-        let (device, inode) = identity(directory)?;
-        let mark = Mark { recovery: recovery.to_owned(), made_directory, device, inode };
+        let (device, inode, born) = identity(directory)?;
+        let mark = Mark { recovery: recovery.to_owned(), made_directory, device, inode, born };
         let own = directory.join(OWN_DIRECTORY);
         host.make_directory(&own, owner)?;
         let text = serde_json::to_vec_pretty(&mark)
@@ -58,16 +60,17 @@ impl Mark {
         if mark.recovery != recovery {
             return Err(refused(format!("it carries the mark of “{}”", mark.recovery)));
         }
-        if (mark.device, mark.inode) != identity(directory)? {
+        if (mark.device, mark.inode, mark.born) != identity(directory)? {
             return Err(refused("it is a copy, or was moved to another file system".to_owned()));
         }
         Ok(mark)
     }
 }
 
-fn identity(directory: &Path) -> Result<(u64, u64)> {
+fn identity(directory: &Path) -> Result<(u64, u64, Option<u64>)> {
     let metadata = std::fs::symlink_metadata(directory).map_err(|error| {
         Error::failed("unreadable", format!("cannot look at {}", directory.display())).caused_by(&error)
     })?;
-    Ok((metadata.dev(), metadata.ino()))
+    let born = metadata.created().ok().and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok());
+    Ok((metadata.dev(), metadata.ino(), born.and_then(|born| u64::try_from(born.as_nanos()).ok())))
 }

@@ -3,16 +3,16 @@
 
 use std::path::PathBuf;
 
-use crate::catalog::{Backup, Catalog};
+use crate::catalog::{Backup, Catalog, Gap};
 use crate::config::{RestoreConfig, SourceConfig};
 use crate::core::time::Timestamp;
-use crate::core::{Lsn, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
+use crate::core::{Lsn, SegmentName, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Strategy;
-use crate::plan::Plan;
 use crate::plan::build::{Draft, name_recovery};
 use crate::plan::preflight::wal_missing;
-use crate::resolve::{Place, Resolved, Resolver, Unreachable};
+use crate::plan::{Finding, Plan};
+use crate::resolve::{Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::scan::{EndCause, Scan, Start};
 use crate::source::{Cancel, LocalSource, Source};
 
@@ -66,11 +66,10 @@ impl Preparation<'_> {
             )
             .hint("the WAL segment at its start would tell; is the right archive given with --wal?")
         })?;
-        let missing = self.catalog.missing(backup, &path, Some(resolved.replay_end));
+        let missing = self.missing(backup, &path, &resolved);
         let port = facts::choose_port(request.restore.port);
         let archives = self.source.archives();
-        let sources: Vec<PathBuf> =
-            archives.iter().cloned().chain(self.catalog.backups.iter().map(|backup| backup.location.clone())).collect();
+        let sources: Vec<PathBuf> = archives.iter().chain(self.source.backups()).cloned().collect();
         let host = facts::gather(&Wanted {
             directory: &request.directory,
             major,
@@ -79,6 +78,7 @@ impl Preparation<'_> {
             sources: &sources,
             archives,
         });
+        let forks = self.left_behind(request.target.timeline, &path);
         let draft = Draft {
             recovery: name_recovery(&request.directory, &|name| self.recoveries.has(name)),
             directory: request.directory.clone(),
@@ -88,6 +88,7 @@ impl Preparation<'_> {
             target: &request.target,
             resolved,
             missing,
+            notices: forks,
             archives,
             port,
             role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
@@ -123,8 +124,8 @@ impl Preparation<'_> {
         self.check_time(backup, &request)?;
         let mut resolved = self.resolve(backup, &path, &request)?;
         resolved.backups = vec![current.backup.id.clone()];
-        let missing = self.catalog.missing(backup, &path, Some(resolved.replay_end));
-        let findings = wal_missing(&missing).into_iter().collect();
+        let missing = self.missing(backup, &path, &resolved);
+        let findings = wal_missing(&missing, &resolved).into_iter().collect();
         Ok(current.retargeted(target, resolved, findings, now()))
     }
 
@@ -243,7 +244,10 @@ impl Preparation<'_> {
         {
             return Err(before_backup_end(backup, &lsn.to_string(), None, request.zone));
         }
-        let mut resolver = Resolver::new(target, path, start, backup.stop_lsn);
+        // A backup from a primary ends with a record that names its start: where that is not met, the WAL is not
+        // that of this backup.
+        let stop = backup.stop_lsn.filter(|_| backup.from_standby);
+        let mut resolver = Resolver::new(target, path, start, stop);
         let scan = Scan {
             source: self.source,
             catalog: self.catalog,
@@ -252,7 +256,20 @@ impl Preparation<'_> {
             start: Start::Record(start),
         };
         let end = scan.run(self.cancel, &mut |bytes| (self.progress)(bytes), &mut |record| resolver.feed(record))?;
-        resolver.finish(end.at).map_err(|unreachable| self.explain(&unreachable, backup, path, request, &end.cause))
+        let resolved = resolver
+            .finish(end.at)
+            .map_err(|unreachable| self.explain(&unreachable, backup, path, request, &end.cause))?;
+        match end.cause {
+            EndCause::EndOfWal(name, _) if resolved.stop == StopSide::EndOfWal && self.goes_on_behind(name, path) => {
+                Err(broken_midway(path, &end.cause, resolved.lsn))
+            }
+            _ => Ok(resolved),
+        }
+    }
+
+    /// Whether the archive has segments behind this one: then WAL does not end in it, it is broken there.
+    fn goes_on_behind(&self, name: SegmentName, path: &TimelinePath) -> bool {
+        self.catalog.last_number(path).is_some_and(|last| last > name.number(self.catalog.segment_size))
     }
 
     fn explain(
@@ -274,7 +291,9 @@ impl Preparation<'_> {
                 format!("the WAL ends before the base backup {} is consistent", backup.id),
             )
             .because(end_in_words(cause))
-            .hint("add the archive that has the missing segments with another --wal"),
+            .hint(
+                "add the archive that has the missing segments with another --wal; is it the archive of this cluster?",
+            ),
             Unreachable::NotReached { end, last, top_level } => {
                 self.not_reached(*end, *last, *top_level, path, request, cause)
             }
@@ -294,7 +313,10 @@ impl Preparation<'_> {
         let error = Error::new(
             ErrorKind::Unreachable,
             "target-not-reached",
-            format!("the WAL of timeline {timeline} ends at {end}, before the target is reached: {}", request.target),
+            format!(
+                "the WAL of timeline {timeline} ends at {end}, before the target is reached: {}",
+                request.target.in_words(request.zone)
+            ),
         );
         let error = match last {
             Some(Place { xid: Some(xid), at: Some(at), .. }) => {
@@ -308,15 +330,13 @@ impl Preparation<'_> {
             ));
         }
         let error = match cause {
-            EndCause::NoSegment(_)
-                if self
-                    .catalog
-                    .last_number(path)
-                    .is_some_and(|last| last > self.catalog.segment_size.number_of(end)) =>
-            {
+            EndCause::NoSegment(name) if self.goes_on_behind(*name, path) => {
                 return error
                     .because(end_in_words(cause))
                     .hint("add the archive that has the missing segments with another --wal");
+            }
+            EndCause::EndOfWal(name, _) if self.goes_on_behind(*name, path) => {
+                return error.because(end_in_words(cause)).hint(format!("{GOOD_COPY}; or choose an earlier target"));
             }
             _ => error,
         };
@@ -328,12 +348,46 @@ impl Preparation<'_> {
             .map(|other| other.id.to_string())
             .collect();
         match (others.is_empty(), &request.target.kind) {
+            (false, TargetKind::Time(_)) => error.hint(format!(
+                "choose an earlier time, or --latest for everything that there is; or another timeline with --timeline {}",
+                others.join(" or ")
+            )),
             (false, _) => error.hint(format!("it may be on another timeline; try --timeline {}", others.join(" or "))),
             (true, TargetKind::Time(_)) => {
                 error.hint("choose an earlier time, or --latest for everything that there is")
             }
             (true, _) => error.hint("“walback timelines” shows what there is; is the newest WAL archived yet?"),
         }
+    }
+
+    /// Where "latest" chose a timeline: the WAL of those that it forked off, behind the fork. A test restore that was
+    /// promoted with archiving on makes such a fork, and then "latest" is not what production went on with.
+    fn left_behind(&self, choice: TimelineChoice, path: &TimelinePath) -> Vec<Finding> {
+        if choice != TimelineChoice::Latest {
+            return Vec::new();
+        }
+        let size = self.catalog.segment_size;
+        let goes_on = path.stretches().iter().filter_map(|stretch| {
+            let fork = stretch.end?;
+            let last = self.catalog.segments_of(stretch.timeline).next_back()?.number(size);
+            (last > size.number_of(fork)).then_some((stretch.timeline, fork))
+        });
+        let latest = path.last();
+        let warn = |(timeline, fork)| {
+            Finding::warning(
+                "timeline-left",
+                format!("“latest” is timeline {latest}, which left timeline {timeline} at {fork}; timeline {timeline} goes on after that in the archive"),
+            )
+            .hint(format!("if production went on with timeline {timeline}, give --timeline {timeline}"))
+        };
+        goes_on.map(warn).collect()
+    }
+
+    /// The segments that are missing on the way to the target. The end of WAL is the end of the archive: what lies
+    /// behind a gap is not to be given up without a word.
+    fn missing(&self, backup: &Backup, path: &TimelinePath, resolved: &Resolved) -> Vec<Gap> {
+        let until = (resolved.stop != StopSide::EndOfWal).then_some(resolved.replay_end);
+        self.catalog.missing(backup, path, until)
     }
 
     /// Every backup from which the same place can be reached, the chosen one first.
@@ -399,6 +453,19 @@ fn before_backup_end(backup: &Backup, target: &str, ended: Option<Timestamp>, zo
     )
     .because(format!("the backup ended at {end}, and nothing before that can be recovered from it"))
     .hint("choose a later target, or give an older base backup with --backups")
+}
+
+const GOOD_COPY: &str = "give an archive with a good copy of the segment as the first --wal";
+
+/// The end of WAL was asked for, and something broken hides it.
+fn broken_midway(path: &TimelinePath, cause: &EndCause, last: Lsn) -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
+        "wal-broken",
+        format!("the WAL of timeline {} is broken, and the archive has more behind that place", path.last()),
+    )
+    .because(end_in_words(cause))
+    .hint(format!("{GOOD_COPY}; or stop at the last record before that place with --lsn {last}"))
 }
 
 fn end_in_words(cause: &EndCause) -> String {

@@ -58,15 +58,14 @@ impl Engine {
     /// How a recovery gets to another target: on from where it is, or from the start.
     ///
     /// Replay only goes forward, and a server that was stopped starts at its last checkpoint but is consistent only
-    /// where it has been: a target behind that place is reached in place, any other by unpacking again.
+    /// where it has been: a target there or further on is reached in place, any other by unpacking again.
     #[must_use]
     pub fn strategy(&self, recovery: &EventBuffer, plan: &Plan) -> Strategy {
         let Some(current) = &recovery.plan else { return Strategy::Unpack };
         let replayed = recovery.replayed_lsn.unwrap_or(Lsn::INVALID);
         let same_way = current.resolved.timeline == plan.resolved.timeline && current.backup == plan.backup;
         let waits = matches!(recovery.state, Some(RecoveryState::Paused | RecoveryState::ShutDown));
-        let ahead =
-            recovery.replayed_lsn.is_some() && plan.resolved.lsn >= replayed && plan.resolved.replay_end > replayed;
+        let ahead = recovery.replayed_lsn.is_some() && plan.resolved.replay_end >= replayed;
         if same_way && waits && ahead { Strategy::InPlace } else { Strategy::Unpack }
     }
 
@@ -101,6 +100,19 @@ impl Engine {
         finished(&recorder)
     }
 
+    /// What became of a promotion that nobody saw the end of: it is over, or it never began.
+    fn take_up_promotion(&self, plan: &Plan, recorder: &Recorder<'_>) -> Result<()> {
+        match promote::promoted_meanwhile(plan)? {
+            Some(Some(timeline)) => {
+                configure::forget_recovery(&self.host, &plan.directory, &owner_of(plan)?)?;
+                recorder.emit(What::Promoted { timeline })?;
+                recorder.state(RecoveryState::Promoted)
+            }
+            Some(None) => recorder.state(RecoveryState::Paused),
+            None => Ok(()),
+        }
+    }
+
     /// Looks once at a recovery that nobody follows, and records what has happened to it since.
     ///
     /// # Errors
@@ -125,9 +137,16 @@ impl Engine {
     pub fn follow(&self, id: &str, watch: Watch<'_>, cancel: &Cancel) -> Result<Recovery> {
         let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
         let plan = plan_of(&recorder, id)?;
-        if recorder.buffer().state == Some(RecoveryState::Replaying) {
-            let owner = owner_of(&plan)?;
-            self.replay(&plan, &owner, &recorder, cancel, None)?;
+        match recorder.buffer().state {
+            Some(RecoveryState::Replaying) => self.replay(&plan, &owner_of(&plan)?, &recorder, cancel, None)?,
+            // Its walback went down just after it had started the server.
+            Some(RecoveryState::Configured) if running(&plan.directory).is_some() => {
+                recorder.state(RecoveryState::Replaying)?;
+                self.replay(&plan, &owner_of(&plan)?, &recorder, cancel, None)?;
+            }
+            // … or while it promoted.
+            Some(RecoveryState::Promoting) => self.take_up_promotion(&plan, &recorder)?,
+            _ => {}
         }
         finished(&recorder)
     }
@@ -149,6 +168,7 @@ impl Engine {
             .hint("only a paused recovery can be promoted"));
         }
         let owner = owner_of(&plan)?;
+        promote::check(&plan)?;
         recorder.state(RecoveryState::Promoting)?;
         let mut timeline = None;
         recorder.step(StepId::Promote, || {
@@ -176,8 +196,11 @@ impl Engine {
             ));
         }
         Mark::check(&plan.directory, id)?;
+        let failed = recorder.buffer().state == Some(RecoveryState::Failed);
         recorder.step(StepId::Stop, || stop::stop(&self.host, &plan.directory).map(|()| None))?;
-        recorder.state(RecoveryState::ShutDown)?;
+        if !failed {
+            recorder.state(RecoveryState::ShutDown)?;
+        }
         finished(&recorder)
     }
 
@@ -196,6 +219,10 @@ impl Engine {
             .hint(format!(
                 "if it has to go, stop it first: “walback stop {id}”; what was written to it is then lost"
             )));
+        }
+        // A refusal is not a failure of the recovery: it stays what it is.
+        if plan.directory.exists() {
+            Mark::check(&plan.directory, id)?;
         }
         recorder.step(StepId::Discard, || discard::discard(&self.host, &plan).map(|()| None))?;
         recorder.state(RecoveryState::Discarded)?;
@@ -254,6 +281,9 @@ impl Engine {
             // Nobody looks on any more; the recovery itself goes on.
             Err(error) if error.report().kind == ErrorKind::Interrupted => Err(error),
             Err(error) => {
+                if error.report().code == replay::TARGET_IGNORED {
+                    stop::stop(&self.host, &plan.directory)?;
+                }
                 recorder.failed(Some(StepId::Replay), &error)?;
                 Err(error)
             }
@@ -273,7 +303,7 @@ fn check_plan(plan: &Plan, hash: &str) -> Result<()> {
     }
     if plan.is_forbidden() {
         let errors = plan.findings.iter().filter(|finding| finding.severity == crate::plan::Severity::Error);
-        let error = Error::failed("plan-forbidden", "the plan has findings that forbid it");
+        let error = Error::new(ErrorKind::Problems, "plan-forbidden", "the plan has findings that forbid it");
         let hint = plan.findings.first().and_then(|finding| finding.hint.clone());
         let error = errors.fold(error, |error, finding| error.because(finding.message.clone()));
         return Err(match hint {
@@ -285,16 +315,14 @@ fn check_plan(plan: &Plan, hash: &str) -> Result<()> {
 }
 
 fn refuse_after_promotion(buffer: &EventBuffer, id: &str) -> Result<()> {
-    match buffer.state {
-        Some(state @ (RecoveryState::Promoted | RecoveryState::Promoting | RecoveryState::Discarded)) => {
-            Err(Error::failed(
-                "no-way-back",
-                format!("the recovery {id} is {}: it has no other target any more", state.word()),
-            )
-            .hint("“walback restore” makes another recovery, into another directory"))
-        }
-        _ => Ok(()),
-    }
+    let state = match buffer.state {
+        Some(state @ (RecoveryState::Promoting | RecoveryState::Discarded)) => state,
+        // Whatever became of its server since.
+        _ if buffer.promoted_to.is_some() => RecoveryState::Promoted,
+        _ => return Ok(()),
+    };
+    Err(Error::failed("no-way-back", format!("the recovery {id} is {}: it has no other target any more", state.word()))
+        .hint("“walback restore” makes another recovery, into another directory"))
 }
 
 fn plan_of(recorder: &Recorder<'_>, id: &str) -> Result<Plan> {

@@ -120,10 +120,21 @@ pub struct ReplayStatus {
     pub paused: bool,
 }
 
+/// Why a server gives no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// It does not take connections yet, or not any more.
+    NotNow,
+    /// It answers, and refuses; this is what it says.
+    Refused(String),
+}
+
 /// A connection to a recovered server over its own socket.
 pub struct Sql {
     runtime: tokio::runtime::Runtime,
     config: tokio_postgres::Config,
+    /// The roles to try, the one that works first: the superuser need not be called postgres.
+    roles: Vec<String>,
     client: Option<Client>,
 }
 
@@ -141,35 +152,36 @@ impl Sql {
         config
             .host_path(&server.socket_directory)
             .port(server.port)
-            .user(&server.role)
             .dbname("postgres")
             .application_name("walback")
             .connect_timeout(ANSWER);
-        Ok(Sql { runtime, config, client: None })
+        let mut roles = vec![server.role.clone(), server.run_as.clone()];
+        roles.dedup();
+        Ok(Sql { runtime, config, roles, client: None })
+    }
+
+    /// The role that the last answer was given to.
+    #[must_use]
+    pub fn role(&self) -> &str {
+        self.roles.first().map_or("", String::as_str)
     }
 
     /// The rows of a query as text, on a connection that is made when it is needed.
     ///
     /// # Errors
-    /// When the server does not take connections, or the query fails.
-    pub fn query(&mut self, query: &str) -> Result<Vec<Vec<Option<String>>>, tokio_postgres::Error> {
-        let Self { runtime, config, client } = self;
-        if client.as_ref().is_none_or(Client::is_closed) {
-            *client = Some(runtime.block_on(async {
-                let (client, connection) = config.connect(NoTls).await?;
-                // An error of the connection shows at the next query.
-                tokio::spawn(async move { drop(connection.await) });
-                Ok::<_, tokio_postgres::Error>(client)
-            })?);
+    /// When the server does not take connections, or refuses.
+    pub fn query(&mut self, query: &str) -> Result<Vec<Vec<Option<String>>>, NoAnswer> {
+        if self.client.as_ref().is_none_or(Client::is_closed) {
+            self.client = Some(self.connect()?);
         }
-        let Some(connected) = client.as_ref() else { return Ok(Vec::new()) };
-        let answer = runtime.block_on(async { tokio::time::timeout(ANSWER, connected.simple_query(query)).await });
+        let Some(client) = self.client.as_ref() else { return Err(NoAnswer::NotNow) };
+        let answer = self.runtime.block_on(async { tokio::time::timeout(ANSWER, client.simple_query(query)).await });
         let Ok(answer) = answer else {
             // It hangs: the next question gets a new connection.
-            *client = None;
-            return Ok(Vec::new());
+            self.client = None;
+            return Err(NoAnswer::NotNow);
         };
-        let rows = answer?.into_iter().filter_map(|message| match message {
+        let rows = answer.map_err(|error| no_answer(&error))?.into_iter().filter_map(|message| match message {
             tokio_postgres::SimpleQueryMessage::Row(row) => {
                 Some((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect())
             }
@@ -178,19 +190,54 @@ impl Sql {
         Ok(rows.collect())
     }
 
-    /// How far replay is; `None` while the server does not take connections.
-    pub fn replay_status(&mut self) -> Option<ReplayStatus> {
+    /// Connects as the first role that there is, and remembers it.
+    fn connect(&mut self) -> Result<Client, NoAnswer> {
+        let mut refused = NoAnswer::NotNow;
+        for (place, role) in self.roles.clone().into_iter().enumerate() {
+            self.config.user(&role);
+            let connected = self.runtime.block_on(async {
+                let (client, connection) = self.config.connect(NoTls).await?;
+                // An error of the connection shows at the next query.
+                tokio::spawn(async move { drop(connection.await) });
+                Ok::<_, tokio_postgres::Error>(client)
+            });
+            match connected {
+                Ok(client) => {
+                    self.roles.swap(0, place);
+                    return Ok(client);
+                }
+                Err(error) => refused = no_answer(&error),
+            }
+            if refused == NoAnswer::NotNow {
+                break;
+            }
+        }
+        Err(refused)
+    }
+
+    /// How far replay is.
+    ///
+    /// # Errors
+    /// When the server does not take connections, or refuses.
+    pub fn replay_status(&mut self) -> Result<ReplayStatus, NoAnswer> {
         let query = "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn(), \
                      (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000000)::bigint, \
                      CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END";
-        let rows = self.query(query).ok()?;
-        let mut row = rows.into_iter().next()?.into_iter();
+        let mut row = self.query(query)?.into_iter().next().unwrap_or_default().into_iter();
         let mut next = || row.next().flatten();
-        Some(ReplayStatus {
-            in_recovery: next()? == "t",
+        Ok(ReplayStatus {
+            in_recovery: next().is_some_and(|yes| yes == "t"),
             replayed_lsn: next().and_then(|lsn| lsn.parse().ok()),
             last_commit_at: next().and_then(|micros| micros.parse().ok()).and_then(Timestamp::from_unix_micros),
             paused: next().is_some_and(|paused| paused == "t"),
         })
+    }
+}
+
+/// A server that is starting up or going away says so with class 57; whatever else it says is a refusal.
+fn no_answer(error: &tokio_postgres::Error) -> NoAnswer {
+    match error.as_db_error() {
+        Some(refusal) if !refusal.code().code().starts_with("57") => NoAnswer::Refused(refusal.message().to_owned()),
+        _ => NoAnswer::NotNow,
     }
 }

@@ -28,6 +28,8 @@ pub struct EventBuffer {
     pub phases: Vec<Phase>,
     /// How far the running step has come.
     pub progress: Option<Progress>,
+    /// The role to connect as, where it is not the planned one.
+    pub role: Option<String>,
     /// The postmaster's process id.
     pub server_pid: Option<u32>,
     /// Where replay stopped, as PostgreSQL reported it.
@@ -56,7 +58,10 @@ impl EventBuffer {
             What::StepStarted { step } => {
                 self.running = Some(*step);
                 self.progress = None;
-                self.failure = None;
+                // Stopping and removing do not mend what failed.
+                if !matches!(step, StepId::Stop | StepId::Discard) {
+                    self.failure = None;
+                }
             }
             What::Progress(progress) => {
                 self.replayed_lsn = progress.replayed_lsn.or(self.replayed_lsn);
@@ -74,11 +79,14 @@ impl EventBuffer {
                     self.server_pid = None;
                 }
             }
+            What::Role { role } => self.role = Some(role.clone()),
             What::ServerStarted { pid } => self.server_pid = Some(*pid),
             What::Stopped { stopped, replayed_lsn, last_commit_at } => {
                 self.stopped = Some(stopped.clone());
-                self.replayed_lsn = replayed_lsn.or(self.replayed_lsn);
-                self.last_commit_at = last_commit_at.or(self.last_commit_at);
+                // A server that did not wait to be asked has gone on since it last answered: what it said then is
+                // not where it stopped.
+                self.replayed_lsn = *replayed_lsn;
+                self.last_commit_at = *last_commit_at;
             }
             What::Promoted { timeline } => self.promoted_to = Some(*timeline),
             What::Log { line } => {
@@ -132,7 +140,7 @@ impl EventBuffer {
                 .and_then(|stopped| last_xid(&plan.resolved, stopped, matches == Some(true))),
             stopped: self.stopped.clone(),
             matches_prediction: matches,
-            connection: plan.server.connection(),
+            connection: plan.server.connection(self.role.as_deref()),
             started_at: self.started_at?,
             strategy: self.strategy,
             phases: self.phases.clone(),
@@ -271,6 +279,18 @@ mod tests {
         assert_eq!(verdict(stopped(735), end.plus(8)), Some(false), "another place");
         assert_eq!(verdict(Stopped { before: false, ..stopped(735) }, end), Some(false), "the other side");
         assert_eq!(fold(&events(stopped(735), end)[..8]).recovery().and_then(|r| r.matches_prediction), None);
+    }
+
+    #[test]
+    fn what_a_server_said_on_the_way_is_not_where_it_stopped() {
+        let mut all = events(stopped(735), example().resolved.replay_end);
+        for event in &mut all {
+            if let What::Stopped { replayed_lsn, last_commit_at, .. } = &mut event.what {
+                (*replayed_lsn, *last_commit_at) = (None, None);
+            }
+        }
+        let recovery = fold(&all).recovery().unwrap();
+        assert_eq!((recovery.matches_prediction, recovery.replayed_lsn), (Some(true), None));
     }
 
     #[test]

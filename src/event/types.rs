@@ -61,6 +61,11 @@ pub enum What {
         /// The postmaster's process id.
         pid: u32,
     },
+    /// The server has no role of the planned name; this one it has.
+    Role {
+        /// Its name.
+        role: String,
+    },
     /// Replay stopped at the target, as PostgreSQL reported it.
     Stopped {
         /// What it said.

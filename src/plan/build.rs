@@ -8,7 +8,7 @@ use crate::core::{PgMajor, SegmentSize, Target, Zone};
 use crate::resolve::Resolved;
 
 use super::preflight::{HostFacts, Preflight};
-use super::settings::{Isolation, restore_command, shell_quote, target_settings};
+use super::settings::{Isolation, is_reserved, restore_command, shell_quote, target_settings};
 use super::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
 
 /// Where Walback keeps what is its own inside a data directory that it made.
@@ -34,6 +34,8 @@ pub struct Draft<'a> {
     pub resolved: Resolved,
     /// Segments that are missing on the way.
     pub missing: Vec<Gap>,
+    /// What was found while the way was chosen.
+    pub notices: Vec<Finding>,
     /// The WAL archives.
     pub archives: &'a [PathBuf],
     /// The server's port.
@@ -56,7 +58,7 @@ impl Draft<'_> {
     /// The plan, with what preflight found.
     #[must_use]
     pub fn build(self) -> Plan {
-        let wal_bytes = self.resolved.replay_end.bytes_since(self.backup.start_lsn.unwrap_or(self.resolved.replay_end));
+        let (wal_bytes, wal_segments) = wal_to_replay(self.backup, &self.resolved, self.segment_size);
         let preflight = Preflight {
             backup: self.backup,
             major: self.major,
@@ -64,18 +66,23 @@ impl Draft<'_> {
             port: self.port,
             target: self.target,
             missing: &self.missing,
+            resolved: &self.resolved,
             wal_bytes,
             zone: self.zone,
             now: self.now,
         };
-        let findings = preflight.findings(self.host);
         let server = self.server();
-        let settings = self.settings(&server);
+        let isolation = self.isolation(&server);
+        let mut findings = preflight.findings(self.host);
+        findings.extend(self.own_settings(&isolation));
+        findings.extend(self.notices.iter().cloned());
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        let settings = self.settings(isolation);
         let steps = self.steps(&server);
         Plan {
             restore_command: restore_command(self.archives),
             wal: self.archives.to_vec(),
-            estimate: self.estimate(wal_bytes),
+            estimate: self.estimate(wal_bytes, wal_segments),
             recovery: self.recovery,
             directory: self.directory,
             backup: self.backup.clone(),
@@ -103,7 +110,7 @@ impl Draft<'_> {
         }
     }
 
-    fn settings(&self, server: &ServerPlan) -> Vec<(String, String)> {
+    fn isolation(&self, server: &ServerPlan) -> Vec<(String, String)> {
         let own = self.directory.join(OWN_DIRECTORY);
         let isolation = Isolation {
             major: self.major,
@@ -111,14 +118,40 @@ impl Draft<'_> {
             socket_directory: &server.socket_directory,
             hba_file: &own.join("pg_hba.conf"),
             ident_file: &own.join("pg_ident.conf"),
+            external_pid_file: &own.join("server.pid"),
         };
-        let mut settings = isolation.settings();
+        isolation.settings()
+    }
+
+    fn settings(&self, isolation: Vec<(String, String)>) -> Vec<(String, String)> {
+        let mut settings = isolation;
         // The operator's own take the place of ours.
         settings.retain(|(name, _)| !self.settings.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
         settings.extend(self.settings.iter().cloned());
         settings.push(("restore_command".to_owned(), restore_command(self.archives)));
         settings.extend(target_settings(self.target, &self.resolved));
         settings
+    }
+
+    /// What the operator's own settings would break.
+    fn own_settings(&self, isolation: &[(String, String)]) -> Vec<Finding> {
+        let judge = |(name, value): &(String, String)| {
+            if is_reserved(name) {
+                let finding = Finding::error("setting-reserved", format!("{name} is set by Walback itself"));
+                return Some(finding.hint(format!(
+                    "leave {name} out of the settings; --port and the target have options of their own"
+                )));
+            }
+            let isolates = isolation.iter().any(|(own, ours)| own.eq_ignore_ascii_case(name) && ours != value);
+            isolates.then(|| {
+                Finding::warning(
+                    "isolation-weakened",
+                    format!("{name} = '{value}' takes away a part of the copy's isolation"),
+                )
+                .hint(format!("be sure that this cannot touch production, or leave {name} out"))
+            })
+        };
+        self.settings.iter().filter_map(judge).collect()
     }
 
     fn steps(&self, server: &ServerPlan) -> Vec<Step> {
@@ -137,7 +170,7 @@ impl Draft<'_> {
         let start =
             server_command(server, &self.directory).iter().map(|word| shell_quote(word)).collect::<Vec<_>>().join(" ");
         let log = shell_quote(&server.log.display().to_string());
-        let connection = shell_quote(&server.connection());
+        let connection = shell_quote(&server.connection(None));
         vec![
             Step {
                 id: StepId::Unpack,
@@ -172,19 +205,22 @@ impl Draft<'_> {
         ]
     }
 
-    fn estimate(&self, wal_bytes: u64) -> Estimate {
-        let unpack_bytes = self.backup.parts.iter().map(|part| part.size_bytes).sum();
-        let start = self.segment_size.number_of(self.backup.start_lsn.unwrap_or(self.resolved.replay_end));
-        let last = self.segment_size.number_of(self.resolved.replay_end);
+    fn estimate(&self, wal_bytes: u64, wal_segments: u64) -> Estimate {
         Estimate {
-            unpack_bytes,
+            unpack_bytes: self.backup.parts.iter().map(|part| part.size_bytes).sum(),
             wal_bytes,
-            wal_segments: last.saturating_sub(start) + 1,
-            basis: "bytes are exact; no recovery was measured on this machine yet, so that no time is promised"
-                .to_owned(),
+            wal_segments,
+            basis: "nothing was measured on this machine yet".to_owned(),
             ..Estimate::default()
         }
     }
+}
+
+/// Bytes of WAL from the start of the backup to the end of replay, and the segments that hold them.
+fn wal_to_replay(backup: &Backup, resolved: &Resolved, size: SegmentSize) -> (u64, u64) {
+    let end = resolved.replay_end;
+    let start = backup.start_lsn.unwrap_or(end);
+    (end.bytes_since(start), size.number_of(end).saturating_sub(size.number_of(start)) + 1)
 }
 
 impl Plan {
@@ -196,14 +232,14 @@ impl Plan {
         let new = target_settings(target, &resolved);
         settings.retain(|(name, _)| !new.iter().any(|(replaced, _)| replaced == name));
         settings.extend(new);
-        let wal_bytes = resolved.replay_end.bytes_since(self.backup.start_lsn.unwrap_or(resolved.replay_end));
+        let (wal_bytes, wal_segments) = wal_to_replay(&self.backup, &resolved, self.server.segment_size);
         let mut steps = self.steps.clone();
         for step in steps.iter_mut().filter(|step| step.id == StepId::Replay) {
             step.title = replay_title(target);
         }
         Plan {
             target: target.clone(),
-            estimate: Estimate { wal_bytes, ..self.estimate.clone() },
+            estimate: Estimate { wal_bytes, wal_segments, ..self.estimate.clone() },
             resolved,
             settings,
             steps,
@@ -260,8 +296,14 @@ fn unpack_command(kind: BackupKind, part: &Part, directory: &Path) -> String {
 #[must_use]
 pub fn name_recovery(directory: &Path, taken: &dyn Fn(&str) -> bool) -> String {
     let base = directory.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let harmless: String =
-        base.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).take(40).collect();
+    let mut harmless = String::new();
+    for c in base.chars().take(40) {
+        match c {
+            'a'..='z' | '0'..='9' | '_' => harmless.push(c),
+            _ if harmless.ends_with('-') => {}
+            _ => harmless.push('-'),
+        }
+    }
     let base = match harmless.trim_matches('-') {
         "" => "recovery",
         name => name,
@@ -280,7 +322,7 @@ mod tests {
     #[test]
     fn recoveries_are_named_after_their_directory_in_harmless_letters() {
         let name = |directory: &str, taken: &[&str]| name_recovery(Path::new(directory), &|name| taken.contains(&name));
-        assert_eq!(name("/srv/Shop restore", &[]), "shop-restore");
+        assert_eq!(name("/srv/Shop, 'restore'", &[]), "shop-restore");
         assert_eq!(name("/srv/shop", &["shop", "shop-2"]), "shop-3");
         assert_eq!(name("/", &[]), "recovery");
         assert_eq!(name("/srv/\u{1b}[2J", &[]), "2j");
@@ -292,5 +334,13 @@ mod tests {
         assert_eq!(short, Path::new("/srv/x/.walback/socket"));
         let deep = PathBuf::from(format!("/{}/.walback", "d".repeat(100)));
         assert_eq!(socket_directory(&deep, "x", 5499), Path::new("/tmp/walback-x"));
+    }
+
+    #[test]
+    fn nobody_sets_what_walback_sets_itself() {
+        for reserved in ["port", "recovery_target_xid", "Restore_Command", "data_directory"] {
+            assert!(is_reserved(reserved), "{reserved}");
+        }
+        assert!(!is_reserved("shared_buffers") && !is_reserved("archive_mode"));
     }
 }

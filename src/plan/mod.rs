@@ -74,14 +74,14 @@ pub struct ServerPlan {
 }
 
 impl ServerPlan {
-    /// A libpq connection string to it.
+    /// A libpq connection string to it, as `role` or as the planned one.
     #[must_use]
-    pub fn connection(&self) -> String {
+    pub fn connection(&self, role: Option<&str>) -> String {
         format!(
             "host={} port={} user={} dbname=postgres",
             conninfo_value(&self.socket_directory.display().to_string()),
             self.port,
-            conninfo_value(&self.role)
+            conninfo_value(role.unwrap_or(&self.role))
         )
     }
 }

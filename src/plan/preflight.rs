@@ -6,6 +6,7 @@ use crate::catalog::{Backup, Gap};
 use crate::core::progress::{Bytes, counted};
 use crate::core::time::Timestamp;
 use crate::core::{PgMajor, Target, TargetKind, Zone};
+use crate::resolve::{Resolved, StopSide};
 
 use super::Finding;
 
@@ -86,6 +87,8 @@ pub struct Preflight<'a> {
     pub target: &'a Target,
     /// Segments that are missing up to the target.
     pub missing: &'a [Gap],
+    /// Where the target leads.
+    pub resolved: &'a Resolved,
     /// Bytes of WAL to replay.
     pub wal_bytes: u64,
     /// For saying times.
@@ -104,7 +107,7 @@ impl Preflight<'_> {
         findings.extend(self.port(host));
         findings.extend(self.programs(host));
         findings.extend(self.account(host));
-        findings.extend(wal_missing(self.missing));
+        findings.extend(wal_missing(self.missing, self.resolved));
         findings.extend(self.tablespaces());
         findings.extend(self.time());
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -262,9 +265,9 @@ impl Preflight<'_> {
     }
 }
 
-/// Segments that are missing between the base backup and the target.
+/// Segments that are missing between the base backup and the target, or the end of the archive where that is the target.
 #[must_use]
-pub fn wal_missing(missing: &[Gap]) -> Option<Finding> {
+pub fn wal_missing(missing: &[Gap], resolved: &Resolved) -> Option<Finding> {
     let first = missing.first()?;
     let total: u64 = missing.iter().map(|gap| gap.segments).sum();
     let more = match missing.len() - 1 {
@@ -273,11 +276,14 @@ pub fn wal_missing(missing: &[Gap]) -> Option<Finding> {
     };
     let are = if total == 1 { "is" } else { "are" };
     let segments = counted(total, "segment");
-    Some(
-        Finding::error(
-            "wal-missing",
-            format!("{segments} between the base backup and the target {are} missing: {first}{more}"),
-        )
-        .hint("add the archive that has them with another --wal, such as the pg_wal of the old server"),
-    )
+    let remedy = "add the archive that has them with another --wal, such as the pg_wal of the old server";
+    let (end, hint) = match resolved.stop {
+        StopSide::EndOfWal => (
+            "the end of the archive",
+            format!("{remedy}; or stop at the last record before the gap with --lsn {}", resolved.lsn),
+        ),
+        _ => ("the target", remedy.to_owned()),
+    };
+    let message = format!("{segments} between the base backup and {end} {are} missing: {first}{more}");
+    Some(Finding::error("wal-missing", message).hint(hint))
 }

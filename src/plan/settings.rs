@@ -26,6 +26,31 @@ pub const RECOVERY_SETTINGS: [&str; 13] = [
     "recovery_prefetch",
 ];
 
+/// What Walback has to set itself, to find the server and to know what it does; with the settings of recovery, nobody
+/// else's to set.
+pub const OWN_SETTINGS: [&str; 14] = [
+    "config_file",
+    "data_directory",
+    "hba_file",
+    "hot_standby",
+    "ident_file",
+    "lc_messages",
+    "log_destination",
+    "log_line_prefix",
+    "log_min_messages",
+    "log_timezone",
+    "logging_collector",
+    "port",
+    "recovery_prefetch",
+    "unix_socket_directories",
+];
+
+/// Whether no operator may set this: it is Walback's own.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RECOVERY_SETTINGS.iter().chain(&OWN_SETTINGS).any(|own| own.eq_ignore_ascii_case(name))
+}
+
 /// The settings that make the server stop where the resolved target says.
 ///
 /// The order matters: a target that is set to nothing after another one was set is taken for a second target and
@@ -83,6 +108,8 @@ pub struct Isolation<'a> {
     pub hba_file: &'a Path,
     /// Its own `pg_ident.conf`.
     pub ident_file: &'a Path,
+    /// Its own second file with the process id: a copied setting would overwrite the original server's.
+    pub external_pid_file: &'a Path,
 }
 
 impl Isolation<'_> {
@@ -94,7 +121,7 @@ impl Isolation<'_> {
             ("archive_command", String::new()),
             ("archive_mode", "off".to_owned()),
             ("cluster_name", "walback".to_owned()),
-            ("external_pid_file", String::new()),
+            ("external_pid_file", text(self.external_pid_file)),
             ("hba_file", text(self.hba_file)),
             ("hot_standby", "on".to_owned()),
             ("ident_file", text(self.ident_file)),
@@ -150,7 +177,7 @@ pub fn restore_command(archives: &[PathBuf]) -> String {
         let directory = archive.display().to_string().replace('%', "%%");
         let directory = shell_quote(&directory);
         command.push_str(&format!(
-            "test -d {directory} || exit 126; if test -f {directory}/%f; then cp {directory}/%f \"%p\" || exit 126; exit 0; fi; "
+            "test -d {directory} || {{ echo archive not reachable: {directory} >&2; exit 126; }}; if test -f {directory}/%f; then cp {directory}/%f \"%p\" || exit 126; exit 0; fi; "
         ));
     }
     command.push_str("exit 1");

@@ -79,6 +79,10 @@ impl Source for LocalSource {
         &self.name
     }
 
+    fn backups(&self) -> &[PathBuf] {
+        &self.backups
+    }
+
     fn archives(&self) -> &[PathBuf] {
         &self.wal
     }

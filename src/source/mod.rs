@@ -21,6 +21,9 @@ pub trait Source: Send + Sync {
     /// Its name in the configuration.
     fn name(&self) -> &str;
 
+    /// The directories in which base backups are looked for.
+    fn backups(&self) -> &[PathBuf];
+
     /// The archives' directories, in the order in which they are asked: what `restore_command` copies from.
     fn archives(&self) -> &[PathBuf];
 

@@ -45,7 +45,8 @@ pub fn open(config: Config) -> Result<()> {
         unicode: is_utf8_locale(|name| std::env::var(name).ok()),
         directory: default_directory(&source),
     });
-    run::run(state, Performer::new(config, source))
+    let colours = config.colour.on(true);
+    run::run(state, Performer::new(config, source), colours)
 }
 
 /// Where a recovery goes unless the operator says otherwise: as configured, else a new directory in the home of the
@@ -129,11 +130,13 @@ impl Perform for Performer {
     }
 
     fn look_command(&self, recovery: &str) -> Option<Command> {
-        let plan = Recoveries::below(&self.config.state_directory).load(recovery).ok()?.plan?;
+        let buffer = Recoveries::below(&self.config.state_directory).load(recovery).ok()?;
+        let connection = buffer.recovery()?.connection;
+        let plan = buffer.plan?;
         let beside = plan.server.bin_dir.join("psql");
         let program = if beside.is_file() { beside } else { PathBuf::from("psql") };
         let mut command = Command::new(program);
-        command.arg(plan.server.connection());
+        command.arg(connection);
         Some(command)
     }
 }
@@ -307,7 +310,7 @@ impl Performer {
                 ) {
                     return Ok(());
                 }
-                if state == Some(RecoveryState::Replaying) && !config.read_only {
+                if state != Some(RecoveryState::Unpacking) && !config.read_only {
                     // Nobody follows it any more: this one does. Where somebody does, their journal is read on.
                     let followed = Engine::new(&config)?.follow(
                         &id,

@@ -61,12 +61,11 @@ const SETTLE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// When there is no terminal, or it cannot be used.
-pub fn run(state: State, perform: impl Perform) -> Result<(), Error> {
+pub fn run(state: State, perform: impl Perform, colours: bool) -> Result<(), Error> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         return Err(Error::usage("no-terminal", "the interactive program needs a terminal")
             .hint("use the commands instead: walback --help lists them"));
     }
-    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let broken = |error: std::io::Error| Error::failed("terminal", "cannot use this terminal").caused_by(&error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
     let farewell = runtime.block_on(async {

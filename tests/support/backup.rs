@@ -50,6 +50,17 @@ impl Cluster<'_> {
     /// the same files are made without them, as backups by SQL and a copy of the files are: the archive is needed.
     #[track_caller]
     pub fn base_backup(&self, format: Format, name: &str) -> Backup {
+        self.backup_with(format, name, "stream")
+    }
+
+    /// The same without any WAL: recovery needs the archive from the backup's start on.
+    #[track_caller]
+    pub fn base_backup_without_wal(&self, format: Format, name: &str) -> Backup {
+        self.backup_with(format, name, "none")
+    }
+
+    #[track_caller]
+    fn backup_with(&self, format: Format, name: &str, wal: &str) -> Backup {
         self.directory().create("backups");
         let backup = Backup { path: self.directory().create(&format!("backups/{name}")), format };
         match self.server.pg_basebackup() {
@@ -62,7 +73,7 @@ impl Cluster<'_> {
                     "-c",
                     "fast",
                     "-X",
-                    "stream",
+                    wal,
                 ]);
                 command.args(match format {
                     Format::Tar => &["-Ft"][..],
@@ -71,17 +82,28 @@ impl Cluster<'_> {
                 });
                 run(&mut command);
             }
-            None => self.copy_by_sql(&backup, name),
+            None => self.copy_by_sql(&backup, name, || ()),
         }
+        backup
+    }
+
+    /// Takes one as scripts do, by SQL and a copy of the files, and does something before the copy is made. It has no
+    /// manifest and no WAL.
+    #[track_caller]
+    pub fn base_backup_by_sql(&self, format: Format, name: &str, meanwhile: impl FnOnce()) -> Backup {
+        self.directory().create("backups");
+        let backup = Backup { path: self.directory().create(&format!("backups/{name}")), format };
+        self.copy_by_sql(&backup, name, meanwhile);
         backup
     }
 
     /// From 15 on, since `pg_basebackup` 15 talks to all before.
     #[track_caller]
-    fn copy_by_sql(&self, backup: &Backup, name: &str) {
+    fn copy_by_sql(&self, backup: &Backup, name: &str, meanwhile: impl FnOnce()) {
         let copy = self.directory().create(&format!("backups/.{name}"));
         let mut session = self.session();
         session.query(&format!("select pg_backup_start('{name}', true);"));
+        meanwhile();
         copy_files(&self.data, &copy);
         // Waiting by ourselves, since the function asks the archive only once a second.
         let stopped =

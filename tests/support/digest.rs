@@ -18,6 +18,13 @@ impl TreeDigest {
         self.0.len()
     }
 
+    /// The same without the line about the tree's own directory, whose time changes with every name made or removed in
+    /// it.
+    pub fn within(mut self) -> TreeDigest {
+        self.0.pop_first();
+        self
+    }
+
     /// What differs from an earlier one, a line each: `-` as it was, `+` as it is.
     pub fn differences(&self, earlier: &TreeDigest) -> Vec<String> {
         let gone = earlier.0.iter().filter(|(path, _)| self.0.get(*path) != earlier.0.get(*path));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -13,6 +14,12 @@ use super::server::{as_server, server_user};
 
 /// The longest path of a directory for sockets: `sun_path` holds 107 bytes, and `/.s.PGSQL.65535.lock` is added to it.
 const LONGEST: usize = 80;
+
+/// Waits until its standard input ends, which it does with the test program, stops the servers in the directory, and
+/// removes it. An interrupt at the terminal is for the program, not for it.
+const GUARD: &str = "trap '' INT TERM HUP; cat >/dev/null
+for file in \"$1\"/*/postmaster.pid; do [ -f \"$file\" ] && kill -QUIT \"$(head -n 1 \"$file\")\"; done
+rm -rf \"$1\"";
 
 /// A temporary directory that belongs to the servers' user, with a short and harmless path.
 #[derive(Debug)]
@@ -26,6 +33,17 @@ impl Directory {
         let directory = tempfile::Builder::new().prefix("walback-").tempdir_in(&base).unwrap();
         give(directory.path(), 0o700);
         Directory(directory)
+    }
+
+    /// A new one that lasts until the test program ends, however it does: for what many tests read and none changes.
+    pub fn lasting() -> &'static Directory {
+        let directory = Directory::new();
+        let mut guard = Command::new("sh");
+        guard.args(["-c", GUARD, "guard"]).arg(directory.path());
+        guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Nothing is ever written to it: it is closed when there is no program any more.
+        std::mem::forget(guard.spawn().unwrap().stdin);
+        Box::leak(Box::new(directory))
     }
 
     /// Where it is.

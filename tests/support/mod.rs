@@ -9,18 +9,22 @@
 // A test that cannot go on stops.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod answer;
 mod backup;
 mod cluster;
 mod digest;
 mod directory;
+mod history;
 mod program;
 mod server;
 mod tmux;
 
+pub use answer::{Answer, Running, as_operator, ask};
 pub use backup::{Backup, Format};
 pub use cluster::{Cluster, Options, Session, Stop};
 pub use digest::{TreeDigest, tree_digest};
 pub use directory::Directory;
+pub use history::{History, ROWS, Transaction, rows};
 pub use program::walback;
 pub use server::{Server, as_server, client};
 pub use tmux::Tmux;

@@ -12,7 +12,7 @@ use crate::config::RestoreConfig;
 use crate::core::PgMajor;
 use crate::plan::preflight::{DirectoryFacts, HostFacts};
 
-use super::{Account, account, become_account, current_account};
+use super::{Account, account, command_as, current_account};
 
 /// The first port that is tried where none was asked for: not a server's usual one.
 const FIRST_PORT: u16 = 5499;
@@ -152,8 +152,8 @@ fn is_inside(path: &Path, directory: &Path) -> bool {
 }
 
 /// The first directory on the way to `path` that `account` may not enter, asked of the system as that user.
-fn closed_to(account: &Account, path: &Path) -> Option<PathBuf> {
-    if !super::is_root() {
+pub(crate) fn closed_to(account: &Account, path: &Path) -> Option<PathBuf> {
+    if !super::is_root() || account.uid == 0 {
         return None;
     }
     let path = path.canonicalize().ok()?;
@@ -181,9 +181,8 @@ fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)>
 
 /// Asks `test` as that user: who may do what is for the system to say, not for a look at modes.
 fn passes_test(account: &Account, flag: &str, path: &Path) -> bool {
-    let mut command = Command::new("test");
+    let mut command = command_as(account, Path::new("test"));
     command.arg(flag).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
-    become_account(&mut command, account);
     command.status().is_ok_and(|status| status.success())
 }
 
@@ -209,6 +208,13 @@ fn find_programs(major: PgMajor, set: Option<&Path>) -> (Option<PathBuf>, Vec<Pa
         .iter()
         .find(|directory| version_of(directory).is_some_and(|version| parse_version(&version) == Some(major)));
     (found.cloned(), searched, None)
+}
+
+/// Every server of a major that Walback recovers, the newest first: in the directory that was set, or in `PATH` and
+/// the usual places.
+#[must_use]
+pub fn installed_programs(set: Option<&Path>) -> Vec<(PathBuf, PgMajor)> {
+    PgMajor::supported().rev().filter_map(|major| Some((find_programs(major, set).0?, major))).collect()
 }
 
 /// `PATH`, and where Debian, PGDG's RPMs, Homebrew, Postgres.app and builds from source put a major version.

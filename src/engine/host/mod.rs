@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -258,14 +259,16 @@ impl Host {
         }
     }
 
-    /// Runs a program to its end as `account`, without a shell and without a terminal.
+    /// Runs a program to its end as `account` (without that user's further groups), without a shell and without a terminal.
     ///
     /// # Errors
     /// When it cannot be run; with what it said when it fails.
     pub fn run_as(&self, account: &Account, program: &Path, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).current_dir("/");
-        become_account(&mut command, account);
+        if is_root() {
+            command.uid(account.uid).gid(account.gid);
+        }
         let shown = || format!("{} {}", program.display(), arguments.join(" "));
         let output = command
             .output()
@@ -363,11 +366,16 @@ pub fn current_account() -> Account {
     Account { name, uid: uid.as_raw(), gid: gid.as_raw(), home }
 }
 
-/// Makes a command run as `account` where this program runs as root.
-pub(crate) fn become_account(command: &mut Command, account: &Account) {
-    use std::os::unix::process::CommandExt;
-    if is_root() {
-        command.uid(account.uid).gid(account.gid);
+/// A command that runs as `account` where this program runs as root: with all of that user's groups, which archives
+/// are often readable by, so that it is this program that becomes the user and then the other program.
+pub(crate) fn command_as(account: &Account, program: &Path) -> Command {
+    match std::env::current_exe() {
+        Ok(this) if is_root() && account.uid != 0 => {
+            let mut command = Command::new(this);
+            command.args([launch::AS_USER, &account.name]).arg(program);
+            command
+        }
+        _ => Command::new(program),
     }
 }
 

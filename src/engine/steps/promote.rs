@@ -18,15 +18,38 @@ const WAIT_S: &str = "600";
 /// How long the log may take to tell the new timeline after the server has it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Whether there is a server to promote.
+///
+/// # Errors
+/// When none runs. That is no failure of the recovery: it can be started again.
+pub fn check(plan: &Plan) -> Result<()> {
+    if running(&plan.directory).is_some() {
+        return Ok(());
+    }
+    Err(Error::failed("server-not-running", format!("no server runs in {}", plan.directory.display()))
+        .hint("a paused server was stopped; retarget the recovery to start it again"))
+}
+
+/// What became of a promotion whose end nobody saw: the new timeline, or none where the server is still in recovery.
+/// `None` where the server does not say.
+///
+/// # Errors
+/// When no connection can be set up at all.
+pub fn promoted_meanwhile(plan: &Plan) -> Result<Option<Option<TimelineId>>> {
+    let rows = Sql::new(&plan.server)?.query("SELECT pg_is_in_recovery(), timeline_id FROM pg_control_checkpoint()");
+    let Some(row) = rows.ok().and_then(|rows| rows.into_iter().next()) else { return Ok(None) };
+    let field = |place: usize| row.get(place).cloned().flatten();
+    if field(0).as_deref() == Some("t") {
+        return Ok(Some(None));
+    }
+    Ok(field(1).and_then(|id| id.parse().ok()).map(|id| Some(TimelineId(id))))
+}
+
 /// Promotes the paused server, and takes the settings of recovery out of its configuration.
 ///
 /// # Errors
-/// When the server does not run, or promotion fails; with what the server said.
+/// When promotion fails; with what the server said.
 pub fn promote(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>) -> Result<TimelineId> {
-    if running(&plan.directory).is_none() {
-        return Err(Error::failed("server-not-running", format!("no server runs in {}", plan.directory.display()))
-            .hint("a paused server was stopped; retarget the recovery to start it again"));
-    }
     let mut log = LogTail::new(&plan.server.log, LogTail::end_of(&plan.server.log));
     let directory = plan.directory.display().to_string();
     host.run_as(owner, &plan.server.bin_dir.join("pg_ctl"), &["promote", "-D", &directory, "-w", "-t", WAIT_S])

@@ -12,9 +12,13 @@ use crate::source::Cancel;
 
 use super::super::host::{Account, Host};
 use super::super::record::Recorder;
-use super::super::server::{LogTail, ReplayStatus, Sql, is_alive, last_lines, running, startup_activity};
+use super::super::server::{LogTail, NoAnswer, ReplayStatus, Sql, is_alive, last_lines, running, startup_activity};
 use super::configure::forget_recovery;
 
+/// The code of the error for a server that ended.
+const ENDED: &str = "server-ended";
+/// The code of the error for a server that recovers without a target, and has to be stopped before it takes writes.
+pub const TARGET_IGNORED: &str = "target-ignored";
 /// How often the server is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the server's first sign of life may take.
@@ -95,9 +99,9 @@ impl Following<'_> {
             }
         }
         if !alive {
-            return Err(self.ended("the server ended"));
+            return Err(self.ended("the server ended", ENDED));
         }
-        let status = self.sql.replay_status();
+        let status = self.sql.replay_status().ok();
         self.tell(status)?;
         Ok(None)
     }
@@ -123,33 +127,51 @@ impl Following<'_> {
             LogEvent::Ready => return self.promoted().map(|()| true),
             LogEvent::PausedForSettings => return Err(self.paused_for_settings()),
             LogEvent::NotProperlyShutDown => {
-                return Err(self.ended("the server takes the copy for a crashed one, and ignores the target"));
+                return Err(
+                    self.ended("the server takes the copy for a crashed one, and ignores the target", TARGET_IGNORED)
+                );
             }
-            LogEvent::Fatal(message) => return Err(self.ended(&message)),
+            LogEvent::Fatal(message) => return Err(self.ended(&message, ENDED)),
             _ => {}
         }
         Ok(false)
     }
 
     fn paused(&mut self) -> Result<()> {
-        let waiting = Instant::now();
-        let status = loop {
-            match self.sql.replay_status() {
-                Some(status) => break status,
-                None if waiting.elapsed() > ANSWER => {
-                    self.recorder.emit(What::Finding(
-                        Finding::warning("server-silent", "the server is paused, and does not answer over SQL")
-                            .hint("is there a role of the name that Walback connects as? Set it as “role” in the configuration"),
-                    ))?;
-                    break ReplayStatus::default();
-                }
-                None => std::thread::sleep(LOOK_EVERY),
+        let status = match self.ask_until_answered() {
+            Ok(status) => status,
+            Err(why) => {
+                self.recorder.emit(What::Finding(
+                    Finding::warning("server-silent", format!("the server is paused, and {why}")).hint(
+                        "how far it replayed cannot be asked; name a role that it has with --role, or as “role” in the configuration",
+                    ),
+                ))?;
+                ReplayStatus::default()
             }
         };
+        let role = self.sql.role().to_owned();
+        if role != self.plan.server.role && status.replayed_lsn.is_some() {
+            self.recorder.emit(What::Role { role })?;
+        }
         self.replayed = status.replayed_lsn.or(self.replayed);
         self.tell(Some(status))?;
         self.report_stop(status)?;
         self.recorder.state(RecoveryState::Paused)
+    }
+
+    /// The paused server's answer; in words why there is none.
+    fn ask_until_answered(&mut self) -> std::result::Result<ReplayStatus, String> {
+        let waiting = Instant::now();
+        loop {
+            match self.sql.replay_status() {
+                Ok(status) => return Ok(status),
+                Err(NoAnswer::Refused(why)) => return Err(format!("refuses the connection: {why}")),
+                Err(NoAnswer::NotNow) if waiting.elapsed() > ANSWER => {
+                    return Err("does not answer over SQL".to_owned());
+                }
+                Err(NoAnswer::NotNow) => std::thread::sleep(LOOK_EVERY),
+            }
+        }
     }
 
     fn shut_down(&mut self) -> Result<()> {
@@ -218,9 +240,9 @@ impl Following<'_> {
     }
 
     /// An error with the server's last words.
-    fn ended(&self, what: &str) -> Error {
+    fn ended(&self, what: &str, code: &'static str) -> Error {
         let log = &self.plan.server.log;
-        let error = Error::failed("server-ended", format!("recovery failed: {what}"));
+        let error = Error::failed(code, format!("recovery failed: {what}"));
         let error =
             last_lines(log, LAST_WORDS).into_iter().fold(error, |error, line| error.because(format!("log: {line}")));
         error.hint(format!(
@@ -231,7 +253,7 @@ impl Following<'_> {
     }
 
     fn paused_for_settings(&self) -> Error {
-        self.ended("the server paused because a setting is lower than it was on the primary; going on would end it")
+        self.ended("the server paused because a setting is lower than it was on the primary; going on would end it", ENDED)
             .hint("set max_connections and its kin at least as high as the primary's, under “settings” in the configuration, and restore again")
     }
 }

@@ -5,6 +5,7 @@ use ratatui::text::{Line, Span};
 
 use crate::app::State;
 use crate::app::state::{Answer, Planning};
+use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds, counted};
 use crate::event::Strategy;
 use crate::plan::{Finding, Plan, Severity};
@@ -27,15 +28,15 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     let mut doc = Doc::new(inner.width, canvas.theme);
     match &planning.answer {
-        Answer::Making => making(&mut doc, canvas.theme, planning),
-        Answer::Failed(error) => failed(&mut doc, canvas.theme, planning, error),
+        Answer::Making => making(&mut doc, canvas.theme, state.zone, planning),
+        Answer::Failed(error) => failed(&mut doc, canvas.theme, state.zone, planning, error),
         Answer::Made(plan, strategy) => made(&mut doc, canvas.theme, state, plan, *strategy),
     }
     canvas.scrolled(inner, &doc.lines(), state.scroll);
 }
 
-fn making(doc: &mut Doc, theme: Theme, planning: &Planning) {
-    doc.row("Target", &planning.target.to_string(), theme.strong());
+fn making(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning) {
+    doc.row("Target", &planning.target.in_words(zone), theme.strong());
     doc.blank();
     doc.paragraph(
         "Making the plan: finding where recovery will stop, and looking for whatever could go wrong …",
@@ -43,9 +44,9 @@ fn making(doc: &mut Doc, theme: Theme, planning: &Planning) {
     );
 }
 
-fn failed(doc: &mut Doc, theme: Theme, planning: &Planning, error: &crate::error::Error) {
+fn failed(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning, error: &crate::error::Error) {
     let report = error.report();
-    doc.row("Target", &planning.target.to_string(), theme.strong());
+    doc.row("Target", &planning.target.in_words(zone), theme.strong());
     doc.blank();
     doc.hanging(&format!("{} no plan: ", glyphs::BAD), theme.bad(), &report.message, theme.bad());
     for cause in &report.causes {
@@ -97,7 +98,7 @@ fn verdict(doc: &mut Doc, theme: Theme, plan: &Plan, strategy: Option<Strategy>)
 fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     let resolved = &plan.resolved;
     doc.blank();
-    doc.row("Target", &plan.target.to_string(), theme.plain());
+    doc.row("Target", &plan.target.in_words(state.zone), theme.plain());
     doc.row("Will stop", &words::predicted(resolved), theme.strong());
     let at = resolved.at.map(|at| crate::app::dialog::in_words(at, state.zone));
     let place = [at, Some(format!("LSN {}, timeline {}", resolved.lsn, resolved.timeline))];
