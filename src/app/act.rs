@@ -110,8 +110,8 @@ fn seek(state: &mut State, forward: bool, wanted: fn(&Point) -> bool, what: &str
     state.pane = Pane::Points;
     match state.points.seek(forward, wanted) {
         Sought::Ahead => {}
-        Sought::Around if forward => state.say(format!("that was the last {what}; this is the first one")),
-        Sought::Around => state.say(format!("that was the first {what}; this is the last one")),
+        Sought::Around if forward => state.say(format!("no {what} further down; this is the first one")),
+        Sought::Around => state.say(format!("no {what} further up; this is the last one")),
         Sought::OnlyOne => state.say(format!("this is the only {what} in the list")),
         Sought::Nothing => state.refuse(format!("no {what} on this timeline; f lists the others")),
     }

@@ -132,7 +132,7 @@ fn why(doc: &mut Doc, theme: Theme, state: &State, failure: &Failure) {
         doc.heading("The server's last words");
     }
     for line in words {
-        doc.hanging("  ", theme.plain(), line, theme.dim());
+        doc.hanging("  ", theme.plain(), &words::log_line(line, state.zone), theme.dim());
     }
 }
 

@@ -271,7 +271,10 @@ fn what(canvas: &Canvas<'_>, point: &Point, wide: bool) -> (String, Style) {
     match point.kind {
         PointKind::Commit if is_suspect(point) => {
             let kind = if wide { "commit  " } else { "" };
-            (format!("{kind}{} {}", glyphs::SUSPECT, destroys(point)), theme.warning())
+            // Where there is no room, not the rows that a drop deletes from the system's catalogs.
+            let brief = Point { deletes: if point.deletes < MANY_ROWS { 0 } else { point.deletes }, ..point.clone() };
+            let destroyed = destroys(if wide { point } else { &brief });
+            (format!("{kind}{} {destroyed}", glyphs::SUSPECT), theme.warning())
         }
         PointKind::Commit if point.deletes > 0 => (format!("commit  {}", destroys(point)), theme.dim()),
         PointKind::Commit => ("commit".to_owned(), theme.plain()),
