@@ -35,6 +35,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
             ways(&mut doc, theme, state);
         } else {
             ways(&mut doc, theme, state);
+            doc.blank();
             connection(&mut doc, theme, &recovery);
             compared(&mut doc, state, &recovery, inner.width, theme);
         }

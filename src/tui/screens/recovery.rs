@@ -75,9 +75,10 @@ fn steps(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
 }
 
 fn running(state: &State) -> String {
-    state.step_began.map_or("running".to_owned(), |began| {
-        format!("running for {}", Seconds(state.now.seconds_since(began).max(0.0).floor()))
-    })
+    // The clock ticks once a second: what is less says nothing.
+    let seconds = state.step_began.map(|began| state.now.seconds_since(began).floor());
+    let seconds = seconds.filter(|seconds| *seconds >= 1.0);
+    seconds.map_or("running".to_owned(), |seconds| format!("running for {}", Seconds(seconds)))
 }
 
 fn took(phase: &Phase) -> String {

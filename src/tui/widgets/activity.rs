@@ -12,8 +12,8 @@ use crate::tui::glyphs;
 pub(crate) fn titles(state: &State) -> (String, String) {
     let activity = state.points.activity();
     let span = activity.span.map_or("no times yet".to_owned(), |(from, to)| {
-        let [from, to] = [from, to].map(|at| at.in_zone(state.zone));
-        range(&from, &to)
+        let short = to.seconds_since(from) < 3600.0;
+        range(&from.in_zone(state.zone), &to.in_zone(state.zone), short)
     });
     let legend =
         format!("{} suspect  {} restore point  {} selected", glyphs::SUSPECT, glyphs::RESTORE_POINT, glyphs::HERE);
@@ -21,11 +21,9 @@ pub(crate) fn titles(state: &State) -> (String, String) {
 }
 
 /// From when to when, to the second where it is short: `10-02 14:30 – 10-03 02:00`, `10-02 14:30:05 – 14:31:10`.
-fn range(from: &str, to: &str) -> String {
+fn range(from: &str, to: &str, short: bool) -> String {
     let part = |time: &str, from: usize, to: usize| time.get(from..to).unwrap_or_default().to_owned();
-    // Two of one hour begin alike up to `2024-10-02 14:`.
-    let seconds = part(from, 0, 14) == part(to, 0, 14);
-    let end = if seconds { 19 } else { 16 };
+    let end = if short { 19 } else { 16 };
     let same_day = part(from, 0, 10) == part(to, 0, 10);
     format!("{} – {}", part(from, 5, end), part(to, if same_day { 11 } else { 5 }, end))
 }
@@ -85,9 +83,9 @@ mod tests {
     #[test]
     fn a_short_range_has_seconds_and_one_day_is_said_once() {
         let from = "2024-10-02 14:30:05.000000 +02:00";
-        assert_eq!(range(from, "2024-10-02 14:31:10.000000 +02:00"), "10-02 14:30:05 – 14:31:10");
-        assert_eq!(range(from, "2024-10-02 15:00:00.000000 +02:00"), "10-02 14:30 – 15:00");
-        assert_eq!(range(from, "2024-10-03 14:30:05.000000 +02:00"), "10-02 14:30 – 10-03 14:30");
+        assert_eq!(range(from, "2024-10-02 14:31:10.000000 +02:00", true), "10-02 14:30:05 – 14:31:10");
+        assert_eq!(range(from, "2024-10-02 16:00:00.000000 +02:00", false), "10-02 14:30 – 16:00");
+        assert_eq!(range(from, "2024-10-03 14:30:05.000000 +02:00", false), "10-02 14:30 – 10-03 14:30");
     }
 
     #[test]
