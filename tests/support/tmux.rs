@@ -127,10 +127,12 @@ impl Tmux {
     pub fn wait_for_exit(&self, limit: Duration) -> i32 {
         let start = Instant::now();
         loop {
-            let state = self.run(self.command().args(["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]));
-            if let Some(status) = state.strip_prefix("1 ") {
-                return status.trim().parse().unwrap_or_else(|_| panic!("the program was killed:\n{}", self.screen()));
+            // The terminal is closed a moment before tmux is told how the program ended.
+            if let Ok(status) = self.knows("pane_dead_status").parse() {
+                return status;
             }
+            let signal = self.knows("pane_dead_signal");
+            assert!(signal.is_empty(), "the program was killed by signal {signal}:\n{}", framed(&self.screen()));
             assert!(start.elapsed() < limit, "after {limit:?}, it still runs:\n{}", framed(&self.screen()));
             std::thread::sleep(Duration::from_millis(10));
         }
