@@ -154,7 +154,9 @@ impl Catalog {
                 }
             };
             for backup in &mut self.backups {
-                let same = backup.start_lsn == Some(history.label.start_lsn)
+                // A standby's backup may start where one of the primary did, and ends elsewhere.
+                let same = !backup.from_standby
+                    && backup.start_lsn == Some(history.label.start_lsn)
                     && backup.start_wal.is_none_or(|segment| segment == history.label.start_segment);
                 if same {
                     backup.stop_lsn = backup.stop_lsn.or(Some(history.stop_lsn));

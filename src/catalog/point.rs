@@ -27,6 +27,14 @@ pub enum PointKind {
     EndOfWal,
 }
 
+impl Point {
+    /// A point of which only kind and place are known.
+    #[must_use]
+    pub fn at(kind: PointKind, timeline: TimelineId, lsn: Lsn, end_lsn: Lsn) -> Point {
+        Point { kind, timeline, lsn, end_lsn, xid: None, at: None, name: None, drops: 0, deletes: 0, subxacts: 0 }
+    }
+}
+
 /// A recovery point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Point {

@@ -70,6 +70,12 @@ impl PgMajor {
         self <= PgMajor(15)
     }
 
+    /// Statistics are kept in files of a directory that can be set (`stats_temp_directory`, up to 14).
+    #[must_use]
+    pub fn has_stats_temp_directory(self) -> bool {
+        self <= PgMajor(14)
+    }
+
     /// Backups are bracketed by `pg_backup_start` and `pg_backup_stop` (from 15 on), before by `pg_start_backup` …
     #[must_use]
     pub fn has_pg_backup_start(self) -> bool {

@@ -35,7 +35,7 @@ impl Mark {
         let (device, inode, born) = identity(directory)?;
         let mark = Mark { recovery: recovery.to_owned(), made_directory, device, inode, born };
         let own = directory.join(OWN_DIRECTORY);
-        host.make_directory(&own, owner)?;
+        host.ensure_directory(&own, owner)?;
         let text = serde_json::to_vec_pretty(&mark)
             .map_err(|error| Error::failed("cannot-write", "the mark cannot be written").caused_by(&error))?;
         host.write_file(&own.join(MARK), &text, 0o600, owner)

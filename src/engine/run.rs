@@ -5,6 +5,7 @@ use crate::core::Lsn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventBuffer, Recovery, RecoveryState, Strategy, What};
 use crate::plan::{Plan, StepId};
+use crate::resolve::StopSide;
 use crate::source::Cancel;
 
 use super::facts::server_account;
@@ -65,7 +66,10 @@ impl Engine {
         let replayed = recovery.replayed_lsn.unwrap_or(Lsn::INVALID);
         let same_way = current.resolved.timeline == plan.resolved.timeline && current.backup == plan.backup;
         let waits = matches!(recovery.state, Some(RecoveryState::Paused | RecoveryState::ShutDown));
-        let ahead = recovery.replayed_lsn.is_some() && plan.resolved.replay_end >= replayed;
+        let end = plan.resolved.replay_end;
+        // A checkpoint that replay starts at is not replayed, and so not stopped at, again.
+        let here = end == replayed && (plan.resolved.stop == StopSide::Before || plan.resolved.xid.is_some());
+        let ahead = recovery.replayed_lsn.is_some() && (end > replayed || here);
         if same_way && waits && ahead { Strategy::InPlace } else { Strategy::Unpack }
     }
 
@@ -93,7 +97,7 @@ impl Engine {
         })?;
         recorder.step(StepId::Stop, || stop::stop(&self.host, &plan.directory).map(|()| None))?;
         if strategy == Strategy::Unpack {
-            recorder.step(StepId::Discard, || discard::clear_for_unpacking(&self.host, plan).map(|_| None))?;
+            recorder.step(StepId::Discard, || discard::clear_for_unpacking(&self.host, plan).map(|()| None))?;
             self.unpack(plan, &recorder, cancel)?;
         }
         self.configure_and_replay(plan, &recorder, cancel)?;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::catalog::{Backup, BackupKind, Compression, Gap, Part, PartContents};
 use crate::core::time::Timestamp;
 use crate::core::{PgMajor, SegmentSize, Target, Zone};
@@ -254,12 +256,18 @@ fn replay_title(target: &Target) -> String {
     format!("replay WAL and {} at the target", target.action)
 }
 
-/// Inside the recovery's own directory, which nobody else can enter; where that path is too long for a socket, below
-/// `/tmp`, in a directory that only the server's user can enter.
+/// Inside the recovery's own directory, which nobody else can enter; where that path cannot be a socket's, below `/tmp`, in a directory that only the server's user can enter.
 fn socket_directory(own: &Path, recovery: &str, port: u16) -> PathBuf {
     let inside = own.join("socket");
     let socket = inside.join(format!(".s.PGSQL.{port}"));
-    if socket.as_os_str().len() <= SOCKET_PATH_MAX { inside } else { PathBuf::from(format!("/tmp/walback-{recovery}")) }
+    // libpq takes a comma for the border between two hosts.
+    let usable = socket.as_os_str().len() <= SOCKET_PATH_MAX && !socket.to_string_lossy().contains(',');
+    if usable {
+        return inside;
+    }
+    let digest = Sha256::digest(own.as_os_str().as_encoded_bytes());
+    let digest: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    PathBuf::from(format!("/tmp/walback-{recovery}-{digest}"))
 }
 
 /// The command that starts the server, as separate words.
@@ -333,7 +341,9 @@ mod tests {
         let short = socket_directory(Path::new("/srv/x/.walback"), "x", 5499);
         assert_eq!(short, Path::new("/srv/x/.walback/socket"));
         let deep = PathBuf::from(format!("/{}/.walback", "d".repeat(100)));
-        assert_eq!(socket_directory(&deep, "x", 5499), Path::new("/tmp/walback-x"));
+        let elsewhere = |own: &Path| socket_directory(own, "x", 5499).display().to_string();
+        assert!(elsewhere(&deep).starts_with("/tmp/walback-x-") && elsewhere(&deep).len() == 23);
+        assert_ne!(elsewhere(&deep), elsewhere(Path::new("/a,b/.walback")), "a directory of its own each");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub const RECOVERY_SETTINGS: [&str; 13] = [
 
 /// What Walback has to set itself, to find the server and to know what it does; with the settings of recovery, nobody
 /// else's to set.
-pub const OWN_SETTINGS: [&str; 14] = [
+pub const OWN_SETTINGS: [&str; 15] = [
     "config_file",
     "data_directory",
     "hba_file",
@@ -36,6 +36,7 @@ pub const OWN_SETTINGS: [&str; 14] = [
     "ident_file",
     "lc_messages",
     "log_destination",
+    "log_error_verbosity",
     "log_line_prefix",
     "log_min_messages",
     "log_timezone",
@@ -127,7 +128,9 @@ impl Isolation<'_> {
             ("ident_file", text(self.ident_file)),
             ("lc_messages", "C".to_owned()),
             ("listen_addresses", String::new()),
+            ("local_preload_libraries", String::new()),
             ("log_destination", "stderr".to_owned()),
+            ("log_error_verbosity", "default".to_owned()),
             ("log_line_prefix", "%m [%p] %b %e: ".to_owned()),
             ("log_min_messages", "warning".to_owned()),
             ("log_timezone", "UTC".to_owned()),
@@ -139,10 +142,12 @@ impl Isolation<'_> {
             ("recovery_end_command", String::new()),
             ("archive_cleanup_command", String::new()),
             ("recovery_min_apply_delay", "0".to_owned()),
+            ("session_preload_libraries", String::new()),
             ("shared_preload_libraries", String::new()),
             ("ssl", "off".to_owned()),
             ("synchronous_standby_names", String::new()),
             ("unix_socket_directories", quote_list_item(&text(self.socket_directory))),
+            ("unix_socket_group", String::new()),
             ("unix_socket_permissions", "0700".to_owned()),
         ];
         if self.major.has_archive_library() {
@@ -151,6 +156,10 @@ impl Isolation<'_> {
         if self.major.has_recovery_prefetch() {
             // Reading ahead asks the archive for segments behind the target, of other timelines too.
             settings.push(("recovery_prefetch", "off".to_owned()));
+        }
+        if self.major.has_stats_temp_directory() {
+            // Where the original's own is named, the copy would remove its files.
+            settings.push(("stats_temp_directory", "pg_stat_tmp".to_owned()));
         }
         if self.major.has_promote_trigger_file() {
             settings.push(("promote_trigger_file", String::new()));

@@ -264,6 +264,7 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
             Err(error) => backup.problems.push(format!("cannot read {}: {error}", directory.join(name).display())),
         }
     }
+    take_tablespace_links(backup, &directory);
     if has_label && directory.join("postmaster.pid").exists() {
         backup.problems.push("there is a postmaster.pid: a server has run in it, or still does".to_owned());
     }
@@ -282,6 +283,19 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
         size_bytes: backup.size_bytes,
     }];
     Ok(())
+}
+
+/// A plain backup has no `tablespace_map`: its links show where the copies of its tablespaces are.
+fn take_tablespace_links(backup: &mut Backup, directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory.join("pg_tblspc")) else { return };
+    for entry in entries.flatten() {
+        let oid = entry.file_name().to_string_lossy().parse().ok();
+        let (Some(oid), Ok(location)) = (oid, fs::read_link(entry.path())) else { continue };
+        if !backup.tablespaces.iter().any(|known| known.oid == oid) {
+            backup.tablespaces.push(Tablespace { oid, location: location.display().to_string() });
+        }
+    }
+    backup.tablespaces.sort_by_key(|tablespace| tablespace.oid);
 }
 
 /// Bytes of all files below a directory; what cannot be read counts nothing here and is noticed when it is copied.
@@ -364,6 +378,27 @@ fn take_wal_part(backup: &mut Backup) {
         let numbers = (size.number_of(start)..=last).take(usize::try_from(most).unwrap_or(usize::MAX));
         backup.own_wal = numbers.map(|number| SegmentName::new(timeline, number, size)).collect();
     }
+}
+
+/// The segments inside `base.tar` itself, where `pg_basebackup --wal-method=fetch` puts them. Reads the whole tar.
+///
+/// # Errors
+/// When it cannot be read to its end, or when it was cancelled.
+pub fn segments_in_base(backup: &Backup, cancel: &Cancel) -> io::Result<Vec<SegmentName>> {
+    let mut found = Vec::new();
+    let Some(base) = backup.parts.iter().find(|part| part.holds == PartContents::Data) else { return Ok(found) };
+    let mut archive = tar::Archive::new(compress::open(&base.path, base.compression, &Count::default())?);
+    for entry in archive.entries()? {
+        let entry = entry?;
+        let path = entry.path()?;
+        let inside = path.strip_prefix("./").unwrap_or(&path).strip_prefix("pg_wal");
+        found.extend(inside.ok().and_then(|name| SegmentName::parse(&name.to_string_lossy())));
+        if cancel.is_cancelled() {
+            break;
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// At most `most` bytes from the front of `reader`.

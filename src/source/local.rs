@@ -92,6 +92,7 @@ impl Source for LocalSource {
         self.list_wal(&mut listing, cancel)?;
         self.list_backups(&mut listing, cancel)?;
         for backup in &mut listing.backups {
+            self.find_own_segments(backup, cancel)?;
             self.ask_first_segment(backup);
             listing.segment_size = listing.segment_size.or(backup.segment_size);
         }
@@ -115,6 +116,20 @@ impl Source for LocalSource {
 }
 
 impl LocalSource {
+    /// Where the archives do not have the first segment that a backup needs, it may lie in the backup's own tar.
+    fn find_own_segments(&self, backup: &mut Backup, cancel: &Cancel) -> Result<()> {
+        let Some(start) = backup.start_wal else { return Ok(()) };
+        let brings_none = backup.kind == BackupKind::Tar && backup.own_wal.is_empty() && backup.is_usable();
+        if !brings_none || self.open_segment(start, None)?.is_some() {
+            return Ok(());
+        }
+        match base_backup::segments_in_base(backup, cancel) {
+            Ok(found) => backup.own_wal = found,
+            Err(error) => backup.problems.push(format!("{}: {error}", backup.location.display())),
+        }
+        cancel.check()
+    }
+
     /// What a backup does not say itself, the segment at its start does: whose it is, and of which version.
     fn ask_first_segment(&self, backup: &mut Backup) {
         let complete =

@@ -76,6 +76,8 @@ impl Scan<'_> {
             Start::Segment(number) => (Decoder::at_segment(number, size), number),
         };
         let mut bytes_read = 0;
+        // The decoder wants the page that its record starts on, which need not be the segment's first.
+        let mut skip = decoder.wants().bytes_since(size.start_of(number));
         loop {
             let Some((name, mut segment)) = self.open(number)? else {
                 let wanted = self.path.owners_of(number, size).first().copied().unwrap_or(self.path.last());
@@ -83,7 +85,7 @@ impl Scan<'_> {
                 return Ok(ScanEnd { at: decoder.finish().at, cause });
             };
             let fork = self.path.end_of(name.timeline).flatten();
-            let mut left = size.bytes();
+            let mut left = size.bytes() - self.skip(name, segment.as_mut(), std::mem::take(&mut skip))?;
             while left > 0 {
                 cancel.check()?;
                 let block = self.read_block(name, segment.as_mut(), left)?;
@@ -143,14 +145,23 @@ impl Scan<'_> {
         }
     }
 
+    /// Leaves out the first bytes of a segment; gives how many there were.
+    fn skip(&self, name: SegmentName, segment: &mut dyn Read, bytes: u64) -> Result<u64> {
+        std::io::copy(&mut segment.take(bytes), &mut std::io::sink()).map_err(|error| unreadable_segment(name, &error))
+    }
+
     fn read_block(&self, name: SegmentName, segment: &mut dyn Read, left: u64) -> Result<Vec<u8>> {
         let mut block = Vec::with_capacity(BLOCK);
         segment
             .take(left.min(BLOCK as u64))
             .read_to_end(&mut block)
-            .map_err(|error| Error::failed("unreadable", format!("cannot read segment {name}")).caused_by(&error))?;
+            .map_err(|error| unreadable_segment(name, &error))?;
         Ok(block)
     }
+}
+
+fn unreadable_segment(name: SegmentName, error: &std::io::Error) -> Error {
+    Error::failed("unreadable", format!("cannot read segment {name}")).caused_by(error)
 }
 
 /// Makes recovery points of records.
@@ -163,18 +174,7 @@ impl Points {
     /// The recovery point that this record is, if it is one. To be called with every record, in order: rows deleted
     /// are counted on the way.
     pub fn of(&mut self, record: &Record) -> Option<Point> {
-        let point = |kind| Point {
-            kind,
-            timeline: record.timeline,
-            lsn: record.lsn,
-            end_lsn: record.end_lsn,
-            xid: None,
-            at: None,
-            name: None,
-            drops: 0,
-            deletes: 0,
-            subxacts: 0,
-        };
+        let point = |kind| Point::at(kind, record.timeline, record.lsn, record.end_lsn);
         match &record.body {
             Body::HeapDelete => {
                 self.count_delete(record.xid?);
@@ -263,7 +263,7 @@ pub fn all_points(
             before += read;
             next = behind(catalog, timeline.id, number, &end);
             if next.is_none() {
-                found.push(end_point(timeline.id, end.at));
+                found.push(Point::at(PointKind::EndOfWal, timeline.id, end.at, end.at));
             }
             batch(found);
         }
@@ -280,19 +280,4 @@ fn behind(catalog: &Catalog, timeline: crate::core::TimelineId, number: u64, end
     };
     let numbers = catalog.segments_of(timeline).map(|name| name.number(size));
     numbers.filter(|there| *there > stuck.max(number)).min()
-}
-
-fn end_point(timeline: crate::core::TimelineId, at: Lsn) -> Point {
-    Point {
-        kind: PointKind::EndOfWal,
-        timeline,
-        lsn: at,
-        end_lsn: at,
-        xid: None,
-        at: None,
-        name: None,
-        drops: 0,
-        deletes: 0,
-        subxacts: 0,
-    }
 }

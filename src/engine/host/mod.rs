@@ -34,6 +34,8 @@ pub struct Account {
 pub struct Host {
     /// This program, which starts servers as another user and in a session of their own.
     program: PathBuf,
+    /// Whose rights files are reached with, where it is not this program's own.
+    acting: Option<Account>,
 }
 
 impl Host {
@@ -46,7 +48,31 @@ impl Host {
         }
         let program = std::env::current_exe()
             .map_err(|error| Error::failed("no-program", "cannot find this program's own file").caused_by(&error))?;
-        Ok(Host { program })
+        Ok(Host { program, acting: None })
+    }
+
+    /// The same, reaching files with the rights of `owner` and no more. For everything inside a directory that the
+    /// server's user owns: that user could put a link there at any moment, and root would follow it.
+    #[must_use]
+    pub fn acting_as(&self, owner: &Account) -> Host {
+        Host { acting: Some(owner.clone()), ..self.clone() }
+    }
+
+    /// Reads a small file inside a data directory.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let _rights = self.rights()?;
+        fs::read(path)
+    }
+
+    /// Takes on the rights to act with, until the value is dropped.
+    fn rights(&self) -> io::Result<Option<Rights>> {
+        match &self.acting {
+            Some(owner) if is_root() => Rights::of(owner).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Makes a directory that only `owner` can enter.
@@ -54,6 +80,7 @@ impl Host {
     /// # Errors
     /// When it exists already, or cannot be made.
     pub fn make_directory(&self, path: &Path, owner: &Account) -> Result<()> {
+        let _rights = self.rights().map_err(|error| failed("make the directory", path, &error))?;
         fs::DirBuilder::new().mode(0o700).create(path).map_err(|error| failed("make the directory", path, &error))?;
         self.give(path, owner)
     }
@@ -94,13 +121,14 @@ impl Host {
     /// # Errors
     /// When something has its name already, or it cannot be made.
     pub fn create_file(&self, path: &Path, mode: u32, owner: &Account) -> Result<File> {
+        let rights = self.rights().map_err(|error| failed("make the file", path, &error))?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(mode)
             .open(path)
             .map_err(|error| failed("make the file", path, &error))?;
-        if is_root() {
+        if is_root() && rights.is_none() {
             fchown(&file, Some(owner.uid), Some(owner.gid))
                 .map_err(|error| failed("set the owner of", path, &error))?;
         }
@@ -112,6 +140,7 @@ impl Host {
     /// # Errors
     /// When it cannot be written.
     pub fn write_file(&self, path: &Path, contents: &[u8], mode: u32, owner: &Account) -> Result<()> {
+        let _rights = self.rights().map_err(|error| failed("write", path, &error))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let beside = path.with_file_name(format!("{name}.walback-new"));
         match fs::remove_file(&beside) {
@@ -124,20 +153,12 @@ impl Host {
         sync_directory(path.parent().unwrap_or(path))
     }
 
-    /// Renames a file inside a directory of ours.
-    ///
-    /// # Errors
-    /// When it cannot be renamed.
-    pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        fs::rename(from, to).map_err(|error| failed("rename", from, &error))?;
-        sync_directory(to.parent().unwrap_or(to))
-    }
-
     /// Removes a file, if it is there.
     ///
     /// # Errors
     /// When it is there and cannot be removed.
     pub fn remove_file(&self, path: &Path) -> Result<()> {
+        let _rights = self.rights().map_err(|error| failed("remove", path, &error))?;
         match fs::remove_file(path) {
             Ok(()) => sync_directory(path.parent().unwrap_or(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -152,6 +173,7 @@ impl Host {
     /// # Errors
     /// When something cannot be removed.
     pub fn empty_directory(&self, directory: &Path, spared: Option<&str>) -> Result<()> {
+        let _rights = self.rights().map_err(|error| failed("empty", directory, &error))?;
         let entries = fs::read_dir(directory).map_err(|error| failed("read the directory", directory, &error))?;
         for entry in entries {
             let entry = entry.map_err(|error| failed("read the directory", directory, &error))?;
@@ -171,6 +193,7 @@ impl Host {
     /// # Errors
     /// When it is not empty, or cannot be removed.
     pub fn remove_directory(&self, path: &Path) -> Result<()> {
+        let _rights = self.rights().map_err(|error| failed("remove", path, &error))?;
         match fs::remove_dir(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, &error)),
             _ => Ok(()),
@@ -182,6 +205,7 @@ impl Host {
     /// # Errors
     /// When it cannot be set.
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
+        let _rights = self.rights().map_err(|error| failed("set the mode of", path, &error))?;
         fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|error| failed("set the mode of", path, &error))
     }
 
@@ -210,13 +234,17 @@ impl Host {
     /// When it cannot be opened, or another Walback has it.
     pub fn open_journal(&self, path: &Path) -> Result<File> {
         let file = OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
             .mode(0o600)
             .open(path)
             .map_err(|error| failed("open the journal", path, &error))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => {
+                drop_unfinished_line(&file).map_err(|error| failed("mend the journal", path, &error))?;
+                Ok(file)
+            }
             Err(fs::TryLockError::WouldBlock) => Err(Error::failed(
                 "recovery-busy",
                 format!("another walback is working on this recovery: {}", path.display()),
@@ -231,7 +259,10 @@ impl Host {
     /// # Errors
     /// When it cannot be written.
     pub fn append(&self, journal: &mut File, line: &str) -> Result<()> {
+        let before = journal.metadata().map(|metadata| metadata.len());
         journal.write_all(line.as_bytes()).and_then(|()| journal.sync_data()).map_err(|error| {
+            // Half a line must not stand in the way of the next one; the next opening mends what this cannot.
+            let _ = before.and_then(|before| journal.set_len(before));
             Error::failed("journal-unwritable", "cannot write the journal").caused_by(&error).hint("is the disk full?")
         })
     }
@@ -299,11 +330,39 @@ impl Host {
     }
 
     fn give(&self, path: &Path, owner: &Account) -> Result<()> {
-        if !is_root() {
+        if !is_root() || self.acting.is_some() {
             return Ok(());
         }
         std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid))
             .map_err(|error| failed("set the owner of", path, &error))
+    }
+}
+
+/// This thread's rights over files are those of somebody else for as long as this value lives (`setfsuid(2)`): only
+/// files, only this thread, so that other threads go on as they are.
+/// Nested ones take on the same rights again; the outermost gives them back.
+struct Rights {
+    before: (Uid, Gid),
+}
+
+impl Rights {
+    fn of(owner: &Account) -> io::Result<Rights> {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        // The group first: without root's rights it could not be set any more.
+        let group = nix::unistd::setfsgid(gid);
+        let before = (nix::unistd::setfsuid(uid), group);
+        // It tells only what was before: whether it took is asked by setting it again.
+        let took = nix::unistd::setfsuid(uid) == uid && nix::unistd::setfsgid(gid) == gid;
+        let rights = Rights { before };
+        if took { Ok(rights) } else { Err(io::Error::other(format!("cannot act as {}", owner.name))) }
+    }
+}
+
+impl Drop for Rights {
+    fn drop(&mut self) {
+        let (uid, gid) = self.before;
+        nix::unistd::setfsuid(uid);
+        nix::unistd::setfsgid(gid);
     }
 }
 
@@ -377,6 +436,23 @@ pub(crate) fn command_as(account: &Account, program: &Path) -> Command {
         }
         _ => Command::new(program),
     }
+}
+
+/// A last line without its end was being written when the machine or the program went down: what it announced was not
+/// done, and nothing may be written behind it.
+fn drop_unfinished_line(journal: &File) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let length = journal.metadata()?.len();
+    let mut end = length;
+    let mut byte = [0];
+    while end > 0 {
+        journal.read_exact_at(&mut byte, end - 1)?;
+        if byte == [b'\n'] {
+            break;
+        }
+        end -= 1;
+    }
+    if end < length { journal.set_len(end) } else { Ok(()) }
 }
 
 fn sync_directory(path: &Path) -> Result<()> {

@@ -26,6 +26,7 @@ const HBA: &str = "# Written by Walback for the time of the recovery. The socket
 /// # Errors
 /// When a file cannot be read or written.
 pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
+    let host = &host.acting_as(owner);
     let directory = &plan.directory;
     let own = directory.join(OWN_DIRECTORY);
     host.write_file(&own.join("pg_hba.conf"), HBA.as_bytes(), 0o600, owner)?;
@@ -33,10 +34,10 @@ pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     make_socket_directory(host, &plan.server.socket_directory, owner)?;
     let configuration = directory.join("postgresql.conf");
     if !configuration.exists() {
-        host.write_file(&configuration, stand_in(directory)?.as_bytes(), 0o600, owner)?;
+        host.write_file(&configuration, stand_in(host, directory)?.as_bytes(), 0o600, owner)?;
     }
     let path = directory.join(AUTO_CONF);
-    let copied = read_auto_conf(&path)?;
+    let copied = read_auto_conf(host, &path)?;
     let original = own.join("postgresql.auto.conf.from-backup");
     if !original.exists() {
         host.write_file(&original, copied.as_bytes(), 0o600, owner)?;
@@ -65,8 +66,9 @@ fn with_settings(copied: &str, plan: &Plan) -> String {
 /// # Errors
 /// When a file cannot be read or written.
 pub fn forget_recovery(host: &Host, directory: &Path, owner: &Account) -> Result<()> {
+    let host = &host.acting_as(owner);
     let path = directory.join(AUTO_CONF);
-    let mut settings = AutoConf::parse(&read_auto_conf(&path)?);
+    let mut settings = AutoConf::parse(&read_auto_conf(host, &path)?);
     for name in RECOVERY_SETTINGS.iter().chain(&TARGET_SETTINGS) {
         settings.remove(name);
     }
@@ -74,8 +76,8 @@ pub fn forget_recovery(host: &Host, directory: &Path, owner: &Account) -> Result
     host.remove_file(&directory.join(SIGNAL))
 }
 
-fn read_auto_conf(path: &Path) -> Result<String> {
-    match fs::read(path) {
+fn read_auto_conf(host: &Host, path: &Path) -> Result<String> {
+    match host.read_file(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(Error::failed("unreadable", format!("cannot read {}", path.display())).caused_by(&error)),
@@ -100,9 +102,10 @@ fn make_socket_directory(host: &Host, path: &Path, owner: &Account) -> Result<()
 
 /// Debian keeps `postgresql.conf` outside of the data directory. What a standby must not have less of than the
 /// primary had stands in `pg_control`; the rest are defaults.
-fn stand_in(directory: &Path) -> Result<String> {
+fn stand_in(host: &Host, directory: &Path) -> Result<String> {
     let path = directory.join("global/pg_control");
-    let bytes = fs::read(&path)
+    let bytes = host
+        .read_file(&path)
         .map_err(|error| Error::failed("unreadable", format!("cannot read {}", path.display())).caused_by(&error))?;
     let control = ControlFile::parse(&bytes)
         .map_err(|error| Error::failed("backup-broken", format!("{} is broken", path.display())).caused_by(&error))?;

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::plan::Plan;
 use crate::plan::build::OWN_DIRECTORY;
 
-use super::super::host::Host;
+use super::super::host::{Host, owner_of};
 use super::super::mark::Mark;
 use super::stop::stop;
 
@@ -18,12 +18,11 @@ pub fn discard(host: &Host, plan: &Plan) -> Result<()> {
     }
     let mark = Mark::check(&plan.directory, &plan.recovery)?;
     stop(host, &plan.directory)?;
+    let inside = inside(host, plan);
     // The mark goes last: what is interrupted here can be discarded again.
-    host.empty_directory(&plan.directory, Some(OWN_DIRECTORY))?;
-    if !plan.server.socket_directory.starts_with(&plan.directory) {
-        host.remove_directory(&plan.server.socket_directory)?;
-    }
-    host.empty_directory(&plan.directory, None)?;
+    inside.empty_directory(&plan.directory, Some(OWN_DIRECTORY))?;
+    remove_socket_directory(&inside, plan);
+    inside.empty_directory(&plan.directory, None)?;
     if mark.made_directory { host.remove_directory(&plan.directory) } else { Ok(()) }
 }
 
@@ -31,9 +30,26 @@ pub fn discard(host: &Host, plan: &Plan) -> Result<()> {
 ///
 /// # Errors
 /// When the directory does not carry this recovery's mark, or something cannot be removed.
-pub fn clear_for_unpacking(host: &Host, plan: &Plan) -> Result<Mark> {
-    let mark = Mark::check(&plan.directory, &plan.recovery)?;
+pub fn clear_for_unpacking(host: &Host, plan: &Plan) -> Result<()> {
+    Mark::check(&plan.directory, &plan.recovery)?;
     stop(host, &plan.directory)?;
-    host.empty_directory(&plan.directory, Some(OWN_DIRECTORY))?;
-    Ok(mark)
+    inside(host, plan).empty_directory(&plan.directory, Some(OWN_DIRECTORY))
+}
+
+/// Acting as the directory's owner, where that is not root.
+fn inside(host: &Host, plan: &Plan) -> Host {
+    owner_of(&plan.directory).map_or_else(|_| host.clone(), |owner| host.acting_as(&owner))
+}
+
+/// Below `/tmp`, where the path of the data directory was no good for a socket. A server that was killed leaves its
+/// socket there. Nothing is lost where this does not work.
+fn remove_socket_directory(inside: &Host, plan: &Plan) {
+    let directory = &plan.server.socket_directory;
+    if directory.starts_with(&plan.directory) {
+        return;
+    }
+    let socket = directory.join(format!(".s.PGSQL.{}", plan.server.port));
+    let lock = directory.join(format!(".s.PGSQL.{}.lock", plan.server.port));
+    let _ = inside.remove_file(&socket).and_then(|()| inside.remove_file(&lock));
+    let _ = inside.remove_directory(directory);
 }

@@ -90,12 +90,18 @@ impl Following<'_> {
     fn look(&mut self) -> Result<Option<u64>> {
         // Whether the server lives is asked first: what it logged before it ended is then in the log.
         let alive = self.is_alive();
-        for line in self.log.lines() {
-            self.recorder.emit(What::Log { line: line.clone() })?;
-            if let Some(event) = LogEvent::of(&LogLine::parse(&line))
-                && self.heed(event)?
-            {
-                return Ok(Some(self.bytes()));
+        loop {
+            let lines = self.log.lines();
+            if lines.is_empty() {
+                break;
+            }
+            for line in lines {
+                self.recorder.emit(What::Log { line: line.clone() })?;
+                if let Some(event) = LogEvent::of(&LogLine::parse(&line))
+                    && self.heed(event)?
+                {
+                    return Ok(Some(self.bytes()));
+                }
             }
         }
         if !alive {

@@ -21,7 +21,7 @@ const BLOCK: usize = 256 << 10;
 /// Progress is told about so often, at most.
 const TELL_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 /// What a running server leaves behind, and what would make the new one refuse to start or take it for another.
-const LEFT_OUT: [&str; 4] = ["postmaster.pid", "postmaster.opts", "standby.signal", "recovery.signal"];
+const LEFT_OUT: [&str; 5] = ["postmaster.pid", "postmaster.opts", "standby.signal", "recovery.signal", "recovery.conf"];
 /// Directories that a server needs, though a backup may leave them out (`src/backend/backup/basebackup.c`).
 const NEEDED_DIRECTORIES: [&str; 2] = ["pg_wal", "pg_wal/archive_status"];
 
@@ -36,6 +36,7 @@ pub fn unpack(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>
     if Mark::check(directory, &plan.recovery).is_err() {
         prepare_directory(host, plan, owner)?;
     }
+    let host = &host.acting_as(owner);
     let mut unpacking = Unpacking { host, owner, recorder, cancel, meter: Meter::new(plan) };
     for part in &plan.backup.parts {
         unpacking.part(&plan.backup, part, directory)?;
@@ -55,7 +56,7 @@ fn prepare_directory(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     } else {
         host.take_directory(directory, owner)?;
     }
-    Mark::put(host, directory, &plan.recovery, made_directory, owner)
+    Mark::put(&host.acting_as(owner), directory, &plan.recovery, made_directory, owner)
 }
 
 struct Unpacking<'a> {
@@ -119,8 +120,6 @@ impl Unpacking<'_> {
                     self.copy(&mut entry, &part.path, root, &relative, mode)?;
                 }
                 tar::EntryType::XGlobalHeader => {}
-                // The links of tablespaces: the map has them too.
-                tar::EntryType::Symlink if relative.starts_with("pg_tblspc") => {}
                 other => {
                     return Err(stray(
                         &part.path,
@@ -161,8 +160,8 @@ impl Unpacking<'_> {
                 // pg_wal is often a link to another disk.
                 self.make_directory(root, &below, 0o700)?;
                 self.directory(from, root, &below)?;
-            } else if !below.starts_with("pg_tblspc") {
-                return Err(stray(from, &below, "a base backup has no links or special files there"));
+            } else {
+                return Err(stray(from, &below, "links and special files are not copied"));
             }
         }
         Ok(())
