@@ -110,8 +110,8 @@ fn seek(state: &mut State, forward: bool, wanted: fn(&Point) -> bool, what: &str
     state.pane = Pane::Points;
     match state.points.seek(forward, wanted) {
         Sought::Ahead => {}
-        Sought::Around if forward => state.say(format!("that was the last {what}; this is the first one")),
-        Sought::Around => state.say(format!("that was the first {what}; this is the last one")),
+        Sought::Around if forward => state.say(format!("no {what} further down; this is the first one")),
+        Sought::Around => state.say(format!("no {what} further up; this is the last one")),
         Sought::OnlyOne => state.say(format!("this is the only {what} in the list")),
         Sought::Nothing => state.refuse(format!("no {what} on this timeline; f lists the others")),
     }
@@ -466,8 +466,14 @@ fn back(state: &mut State) {
         Screen::Plan => state.planning = None,
         Screen::Points => state.retarget = None,
         Screen::Recovery | Screen::Paused => {
-            if let (Some(name), Some(now)) = (state.following.clone(), state.recovery_state()) {
-                state.say(format!("{name} is {now}; o opens it again"));
+            match (state.following.clone(), state.recovery_state()) {
+                // It is gone: nothing is left to be followed.
+                (Some(_), Some(RecoveryState::Discarded)) => {
+                    state.following = None;
+                    state.recovery = EventBuffer::default();
+                }
+                (Some(name), Some(now)) => state.say(format!("{name} is {now}; o opens it again")),
+                _ => {}
             }
         }
     }

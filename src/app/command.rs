@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::key::Key;
 use super::msg::ActionKind;
 use super::points::{Points, is_suspect};
-use super::state::{Answer, Pane, ScanState, Screen, State};
+use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
 use crate::catalog::PointKind;
 use crate::event::{RecoveryState, Strategy};
 
@@ -116,13 +116,13 @@ pub static COMMANDS: &[Command] = &[
         "Plans a recovery that stops just before the selected one: it is lost, with everything after it."),
     command!(StopAfter, "stop-after", "stop after", &[Key::Char('a')], HOME, None, can_stop,
         "Plans a recovery that stops just after the selected one: it is kept, and nothing after it."),
-    command!(TargetTime, "target-time", "time", &[Key::Char('t')], HOME, None, always,
+    command!(TargetTime, "target-time", "time", &[Key::Char('t')], HOME, None, can_ask,
         "Asks for a point in time to stop at."),
-    command!(TargetXid, "target-xid", "xid", &[Key::Char('x')], HOME, None, always,
+    command!(TargetXid, "target-xid", "xid", &[Key::Char('x')], HOME, None, can_ask,
         "Asks for a transaction id to stop at."),
-    command!(TargetLsn, "target-lsn", "lsn", &[Key::Char('l')], HOME, None, always,
+    command!(TargetLsn, "target-lsn", "lsn", &[Key::Char('l')], HOME, None, can_ask,
         "Asks for a position in WAL to stop at."),
-    command!(TargetName, "target-name", "name", &[Key::Char('n')], HOME, None, always,
+    command!(TargetName, "target-name", "name", &[Key::Char('n')], HOME, None, can_ask,
         "Asks for a restore point to stop at."),
     command!(NextSuspect, "next-suspect", "suspect", &[Key::Char('s')], HOME, None, has_suspects,
         "Goes to the next transaction that drops or truncates something, or deletes a thousand rows or more."),
@@ -205,12 +205,22 @@ fn can_stop(state: &State) -> Enabled {
     if state.pane != Pane::Points {
         return Err("press Tab until the transactions have the frame, then choose one".into());
     }
+    can_ask(state)?;
     if state.points.selected().is_none() {
         let reading = matches!(state.scan.state, ScanState::Running | ScanState::Waiting);
         let why = if reading { "no transaction has been read yet" } else { "there is no transaction to stop at" };
         return Err(why.into());
     }
     unless(state.asked.is_some(), "something else is being done; wait for it")
+}
+
+/// A target is of no use before there are backups to go there from.
+fn can_ask(state: &State) -> Enabled {
+    match state.catalog {
+        Loading::Loaded(_) => Ok(()),
+        Loading::Loading => Err("the backups are still being listed".into()),
+        Loading::Failed(_) => Err("the backups could not be listed; F5 tries again".into()),
+    }
 }
 
 fn can_choose(state: &State) -> Enabled {
@@ -312,6 +322,10 @@ fn can_cancel(state: &State) -> Enabled {
 fn can_look(state: &State) -> Enabled {
     match state.recovery_state() {
         Some(RecoveryState::Paused | RecoveryState::Promoted | RecoveryState::Replaying) => Ok(()),
+        Some(RecoveryState::Planned | RecoveryState::Unpacking | RecoveryState::Configured) => {
+            Err("the server has not been started yet".into())
+        }
+        Some(RecoveryState::Promoting) => Err("the server is being promoted; wait for it".into()),
         _ => Err("the server is not running".into()),
     }
 }

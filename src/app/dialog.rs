@@ -155,6 +155,8 @@ pub enum Reading {
     Bad(String),
     /// It is understood, like this.
     Good(TargetKind, Vec<String>),
+    /// It is understood, but nothing like it is known: recovery may never come there.
+    Doubtful(TargetKind, Vec<String>),
 }
 
 /// How many names a form offers.
@@ -198,7 +200,7 @@ impl TargetForm {
     /// The target, once what was typed is understood.
     #[must_use]
     pub fn target(&self) -> Option<Target> {
-        let Reading::Good(kind, _) = &self.reading else { return None };
+        let (Reading::Good(kind, _) | Reading::Doubtful(kind, _)) = &self.reading else { return None };
         Some(Target { inclusive: self.inclusive, timeline: self.timeline(), ..Target::new(kind.clone()) })
     }
 
@@ -213,37 +215,37 @@ impl TargetForm {
         let read = match self.kind {
             FormKind::Time => read_time(text, state),
             FormKind::Xid => read_xid(text, state),
-            FormKind::Lsn => text
-                .parse::<Lsn>()
-                .map_err(|bad| bad.to_string())
-                .map(|lsn| (TargetKind::Lsn(lsn), vec![format!("the first record that starts at {lsn} or behind it")])),
+            FormKind::Lsn => text.parse::<Lsn>().map_err(|bad| bad.to_string()).map(|lsn| {
+                Reading::Good(TargetKind::Lsn(lsn), vec![format!("the first record that starts at {lsn} or behind it")])
+            }),
             // Not trimmed: a name may well begin with a space.
             FormKind::Name => read_name(self.field.text(), state),
         };
-        self.reading = match read {
-            Ok((kind, words)) => Reading::Good(kind, words),
-            Err(why) => Reading::Bad(why),
-        };
+        self.reading = read.unwrap_or_else(Reading::Bad);
     }
 }
 
-type Read = Result<(TargetKind, Vec<String>), String>;
+type Read = Result<Reading, String>;
 
 fn read_time(text: &str, state: &State) -> Read {
     let at = parse_time(text, state.zone, state.now).map_err(|bad| bad.to_string())?;
     let distance = state.now.seconds_since(at);
     let ago = crate::core::progress::Seconds(distance.abs());
-    let when = if distance < 0.0 { format!("{ago} from now: recovery cannot reach it") } else { format!("{ago} ago") };
-    Ok((TargetKind::Time(at), vec![in_words(at, state.zone), when]))
+    let words = in_words(at, state.zone);
+    Ok(if distance < 0.0 {
+        Reading::Doubtful(TargetKind::Time(at), vec![words, format!("{ago} from now: recovery cannot reach it")])
+    } else {
+        Reading::Good(TargetKind::Time(at), vec![words, format!("{ago} ago")])
+    })
 }
 
-/// A moment in a zone and in UTC.
+/// A moment in a zone, and in UTC where that is another time of day.
 #[must_use]
 pub fn in_words(at: Timestamp, zone: Zone) -> String {
-    if zone == Zone::UTC {
-        return format!("{} UTC", at.in_zone(zone));
-    }
     let (local, utc) = (at.in_zone(zone), at.in_zone(Zone::UTC));
+    if local == utc {
+        return local;
+    }
     let same_day = local.get(..10) == utc.get(..10);
     let utc = utc.get(if same_day { 11..26 } else { 0..26 }).unwrap_or(&utc);
     format!("{local} = {utc} UTC")
@@ -251,34 +253,33 @@ pub fn in_words(at: Timestamp, zone: Zone) -> String {
 
 fn read_xid(text: &str, state: &State) -> Read {
     let xid: Xid = text.parse().map_err(|bad: crate::core::xid::BadXid| bad.to_string())?;
-    let words = match state.points.transaction(xid) {
+    Ok(match state.points.transaction(xid) {
         Some(point) => {
             let what = if point.kind == PointKind::Abort { "was rolled back" } else { "committed" };
             let when = point.at.map(|at| format!(" at {}", in_words(at, state.zone))).unwrap_or_default();
-            vec![format!("transaction {xid} {what}{when}"), format!("LSN {}, timeline {}", point.lsn, point.timeline)]
+            let place = format!("LSN {}, timeline {}", point.lsn, point.timeline);
+            Reading::Good(TargetKind::Xid(xid), vec![format!("transaction {xid} {what}{when}"), place])
         }
-        None => vec![format!("transaction {xid}: not among those read so far")],
-    };
-    Ok((TargetKind::Xid(xid), words))
+        None => {
+            Reading::Doubtful(TargetKind::Xid(xid), vec![format!("transaction {xid} is not among those read so far")])
+        }
+    })
 }
 
 fn read_name(text: &str, state: &State) -> Read {
     let name = RestorePointName::try_from(text.to_owned()).map_err(|bad| bad.to_string())?;
     let same: Vec<_> = state.points.restore_points().filter(|p| p.name.as_deref() == Some(text)).collect();
-    let mut words = Vec::new();
-    match same.first() {
-        None => words.push("no restore point of this name has been read so far".to_owned()),
-        Some(first) => {
-            let when = first.at.map(|at| in_words(at, state.zone)).unwrap_or_default();
-            words.push(format!("made at {when}"));
-            words.push(format!("LSN {}, timeline {}", first.lsn, first.timeline));
-        }
-    }
+    let Some(first) = same.first() else {
+        let words = vec!["no restore point of this name has been read so far".to_owned()];
+        return Ok(Reading::Doubtful(TargetKind::Name(name), words));
+    };
+    let when = first.at.map(|at| in_words(at, state.zone)).unwrap_or_default();
+    let mut words = vec![format!("made at {when}"), format!("LSN {}, timeline {}", first.lsn, first.timeline)];
     if same.len() > 1 {
         let times = counted(same.len() as u64, "time");
         words.push(format!("the name is there {times}: PostgreSQL stops at the first one that it meets"));
     }
-    Ok((TargetKind::Name(name), words))
+    Ok(Reading::Good(TargetKind::Name(name), words))
 }
 
 fn names_like(text: &str, state: &State) -> Vec<String> {

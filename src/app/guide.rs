@@ -2,7 +2,9 @@
 
 use super::points::is_suspect;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
+use crate::core::Xid;
 use crate::event::{RecoveryState, Strategy};
+use crate::pgdata::server_log::StopKind;
 use crate::plan::StepId;
 
 /// What to do next.
@@ -14,6 +16,35 @@ pub fn next(state: &State) -> String {
         Screen::Recovery => on_recovery(state),
         Screen::Paused => on_paused(state),
     }
+}
+
+/// What is said before psql gets the terminal.
+#[must_use]
+pub fn look(state: &State, recovery: &str) -> String {
+    let mut text = format!(
+        "The recovered server of {recovery}.\n\\l lists databases, \\c NAME opens one, \\q comes back to walback."
+    );
+    if let Some(xid) = locking(state) {
+        text.push_str(&format!(
+            "\nWhat transaction {xid} drops or truncates is locked until promotion:\n\
+             a query on it waits, and Ctrl-C ends that."
+        ));
+    }
+    text
+}
+
+/// The transaction that recovery stopped just before and that may hold locks there.
+///
+/// Locks against everybody are replayed too (`xl_standby_lock`, `src/backend/storage/ipc/standby.c`, 13 to 18): the
+/// table that is about to be dropped cannot even be read while the server is paused before the drop's commit.
+#[must_use]
+pub fn locking(state: &State) -> Option<Xid> {
+    let recovery = state.recovery.recovery().filter(|recovery| recovery.state == RecoveryState::Paused)?;
+    let stopped = recovery.stopped.filter(|stopped| stopped.before && stopped.kind == StopKind::Commit)?;
+    let xid = stopped.xid?;
+    // Where it was not read, nobody knows that it drops nothing.
+    let harmless = state.points.transaction(xid).is_some_and(|point| point.drops == 0);
+    (!harmless).then_some(xid)
 }
 
 fn on_points(state: &State) -> String {

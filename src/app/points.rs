@@ -10,6 +10,9 @@ pub const MANY_ROWS: u64 = 1000;
 /// drawing them at a width that does not divide it shows no ripples.
 const BINS: usize = 2048;
 
+/// How many of the last points of a timeline may be without a time.
+const WITHOUT_TIME: usize = 64;
+
 /// Whether a transaction destroyed data. One that was rolled back destroyed nothing.
 #[must_use]
 pub fn is_suspect(point: &Point) -> bool {
@@ -190,6 +193,15 @@ impl Points {
         let from = self.all.partition_point(|point| place_of(point) < (timeline, lsn));
         let here = self.all.iter().skip(from).take_while(|point| point.timeline == timeline);
         here.filter(|point| point.kind == PointKind::Commit).count() as u64
+    }
+
+    /// When the last thing on a timeline happened that has a time, listed or not.
+    #[must_use]
+    pub fn last_at(&self, timeline: TimelineId) -> Option<Timestamp> {
+        let end = self.all.partition_point(|point| point.timeline <= timeline);
+        let here = self.all.get(..end)?.iter().rev().take_while(|point| point.timeline == timeline);
+        // Few have no time: the end of WAL, and the checkpoints around it.
+        here.take(WITHOUT_TIME).find_map(|point| point.at)
     }
 
     /// The only timeline that is listed; `None` for all.
@@ -390,6 +402,15 @@ pub(crate) mod tests {
         points.add(vec![commit(1, 10), Point { kind: PointKind::Abort, ..commit(1, 20) }, commit(1, 30), commit(2, 5)]);
         assert_eq!((0..4).map(|row| points.commits_after(row)).collect::<Vec<_>>(), [1, 1, 0, 0]);
         assert_eq!(points.activity().commits, 3);
+    }
+
+    #[test]
+    fn the_last_time_on_a_timeline_is_found_behind_what_has_none() {
+        let mut points = Points::default();
+        points.add(vec![commit(1, 10), commit(1, 20), Point { at: None, ..commit(1, 30) }, commit(2, 15)]);
+        points.set_filter(Some(TimelineId(2)));
+        assert_eq!(points.last_at(TimelineId(1)), commit(1, 20).at);
+        assert_eq!((points.last_at(TimelineId(2)), points.last_at(TimelineId(3))), (commit(2, 15).at, None));
     }
 
     #[test]

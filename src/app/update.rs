@@ -163,10 +163,16 @@ fn failed(state: &mut State, error: Error) -> Vec<Effect> {
     if !(shown && state.screen() == Screen::Paused) && error.report().kind != ErrorKind::Interrupted {
         state.dialog = Some(Dialog::Error(error));
     }
-    // A recovery that could not even begin has nothing to show.
-    if state.recovery.plan.is_none() && state.screen() == Screen::Recovery {
-        state.screens.pop();
-        state.following = None;
+    if let Some(top @ Screen::Recovery) = state.screens.last_mut() {
+        match state.recovery.state {
+            // One that could not even begin has nothing to show.
+            None => {
+                state.screens.pop();
+                state.following = None;
+            }
+            // One that was not taken further stands where it stood.
+            Some(now) => *top = act::screen_of(now),
+        }
     }
     vec![Effect::LoadRecoveries]
 }

@@ -82,6 +82,14 @@ const SEVERITIES: [(&str, Severity); 15] = [
     ("BACKTRACE", Severity::Backtrace),
 ];
 
+impl Severity {
+    /// As the log has it: `LOG`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        SEVERITIES.iter().find(|(_, severity)| *severity == self).map_or("", |(word, _)| *word)
+    }
+}
+
 impl LogLine {
     /// Reads one line, with or without its end. Never fails: what has no prefix is plain text.
     #[must_use]

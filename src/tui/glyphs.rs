@@ -8,6 +8,8 @@ pub const CURSOR: &str = "▸";
 pub const GOOD: &str = "✓";
 /// Failed, broken, missing.
 pub const BAD: &str = "✗";
+/// Understood, but unknown.
+pub const DOUBT: &str = "?";
 /// A suspect, or a warning.
 pub const SUSPECT: &str = "⚠";
 /// A restore point.

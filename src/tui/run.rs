@@ -17,7 +17,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use super::canvas::hit_at;
 use super::terminal::Terminal;
 use super::theme::Theme;
-use crate::app::{Effect, Hit, Key, Msg, State, update};
+use crate::app::{Effect, Hit, Key, Msg, State, guide, update};
 use crate::core::Timestamp;
 use crate::error::Error;
 
@@ -244,7 +244,7 @@ impl<P: Perform> Loop<P> {
             return Ok(Next::Go);
         };
         terminal.suspend();
-        let _ = writeln!(std::io::stdout(), "The recovered server of {recovery}. \\q comes back to walback.");
+        let _ = writeln!(std::io::stdout(), "{}", guide::look(&self.state, recovery));
         let outcome = match command.spawn() {
             Err(error) => Some(Err(error)),
             Ok(child) => self.wait(child).await,

@@ -2,7 +2,7 @@
 
 use super::text::clean;
 use crate::core::{Lsn, Timestamp, Zone};
-use crate::pgdata::server_log::{StopKind, Stopped};
+use crate::pgdata::server_log::{LogLine, Severity, StopKind, Stopped};
 use crate::resolve::{Place, Resolved, StopSide};
 
 /// Where recovery will stop: `before the commit of transaction 735`.
@@ -67,9 +67,38 @@ pub(crate) fn position(lsn: Option<Lsn>) -> String {
     lsn.map_or("unknown".to_owned(), |lsn| lsn.to_string())
 }
 
+/// A line of the server's log without what is the same in all of them: `14:30:05 FATAL: text`, in the operator's zone.
+#[must_use]
+pub(crate) fn log_line(line: &str, zone: Zone) -> String {
+    let parsed = LogLine::parse(line);
+    let (Some(at), Some(severity)) = (parsed.at, parsed.severity) else { return line.to_owned() };
+    let time = at.time_of_day(zone);
+    let time = time.get(..8).unwrap_or(&time);
+    match severity {
+        Severity::Log => format!("{time} {}", parsed.text),
+        other => format!("{time} {}: {}", other.word(), parsed.text),
+    }
+}
+
 /// `10-02 14:30:05.123456` in the operator's zone, for rows of a list.
 #[must_use]
 pub(crate) fn row_time(at: Timestamp, zone: Zone) -> String {
     let full = at.in_zone(zone);
     full.get(5..26).unwrap_or(&full).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_log_have_room_for_what_they_say() {
+        let berlin: Zone = "Europe/Berlin".parse().unwrap();
+        let short = |line| log_line(line, berlin);
+        let line = "2026-11-20 21:21:00.373 UTC [24656] startup 00000: LOG:  redo starts at 0/2000028";
+        assert_eq!(short(line), "22:21:00 redo starts at 0/2000028");
+        let line = "2026-07-20 21:21:00.373 UTC [24656] startup 58P01: FATAL:  could not open file: no";
+        assert_eq!(short(line), "23:21:00 FATAL: could not open file: no");
+        assert_eq!(short("cp: cannot stat 'x'"), "cp: cannot stat 'x'");
+    }
 }

@@ -110,15 +110,29 @@ impl Tmux {
         }
     }
 
+    /// What tmux knows about the terminal, by its names for it: `alternate_on`, `cursor_flag`, `mouse_any_flag`, …
+    #[track_caller]
+    pub fn knows(&self, name: &str) -> String {
+        self.run(self.command().args(["display-message", "-p", &format!("#{{{name}}}")])).trim_end().to_owned()
+    }
+
+    /// The process that was started in it.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.knows("pane_pid").parse().unwrap()
+    }
+
     /// Waits until the program has ended, and gives its exit status.
     #[track_caller]
     pub fn wait_for_exit(&self, limit: Duration) -> i32 {
         let start = Instant::now();
         loop {
-            let state = self.run(self.command().args(["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]));
-            if let Some(status) = state.strip_prefix("1 ") {
-                return status.trim().parse().unwrap_or_else(|_| panic!("the program was killed:\n{}", self.screen()));
+            // The terminal is closed a moment before tmux is told how the program ended.
+            if let Ok(status) = self.knows("pane_dead_status").parse() {
+                return status;
             }
+            let signal = self.knows("pane_dead_signal");
+            assert!(signal.is_empty(), "the program was killed by signal {signal}:\n{}", framed(&self.screen()));
             assert!(start.elapsed() < limit, "after {limit:?}, it still runs:\n{}", framed(&self.screen()));
             std::thread::sleep(Duration::from_millis(10));
         }

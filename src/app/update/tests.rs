@@ -2,7 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::*;
-use crate::app::dialog::Then;
+use crate::app::dialog::{Reading, Then};
+use crate::app::guide;
 use crate::app::points::tests::commit;
 use crate::app::{Hit, Key, Pane, Setup};
 use crate::catalog::{Backup, BackupKind, Compression, Point, PointKind, Timeline};
@@ -10,6 +11,7 @@ use crate::core::{
     Lsn, PgMajor, RestorePointName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid, Zone,
 };
 use crate::event::EventBuffer;
+use crate::pgdata::server_log::{StopKind, Stopped};
 use crate::plan::{Estimate, Finding, ServerPlan, StepId};
 use crate::resolve::{Resolved, StopSide};
 
@@ -510,6 +512,60 @@ fn a_failure_before_anything_began_goes_back_to_where_it_can_be_tried_again() {
     assert_eq!(update(&mut state, Msg::Failed(error.clone())), [Effect::LoadRecoveries]);
     assert_eq!((state.screen(), &state.dialog), (Screen::Points, &Some(Dialog::Error(error))));
     assert_eq!(state.asked, None);
+}
+
+#[test]
+fn a_retarget_that_is_refused_leaves_the_recovery_where_it_stood() {
+    let mut state = paused();
+    press(&mut state, "rpb");
+    send(&mut state, [Msg::RetargetPlanned(Ok((plan(xid_50()), Strategy::InPlace)))]);
+    enter(&mut state);
+    assert_eq!(state.screen(), Screen::Recovery);
+    send(&mut state, [Msg::Failed(Error::failed("recovery-busy", "somebody else is at it")), Msg::Key(Key::Esc)]);
+    assert_eq!((state.screen(), state.asked), (Screen::Paused, None));
+}
+
+#[test]
+fn nothing_is_asked_for_without_backups_to_go_there_from() {
+    let mut state = state();
+    send(&mut state, [Msg::Catalog(Err(Error::failed("gone", "cannot read the backups"))), Msg::Key(Key::Esc)]);
+    for key in ["t", "x", "l", "n", "b", "a"] {
+        assert_eq!(press(&mut state, key), []);
+        assert!(refusal(&state).contains("F5 tries again") && state.dialog.is_none(), "{key}");
+    }
+}
+
+#[test]
+fn what_is_unknown_is_doubtful_and_can_be_chosen_all_the_same() {
+    for (kind, known, unknown) in [("x", "50", "4711"), ("n", "good", "bad"), ("t", "2 min ago", "2099-01-01")] {
+        for (text, is_known) in [(known, true), (unknown, false)] {
+            let mut state = state();
+            press(&mut state, kind);
+            press(&mut state, text);
+            let Some(Dialog::Target(form)) = &state.dialog else { panic!("{kind}") };
+            assert_eq!(matches!(form.reading, Reading::Good(..)), is_known, "{text}: {:?}", form.reading);
+            assert_eq!(enter(&mut state).len(), 1, "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_was_discarded_is_not_offered_on_the_way_out() {
+    let mut state = paused();
+    send(&mut state, [turns(RecoveryState::Discarded), Msg::Key(Key::Esc)]);
+    assert_eq!((state.screen(), &state.following, &state.status), (Screen::Points, &None, &None));
+}
+
+#[test]
+fn a_stop_before_a_drop_is_said_to_lock_what_it_drops() {
+    let stopped =
+        |xid| Stopped { kind: StopKind::Commit, before: true, xid: Some(Xid(xid)), at: None, lsn: None, name: None };
+    for (xid, locks) in [(50, true), (10, false), (4711, true)] {
+        let mut state = paused();
+        send(&mut state, [event(What::Stopped { stopped: stopped(xid), replayed_lsn: None, last_commit_at: None })]);
+        assert_eq!(guide::locking(&state).is_some(), locks, "{xid}");
+        assert_eq!(guide::look(&state, NAME).contains("locked"), locks, "{xid}");
+    }
 }
 
 #[test]

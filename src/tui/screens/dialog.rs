@@ -1,6 +1,7 @@
 //! What lies over a screen: menus, forms, confirmations, help, errors.
 
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::dialog::{Choice, Confirm, DirectoryForm, Menu, Reading, TargetForm};
@@ -130,12 +131,8 @@ fn draw_target(canvas: &mut Canvas<'_>, form: &TargetForm, area: Rect) {
     match &form.reading {
         Reading::Empty => below.paragraph("type it; what it means is shown here", theme.dim()),
         Reading::Bad(why) => below.hanging(&format!("{} ", glyphs::BAD), theme.bad(), why, theme.bad()),
-        Reading::Good(_, words) => {
-            for (number, text) in words.iter().enumerate() {
-                let lead = if number == 0 { format!("{} ", glyphs::GOOD) } else { "  ".to_owned() };
-                below.hanging(&lead, theme.good(), text, theme.plain());
-            }
-        }
+        Reading::Good(_, words) => understood(&mut below, words, glyphs::GOOD, theme.good()),
+        Reading::Doubtful(_, words) => understood(&mut below, words, glyphs::DOUBT, theme.warning()),
     }
     if !form.names.is_empty() {
         below.row("up and down", &form.names.join("  "), theme.name());
@@ -157,6 +154,14 @@ fn draw_target(canvas: &mut Canvas<'_>, form: &TargetForm, area: Rect) {
     let rest = above.len() as u16 + 1;
     let lower = Rect { y: inner.y + rest, height: inner.height.saturating_sub(rest), ..inner };
     put(canvas, lower, &below);
+}
+
+/// What was understood, with a sign that says how well.
+fn understood(doc: &mut Doc, words: &[String], sign: &str, style: Style) {
+    for (number, text) in words.iter().enumerate() {
+        let sign = if number == 0 { sign } else { " " };
+        doc.hanging(&format!("{sign} "), style, text, Style::new());
+    }
 }
 
 fn draw_directory(canvas: &mut Canvas<'_>, form: &DirectoryForm, area: Rect) {

@@ -7,6 +7,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::command;
+use crate::app::guide::locking;
 use crate::app::{Screen, State};
 use crate::event::{Failure, Recovery, RecoveryState};
 use crate::tui::canvas::Canvas;
@@ -34,6 +35,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
             ways(&mut doc, theme, state);
         } else {
             ways(&mut doc, theme, state);
+            doc.blank();
             connection(&mut doc, theme, &recovery);
             compared(&mut doc, state, &recovery, inner.width, theme);
         }
@@ -131,7 +133,7 @@ fn why(doc: &mut Doc, theme: Theme, state: &State, failure: &Failure) {
         doc.heading("The server's last words");
     }
     for line in words {
-        doc.hanging("  ", theme.plain(), line, theme.dim());
+        doc.hanging("  ", theme.plain(), &words::log_line(line, state.zone), theme.dim());
     }
 }
 
@@ -201,6 +203,10 @@ fn compared(doc: &mut Doc, state: &State, recovery: &Recovery, columns: u16, the
     doc.row("last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.plain());
     let lost = resolved.first_lost.as_ref().map(|place| words::place(place, zone));
     doc.row("next in WAL", &lost.unwrap_or("nothing".to_owned()), theme.plain());
+    if let Some(xid) = locking(state) {
+        let text = format!("what transaction {xid} drops or truncates: queries on it wait until promotion");
+        doc.row("locked", &text, theme.warning());
+    }
 }
 
 /// Columns of what stands before the two.
@@ -234,7 +240,7 @@ fn ways(doc: &mut Doc, theme: Theme, state: &State) {
         doc.hanging(&lead, theme.key(), command.doc, theme.plain());
     }
     if able.is_empty() {
-        doc.paragraph("  nothing but going back, with Esc", theme.plain());
+        doc.hanging("  ", theme.plain(), "nothing but going back, with Esc", theme.plain());
     }
     for command in &unable {
         let Err(why) = (command.enabled)(state) else { continue };

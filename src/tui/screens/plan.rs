@@ -101,7 +101,9 @@ fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     doc.row("Target", &plan.target.in_words(state.zone), theme.plain());
     doc.row("Will stop", &words::predicted(resolved), theme.strong());
     let at = resolved.at.map(|at| crate::app::dialog::in_words(at, state.zone));
-    let place = [at, Some(format!("LSN {}, timeline {}", resolved.lsn, resolved.timeline))];
+    let end = Some(resolved.replay_end).filter(|end| resolved.stop != StopSide::Before && *end != resolved.lsn);
+    let end = end.map(|end| format!(" up to {end}")).unwrap_or_default();
+    let place = [at, Some(format!("LSN {}{end}, timeline {}", resolved.lsn, resolved.timeline))];
     for part in place.into_iter().flatten() {
         doc.row("", &part, theme.plain());
     }

@@ -182,7 +182,8 @@ fn list_titles(state: &State) -> (String, String) {
     let title = format!("Transactions{only}");
     let scan = &state.scan;
     let right = match &scan.state {
-        ScanState::Waiting => "waiting for the catalog".to_owned(),
+        ScanState::Waiting if matches!(state.catalog, Loading::Failed(_)) => "nothing was read".to_owned(),
+        ScanState::Waiting => "listing comes first".to_owned(),
         ScanState::Running if scan.total == 0 => "reading WAL …".to_owned(),
         ScanState::Running => {
             let eta = scan.pace.eta_s(scan.total).map(|eta| format!(", about {} left", Seconds(eta)));
@@ -240,6 +241,7 @@ fn rows(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
 
 fn empty(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let text = match &state.scan.state {
+        ScanState::Waiting if matches!(state.catalog, Loading::Failed(_)) => "the backups could not be listed",
         ScanState::Waiting | ScanState::Running => "reading the WAL archive …",
         ScanState::Finished | ScanState::Cancelled => "nothing at which recovery could stop was found",
         ScanState::Failed(error) => &error.report().message,
@@ -269,7 +271,10 @@ fn what(canvas: &Canvas<'_>, point: &Point, wide: bool) -> (String, Style) {
     match point.kind {
         PointKind::Commit if is_suspect(point) => {
             let kind = if wide { "commit  " } else { "" };
-            (format!("{kind}{} {}", glyphs::SUSPECT, destroys(point)), theme.warning())
+            // Where there is no room, not the rows that a drop deletes from the system's catalogs.
+            let brief = Point { deletes: if point.deletes < MANY_ROWS { 0 } else { point.deletes }, ..point.clone() };
+            let destroyed = destroys(if wide { point } else { &brief });
+            (format!("{kind}{} {destroyed}", glyphs::SUSPECT), theme.warning())
         }
         PointKind::Commit if point.deletes > 0 => (format!("commit  {}", destroys(point)), theme.dim()),
         PointKind::Commit => ("commit".to_owned(), theme.plain()),
@@ -325,7 +330,8 @@ fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
     };
     let when = point.at.map_or(String::new(), |at| format!(" at {}", at.in_zone(state.zone)));
     doc.paragraph(&format!("{subject}{when}"), theme.strong());
-    let utc = point.at.filter(|_| state.zone != Zone::UTC).map(|at| format!("{} UTC, ", at.time_of_day(Zone::UTC)));
+    let utc = point.at.filter(|at| at.in_zone(state.zone) != at.in_zone(Zone::UTC));
+    let utc = utc.map(|at| format!("{} UTC, ", at.time_of_day(Zone::UTC)));
     let mut second = format!("{}LSN {}, timeline {}", utc.unwrap_or_default(), point.lsn, point.timeline);
     let later = state.points.commits_after(state.points.cursor());
     if later > 0 {

@@ -4,6 +4,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use crate::app::State;
+use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds};
 use crate::event::{EventBuffer, Phase, Progress};
 use crate::plan::{Plan, StepId};
@@ -51,7 +52,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let rest = inner.height.saturating_sub(upper);
     if rest > 1 {
         canvas.divider(body, inner.y + upper, "The server says", "", true);
-        log(canvas, buffer, Rect { y: inner.y + upper + 1, height: rest - 1, ..inner });
+        log(canvas, buffer, state.zone, Rect { y: inner.y + upper + 1, height: rest - 1, ..inner });
     }
 }
 
@@ -74,9 +75,10 @@ fn steps(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
 }
 
 fn running(state: &State) -> String {
-    state.step_began.map_or("running".to_owned(), |began| {
-        format!("running for {}", Seconds(state.now.seconds_since(began).max(0.0).floor()))
-    })
+    // The clock ticks once a second: what is less says nothing.
+    let seconds = state.step_began.map(|began| state.now.seconds_since(began).floor());
+    let seconds = seconds.filter(|seconds| *seconds >= 1.0);
+    seconds.map_or("running".to_owned(), |seconds| format!("running for {}", Seconds(seconds)))
 }
 
 fn took(phase: &Phase) -> String {
@@ -115,7 +117,7 @@ fn replay(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, progress: Opt
 }
 
 /// The last lines of the server's log that fit, cut off at the edge: the log itself has them whole.
-pub(super) fn log(canvas: &mut Canvas<'_>, buffer: &EventBuffer, area: Rect) {
+fn log(canvas: &mut Canvas<'_>, buffer: &EventBuffer, zone: Zone, area: Rect) {
     let rows = usize::from(area.height);
     let skip = buffer.log.len().saturating_sub(rows);
     if buffer.log.is_empty() {
@@ -123,7 +125,7 @@ pub(super) fn log(canvas: &mut Canvas<'_>, buffer: &EventBuffer, area: Rect) {
         canvas.line(area, 0, &line);
     }
     for (row, line) in buffer.log.iter().skip(skip).enumerate() {
-        let text = cut(&clean(line), usize::from(area.width));
+        let text = cut(&clean(&words::log_line(line, zone)), usize::from(area.width));
         let bad = ["FATAL", "PANIC", "ERROR"].iter().any(|word| text.contains(word));
         let style = if bad { canvas.theme.bad() } else { canvas.theme.dim() };
         canvas.line(area, row, &Line::from(Span::styled(text, style)));

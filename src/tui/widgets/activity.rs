@@ -12,11 +12,20 @@ use crate::tui::glyphs;
 pub(crate) fn titles(state: &State) -> (String, String) {
     let activity = state.points.activity();
     let span = activity.span.map_or("no times yet".to_owned(), |(from, to)| {
-        format!("{} – {}", from.short(state.zone), to.short(state.zone))
+        let short = to.seconds_since(from) < 3600.0;
+        range(&from.in_zone(state.zone), &to.in_zone(state.zone), short)
     });
     let legend =
         format!("{} suspect  {} restore point  {} selected", glyphs::SUSPECT, glyphs::RESTORE_POINT, glyphs::HERE);
     (format!("Activity  {span}  {}", counted(activity.commits, "commit")), legend)
+}
+
+/// From when to when, to the second where it is short: `10-02 14:30 – 10-03 02:00`, `10-02 14:30:05 – 14:31:10`.
+fn range(from: &str, to: &str, short: bool) -> String {
+    let part = |time: &str, from: usize, to: usize| time.get(from..to).unwrap_or_default().to_owned();
+    let end = if short { 19 } else { 16 };
+    let same_day = part(from, 0, 10) == part(to, 0, 10);
+    format!("{} – {}", part(from, 5, end), part(to, if same_day { 11 } else { 5 }, end))
 }
 
 /// Bars in all rows but the last, which has the marks.
@@ -70,6 +79,14 @@ fn sums(activity: &Activity, columns: usize) -> Vec<Bin> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_range_has_seconds_and_one_day_is_said_once() {
+        let from = "2024-10-02 14:30:05.000000 +02:00";
+        assert_eq!(range(from, "2024-10-02 14:31:10.000000 +02:00", true), "10-02 14:30:05 – 14:31:10");
+        assert_eq!(range(from, "2024-10-02 16:00:00.000000 +02:00", false), "10-02 14:30 – 16:00");
+        assert_eq!(range(from, "2024-10-03 14:30:05.000000 +02:00", false), "10-02 14:30 – 10-03 14:30");
+    }
 
     #[test]
     fn bars_reach_from_the_first_commit_to_the_top() {

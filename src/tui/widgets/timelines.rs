@@ -96,7 +96,7 @@ fn stretch(canvas: &mut Canvas<'_>, scale: &Scale, timeline: &Timeline, catalog:
 
 /// When its last transaction ended, or how many segments there are, on the right.
 fn ending(canvas: &mut Canvas<'_>, state: &State, timeline: &Timeline, row: Rect) {
-    let text = match timeline.last_commit_at {
+    let text = match timeline.last_commit_at.or_else(|| state.points.last_at(timeline.id)) {
         Some(at) => at.short(state.zone),
         None => format!("{} seg", timeline.segments),
     };

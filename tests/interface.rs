@@ -1,0 +1,458 @@
+//! The interface in a real terminal, on real clusters: from the first screen to a promoted server, and out again.
+
+// A test that cannot go on stops.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use support::{
+    Cluster, Directory, Format, Options, Server, Stop, Tmux, as_server, client, run, tree_digest, wait_until, walback,
+};
+
+/// How long anything may take; far more than it should, for busy machines.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A shop: its orders are in a base backup, a deployment goes wrong, and everything of that is in the archive.
+struct Shop<'a> {
+    directory: &'a Directory,
+    /// The transaction that dropped the customers.
+    dropped: String,
+    /// The transaction that deleted the orders.
+    deleted: String,
+    /// The segment with the restore point, which no recovery from the backup reaches its consistency in.
+    late_segment: String,
+}
+
+impl<'a> Shop<'a> {
+    /// Makes the cluster and stops it: its backups and its archive stay.
+    fn make(directory: &'a Directory) -> Shop<'a> {
+        let options = Options { segment_mib: 1, ..Options::default() };
+        let cluster = Cluster::create(directory, &Server::v15(), &options);
+        cluster.psql("create table orders (n int); insert into orders select generate_series(1, 2000)");
+        cluster.base_backup(Format::TarGz, "nightly");
+        cluster.psql("create table customers (n int); insert into customers select generate_series(1, 10)");
+        cluster.switch_and_wait_archived();
+        order(&cluster, 2001..=2010);
+        cluster.restore_point("before_deploy");
+        order(&cluster, 2011..=2015);
+        let dropped = cluster.psql("begin; drop table customers; select pg_current_xact_id(); commit");
+        let deleted = cluster.psql("begin; delete from orders; select pg_current_xact_id(); commit");
+        order(&cluster, 1..=3);
+        let late_segment = cluster.switch_and_wait_archived();
+        cluster.stop(Stop::Fast);
+        Shop { directory, dropped, deleted, late_segment }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The program on this shop's backups and archive.
+    fn walback(&self, arguments: &[&str]) -> Command {
+        let mut command = walback(self.directory);
+        command.arg("--backups").arg(self.path("backups")).arg("--wal").arg(self.path("archive")).args(arguments);
+        command
+    }
+
+    /// The program with a source named `shop`, whose recoveries go to `restored`; `more` is of its `restore:`.
+    fn configured(&self, arguments: &[&str], more: &str) -> Command {
+        let here = self.directory.path().display();
+        let configuration = format!(
+            "sources:\n  shop:\n    backups: [{{path: {here}/backups}}]\n    wal: [{{path: {here}/archive}}]\n    \
+             restore: {{directory: {here}/restored{more}}}\n"
+        );
+        let file = self.directory.write("walback.yaml", configuration);
+        let mut command = walback(self.directory);
+        command.arg("--config").arg(file).args(arguments);
+        command
+    }
+
+    /// The only recovery, as the headless commands tell of it.
+    fn recovery(&self) -> Value {
+        let text = run(walback(self.directory).args(["status", "--json"]));
+        serde_json::from_str::<Value>(&text).unwrap()["recovery"].take()
+    }
+
+    /// What SQL gives on the recovered server.
+    fn sql(&self, sql: &str) -> String {
+        let connection = self.recovery()["connection"].as_str().unwrap().to_owned();
+        let connection = format!("{connection} options='-c statement_timeout=20s'");
+        run(client("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &connection, "-c", sql]))
+    }
+
+    /// The process of the recovered server, if it runs.
+    fn server(&self) -> Option<u32> {
+        let file = fs::read_to_string(self.path("restored/postmaster.pid")).ok()?;
+        let pid = file.lines().next()?.trim().parse().ok()?;
+        Path::new("/proc").join(format!("{pid}/cwd")).exists().then_some(pid)
+    }
+}
+
+fn order(cluster: &Cluster<'_>, numbers: std::ops::RangeInclusive<u32>) {
+    let inserts: Vec<String> = numbers.map(|n| format!("insert into orders values ({n});")).collect();
+    // Each in a transaction of its own.
+    cluster.session().query(&inserts.concat());
+}
+
+/// The command in a shell that notes the terminal's modes before and after it, and says how it ended.
+fn in_shell(command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    // A Ctrl-C reaches everything in the terminal, and shall not end the shell.
+    let script =
+        "trap : INT; stty -a > before; \"$@\"; echo \"left with $?\"; stty -a > after; echo noted; read -r line";
+    shell.args(["-c", script, "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(command.get_current_dir().unwrap());
+    shell
+}
+
+/// The program that runs in a shell of [`in_shell`].
+fn program_in(tmux: &Tmux) -> Pid {
+    let shell = tmux.pid();
+    let children = format!("/proc/{shell}/task/{shell}/children");
+    let child = wait_until("program in the shell", LIMIT, || {
+        fs::read_to_string(&children).unwrap().split_whitespace().next().map(str::to_owned)
+    });
+    Pid::from_raw(child.parse().unwrap())
+}
+
+/// The program has ended like this, and the terminal is what it was before it.
+#[track_caller]
+fn assert_left_clean(directory: &Directory, tmux: &Tmux, status: i32) -> String {
+    let screen = tmux.wait_for("noted", LIMIT);
+    assert!(screen.contains(&format!("left with {status}")), "{screen}");
+    let modes = |name| fs::read_to_string(directory.path().join(name)).unwrap();
+    assert_eq!(modes("after"), modes("before"));
+    let flags = ["alternate_on", "cursor_flag", "mouse_any_flag", "keypad_cursor_flag"].map(|name| tmux.knows(name));
+    assert_eq!(flags, ["0", "1", "0", "0"], "alternate screen, cursor, mouse, keypad");
+    screen
+}
+
+/// Presses `key` and waits for what it brings.
+#[track_caller]
+fn press(tmux: &Tmux, key: &str, brings: &str) -> String {
+    tmux.send(&[key]);
+    tmux.wait_for(brings, LIMIT)
+}
+
+/// Types a name where it is asked for, and waits for what that brings.
+#[track_caller]
+fn confirm(tmux: &Tmux, name: &str, brings: &str) -> String {
+    tmux.wait_for(&format!("To do it, type {name}"), LIMIT);
+    tmux.type_text(name);
+    tmux.wait_for("Enter does it.", LIMIT);
+    press(tmux, "Enter", brings)
+}
+
+#[test]
+fn from_a_restore_point_to_a_promoted_server_and_out() {
+    let directory = Directory::new();
+    let shop = Shop::make(&directory);
+    let evidence = ["backups", "archive", "primary"].map(|name| (name, tree_digest(&shop.path(name))));
+    let tmux = Tmux::start(&directory, &in_shell(&shop.walback(&[])), 80, 24);
+
+    // What there is.
+    let screen = tmux.wait_for("2 suspects", LIMIT);
+    for words in ["tar.gz", "TLI 1", "Activity", "deletes 2,015 rows", "Did this do the damage?"] {
+        assert!(screen.contains(words), "{words}:\n{screen}");
+    }
+    assert!(screen.contains(&format!("Transaction {} committed", shop.deleted)), "{screen}");
+    assert_eq!((tmux.knows("alternate_on"), tmux.knows("cursor_flag")), ("1".to_owned(), "0".to_owned()));
+
+    // The plan, for a directory of our own.
+    press(&tmux, "r", "Restore point “before_deploy” at");
+    press(&tmux, "b", "Nothing speaks against it.");
+    press(&tmux, "d", "Recover into which directory?");
+    tmux.send(&["C-u"]);
+    tmux.type_text(&shop.path("restored").display().to_string());
+    let screen = press(&tmux, "Enter", "Plan of recovery restored");
+    assert!(screen.contains("at restore point “before_deploy”"), "{screen}");
+    assert!(!shop.path("restored").exists(), "a plan changes nothing");
+
+    // To the restore point.
+    let screen = press(&tmux, "Enter", "PAUSED AT THE TARGET");
+    assert!(screen.contains("PostgreSQL did what was predicted."), "{screen}");
+    assert_eq!(shop.sql("select count(*), (select count(*) from customers) from orders"), "2010|10");
+    assert_eq!(shop.sql("select pg_is_in_recovery(), pg_get_wal_replay_pause_state()"), "t|paused");
+
+    // A look, from which Ctrl-C does not lead out, and back.
+    press(&tmux, "i", "postgres=#");
+    tmux.send(&["C-c"]);
+    tmux.wait_for_screen("second prompt", LIMIT, |screen| screen.matches("postgres=#").count() == 2);
+    tmux.type_text("select 'there are ' || count(*) from orders;");
+    press(&tmux, "Enter", "there are 2010");
+    tmux.type_text("\\q");
+    tmux.send(&["Enter"]);
+    tmux.wait_for_screen("screen as it was before the look", LIMIT, |now| now == screen);
+
+    // Forward: to just before the customers were dropped, where the server stands.
+    press(&tmux, "r", "Stop where instead?");
+    press(&tmux, "p", "Where shall restored stop instead?");
+    press(&tmux, "s", &format!("Transaction {} committed", shop.dropped));
+    press(&tmux, "b", "The server goes on from where it is");
+    tmux.send(&["Enter"]);
+    let screen = tmux.wait_for("PAUSED AT THE TARGET", LIMIT);
+    assert!(screen.contains(&format!("before commit of {}", shop.dropped)), "{screen}");
+    assert_eq!(shop.sql("select count(*), to_regclass('customers') from orders"), "2015|customers");
+    // The drop's lock is there already: that is said, before somebody waits for it.
+    assert!(screen.contains(&format!("what transaction {} drops or truncates", shop.dropped)), "{screen}");
+    assert_eq!(shop.recovery()["strategy"], "in-place");
+
+    // And back, which a server cannot: the name has to be typed, the right one.
+    press(&tmux, "r", "Stop where instead?");
+    press(&tmux, "n", "Stop at a restore point");
+    tmux.type_text("before");
+    press(&tmux, "Down", "> before_deploy");
+    press(&tmux, "Enter", "its directory is emptied");
+    press(&tmux, "Enter", "Unpack again?");
+    tmux.type_text("restore");
+    press(&tmux, "Enter", "type restored to confirm");
+    tmux.send(&["C-u"]);
+    let screen = confirm(&tmux, "restored", "PAUSED AT THE TARGET");
+    assert!(screen.contains("at restore point “before_deploy”"), "{screen}");
+    assert_eq!(shop.sql("select count(*), (select count(*) from customers) from orders"), "2010|10");
+    assert_eq!(shop.recovery()["strategy"], "unpack");
+
+    // The end of recovery.
+    press(&tmux, "p", "Promote: end recovery for good?");
+    confirm(&tmux, "restored", "PROMOTED TO TIMELINE 2");
+    assert_eq!(shop.sql("insert into orders values (1) returning pg_is_in_recovery()"), "f");
+    let settings = "select count(*) from pg_file_settings where name ~ '^recovery_|^restore_command'";
+    assert_eq!(shop.sql(settings), "0");
+    assert!(!shop.path("restored/recovery.signal").exists());
+    let settings = fs::read_to_string(shop.path("restored/postgresql.auto.conf")).unwrap();
+    assert!(!settings.contains("recovery_target") && !settings.contains("restore_command"), "{settings}");
+
+    // Nothing of it stays, but what there was before.
+    press(&tmux, "d", "stop its server first, with x");
+    press(&tmux, "x", "THE SERVER IS STOPPED");
+    assert_eq!(shop.server(), None);
+    press(&tmux, "d", "whatever was written to it since is LOST");
+    confirm(&tmux, "restored", "DISCARDED");
+    assert!(!shop.path("restored").exists());
+    for (name, before) in evidence {
+        tree_digest(&shop.path(name)).assert_same_as(&before);
+    }
+    press(&tmux, "Escape", "2 suspects");
+    tmux.send(&["q"]);
+    assert_left_clean(&directory, &tmux, 0);
+}
+
+#[test]
+fn a_signal_ends_it_and_leaves_the_terminal_as_it_was() {
+    let directory = Directory::new();
+    let shop = Shop::make(&directory);
+    let tmux = Tmux::start(&directory, &in_shell(&shop.configured(&[], "")), 160, 48);
+    let screen = tmux.wait_for("2 suspects", LIMIT);
+    assert!(screen.contains(" walback  shop ") && screen.lines().count() == 48, "{screen}");
+
+    // The menu, from the suspect on which the cursor stands.
+    press(&tmux, "Enter", "this transaction is undone");
+    press(&tmux, "b", "Nothing speaks against it.");
+    let screen = press(&tmux, "Enter", "PAUSED AT THE TARGET");
+    assert!(screen.contains(&format!("before commit of {}", shop.deleted)), "{screen}");
+    kill(program_in(&tmux), Signal::SIGTERM).unwrap();
+    let screen = assert_left_clean(&directory, &tmux, 0);
+    assert!(screen.contains("recovery restored stays paused at its target"), "{screen}");
+    assert_eq!(shop.sql("select count(*) from orders"), "2015");
+}
+
+#[test]
+fn the_server_outlives_the_terminal_and_is_found_again() {
+    let directory = Directory::new();
+    let shop = Shop::make(&directory);
+    // An archive whose last segment is a long time coming: the server copies with this `cp`.
+    let hold = shop.path("hold");
+    let bin = directory.create("bin");
+    let copy = format!(
+        "#!/bin/sh\ncase $1 in */{}) while test -e '{}'; do sleep 0.05; done ;; esac\nPATH=/usr/bin:/bin exec cp \"$@\"\n",
+        shop.late_segment,
+        hold.display()
+    );
+    let script = directory.write("bin/cp", copy);
+    run(Command::new("chmod").arg("755").arg(&script));
+    fs::write(&hold, "").unwrap();
+    let mut command = shop.configured(&[], "");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    command.env("PATH", path);
+
+    // The line is lost while it replays.
+    let tmux = Tmux::start(&directory, &in_shell(&command), 80, 24);
+    tmux.wait_for("2 suspects", LIMIT);
+    press(&tmux, "r", "Restore point “before_deploy” at");
+    press(&tmux, "b", "Nothing speaks against it.");
+    press(&tmux, "Enter", "restored: replaying");
+    tmux.wait_for("redo starts at", LIMIT);
+    let program = program_in(&tmux);
+    let server = shop.server().unwrap();
+    drop(tmux);
+    wait_until("end of the program", LIMIT, || kill(program, None).is_err().then_some(()));
+    assert_eq!(shop.server(), Some(server));
+    assert_eq!(shop.recovery()["state"], "replaying");
+
+    // Another one follows it to its pause, and is lost there.
+    let tmux = Tmux::start(&directory, &in_shell(&command), 80, 24);
+    let screen = tmux.wait_for("One is not finished.", LIMIT);
+    assert!(screen.contains("restored  replaying"), "{screen}");
+    press(&tmux, "Enter", "restored: replaying");
+    fs::remove_file(&hold).unwrap();
+    tmux.wait_for("PAUSED AT THE TARGET", LIMIT);
+    kill(program_in(&tmux), Signal::SIGHUP).unwrap();
+    assert_left_clean(&directory, &tmux, 0);
+    drop(tmux);
+    assert_eq!(shop.server(), Some(server));
+
+    // Killed, it cannot clean up; the recovery is as it was.
+    let tmux = Tmux::start(&directory, &in_shell(&command), 80, 24);
+    tmux.wait_for("restored  paused", LIMIT);
+    kill(program_in(&tmux), Signal::SIGKILL).unwrap();
+    tmux.wait_for("left with 137", LIMIT);
+    drop(tmux);
+    let tmux = Tmux::start(&directory, &in_shell(&command), 80, 24);
+    tmux.wait_for("restored  paused", LIMIT);
+    let screen = press(&tmux, "Enter", "PAUSED AT THE TARGET");
+    assert!(screen.contains("PostgreSQL did what was predicted."), "{screen}");
+    assert_eq!(shop.sql("select count(*), (select count(*) from customers) from orders"), "2010|10");
+
+    // What is stopped from elsewhere can be discarded here.
+    press(&tmux, "d", "Discard: remove what the recovery made?");
+    confirm(&tmux, "restored", "DISCARDED");
+    assert!(!shop.path("restored").exists());
+    assert_eq!(shop.server(), None);
+    tmux.send(&["q"]);
+    assert_left_clean(&directory, &tmux, 0);
+}
+
+#[test]
+fn read_only_shows_everything_and_refuses_the_rest_at_every_size() {
+    let directory = Directory::new();
+    let shop = Shop::make(&directory);
+    let command = in_shell(&shop.configured(&["--read-only"], ""));
+    let before = directory.path().read_dir().unwrap().count();
+    let home = tree_digest(&shop.path("home"));
+    let tmux = Tmux::start(&directory, &command, 80, 24);
+    let screen = tmux.wait_for("2 suspects", LIMIT);
+    assert!(screen.contains("shop  read-only"), "{screen}");
+    press(&tmux, "o", "no recovery was begun on this machine");
+
+    // Smaller than it can be, and as small as it can be, with the transaction and the way to all keys in view.
+    tmux.resize(30, 8);
+    tmux.wait_for("Walback needs 40x10; this is", LIMIT);
+    tmux.resize(40, 10);
+    let fits = |screen: &str| screen.contains(&shop.deleted) && screen.contains("? help");
+    tmux.wait_for_screen("transaction and the key for help", LIMIT, fits);
+    // A dialog and the plan there.
+    press(&tmux, "?", "Keys of this screen");
+    tmux.send(&["Escape"]);
+    tmux.wait_for_screen("the list", LIMIT, |screen| screen.contains(&shop.deleted));
+    press(&tmux, "b", "Nothing speaks");
+    press(&tmux, "Enter", "--read-only was given");
+    tmux.resize(80, 24);
+    let screen = tmux.wait_for("First lost", LIMIT);
+    assert!(screen.contains(&format!("before the commit of transaction {}", shop.deleted)), "{screen}");
+    press(&tmux, "Enter", "--read-only was given: nothing is changed");
+    press(&tmux, "Escape", "2 suspects");
+    tmux.send(&["q"]);
+    assert_left_clean(&directory, &tmux, 0);
+
+    tree_digest(&shop.path("home")).assert_same_as(&home);
+    // The terminal's socket and what the shell noted.
+    assert_eq!(directory.path().read_dir().unwrap().count(), before + 3);
+}
+
+#[test]
+fn what_does_not_work_is_said_with_its_remedy_and_can_be_left() {
+    let directory = Directory::new();
+    let shop = Shop::make(&directory);
+
+    // A source that is not there.
+    let gone = shop.path("gone");
+    let mut command = walback(&directory);
+    command.arg("--backups").arg(&gone).arg("--wal").arg(shop.path("archive"));
+    let tmux = Tmux::start(&directory, &in_shell(&command), 80, 24);
+    let screen = tmux.wait_for("It did not work", LIMIT);
+    for words in ["cannot read the backups", "No such file or directory", "is the file system mounted?"] {
+        assert!(screen.contains(words), "{words}:\n{screen}");
+    }
+    press(&tmux, "Escape", "F5 tries again");
+    press(&tmux, "t", "could not be listed");
+    // It is mounted now.
+    as_server("cp").arg("-a").arg(shop.path("backups")).arg(&gone).status().unwrap();
+    press(&tmux, "F5", "2 suspects");
+    tmux.send(&["q"]);
+    assert_left_clean(&directory, &tmux, 0);
+    drop(tmux);
+
+    // A target that no backup leads to, and a restore point that nobody made.
+    let tmux = Tmux::start(&directory, &in_shell(&shop.configured(&[], "")), 80, 24);
+    tmux.wait_for("2 suspects", LIMIT);
+    press(&tmux, "l", "Stop at an LSN");
+    tmux.type_text("0/28");
+    let screen = press(&tmux, "Enter", "no plan:");
+    assert!(screen.contains("to do:"), "{screen}");
+    press(&tmux, "Enter", "the reason stands above");
+    press(&tmux, "Escape", "2 suspects");
+    press(&tmux, "n", "Stop at a restore point");
+    tmux.type_text("nobody_made");
+    tmux.wait_for("? no restore point of this name", LIMIT);
+    let screen = press(&tmux, "Enter", "no plan:");
+    assert!(screen.contains("nobody_made"), "{screen}");
+    press(&tmux, "Escape", "2 suspects");
+
+    // A directory that is filled between the plan and its start.
+    press(&tmux, "b", "Nothing speaks against it.");
+    directory.create("restored");
+    let theirs = directory.write("restored/theirs", "not ours to remove");
+    let screen = press(&tmux, "Enter", "THE RECOVERY HAS FAILED");
+    assert!(screen.contains("the directory is not empty"), "{screen}");
+    // What the recovery did not make it does not remove either.
+    press(&tmux, "r", "Stop where instead?");
+    press(&tmux, "n", "Stop at a restore point");
+    tmux.type_text("before_deploy");
+    press(&tmux, "Enter", "its directory is emptied");
+    press(&tmux, "Enter", "Unpack again?");
+    confirm(&tmux, "restored", "It did not work");
+    press(&tmux, "Escape", "THE RECOVERY HAS FAILED");
+    press(&tmux, "d", "Discard: remove what the recovery made?");
+    let screen = confirm(&tmux, "restored", "does not carry the mark");
+    assert!(screen.contains("remove it"), "{screen}");
+    assert_eq!(fs::read_to_string(&theirs).unwrap(), "not ours to remove");
+    press(&tmux, "Escape", "2 suspects");
+    let screen = press(&tmux, "b", "It cannot be started: 1 error.");
+    assert!(screen.contains("not empty"), "{screen}");
+    press(&tmux, "Enter", "forbidden:");
+    press(&tmux, "Escape", "2 suspects");
+    // Removed by hand, it is forgotten like any other.
+    fs::remove_dir_all(shop.path("restored")).unwrap();
+    press(&tmux, "o", "restored  failed");
+    press(&tmux, "Enter", "THE RECOVERY HAS FAILED");
+    press(&tmux, "d", "Discard: remove what the recovery made?");
+    confirm(&tmux, "restored", "DISCARDED");
+    press(&tmux, "Escape", "2 suspects");
+    tmux.send(&["q"]);
+    assert_left_clean(&directory, &tmux, 0);
+    drop(tmux);
+
+    // A server that does not start shows its last words; what was made can be discarded.
+    let command = shop.configured(&[], ", settings: {shared_buffers: 100TB}");
+    let tmux = Tmux::start(&directory, &in_shell(&command), 80, 24);
+    tmux.wait_for("2 suspects", LIMIT);
+    press(&tmux, "b", "Nothing speaks against it.");
+    let screen = press(&tmux, "Enter", "THE RECOVERY HAS FAILED");
+    assert!(screen.contains("shared_buffers") || screen.contains("shared memory"), "{screen}");
+    press(&tmux, "d", "Discard: remove what the recovery made?");
+    confirm(&tmux, "restored-2", "DISCARDED");
+    assert!(!shop.path("restored").exists());
+    tmux.send(&["q"]);
+    assert_left_clean(&directory, &tmux, 0);
+}
