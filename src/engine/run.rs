@@ -396,3 +396,48 @@ fn last_start(plan: &Plan) -> u64 {
 pub fn server_runs(plan: &Plan) -> bool {
     running(&plan.directory).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Target, TargetKind, Xid};
+    use crate::plan::example;
+
+    fn code<T: std::fmt::Debug>(result: Result<T>) -> &'static str {
+        result.unwrap_err().report().code
+    }
+
+    #[test]
+    fn only_the_plan_that_was_shown_runs() {
+        let shown = example();
+        let hash = shown.hash().unwrap();
+        assert_eq!(check_plan(&shown, &hash), Ok(()));
+        let other = Plan { target: Target::new(TargetKind::Xid(Xid(736))), ..shown.clone() };
+        assert_eq!(code(check_plan(&other, &hash)), "plan-changed");
+        let forbidden = Plan { findings: vec![Finding::error("x", "no").hint("do y")], ..shown };
+        let error = check_plan(&forbidden, &forbidden.hash().unwrap()).unwrap_err();
+        assert_eq!((error.report().code, error.report().hint.as_deref()), ("plan-forbidden", Some("do y")));
+    }
+
+    #[test]
+    fn nothing_that_changes_anything_can_be_had_with_read_only() {
+        assert_eq!(Host::new(true).err().map(|error| error.report().code), Some("read-only"));
+    }
+
+    #[test]
+    fn what_fails_was_announced_before_it_was_tried() {
+        let directory = tempfile::tempdir().unwrap();
+        let (host, recoveries) = (Host::new(false).unwrap(), Recoveries::below(directory.path()));
+        let journal = || recoveries.events("x").unwrap().into_iter().map(|event| event.what).collect::<Vec<_>>();
+        let recorder = Recorder::open(&host, &recoveries, "x", &|_| {}).unwrap();
+        let mut before = Vec::new();
+        let failed = recorder.step(StepId::Unpack, || {
+            before = journal();
+            Err(Error::failed("broken", "it broke"))
+        });
+        assert_eq!(failed.unwrap_err().report().code, "broken");
+        assert_eq!(before, [What::StepStarted { step: StepId::Unpack }], "synced before the step began");
+        assert!(matches!(journal().last(), Some(What::Failed(failure)) if failure.code == "broken"));
+        assert_eq!(code(Recorder::open(&host, &recoveries, "x", &|_| {}).map(drop)), "recovery-busy");
+    }
+}
