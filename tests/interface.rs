@@ -292,7 +292,7 @@ fn the_server_outlives_the_terminal_and_is_found_again() {
     press(&tmux, "r", "Restore point “before_deploy” at");
     press(&tmux, "b", "Nothing speaks against it.");
     press(&tmux, "Enter", "restored: replaying");
-    tmux.wait_for("redo starts at", LIMIT);
+    tmux.wait_for(&format!("waiting for {}", shop.late_segment), LIMIT);
     let program = program_in(&tmux);
     let server = shop.server().unwrap();
     drop(tmux);
@@ -425,11 +425,13 @@ fn what_does_not_work_is_said_with_its_remedy_and_can_be_left() {
     press(&tmux, "Escape", "THE RECOVERY HAS FAILED");
     press(&tmux, "d", "Discard: remove what the recovery made?");
     let screen = confirm(&tmux, "restored", "does not carry the mark");
-    assert!(screen.contains("remove it"), "{screen}");
+    assert!(screen.contains("It did not work") && screen.contains("remove it"), "{screen}");
     assert_eq!(fs::read_to_string(&theirs).unwrap(), "not ours to remove");
+    press(&tmux, "Escape", "THE RECOVERY HAS FAILED");
     press(&tmux, "Escape", "2 suspects");
     let screen = press(&tmux, "b", "It cannot be started: 1 error.");
     assert!(screen.contains("not empty"), "{screen}");
+    assert!(screen.contains("Choose another directory with d."), "{screen}");
     press(&tmux, "Enter", "forbidden:");
     press(&tmux, "Escape", "2 suspects");
     // Removed by hand, it is forgotten like any other.

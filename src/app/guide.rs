@@ -5,7 +5,7 @@ use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
 use crate::core::Xid;
 use crate::event::{RecoveryState, Strategy};
 use crate::pgdata::server_log::StopKind;
-use crate::plan::StepId;
+use crate::plan::{Finding, Severity, StepId};
 
 /// What to do next.
 #[must_use]
@@ -79,6 +79,9 @@ fn on_plan(state: &State) -> String {
     match &planning.answer {
         Answer::Making => "The plan is being made. That changes nothing.".to_owned(),
         Answer::Failed(_) => "No plan can be made; Esc goes back to choose another target.".to_owned(),
+        Answer::Made(plan, None) if plan.findings.iter().any(is_about_the_directory) => {
+            "This cannot be started. Choose another directory with d. Nothing was changed.".to_owned()
+        }
         Answer::Made(plan, _) if plan.is_forbidden() => {
             "This cannot be started: see the errors. Nothing was changed.".to_owned()
         }
@@ -89,6 +92,11 @@ fn on_plan(state: &State) -> String {
         }
         Answer::Made(..) => "Read it (Down scrolls), then Enter starts. Nothing was changed yet.".to_owned(),
     }
+}
+
+/// Whether another directory would do away with it.
+fn is_about_the_directory(finding: &Finding) -> bool {
+    finding.severity == Severity::Error && finding.code.starts_with("directory-")
 }
 
 fn on_recovery(state: &State) -> String {

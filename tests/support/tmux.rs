@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::{Directory, describe};
 
 /// A terminal with one program in it. It ends, and the program with it, when this is dropped.
@@ -133,6 +136,10 @@ impl Tmux {
             }
             let signal = self.knows("pane_dead_signal");
             assert!(signal.is_empty(), "the program was killed by signal {signal}:\n{}", framed(&self.screen()));
+            if self.knows("pane_dead") == "1" {
+                // tmux 3.3 sometimes misses that its child has ended, and leaves it a zombie: it is told again.
+                let _ = kill(Pid::from_raw(self.knows("pid").parse().unwrap()), Signal::SIGCHLD);
+            }
             assert!(start.elapsed() < limit, "after {limit:?}, it still runs:\n{}", framed(&self.screen()));
             std::thread::sleep(Duration::from_millis(10));
         }
