@@ -187,7 +187,7 @@ impl Config {
         }
         let zone = overrides.time_zone.clone().or(parsed.time_zone);
         Ok(Config {
-            zone: zone.map_or_else(|| Ok(system_zone()), |name| parse_zone(&name))?,
+            zone: zone.map_or_else(|| Ok(system_zone(environment)), |name| parse_zone(&name))?,
             sources,
             read_only: overrides.read_only,
             colour: overrides.colour,
@@ -301,8 +301,12 @@ fn parse_zone(name: &str) -> Result<Zone> {
     })
 }
 
-/// The system's zone, or UTC where the system does not say.
-fn system_zone() -> Zone {
+/// `$TZ` where it names a zone, else the system's, or UTC where the system does not say.
+fn system_zone(environment: &dyn Fn(&str) -> Option<OsString>) -> Zone {
+    let named = environment("TZ").and_then(|name| name.to_string_lossy().trim_start_matches(':').parse().ok());
+    if let Some(zone) = named {
+        return zone;
+    }
     iana_time_zone::get_timezone().ok().and_then(|name| name.parse().ok()).unwrap_or(Zone::UTC)
 }
 
@@ -384,6 +388,22 @@ sources:
             (error.report().code, error.report().hint.as_deref()),
             ("unknown-source", Some("configured are: a, b"))
         );
+    }
+
+    #[test]
+    fn the_zone_is_that_of_the_environment_where_it_names_one() {
+        let zone = |tz: &str| {
+            let tz = OsString::from(tz);
+            Config::load(&Overrides::default(), &|name| match name {
+                "HOME" => Some(OsString::from("/nowhere")),
+                "TZ" => Some(tz.clone()),
+                _ => None,
+            })
+            .map(|config| config.zone.to_string())
+            .unwrap()
+        };
+        assert_eq!(zone(":America/New_York"), "America/New_York");
+        assert_eq!(zone("XYZ3"), system_zone(&|_| None).to_string(), "a rule of its own is no name");
     }
 
     #[test]

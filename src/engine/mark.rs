@@ -60,7 +60,9 @@ impl Mark {
         if mark.recovery != recovery {
             return Err(refused(format!("it carries the mark of “{}”", mark.recovery)));
         }
-        if (mark.device, mark.inode, mark.born) != identity(directory)? {
+        let (device, inode, born) = identity(directory)?;
+        let same_birth = mark.born.is_none() || born.is_none() || mark.born == born;
+        if (mark.device, mark.inode) != (device, inode) || !same_birth {
             return Err(refused("it is a copy, or was moved to another file system".to_owned()));
         }
         Ok(mark)

@@ -241,7 +241,10 @@ impl Engine {
                 "if it has to go, stop it first: “walback stop {id}”; what was written to it is then lost"
             )));
         }
-        if discard::is_there(&plan) {
+        // What could not even be begun, in a directory that was taken meanwhile, has made nothing.
+        let nothing_made = recorder.buffer().failure.is_some_and(|failure| failure.step == Some(StepId::Unpack))
+            && Mark::check(&plan.directory, id).is_err();
+        if discard::is_there(&plan) && !nothing_made {
             // A refusal is not a failure of the recovery: it stays what it is.
             Mark::check(&plan.directory, id)?;
             recorder.step(StepId::Discard, || discard::discard(&self.host, &plan).map(|()| None))?;
@@ -257,6 +260,9 @@ impl Engine {
             recorder.step(StepId::Unpack, || unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some));
         let Err(error) = unpacked else { return Ok(()) };
         // Half a backup is of no use to anybody, and it may fill the disk.
+        if Mark::check(&plan.directory, &plan.recovery).is_err() {
+            return Err(error);
+        }
         match discard::discard(&self.host, plan) {
             Ok(()) => Err(error.because("what was unpacked so far was removed again".to_owned())),
             Err(left) => {

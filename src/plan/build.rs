@@ -184,7 +184,7 @@ impl Draft<'_> {
                 id: StepId::Configure,
                 title: "write the settings and recovery.signal".to_owned(),
                 commands: vec![
-                    format!("# replace in {directory}/postgresql.auto.conf: the settings shown above"),
+                    format!("# replace in {directory}/postgresql.auto.conf: the settings of this plan, in their order"),
                     format!("touch {directory}/recovery.signal"),
                 ],
                 undo: discard.clone(),
