@@ -432,13 +432,7 @@ fn what_does_not_work_is_said_with_its_remedy_and_can_be_left() {
     assert!(screen.contains("Choose another directory with d."), "{screen}");
     press(&tmux, "Enter", "forbidden:");
     press(&tmux, "Escape", "2 suspects");
-    // Removed by hand, it is forgotten like any other.
     fs::remove_dir_all(shop.path("restored")).unwrap();
-    press(&tmux, "o", "restored  failed");
-    press(&tmux, "Enter", "THE RECOVERY HAS FAILED");
-    press(&tmux, "d", "Discard: remove what the recovery made?");
-    confirm(&tmux, "restored", "DISCARDED");
-    press(&tmux, "Escape", "2 suspects");
     tmux.send(&["q"]);
     assert_left_clean(&directory, &tmux, 0);
     drop(tmux);
