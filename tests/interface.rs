@@ -138,11 +138,13 @@ fn assert_left_clean(directory: &Directory, tmux: &Tmux, status: i32) -> String 
     screen
 }
 
-/// Presses `key` and waits for what it brings.
+/// Presses `key` and waits for what it brings. After Escape the screen has to change, too: what it uncovers may have
+/// been in view before, and a key that follows Escape at once is one with Alt to any terminal program.
 #[track_caller]
 fn press(tmux: &Tmux, key: &str, brings: &str) -> String {
+    let before = if key == "Escape" { tmux.screen() } else { String::new() };
     tmux.send(&[key]);
-    tmux.wait_for(brings, LIMIT)
+    tmux.wait_for_screen(&format!("{brings:?}"), LIMIT, |screen| screen.contains(brings) && screen != before)
 }
 
 /// Types a name where it is asked for, and waits for what that brings.
