@@ -34,6 +34,12 @@ pub fn running(directory: &Path) -> Option<u32> {
     (is_alive(pid) && works_in(pid, directory)).then_some(pid)
 }
 
+/// The socket of a server and its lock file, which a server that was killed leaves behind.
+#[must_use]
+pub fn socket_files(server: &ServerPlan) -> [PathBuf; 2] {
+    ["", ".lock"].map(|ending| server.socket_directory.join(format!(".s.PGSQL.{}{ending}", server.port)))
+}
+
 /// Whether a process exists and is not a zombie.
 #[must_use]
 pub fn is_alive(pid: u32) -> bool {
