@@ -161,17 +161,20 @@ pub fn is_worked_in(directory: &Path) -> bool {
     processes.any(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(directory)))
 }
 
-/// The same command, ended with status 124 where it takes longer than so many seconds.
+/// The same command, killed and ended with status 137 where it takes longer than so many seconds.
 pub fn within_seconds(limit: u32, command: &Command) -> Command {
     let mut limited = Command::new("timeout");
-    limited.args(["--kill-after=1", &limit.to_string()]).arg(command.get_program()).args(command.get_args());
+    limited
+        .args(["--foreground", "--signal=KILL", &limit.to_string()])
+        .arg(command.get_program())
+        .args(command.get_args());
     limited.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     limited.current_dir(command.get_current_dir().unwrap());
     limited
 }
 
-/// A restore of `copy` on timeline 1 whose walback was killed while the server waits in the middle of replay, for a
-/// segment, until it is let go on: what it runs to copy segments is the `cp` that it finds first.
+/// The recovery `copy`, whose walback was killed while the server waits in the middle of replay, for a segment, until
+/// it is let go on: what it runs to copy segments is the `cp` that it finds first.
 #[derive(Debug)]
 pub struct Abandoned {
     directory: PathBuf,
@@ -179,9 +182,10 @@ pub struct Abandoned {
 }
 
 impl Abandoned {
-    /// Starts it, and comes back when the server waits for `segment` and there is no walback any more.
+    /// Runs `command`, which shall begin or go on with the recovery and tell its events, and comes back when the server
+    /// waits for `segment` and there is no walback any more.
     #[track_caller]
-    pub fn begin(operator: &Operator<'_>, words: &[&str], segment: &str) -> Abandoned {
+    pub fn begin(operator: &Operator<'_>, mut command: Command, segment: &str) -> Abandoned {
         let directory = operator.directory;
         let gate = directory.write("gate", "");
         directory.create("bin");
@@ -192,10 +196,9 @@ impl Abandoned {
         let cp = directory.write("bin/cp", cp);
         fs::set_permissions(cp, fs::Permissions::from_mode(0o755)).unwrap();
         let path = std::env::var("PATH").unwrap();
-        let mut command = operator.restore("copy", &["--timeline", "1", "--events"]);
         command.env("PATH", format!("{}/bin:{path}", directory.path().display()));
-        let mut walback = Running::start(command.args(words));
-        walback.wait_for("replay", |line| line["step"] == "replay" && line["replayed_lsn"].is_string());
+        let mut walback = Running::start(&mut command);
+        walback.wait_for("replay", |line| line["state"] == "replaying");
         let reached = gate.with_extension("reached");
         wait_until("the segment", LIMIT, || reached.exists().then_some(()));
         walback.signal(Signal::SIGKILL);
@@ -217,10 +220,12 @@ impl Abandoned {
     /// Lets the server go on, and waits until its log says that it has paused.
     #[track_caller]
     pub fn let_it_pause(&self) {
-        fs::remove_file(&self.gate).unwrap();
-        wait_until("pause in the log", LIMIT, || {
+        let pauses = || {
             let log = fs::read(self.log()).unwrap();
-            String::from_utf8_lossy(&log).contains("pausing at the end of recovery").then_some(())
-        });
+            String::from_utf8_lossy(&log).matches("pausing at the end of recovery").count()
+        };
+        let before = pauses();
+        fs::remove_file(&self.gate).unwrap();
+        wait_until("pause in the log", LIMIT, || (pauses() > before).then_some(()));
     }
 }
