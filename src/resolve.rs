@@ -120,7 +120,8 @@ struct Stop {
 
 impl<'a> Resolver<'a> {
     /// For recovery to `target` along `path` from a base backup that started at `backup_start`. Where it ended is told
-    /// by its own record, or by `backup_stop` for one from a standby, which has no such record. The records are to be fed from `backup_start` on.
+    /// by its own record, or by `backup_stop` for one from a standby, which has no such record: one that names the same
+    /// start is that of a backup of the primary. The records are to be fed from `backup_start` on.
     #[must_use]
     pub fn new(target: &'a Target, path: &'a TimelinePath, backup_start: Lsn, backup_stop: Option<Lsn>) -> Self {
         Resolver {
@@ -187,8 +188,10 @@ impl<'a> Resolver<'a> {
         if matches!(record.body, Body::Commit(_)) {
             self.last_kept = ended;
         }
-        let backup_ended = matches!(record.body, Body::BackupEnd { start } if start == self.backup_start)
-            || self.backup_stop.is_some_and(|stop| record.end_lsn >= stop);
+        let backup_ended = match self.backup_stop {
+            Some(stop) => record.end_lsn >= stop,
+            None => matches!(record.body, Body::BackupEnd { start } if start == self.backup_start),
+        };
         if backup_ended {
             self.consistent_at.get_or_insert(record.end_lsn);
         }
@@ -380,6 +383,18 @@ mod tests {
         let answer =
             (resolved.stop, resolved.lsn.0, resolved.replay_end.0, xid(resolved.last_kept), xid(resolved.first_lost));
         assert_eq!(answer, expected, "{kind:?}, inclusive {inclusive}");
+    }
+
+    #[test]
+    fn a_backup_of_a_standby_does_not_end_where_one_of_the_primary_with_the_same_start_does() {
+        let (target, path) = (target(TargetKind::Immediate, true), TimelinePath::new(&[], TimelineId(1)));
+        let consistent_at = |backup_stop| {
+            let mut resolver = Resolver::new(&target, &path, BACKUP_START, backup_stop);
+            history().iter().find(|record| resolver.feed(record).is_break());
+            resolver.finish(Lsn(0x1C0)).unwrap().consistent_at
+        };
+        assert_eq!(consistent_at(None), Lsn(0x130));
+        assert_eq!(consistent_at(Some(Lsn(0x150))), Lsn(0x150));
     }
 
     #[test]

@@ -187,7 +187,8 @@ fn from_a_restore_point_to_a_promoted_server_and_out() {
     assert_eq!(shop.sql("select count(*), (select count(*) from customers) from orders"), "2010|10");
     assert_eq!(shop.sql("select pg_is_in_recovery(), pg_get_wal_replay_pause_state()"), "t|paused");
 
-    // A look, from which Ctrl-C does not lead out, and back.
+    // A look, from which Ctrl-C does not lead out, and back. The recovery has told its last by now.
+    let screen = tmux.screen();
     press(&tmux, "i", "postgres=#");
     tmux.send(&["C-c"]);
     tmux.wait_for_screen("second prompt", LIMIT, |screen| screen.matches("postgres=#").count() == 2);

@@ -68,10 +68,12 @@ impl Preparation<'_> {
         })?;
         let missing = self.missing(backup, &path, &resolved);
         let port = facts::choose_port(request.restore.port);
+        // Behind a slash at its end the system follows a link, as if the directory itself was named.
+        let directory: PathBuf = request.directory.components().collect();
         let archives = self.source.archives();
         let sources: Vec<PathBuf> = archives.iter().chain(self.source.backups()).cloned().collect();
         let host = facts::gather(&Wanted {
-            directory: &request.directory,
+            directory: &directory,
             major,
             port,
             restore: &request.restore,
@@ -80,8 +82,8 @@ impl Preparation<'_> {
         });
         let forks = self.left_behind(request.target.timeline, &path);
         let draft = Draft {
-            recovery: name_recovery(&request.directory, &|name| self.recoveries.has(name)),
-            directory: request.directory.clone(),
+            recovery: name_recovery(&directory, &|name| self.recoveries.has(name)),
+            directory: directory.clone(),
             backup,
             major,
             segment_size: self.catalog.segment_size,

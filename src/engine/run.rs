@@ -384,15 +384,15 @@ fn last_start(plan: &Plan) -> u64 {
     let mut log = LogTail::new(&plan.server.log, 0);
     let (mut position, mut start) = (0_u64, 0);
     loop {
-        let lines = log.lines();
-        if lines.is_empty() {
+        let bytes = log.bytes();
+        if bytes.is_empty() {
             return start;
         }
-        for line in lines {
-            if line.contains("LOG:  starting PostgreSQL ") {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if String::from_utf8_lossy(line).contains("LOG:  starting PostgreSQL ") {
                 start = position;
             }
-            position += line.len() as u64 + 1;
+            position += line.len() as u64;
         }
     }
 }

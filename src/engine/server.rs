@@ -34,6 +34,12 @@ pub fn running(directory: &Path) -> Option<u32> {
     (is_alive(pid) && works_in(pid, directory)).then_some(pid)
 }
 
+/// The socket of a server and its lock file, which a server that was killed leaves behind.
+#[must_use]
+pub fn socket_files(server: &ServerPlan) -> [PathBuf; 2] {
+    ["", ".lock"].map(|ending| server.socket_directory.join(format!(".s.PGSQL.{}{ending}", server.port)))
+}
+
 /// Whether a process exists and is not a zombie.
 #[must_use]
 pub fn is_alive(pid: u32) -> bool {
@@ -85,6 +91,11 @@ impl LogTail {
 
     /// The lines that came since the last call.
     pub fn lines(&mut self) -> Vec<String> {
+        String::from_utf8_lossy(&self.bytes()).lines().map(str::to_owned).collect()
+    }
+
+    /// The same to the byte, with the ends of the lines: what a server logs need not be UTF-8.
+    pub fn bytes(&mut self) -> Vec<u8> {
         let mut block = Vec::new();
         let read = File::open(&self.path).and_then(|mut file| {
             file.seek(SeekFrom::Start(self.position))?;
@@ -94,8 +105,7 @@ impl LogTail {
         self.unfinished.append(&mut block);
         let Some(end) = self.unfinished.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
         let rest = self.unfinished.split_off(end + 1);
-        let whole = std::mem::replace(&mut self.unfinished, rest);
-        String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect()
+        std::mem::replace(&mut self.unfinished, rest)
     }
 }
 

@@ -61,38 +61,39 @@ impl Cluster<'_> {
 
     #[track_caller]
     fn backup_with(&self, format: Format, name: &str, wal: &str) -> Backup {
-        self.directory().create("backups");
-        let backup = Backup { path: self.directory().create(&format!("backups/{name}")), format };
-        match self.server.pg_basebackup() {
-            Some(mut command) => {
-                command.arg("-D").arg(&backup.path).args([
-                    "-d",
-                    &self.connection(),
-                    "-l",
-                    name,
-                    "-c",
-                    "fast",
-                    "-X",
-                    wal,
-                ]);
-                command.args(match format {
-                    Format::Tar => &["-Ft"][..],
-                    Format::TarGz => &["-Ft", "-z"],
-                    Format::Plain => &["-Fp"],
-                });
-                run(&mut command);
-            }
-            None => self.copy_by_sql(&backup, name, || ()),
+        if self.server.pg_basebackup().is_some() {
+            return self.base_backup_by(format, name, &["-X", wal]);
         }
+        let backup = self.place_for(format, name);
+        self.copy_by_sql(&backup, name, || ());
         backup
+    }
+
+    /// Takes one by `pg_basebackup` with more options of its own.
+    #[track_caller]
+    pub fn base_backup_by(&self, format: Format, name: &str, options: &[&str]) -> Backup {
+        let backup = self.place_for(format, name);
+        let mut command = self.server.pg_basebackup().expect("pg_basebackup");
+        command.arg("-D").arg(&backup.path).args(["-d", &self.connection(), "-l", name, "-c", "fast"]);
+        command.args(match format {
+            Format::Tar => &["-Ft"][..],
+            Format::TarGz => &["-Ft", "-z"],
+            Format::Plain => &["-Fp"],
+        });
+        run(command.args(options));
+        backup
+    }
+
+    fn place_for(&self, format: Format, name: &str) -> Backup {
+        self.directory().create("backups");
+        Backup { path: self.directory().create(&format!("backups/{name}")), format }
     }
 
     /// Takes one as scripts do, by SQL and a copy of the files, and does something before the copy is made. It has no
     /// manifest and no WAL.
     #[track_caller]
     pub fn base_backup_by_sql(&self, format: Format, name: &str, meanwhile: impl FnOnce()) -> Backup {
-        self.directory().create("backups");
-        let backup = Backup { path: self.directory().create(&format!("backups/{name}")), format };
+        let backup = self.place_for(format, name);
         self.copy_by_sql(&backup, name, meanwhile);
         backup
     }

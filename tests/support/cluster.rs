@@ -242,6 +242,27 @@ impl<'a> Cluster<'a> {
         copy
     }
 
+    /// Makes the standby `DIRECTORY/name` of it, which streams, and starts it.
+    #[track_caller]
+    pub fn standby(&self, name: &str) -> Cluster<'a> {
+        let standby = Cluster::at(self.directory, &self.server, name, self.archive.clone(), self.gzip);
+        let mut command = self.server.pg_basebackup().expect("pg_basebackup");
+        command.arg("-D").arg(&standby.data).args(["-d", &self.connection(), "-R", "-c", "fast", "-X", "stream"]);
+        run(&mut command);
+        standby.configure(&[]);
+        standby.start();
+        standby
+    }
+
+    /// Waits until this standby has replayed all that its primary wrote.
+    #[track_caller]
+    pub fn wait_caught_up(&self, primary: &Cluster<'_>) {
+        let wanted = primary.psql("select pg_current_wal_lsn()");
+        wait_until("standby that has caught up", LIMIT, || {
+            (self.psql(&format!("select pg_last_wal_replay_lsn() >= '{wanted}'")) == "t").then_some(())
+        });
+    }
+
     /// The directory that holds it, its archive and its backups.
     pub fn directory(&self) -> &'a Directory {
         self.directory

@@ -15,6 +15,7 @@ mod cluster;
 mod digest;
 mod directory;
 mod history;
+mod operator;
 mod picture;
 mod program;
 mod server;
@@ -22,13 +23,17 @@ mod tmux;
 
 pub use answer::{Answer, Running, as_operator, ask};
 pub use backup::{Backup, Format};
-pub use cluster::{Cluster, Options, Session, Stop};
+pub use cluster::{Cluster, LIMIT, Options, Session, Stop};
 pub use digest::{TreeDigest, tree_digest};
 pub use directory::Directory;
 pub use history::{History, ROWS, Transaction, rows};
+pub use operator::{
+    Abandoned, Operator, assert_is, assert_paused, auto_conf_names, is_running, is_worked_in, postmaster, sql,
+    within_seconds,
+};
 pub use picture::{svg, text_of};
 pub use program::walback;
-pub use server::{Server, as_server, client};
+pub use server::{Server, as_server, client, server_user};
 pub use tmux::Tmux;
 
 use std::fmt::Write as _;

@@ -11,6 +11,7 @@ use crate::plan::build::OWN_DIRECTORY;
 use crate::plan::settings::{RECOVERY_SETTINGS, TARGET_SETTINGS};
 
 use super::super::host::{Account, Host};
+use super::super::server::socket_files;
 
 const AUTO_CONF: &str = "postgresql.auto.conf";
 const SIGNAL: &str = "recovery.signal";
@@ -32,6 +33,10 @@ pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     host.write_file(&own.join("pg_hba.conf"), HBA.as_bytes(), 0o600, owner)?;
     host.write_file(&own.join("pg_ident.conf"), b"# Written by Walback.\n", 0o600, owner)?;
     make_socket_directory(host, &plan.server.socket_directory, owner)?;
+    // The process id in the lock of a server that was killed may be somebody else's by now.
+    for stale in socket_files(&plan.server) {
+        host.remove_file(&stale)?;
+    }
     let configuration = directory.join("postgresql.conf");
     if !configuration.exists() {
         host.write_file(&configuration, stand_in(host, directory)?.as_bytes(), 0o600, owner)?;

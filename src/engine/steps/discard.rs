@@ -6,6 +6,7 @@ use crate::plan::build::OWN_DIRECTORY;
 
 use super::super::host::{Host, owner_of};
 use super::super::mark::Mark;
+use super::super::server::socket_files;
 use super::stop::stop;
 
 /// Whether there is anything to remove: an unpacking that failed leaves nothing, or the empty directory that was there.
@@ -54,8 +55,6 @@ fn remove_socket_directory(inside: &Host, plan: &Plan) {
     if directory.starts_with(&plan.directory) {
         return;
     }
-    let socket = directory.join(format!(".s.PGSQL.{}", plan.server.port));
-    let lock = directory.join(format!(".s.PGSQL.{}.lock", plan.server.port));
-    let _ = inside.remove_file(&socket).and_then(|()| inside.remove_file(&lock));
+    let _ = socket_files(&plan.server).iter().try_for_each(|file| inside.remove_file(file));
     let _ = inside.remove_directory(directory);
 }

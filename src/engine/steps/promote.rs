@@ -19,6 +19,10 @@ use super::configure::forget_recovery;
 const WAIT_S: &str = "600";
 /// How long the log may take to tell the new timeline after the server has it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Whether recovery goes on, and where it does not, the timeline that is written to: `pg_control` tells the new one
+/// only after the checkpoint that follows a promotion, which takes its time.
+const WHERE_IT_IS: &str = "SELECT pg_is_in_recovery(), CASE WHEN NOT pg_is_in_recovery() THEN \
+                           ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END";
 
 /// Whether there is a server to promote.
 ///
@@ -38,13 +42,16 @@ pub fn check(plan: &Plan) -> Result<()> {
 /// # Errors
 /// When no connection can be set up at all.
 pub fn promoted_meanwhile(plan: &Plan) -> Result<Option<Option<TimelineId>>> {
-    let rows = Sql::new(&plan.server)?.query("SELECT pg_is_in_recovery(), timeline_id FROM pg_control_checkpoint()");
-    let Some(row) = rows.ok().and_then(|rows| rows.into_iter().next()) else { return Ok(None) };
-    let field = |place: usize| row.get(place).cloned().flatten();
-    if field(0).as_deref() == Some("t") {
-        return Ok(Some(None));
+    Ok(where_it_is(&mut Sql::new(&plan.server)?))
+}
+
+fn where_it_is(sql: &mut Sql) -> Option<Option<TimelineId>> {
+    let row = sql.query(WHERE_IT_IS).ok()?.into_iter().next()?;
+    match row.as_slice() {
+        [Some(recovers), None] if recovers == "t" => Some(None),
+        [_, Some(timeline)] => Some(Some(TimelineId(timeline.parse().ok()?))),
+        _ => None,
     }
-    Ok(field(1).and_then(|id| id.parse().ok()).map(|id| Some(TimelineId(id))))
 }
 
 /// Whether recovery has ended in this data directory: the server removes `recovery.signal` when it does
@@ -59,14 +66,22 @@ pub fn was_promoted(directory: &Path) -> bool {
 /// # Errors
 /// When neither can be read.
 pub fn timeline_of(plan: &Plan) -> Result<TimelineId> {
-    if let Some(Some(timeline)) = promoted_meanwhile(plan)? {
-        return Ok(timeline);
+    let started = Instant::now();
+    // It takes writes a moment after it has removed the signal file.
+    while started.elapsed() < PATIENCE {
+        match promoted_meanwhile(plan)? {
+            Some(Some(timeline)) => return Ok(timeline),
+            Some(None) => std::thread::sleep(Duration::from_millis(50)),
+            None => break,
+        }
     }
     let path = plan.directory.join("global/pg_control");
     let unreadable = || Error::failed("unreadable", format!("cannot read {}", path.display()));
     let bytes = std::fs::read(&path).map_err(|error| unreadable().caused_by(&error))?;
     let control = ControlFile::parse(&bytes).map_err(|error| unreadable().caused_by(&error))?;
-    Ok(control.checkpoint_timeline)
+    // A server that went down before its first checkpoint noted the new timeline beside its end of recovery
+    // (CreateEndOfRecoveryRecord, xlog.c).
+    Ok(control.checkpoint_timeline.max(control.min_recovery_timeline))
 }
 
 /// Promotes the paused server, and takes the settings of recovery out of its configuration.
@@ -96,10 +111,8 @@ fn new_timeline(log: &mut LogTail, plan: &Plan, recorder: &Recorder<'_>) -> Resu
                 return Ok(timeline);
             }
         }
-        let asked = sql.query("SELECT timeline_id FROM pg_control_checkpoint() WHERE NOT pg_is_in_recovery()");
-        let answer = asked.ok().and_then(|rows| rows.into_iter().next()?.into_iter().next()?);
-        if let Some(id) = answer.and_then(|id| id.parse().ok()).filter(|id| TimelineId(*id) > plan.resolved.timeline) {
-            return Ok(TimelineId(id));
+        if let Some(Some(timeline)) = where_it_is(&mut sql) {
+            return Ok(timeline);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
