@@ -99,15 +99,19 @@ impl Tmux {
         self.wait_for_screen(&format!("{text:?}"), limit, |screen| screen.contains(text))
     }
 
-    /// Waits until the screen is as `condition` wants it, and gives it.
+    /// Waits until the screen is as `condition` wants it and is drawn to its end, and gives it: tmux shows a frame
+    /// while it comes in, so that a screen counts when the next look sees the same.
     #[track_caller]
     pub fn wait_for_screen(&self, what: &str, limit: Duration, condition: impl Fn(&str) -> bool) -> String {
         let start = Instant::now();
+        let mut before = None;
         loop {
             let screen = self.screen();
-            if condition(&screen) {
+            let wanted = condition(&screen);
+            if wanted && before.as_ref() == Some(&screen) {
                 return screen;
             }
+            before = wanted.then(|| screen.clone());
             assert!(start.elapsed() < limit, "after {limit:?}, still no {what} on the screen:\n{}", framed(&screen));
             std::thread::sleep(Duration::from_millis(10));
         }
