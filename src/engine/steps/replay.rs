@@ -19,6 +19,8 @@ use super::configure::forget_recovery;
 const ENDED: &str = "server-ended";
 /// The code of the error for a server that recovers without a target, and has to be stopped before it takes writes.
 pub const TARGET_IGNORED: &str = "target-ignored";
+/// The code of the error for a pause that the log does not explain.
+const PAUSE_UNCLEAR: &str = "pause-unclear";
 /// How often the server is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the server's first sign of life may take.
@@ -53,6 +55,7 @@ pub fn follow(
         replay_start: None,
         replayed: None,
         pid: None,
+        paused_since: None,
         stopped: None,
         promoted_to: None,
     };
@@ -81,6 +84,8 @@ struct Following<'a> {
     replay_start: Option<Lsn>,
     replayed: Option<Lsn>,
     pid: Option<u32>,
+    /// Since when SQL says that it is paused, without a word of it in the log.
+    paused_since: Option<Instant>,
     stopped: Option<Stopped>,
     promoted_to: Option<TimelineId>,
 }
@@ -109,6 +114,15 @@ impl Following<'_> {
         }
         let status = self.sql.replay_status().ok();
         self.tell(status)?;
+        match (status.is_some_and(|status| status.in_recovery && status.paused), self.paused_since) {
+            (false, _) => self.paused_since = None,
+            (true, None) => self.paused_since = Some(Instant::now()),
+            // The log says why within a moment, if it can be understood at all.
+            (true, Some(since)) if since.elapsed() > ANSWER => {
+                return Err(self.ended("the server is paused, and its log does not say why", PAUSE_UNCLEAR));
+            }
+            (true, Some(_)) => {}
+        }
         Ok(None)
     }
 
