@@ -152,8 +152,14 @@ fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt
     next_steps(recovery, server.is_some()).iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
+/// Whether it was promoted, whatever became of its server since.
+fn is_promoted(recovery: &Recovery) -> bool {
+    recovery.timeline != recovery.resolved.timeline
+}
+
 fn in_words(recovery: &Recovery) -> &'static str {
     match recovery.state {
+        RecoveryState::ShutDown if is_promoted(recovery) => "promoted; Walback stopped its server since",
         RecoveryState::Planned => "planned, nothing was done yet",
         RecoveryState::Unpacking => "unpacking the base backup",
         RecoveryState::Configured => "unpacked and configured, not started yet",
@@ -175,9 +181,8 @@ fn next_steps(recovery: &Recovery, server: bool) -> Vec<String> {
             format!("           walback retarget {id} --time …       go to another point"),
             format!("           walback discard {id}                 remove it again"),
         ],
-        // It was promoted before.
-        RecoveryState::ShutDown if recovery.timeline != recovery.resolved.timeline => {
-            vec![format!("Next       walback discard {id}                 remove it")]
+        RecoveryState::ShutDown if is_promoted(recovery) => {
+            vec!["Next       it is a cluster of its own now; discarding it loses what was written to it".to_owned()]
         }
         RecoveryState::Paused | RecoveryState::ShutDown => vec![
             format!("Next       walback retarget {id} --time …       go to another point, or to the same again"),

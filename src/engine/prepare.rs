@@ -296,21 +296,22 @@ impl Preparation<'_> {
             .hint(
                 "add the archive that has the missing segments with another --wal; is it the archive of this cluster?",
             ),
-            Unreachable::NotReached { end, last, top_level } => {
-                self.not_reached(*end, *last, *top_level, path, request, cause)
-            }
+            Unreachable::NotReached { .. } => self.not_reached(unreachable, backup, path, request, cause),
         }
     }
 
     fn not_reached(
         &self,
-        end: Lsn,
-        last: Option<Place>,
-        top_level: Option<crate::core::Xid>,
+        unreachable: &Unreachable,
+        backup: &Backup,
         path: &TimelinePath,
         request: &Request,
         cause: &EndCause,
     ) -> Error {
+        let (end, last, top_level) = match unreachable {
+            Unreachable::NotReached { end, last, top_level } => (*end, *last, *top_level),
+            Unreachable::BeforeConsistency { stop, .. } => (*stop, None, None),
+        };
         let timeline = path.last();
         let error = Error::new(
             ErrorKind::Unreachable,
@@ -358,6 +359,10 @@ impl Preparation<'_> {
             (true, TargetKind::Time(_)) => {
                 error.hint("choose an earlier time, or --latest for everything that there is")
             }
+            (true, TargetKind::Xid(_) | TargetKind::Name(_)) => error.hint(format!(
+                "is it from before the base backup {} ended, or from WAL that is not archived yet? “walback timelines” shows what there is",
+                backup.id
+            )),
             (true, _) => error.hint("“walback timelines” shows what there is; is the newest WAL archived yet?"),
         }
     }

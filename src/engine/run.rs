@@ -232,7 +232,8 @@ impl Engine {
     /// When the directory does not carry the recovery's mark, or cannot be removed.
     pub fn discard(&self, id: &str, watch: Watch<'_>) -> Result<Recovery> {
         let (recorder, plan) = self.open(id, watch)?;
-        if recorder.buffer().state == Some(RecoveryState::Promoted) && running(&plan.directory).is_some() {
+        // Stopped by Walback and started again by hand, it is in use all the same.
+        if recorder.buffer().promoted_to.is_some() && running(&plan.directory).is_some() {
             return Err(Error::failed(
                 "in-use",
                 format!("the recovery {id} was promoted, its server runs, and may be in use"),

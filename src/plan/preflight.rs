@@ -69,6 +69,8 @@ pub enum DirectoryFacts {
         /// The user.
         user: String,
     },
+    /// It lies inside a data directory, whose backups would take it along.
+    InsideDataDirectory(PathBuf),
     /// It lies inside a source, which is never written to.
     InsideSource(PathBuf),
 }
@@ -150,6 +152,13 @@ impl Preflight<'_> {
                     format!("the user {user}, who will run the server, may not enter {}", path.display()),
                 )
                 .hint(format!("choose a place that {user} can reach with --into, or another user with --run-as")),
+            ),
+            DirectoryFacts::InsideDataDirectory(above) => Some(
+                Finding::error(
+                    "inside-data-directory",
+                    format!("{directory} lies inside a data directory: {}", above.display()),
+                )
+                .hint("choose a place of its own with --into"),
             ),
             DirectoryFacts::InsideSource(source) => Some(
                 Finding::error("inside-source", format!("{directory} lies inside a source: {}", source.display()))

@@ -39,8 +39,10 @@ impl LocalSource {
             let before = listing.backups.len();
             find_backups(root, DEPTH, listing, cancel)?;
             if listing.backups.len() == before {
-                return Err(Error::failed("no-backup", format!("there is no base backup here: {}", root.display()))
-                    .hint("a base backup is a directory with base.tar (or base.tar.gz), or one with PG_VERSION, global and backup_label; name it, or a directory above it"));
+                let none = Error::failed("no-backup", format!("there is no base backup here: {}", root.display()))
+                    .hint("a base backup is a directory with base.tar (or base.tar.gz), or one with PG_VERSION, global and backup_label; name it, or a directory above it");
+                // What could not be read may be just what was looked for.
+                return Err(listing.problems.iter().fold(none, |error, problem| error.because(problem.clone())));
             }
         }
         Ok(())

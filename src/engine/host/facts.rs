@@ -109,6 +109,10 @@ fn directory(path: &Path, account: Option<&Account>, sources: &[PathBuf]) -> Dir
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
         return DirectoryFacts::NotADirectory;
     }
+    let above = path.ancestors().skip(1).find(|above| above.join("PG_VERSION").exists());
+    if let Some(above) = above {
+        return DirectoryFacts::InsideDataDirectory(above.to_path_buf());
+    }
     let exists = match fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => return DirectoryFacts::NotADirectory,
         Ok(_) => true,
