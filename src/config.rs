@@ -220,7 +220,7 @@ impl Config {
     }
 }
 
-const NO_SOURCE_HINT: &str = "give the directories with --backups DIR and --wal DIR, or name a configuration file with --config FILE; “walback demo” shows everything on a cluster of its own";
+const NO_SOURCE_HINT: &str = "give the directories with --backups DIR and --wal DIR, or name a configuration file with --config FILE; “walback recoveries” lists what was begun here, and “walback demo” shows everything on a cluster of its own";
 
 fn no_source() -> Error {
     Error::usage("no-source", "it is not said where the base backups and the WAL archive are").hint(NO_SOURCE_HINT)

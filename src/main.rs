@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Outcome::Done(status) => ExitCode::from(status),
         Outcome::Interface { config, guard } => {
             let colour = config.colour;
-            let ended = walback::tui::perform::open(*config);
+            let ended = walback::tui::perform::open(*config, guard.as_ref().is_some_and(Guard::removes));
             // The demonstration is there as long as the interface is.
             let cleared = guard.map_or(Ok(()), Guard::close);
             match ended.and(cleared) {

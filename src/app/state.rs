@@ -169,6 +169,8 @@ pub struct State {
     pub recoveries: Vec<Recovery>,
     /// Unfinished ones have been offered.
     pub offered: bool,
+    /// Everything goes when the program ends: the demonstration.
+    pub fleeting: bool,
     /// What the engine was asked for and has not answered yet.
     pub asked: Option<ActionKind>,
     /// What lies over the screen.
@@ -208,6 +210,7 @@ impl State {
             step_began: None,
             recoveries: Vec::new(),
             offered: false,
+            fleeting: false,
             asked: None,
             dialog: None,
             status: None,
@@ -269,7 +272,7 @@ impl State {
     /// What is to be said after the program has left, when a recovery goes on without it.
     #[must_use]
     pub fn farewell(&self) -> Option<String> {
-        let name = self.following.as_deref()?;
+        let name = self.following.as_deref().filter(|_| !self.fleeting)?;
         let state = match self.recovery_state()? {
             RecoveryState::Promoted | RecoveryState::Discarded | RecoveryState::Planned => return None,
             RecoveryState::Replaying => "goes on replaying",

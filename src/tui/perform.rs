@@ -31,13 +31,14 @@ const READ_EVERY: Duration = Duration::from_millis(200);
 /// Lines of a server's log that are shown when a recovery is opened.
 const LOG_LINES: usize = 100;
 
-/// Opens the interface on the configured source, and returns when the operator leaves it.
+/// Opens the interface on the configured source, and returns when the operator leaves it. Where it is `fleeting`,
+/// nothing is there afterwards: no recovery can be picked up again.
 ///
 /// # Errors
 /// When no source is configured, or there is no usable terminal.
-pub fn open(config: Config) -> Result<()> {
+pub fn open(config: Config, fleeting: bool) -> Result<()> {
     let source = config.source()?.clone();
-    let state = State::new(Setup {
+    let mut state = State::new(Setup {
         source: source.name.clone(),
         zone: config.zone,
         now: now(),
@@ -45,6 +46,7 @@ pub fn open(config: Config) -> Result<()> {
         unicode: is_utf8_locale(|name| std::env::var(name).ok()),
         directory: default_directory(&source),
     });
+    state.fleeting = fleeting;
     let colours = config.colour.on(true);
     run::run(state, Performer::new(config, source), colours)
 }
