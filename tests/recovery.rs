@@ -406,7 +406,7 @@ fn what_was_promoted_has_no_other_target() {
     let refused = operator.about(&on).ended_with(1);
     assert_eq!(refused.json()["error"]["code"], "no-way-back");
     let told = ask(walback(&directory).args(["stop", "copy"])).ended_with(0);
-    assert!(told.out.contains("walback discard copy") && !told.out.contains("retarget"), "{}", told.out);
+    assert!(told.out.contains("a cluster of its own now") && !told.out.contains("retarget"), "{}", told.out);
     let refused = operator.about(&on).ended_with(1);
     assert_eq!(refused.json()["error"]["code"], "no-way-back", "the rows that it took since would be lost");
     assert!(!operator.place("copy").join("recovery.signal").exists());
