@@ -330,7 +330,15 @@ mod tests {
     }
 
     fn outcome_of(xid: u32, at: i64) -> Outcome {
-        Outcome { at: second(at), xid: Xid(xid), prepared: false, subxacts: vec![Xid(xid + 500)], dropped: Vec::new() }
+        Outcome {
+            at: second(at),
+            xid: Xid(xid),
+            prepared: false,
+            subxacts: vec![Xid(xid + 500)],
+            dropped: Vec::new(),
+            dropped_statistics: Vec::new(),
+            origin: None,
+        }
     }
 
     fn commit(lsn: u64, xid: u32, at: i64) -> Record {

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use crate::catalog::{Backup, Catalog, Point, PointKind};
 use crate::core::{Lsn, SegmentName, TimelinePath, Xid};
 use crate::error::{Error, Result};
-use crate::wal::{Body, Decoded, Decoder, EndReason, Outcome, Record};
+use crate::wal::{Body, Decoded, Decoder, EndReason, Outcome, Record, RowChange, Rows};
 
 use super::{Cancel, Source};
 
@@ -176,7 +176,7 @@ impl Points {
     pub fn of(&mut self, record: &Record) -> Option<Point> {
         let point = |kind| Point::at(kind, record.timeline, record.lsn, record.end_lsn);
         match &record.body {
-            Body::HeapDelete => {
+            Body::Rows(Rows { change: RowChange::Delete, .. }) => {
                 self.count_delete(record.xid?);
                 None
             }

@@ -16,4 +16,6 @@ pub use decoder::{Decoded, Decoder, EndOfWal, EndReason};
 pub use layout::Layout;
 pub use page::{BadPage, SegmentHeader};
 pub use record::Record;
-pub use rmgr::{Body, Checkpoint, Outcome, ParameterChange, RelFileLocator};
+pub use rmgr::{
+    Body, Checkpoint, Lock, Origin, Outcome, ParameterChange, RelFileLocator, RowChange, Rows, RunningTransactions,
+};

@@ -3,7 +3,7 @@
 use super::cursor::Cursor;
 use super::decoder::EndReason;
 use super::layout::Layout;
-use super::rmgr::{self, Body};
+use super::rmgr::{self, Body, RelFileLocator};
 use crate::core::{Lsn, TimelineId, Xid};
 
 /// One record of WAL.
@@ -89,17 +89,17 @@ pub(super) fn read_whole(layout: &Layout, header: &Header, bytes: &[u8]) -> Resu
     if finish_crc(crc32c::crc32c(behind_header), bytes) != header.crc {
         return Err(EndReason::BadChecksum);
     }
-    if rmgr::wanted_bytes(layout, header) == 0 {
-        return read_body(layout, header, &[]);
+    if rmgr::wanted_bytes(layout, header).is_none() {
+        return read_body(layout, header, &Fragments::default(), &[]);
     }
     let malformed = || EndReason::Malformed { rmgr: header.rmgr, info: header.info };
-    let length = main_data_length(layout, behind_header, behind_header.len()).ok_or_else(malformed)?;
-    let start = behind_header.len().checked_sub(length).ok_or_else(malformed)?;
-    read_body(layout, header, behind_header.get(start..).unwrap_or_default())
+    let fragments = Fragments::read(layout, behind_header, behind_header.len()).ok_or_else(malformed)?;
+    let start = behind_header.len().checked_sub(fragments.main_data).ok_or_else(malformed)?;
+    read_body(layout, header, &fragments, behind_header.get(start..).unwrap_or_default())
 }
 
-fn read_body(layout: &Layout, header: &Header, main: &[u8]) -> Result<Body, EndReason> {
-    Body::read(layout, header, main).ok_or(EndReason::Malformed { rmgr: header.rmgr, info: header.info })
+fn read_body(layout: &Layout, header: &Header, fragments: &Fragments, main: &[u8]) -> Result<Body, EndReason> {
+    Body::read(layout, header, fragments, main).ok_or(EndReason::Malformed { rmgr: header.rmgr, info: header.info })
 }
 
 /// The most bytes that fragment headers can take: 33 block references with an image and a locator each, an origin, a
@@ -119,42 +119,62 @@ const SAME_RELATION: u8 = 0x80;
 /// Flag of an image: zeros were left out in the middle of the page.
 const HAS_HOLE: u8 = 0x01;
 
-/// How many bytes at the end of a record are its main data, by the fragment headers in `front`, which is what follows
-/// the record's header, or the first [`FRAGMENT_HEADERS_BYTES`] of it. `after_header` is the length of all of it.
-/// `None` where the headers do not add up (`DecodeXLogRecord`, `src/backend/access/transam/xlogreader.c`).
-fn main_data_length(layout: &Layout, front: &[u8], after_header: usize) -> Option<usize> {
-    let mut cursor = Cursor(front);
-    let mut announced = 0usize;
-    let mut main = 0;
-    let mut next_block = 0;
-    loop {
-        let rest = after_header.checked_sub(front.len() - cursor.0.len())?;
-        if rest <= announced {
-            return (rest == announced).then_some(main);
-        }
-        match cursor.u8()? {
-            id @ ..=LAST_BLOCK_ID if id >= next_block => {
-                next_block = id + 1;
-                announced = announced.checked_add(skip_block_reference(layout, &mut cursor)?)?;
+/// What the fragment headers of a record say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Fragments {
+    /// How many bytes at the end of the record are its main data.
+    pub(super) main_data: usize,
+    /// Block references.
+    pub(super) blocks: u8,
+    /// The relation of the first block reference.
+    pub(super) relation: Option<RelFileLocator>,
+    /// The replication origin's number.
+    pub(super) origin: Option<u16>,
+}
+
+impl Fragments {
+    /// From `front`, which is what follows the record's header, or the first [`FRAGMENT_HEADERS_BYTES`] of it.
+    /// `after_header` is the length of all of it. `None` where the headers do not add up (`DecodeXLogRecord`,
+    /// `src/backend/access/transam/xlogreader.c`).
+    fn read(layout: &Layout, front: &[u8], after_header: usize) -> Option<Fragments> {
+        let mut cursor = Cursor(front);
+        let mut fragments = Fragments::default();
+        let mut announced = 0usize;
+        let mut next_block = 0;
+        loop {
+            let rest = after_header.checked_sub(front.len() - cursor.0.len())?;
+            if rest <= announced {
+                return (rest == announced).then_some(fragments);
             }
-            ORIGIN => {
-                cursor.bytes(2)?;
+            match cursor.u8()? {
+                id @ ..=LAST_BLOCK_ID if id >= next_block => {
+                    next_block = id + 1;
+                    let (bytes, relation) = read_block_reference(layout, &mut cursor)?;
+                    announced = announced.checked_add(bytes)?;
+                    if fragments.blocks == 0 {
+                        fragments.relation = relation;
+                    }
+                    fragments.blocks += 1;
+                }
+                ORIGIN => fragments.origin = Some(cursor.u16()?),
+                TOP_LEVEL_XID => {
+                    cursor.bytes(4)?;
+                }
+                id @ (MAIN_DATA_SHORT | MAIN_DATA_LONG) => {
+                    let main = if id == MAIN_DATA_SHORT { cursor.u8()?.into() } else { cursor.u32()? as usize };
+                    fragments.main_data = main;
+                    let rest = after_header.checked_sub(front.len() - cursor.0.len())?;
+                    return (rest == announced.checked_add(main)?).then_some(fragments);
+                }
+                _ => return None,
             }
-            TOP_LEVEL_XID => {
-                cursor.bytes(4)?;
-            }
-            id @ (MAIN_DATA_SHORT | MAIN_DATA_LONG) => {
-                main = if id == MAIN_DATA_SHORT { cursor.u8()?.into() } else { cursor.u32()? as usize };
-                let rest = after_header.checked_sub(front.len() - cursor.0.len())?;
-                return (rest == announced.checked_add(main)?).then_some(main);
-            }
-            _ => return None,
         }
     }
 }
 
-/// Goes over a block reference and gives the bytes of image and data that it announces.
-fn skip_block_reference(layout: &Layout, cursor: &mut Cursor<'_>) -> Option<usize> {
+/// Goes over a block reference, and gives the bytes of image and data that it announces, and its relation if that is
+/// not the one before.
+fn read_block_reference(layout: &Layout, cursor: &mut Cursor<'_>) -> Option<(usize, Option<RelFileLocator>)> {
     let flags = cursor.u8()?;
     let mut announced = usize::from(cursor.u16()?);
     if flags & HAS_IMAGE != 0 {
@@ -165,10 +185,9 @@ fn skip_block_reference(layout: &Layout, cursor: &mut Cursor<'_>) -> Option<usiz
             let _hole_length = cursor.u16()?;
         }
     }
-    let locator = if flags & SAME_RELATION == 0 { rmgr::RelFileLocator::BYTES } else { 0 };
-    let block_number = 4;
-    cursor.bytes(locator + block_number)?;
-    Some(announced)
+    let relation = if flags & SAME_RELATION == 0 { Some(RelFileLocator::read(cursor)?) } else { None };
+    let _block_number = cursor.u32()?;
+    Some((announced, relation))
 }
 
 /// A record that goes on behind the end of its page, as far as it has come in.
@@ -199,7 +218,7 @@ enum Keep {
     /// What follows the header: the fragment headers among it will say where the main data begins.
     Front(Vec<u8>),
     /// The bytes from `start` up to `end`, counted from the start of the record.
-    Main { start: usize, end: usize, bytes: Vec<u8> },
+    Main { start: usize, end: usize, fragments: Fragments, bytes: Vec<u8> },
     /// None: the fragment headers do not add up. Most likely the checksum will be wrong as well, and says it better.
     Malformed,
 }
@@ -239,8 +258,8 @@ impl Assembly {
             self.received += head.len();
             if let Some(header) = self.header() {
                 header.check(layout, self.lsn, previous)?;
-                let wanted = rmgr::wanted_bytes(layout, &header) > 0;
-                self.keep = if wanted { Keep::Front(Vec::new()) } else { Keep::Nothing };
+                let wanted = rmgr::wanted_bytes(layout, &header);
+                self.keep = if wanted.is_some() { Keep::Front(Vec::new()) } else { Keep::Nothing };
             }
         }
         self.crc = crc32c::crc32c_append(self.crc, rest);
@@ -269,15 +288,15 @@ impl Assembly {
     }
 
     fn find_main_data(&self, layout: &Layout, front: &[u8]) -> Option<Keep> {
-        let length = main_data_length(layout, front, self.total.checked_sub(Header::BYTES)?)?;
-        let start = self.total.checked_sub(length)?;
-        let end = start + length.min(rmgr::wanted_bytes(layout, &self.header()?));
-        Some(Keep::Main { start, end, bytes: Vec::new() })
+        let fragments = Fragments::read(layout, front, self.total.checked_sub(Header::BYTES)?)?;
+        let start = self.total.checked_sub(fragments.main_data)?;
+        let end = start + fragments.main_data.min(rmgr::wanted_bytes(layout, &self.header()?)?);
+        Some(Keep::Main { start, end, fragments, bytes: Vec::new() })
     }
 
     /// Copies the part of `bytes`, which begin at `at` in the record, that is wanted main data.
     fn keep_main_data(&mut self, at: usize, bytes: &[u8]) {
-        if let Keep::Main { start, end, bytes: main } = &mut self.keep {
+        if let Keep::Main { start, end, bytes: main, .. } = &mut self.keep {
             let from = start.saturating_sub(at).min(bytes.len());
             let to = end.saturating_sub(at).min(bytes.len());
             main.extend_from_slice(bytes.get(from..to).unwrap_or_default());
@@ -290,12 +309,12 @@ impl Assembly {
         if finish_crc(self.crc, &self.head) != header.crc {
             return Err(EndReason::BadChecksum);
         }
-        let main = match &self.keep {
-            Keep::Main { bytes, .. } => bytes.as_slice(),
+        let (fragments, main) = match &self.keep {
+            Keep::Main { bytes, fragments, .. } => (*fragments, bytes.as_slice()),
             Keep::Malformed => return Err(EndReason::Malformed { rmgr: header.rmgr, info: header.info }),
-            Keep::Undecided | Keep::Front(_) | Keep::Nothing => &[],
+            Keep::Undecided | Keep::Front(_) | Keep::Nothing => (Fragments::default(), [].as_slice()),
         };
-        Ok((header, read_body(layout, &header, main)?))
+        Ok((header, read_body(layout, &header, &fragments, main)?))
     }
 }
 
@@ -310,7 +329,7 @@ mod tests {
     }
 
     fn length(major: u16, fragments: &[u8]) -> Option<usize> {
-        main_data_length(v(major), fragments, fragments.len())
+        Fragments::read(v(major), fragments, fragments.len()).map(|fragments| fragments.main_data)
     }
 
     #[test]
@@ -369,7 +388,9 @@ mod tests {
         let wanted = record(Lsn(8), 0, 0x70, 0, &with_blocks(20, 5000, &point));
         let other = record(Lsn(8), 10, 0x00, 7, &with_blocks(20, 5000, &point));
         let prepared = record(Lsn(8), 1, 0x10, 7, &with_blocks(0, 0, &[0; 30_000]));
-        for (bytes, most) in [(wanted, FRAGMENT_HEADERS_BYTES), (other, 0), (prepared, FRAGMENT_HEADERS_BYTES)] {
+        for (bytes, most) in
+            [(wanted, FRAGMENT_HEADERS_BYTES), (other, FRAGMENT_HEADERS_BYTES), (prepared, FRAGMENT_HEADERS_BYTES)]
+        {
             let whole = read_whole(v(15), &Header::parse(&bytes).unwrap(), &bytes).unwrap();
             let mut assembly = Assembly::new(Lsn(16), TimelineId(1), bytes.len() as u32);
             for piece in bytes.chunks(100) {
@@ -407,7 +428,7 @@ mod tests {
 
         #[test]
         fn no_fragments_make_it_panic(fragments: Vec<u8>, after_header: usize, major in 13u16..=18) {
-            let _ = main_data_length(v(major), &fragments, after_header);
+            let _ = Fragments::read(v(major), &fragments, after_header);
         }
     }
 }

@@ -2,13 +2,16 @@
 
 use super::cursor::Cursor;
 use super::layout::Layout;
-use super::record::Header;
+use super::record::{Fragments, Header};
 use crate::core::{Lsn, TimelineId, Timestamp, Xid};
 
 /// Resource managers (`src/include/access/rmgrlist.h`), numbered alike in 13 to 18.
 const XLOG: u8 = 0;
 const XACT: u8 = 1;
+const STORAGE: u8 = 2;
 const DATABASE: u8 = 4;
+const STANDBY: u8 = 8;
+const HEAP2: u8 = 9;
 const HEAP: u8 = 10;
 /// The last that the server itself has: logical messages.
 pub(super) const LAST_BUILTIN: u8 = 21;
@@ -28,6 +31,9 @@ mod xlog {
     pub(super) const PARAMETER_CHANGE: u8 = 0x60;
     pub(super) const RESTORE_POINT: u8 = 0x70;
     pub(super) const END_OF_RECOVERY: u8 = 0x90;
+    pub(super) const PAGE_IMAGE: u8 = 0xB0;
+    pub(super) const OVERWRITE_CONTRECORD: u8 = 0xD0;
+    pub(super) const OVERWRITE_CONTRECORD_BYTES: usize = 16;
     pub(super) const CHECKPOINT_BYTES: usize = 88;
     pub(super) const PARAMETER_CHANGE_BYTES: usize = 28;
     pub(super) const RESTORE_POINT_BYTES: usize = 72;
@@ -53,6 +59,10 @@ mod xact {
     pub(super) const HAS_DROPPED_STATS: u32 = 0x0100;
     pub(super) const HAS_INVALIDATIONS: u32 = 0x0008;
     pub(super) const HAS_TWO_PHASE: u32 = 0x0010;
+    pub(super) const HAS_GID: u32 = 0x0080;
+    pub(super) const HAS_ORIGIN: u32 = 0x0020;
+    /// What a dropped statistics entry is about: a relation (`PGSTAT_KIND_RELATION`, `src/include/pgstat.h`).
+    pub(super) const STATS_OF_RELATION: i32 = 2;
     /// An invalidation message (`SharedInvalidationMessage`, `src/include/storage/sinval.h`).
     pub(super) const INVALIDATION_BYTES: usize = 16;
 }
@@ -60,7 +70,38 @@ mod xact {
 /// Records about rows (`src/include/access/heapam_xlog.h`).
 mod heap {
     pub(super) const OPERATION: u8 = 0x70;
+    pub(super) const INSERT: u8 = 0x00;
     pub(super) const DELETE: u8 = 0x10;
+    pub(super) const UPDATE: u8 = 0x20;
+    pub(super) const TRUNCATE: u8 = 0x30;
+    pub(super) const HOT_UPDATE: u8 = 0x40;
+    pub(super) const INPLACE: u8 = 0x70;
+    pub(super) const DELETE_BYTES: usize = 8;
+    /// A delete's flag: the row is none yet, an `INSERT … ON CONFLICT` takes it back.
+    pub(super) const DELETES_SPECULATIVE: u8 = 0x08;
+    /// A delete's flag: the row goes to another partition.
+    pub(super) const DELETES_MOVED: u8 = 0x10;
+    /// Of the resource manager `Heap2`.
+    pub(super) const MULTI_INSERT: u8 = 0x50;
+    pub(super) const MULTI_INSERT_BYTES: usize = 4;
+}
+
+/// Records about relations' files (`src/include/catalog/storage_xlog.h`).
+mod storage {
+    pub(super) const CREATE: u8 = 0x10;
+    pub(super) const TRUNCATE: u8 = 0x20;
+    pub(super) const BYTES: usize = 20;
+    pub(super) const MAIN_FORK: i32 = 0;
+}
+
+/// Records for those who read along (`src/include/storage/standbydefs.h`).
+mod standby {
+    pub(super) const LOCKS: u8 = 0x00;
+    pub(super) const RUNNING_TRANSACTIONS: u8 = 0x10;
+    pub(super) const RUNNING_TRANSACTIONS_BYTES: usize = 24;
+    pub(super) const LOCK_BYTES: usize = 12;
+    /// So many locks of one record are looked at: few have more than some.
+    pub(super) const LOCKS_BYTES: usize = 4 + 1024 * LOCK_BYTES;
 }
 
 /// What a record says.
@@ -111,8 +152,44 @@ pub enum Body {
         /// Its OID.
         database: u32,
     },
-    /// The record's transaction deleted one row, or moved it to another partition.
-    HeapDelete,
+    /// The record's transaction changed rows of a relation.
+    Rows(Rows),
+    /// `TRUNCATE`, for those who decode WAL: only written with `wal_level = logical`.
+    RelationTruncate {
+        /// The database's OID.
+        database: u32,
+        /// The relations' OIDs.
+        relations: Vec<u32>,
+    },
+    /// A relation's main file was made: of a new relation, or new contents for one.
+    FileCreate(RelFileLocator),
+    /// A relation's files were cut off, mostly by `VACUUM`, behind its last used page.
+    FileTruncate {
+        /// Whose.
+        relation: RelFileLocator,
+        /// Pages of 8192 bytes that are left of the main file.
+        pages: u32,
+    },
+    /// Whole new pages of a relation, as building an index or `VACUUM FULL` writes them.
+    PageImages {
+        /// Whose.
+        relation: RelFileLocator,
+        /// How many pages.
+        pages: u32,
+    },
+    /// A row was overwritten where it stands; that belongs to no transaction. `DROP DATABASE` marks its database so.
+    HeapInplace(RelFileLocator),
+    /// Locks that shut out even readers (`AccessExclusiveLock`), held until their transaction ends.
+    Locks(Vec<Lock>),
+    /// The transactions that run: written now and then.
+    RunningTransactions(RunningTransactions),
+    /// A server that crashed had begun a record and never completed it: this one says so.
+    OverwriteContrecord {
+        /// Where the incomplete record starts.
+        aborted: Lsn,
+        /// When this was written.
+        at: Timestamp,
+    },
     /// Anything else.
     Other,
 }
@@ -130,6 +207,71 @@ pub struct Outcome {
     pub subxacts: Vec<Xid>,
     /// The relations' files that this removed, by their main fork.
     pub dropped: Vec<RelFileLocator>,
+    /// The OIDs of the relations whose statistics this removed: those that were dropped, temporary ones too. Empty
+    /// before PostgreSQL 15, which did not write them down.
+    pub dropped_statistics: Vec<u32>,
+    /// Where the transaction came from, where it was replicated.
+    pub origin: Option<Origin>,
+}
+
+/// Where a replicated transaction came from (`xl_xact_origin`, `src/include/access/xact.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The replication origin's number (`pg_replication_origin.roident`); 0 where the record does not say.
+    pub id: u16,
+    /// Where it ended at its origin.
+    pub lsn: Lsn,
+    /// When it ended at its origin.
+    pub at: Timestamp,
+}
+
+/// Rows of one relation that one record changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// Whose.
+    pub relation: RelFileLocator,
+    /// What happened to them.
+    pub change: RowChange,
+    /// How many: one, but for inserts of many at once.
+    pub rows: u16,
+}
+
+/// What a record did to rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RowChange {
+    /// They were inserted.
+    Insert,
+    /// They were updated, or moved to another partition.
+    Update,
+    /// They were deleted.
+    Delete,
+}
+
+/// A lock that shuts out even readers (`xl_standby_lock`, `src/include/storage/lockdefs.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lock {
+    /// Who holds it.
+    pub xid: Xid,
+    /// The database's OID.
+    pub database: u32,
+    /// The relation's OID.
+    pub relation: u32,
+}
+
+/// The transactions that run (`xl_running_xacts`, `src/include/storage/standbydefs.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunningTransactions {
+    /// Transactions that run.
+    pub transactions: u32,
+    /// Their subtransactions, as far as they are listed.
+    pub subtransactions: u32,
+    /// Not all subtransactions are listed: until another such record that is complete, a server that starts its
+    /// recovery here does not let anybody look.
+    pub overflowed: bool,
+    /// The next transaction id to be given out.
+    pub next_xid: Xid,
+    /// All before this one have ended.
+    pub oldest_running: Xid,
 }
 
 /// The files of one relation (`RelFileLocator`, `src/include/storage/relfilelocator.h`).
@@ -181,39 +323,130 @@ pub struct ParameterChange {
     pub track_commit_timestamp: bool,
 }
 
-/// How many bytes of a record's main data [`Body::read`] looks at, at most. 0 where the header says everything.
-pub(super) fn wanted_bytes(layout: &Layout, header: &Header) -> usize {
+/// How many bytes of a record's main data [`Body::read`] looks at, at most; 0 where its block references are enough,
+/// and `None` where the header says everything.
+pub(super) fn wanted_bytes(layout: &Layout, header: &Header) -> Option<usize> {
+    let operation = header.info & OPERATION;
     match header.rmgr {
-        XLOG => match header.info & OPERATION {
-            xlog::CHECKPOINT_SHUTDOWN | xlog::CHECKPOINT_ONLINE => xlog::CHECKPOINT_BYTES,
-            xlog::BACKUP_END => size_of::<u64>(),
-            xlog::PARAMETER_CHANGE => xlog::PARAMETER_CHANGE_BYTES,
-            xlog::RESTORE_POINT => xlog::RESTORE_POINT_BYTES,
-            xlog::END_OF_RECOVERY => layout.end_of_recovery_bytes,
-            _ => 0,
+        XLOG => match operation {
+            xlog::CHECKPOINT_SHUTDOWN | xlog::CHECKPOINT_ONLINE => Some(xlog::CHECKPOINT_BYTES),
+            xlog::BACKUP_END => Some(size_of::<u64>()),
+            xlog::PARAMETER_CHANGE => Some(xlog::PARAMETER_CHANGE_BYTES),
+            xlog::RESTORE_POINT => Some(xlog::RESTORE_POINT_BYTES),
+            xlog::END_OF_RECOVERY => Some(layout.end_of_recovery_bytes),
+            xlog::OVERWRITE_CONTRECORD => Some(xlog::OVERWRITE_CONTRECORD_BYTES),
+            xlog::PAGE_IMAGE => Some(0),
+            _ => None,
         },
         XACT => match header.info & xact::OPERATION {
-            xact::COMMIT | xact::ABORT | xact::COMMIT_PREPARED | xact::ABORT_PREPARED => usize::MAX,
-            xact::PREPARE => layout.prepare_bytes + xact::GID_BYTES,
-            _ => 0,
+            xact::COMMIT | xact::ABORT | xact::COMMIT_PREPARED | xact::ABORT_PREPARED => Some(usize::MAX),
+            xact::PREPARE => Some(layout.prepare_bytes + xact::GID_BYTES),
+            _ => None,
         },
-        DATABASE if header.info & OPERATION == layout.database_drop => size_of::<u32>(),
-        _ => 0,
+        HEAP => match header.info & heap::OPERATION {
+            heap::DELETE => Some(heap::DELETE_BYTES),
+            heap::TRUNCATE => Some(usize::MAX),
+            heap::INSERT | heap::UPDATE | heap::HOT_UPDATE | heap::INPLACE => Some(0),
+            _ => None,
+        },
+        HEAP2 if header.info & heap::OPERATION == heap::MULTI_INSERT => Some(heap::MULTI_INSERT_BYTES),
+        STORAGE if matches!(operation, storage::CREATE | storage::TRUNCATE) => Some(storage::BYTES),
+        STANDBY if operation == standby::LOCKS => Some(standby::LOCKS_BYTES),
+        STANDBY if operation == standby::RUNNING_TRANSACTIONS => Some(standby::RUNNING_TRANSACTIONS_BYTES),
+        DATABASE if operation == layout.database_drop => Some(size_of::<u32>()),
+        _ => None,
     }
 }
 
 impl Body {
-    /// From a record's main data, or the first [`wanted_bytes`] of it. `None` where it is too short for what it is.
-    pub(super) fn read(layout: &Layout, header: &Header, main: &[u8]) -> Option<Body> {
+    /// From what a record's fragments say, and its main data or the first [`wanted_bytes`] of it. `None` where that is
+    /// too short for what it is.
+    pub(super) fn read(layout: &Layout, header: &Header, fragments: &Fragments, main: &[u8]) -> Option<Body> {
         let main = Cursor(main);
+        let operation = header.info & OPERATION;
         match header.rmgr {
-            XLOG => read_xlog(layout, header.info & OPERATION, main),
-            XACT => read_xact(layout, header, main),
-            DATABASE if header.info & OPERATION == layout.database_drop => read_database_drop(main),
-            HEAP if header.info & heap::OPERATION == heap::DELETE => Some(Body::HeapDelete),
+            XLOG if operation == xlog::PAGE_IMAGE => Some(read_page_images(fragments).unwrap_or(Body::Other)),
+            XLOG => read_xlog(layout, operation, main),
+            XACT => read_xact(layout, header, fragments, main),
+            // No server looks at these before it applies them, so that they never end WAL.
+            HEAP => Some(read_heap(header.info & heap::OPERATION, fragments, main).unwrap_or(Body::Other)),
+            HEAP2 if header.info & heap::OPERATION == heap::MULTI_INSERT => {
+                Some(read_multi_insert(fragments, main).unwrap_or(Body::Other))
+            }
+            STORAGE => Some(read_storage(operation, main).unwrap_or(Body::Other)),
+            STANDBY => Some(read_standby(operation, main).unwrap_or(Body::Other)),
+            DATABASE if operation == layout.database_drop => read_database_drop(main),
             _ => Some(Body::Other),
         }
     }
+}
+
+fn read_page_images(fragments: &Fragments) -> Option<Body> {
+    Some(Body::PageImages { relation: fragments.relation?, pages: fragments.blocks.into() })
+}
+
+fn read_heap(operation: u8, fragments: &Fragments, mut main: Cursor<'_>) -> Option<Body> {
+    let rows = |change| Some(Body::Rows(Rows { relation: fragments.relation?, change, rows: 1 }));
+    match operation {
+        heap::INSERT => rows(RowChange::Insert),
+        heap::UPDATE | heap::HOT_UPDATE => rows(RowChange::Update),
+        heap::DELETE => match *main.bytes(heap::DELETE_BYTES)?.last()? {
+            flags if flags & heap::DELETES_SPECULATIVE != 0 => Some(Body::Other),
+            flags if flags & heap::DELETES_MOVED != 0 => rows(RowChange::Update),
+            _ => rows(RowChange::Delete),
+        },
+        heap::TRUNCATE => {
+            let (database, count, _flags_padded) = (main.u32()?, main.u32()?, main.u32()?);
+            let (oids, _) = main.bytes(usize::try_from(count).ok()?.checked_mul(4)?)?.as_chunks();
+            Some(Body::RelationTruncate {
+                database,
+                relations: oids.iter().map(|oid| u32::from_le_bytes(*oid)).collect(),
+            })
+        }
+        heap::INPLACE => Some(Body::HeapInplace(fragments.relation?)),
+        _ => Some(Body::Other),
+    }
+}
+
+fn read_multi_insert(fragments: &Fragments, mut main: Cursor<'_>) -> Option<Body> {
+    let _flags_padded = main.u16()?;
+    Some(Body::Rows(Rows { relation: fragments.relation?, change: RowChange::Insert, rows: main.u16()? }))
+}
+
+fn read_storage(operation: u8, mut main: Cursor<'_>) -> Option<Body> {
+    Some(match operation {
+        storage::CREATE => {
+            let relation = RelFileLocator::read(&mut main)?;
+            if main.i32()? == storage::MAIN_FORK { Body::FileCreate(relation) } else { Body::Other }
+        }
+        storage::TRUNCATE => {
+            let pages = main.u32()?;
+            Body::FileTruncate { relation: RelFileLocator::read(&mut main)?, pages }
+        }
+        _ => Body::Other,
+    })
+}
+
+fn read_standby(operation: u8, mut main: Cursor<'_>) -> Option<Body> {
+    Some(match operation {
+        standby::LOCKS => {
+            let count = usize::try_from(main.i32()?).ok()?;
+            let locks = main.0.chunks_exact(standby::LOCK_BYTES).take(count);
+            Body::Locks(locks.map(|lock| Lock::read(Cursor(lock))).collect::<Option<_>>()?)
+        }
+        standby::RUNNING_TRANSACTIONS => {
+            let (transactions, subtransactions, overflowed) = (main.u32()?, main.u32()?, main.u32()? & 0xFF != 0);
+            let (next_xid, oldest_running) = (Xid(main.u32()?), Xid(main.u32()?));
+            Body::RunningTransactions(RunningTransactions {
+                transactions,
+                subtransactions,
+                overflowed,
+                next_xid,
+                oldest_running,
+            })
+        }
+        _ => Body::Other,
+    })
 }
 
 fn read_xlog(layout: &Layout, operation: u8, mut main: Cursor<'_>) -> Option<Body> {
@@ -232,6 +465,7 @@ fn read_xlog(layout: &Layout, operation: u8, mut main: Cursor<'_>) -> Option<Bod
             let at = main.timestamp()?;
             Body::EndOfRecovery { timeline: main.timeline()?, previous_timeline: main.timeline()?, at }
         }
+        xlog::OVERWRITE_CONTRECORD => Body::OverwriteContrecord { aborted: main.lsn()?, at: main.timestamp()? },
         _ => Body::Other,
     })
 }
@@ -258,22 +492,29 @@ fn read_parameter_change(mut main: Cursor<'_>) -> Option<ParameterChange> {
     })
 }
 
-fn read_xact(layout: &Layout, header: &Header, main: Cursor<'_>) -> Option<Body> {
+fn read_xact(layout: &Layout, header: &Header, fragments: &Fragments, main: Cursor<'_>) -> Option<Body> {
+    let read_outcome = |prepared| read_outcome(layout, header, fragments, prepared, main);
     Some(match header.info & xact::OPERATION {
-        xact::COMMIT => Body::Commit(read_outcome(layout, header, false, main)?),
-        xact::ABORT => Body::Abort(read_outcome(layout, header, false, main)?),
-        xact::COMMIT_PREPARED => Body::Commit(read_outcome(layout, header, true, main)?),
-        xact::ABORT_PREPARED => Body::Abort(read_outcome(layout, header, true, main)?),
+        xact::COMMIT => Body::Commit(read_outcome(false)?),
+        xact::ABORT => Body::Abort(read_outcome(false)?),
+        xact::COMMIT_PREPARED => Body::Commit(read_outcome(true)?),
+        xact::ABORT_PREPARED => Body::Abort(read_outcome(true)?),
         xact::PREPARE => read_prepare(layout, main)?,
         _ => Body::Other,
     })
 }
 
 /// The order is that of `ParseCommitRecord` and `ParseAbortRecord` (`src/backend/access/rmgrdesc/xactdesc.c`).
-fn read_outcome(layout: &Layout, header: &Header, prepared: bool, mut main: Cursor<'_>) -> Option<Outcome> {
+fn read_outcome(
+    layout: &Layout,
+    header: &Header,
+    fragments: &Fragments,
+    prepared: bool,
+    mut main: Cursor<'_>,
+) -> Option<Outcome> {
     let at = main.timestamp()?;
     let info = if header.info & xact::HAS_INFO != 0 { main.u32()? } else { 0 };
-    let (mut subxacts, mut dropped) = (Vec::new(), Vec::new());
+    let (mut subxacts, mut dropped, mut dropped_statistics) = (Vec::new(), Vec::new(), Vec::new());
     if info & xact::HAS_DATABASE != 0 {
         main.bytes(8)?;
     }
@@ -283,12 +524,13 @@ fn read_outcome(layout: &Layout, header: &Header, prepared: bool, mut main: Curs
     }
     if info & xact::HAS_DROPPED_FILES != 0 {
         let locators = main.counted(RelFileLocator::BYTES)?.chunks_exact(RelFileLocator::BYTES);
-        dropped = locators.map(|locator| RelFileLocator::read(Cursor(locator))).collect::<Option<_>>()?;
+        dropped = locators.map(|locator| RelFileLocator::read(&mut Cursor(locator))).collect::<Option<_>>()?;
     }
     if let Some(item) = layout.dropped_stats_item
         && info & xact::HAS_DROPPED_STATS != 0
     {
-        main.counted(item)?;
+        dropped_statistics =
+            main.counted(item)?.chunks_exact(item).filter_map(|item| relation_of(Cursor(item))).collect();
     }
     if info & xact::HAS_INVALIDATIONS != 0 {
         main.counted(xact::INVALIDATION_BYTES)?;
@@ -298,7 +540,22 @@ fn read_outcome(layout: &Layout, header: &Header, prepared: bool, mut main: Curs
         (true, true) => main.u32()?,
         (true, false) => return None,
     };
-    Some(Outcome { at, xid: Xid(xid), prepared, subxacts, dropped })
+    if prepared && info & xact::HAS_GID != 0 {
+        let gid = main.0.iter().position(|byte| *byte == 0)?;
+        main.bytes(gid + 1)?;
+    }
+    let origin = match info & xact::HAS_ORIGIN {
+        0 => None,
+        _ => Some(Origin { id: fragments.origin.unwrap_or(0), lsn: main.lsn()?, at: main.timestamp()? }),
+    };
+    Some(Outcome { at, xid: Xid(xid), prepared, subxacts, dropped, dropped_statistics, origin })
+}
+
+/// The relation's OID in a dropped statistics entry: 12 bytes, and 16 from PostgreSQL 18 on, where the OID is the lower
+/// half of eight.
+fn relation_of(mut item: Cursor<'_>) -> Option<u32> {
+    let (kind, _database) = (item.i32()?, item.u32()?);
+    if kind == xact::STATS_OF_RELATION { item.u32() } else { None }
 }
 
 fn read_prepare(layout: &Layout, main: Cursor<'_>) -> Option<Body> {
@@ -320,8 +577,14 @@ impl RelFileLocator {
     /// In WAL.
     pub(super) const BYTES: usize = 12;
 
-    fn read(mut cursor: Cursor<'_>) -> Option<RelFileLocator> {
+    pub(super) fn read(cursor: &mut Cursor<'_>) -> Option<RelFileLocator> {
         Some(RelFileLocator { tablespace: cursor.u32()?, database: cursor.u32()?, relation: cursor.u32()? })
+    }
+}
+
+impl Lock {
+    fn read(mut cursor: Cursor<'_>) -> Option<Lock> {
+        Some(Lock { xid: Xid(cursor.u32()?), database: cursor.u32()?, relation: cursor.u32()? })
     }
 }
 
@@ -346,6 +609,11 @@ mod tests {
 
     fn header(rmgr: u8, info: u8, xid: u32) -> Header {
         Header { total: 0, xid, previous: Lsn(8), info, rmgr, crc: 0 }
+    }
+
+    /// No block references.
+    fn none() -> Fragments {
+        Fragments::default()
     }
 
     fn said_of(body: &Body) -> String {
@@ -379,7 +647,15 @@ mod tests {
                 p.track_commit_timestamp
             ),
             Body::DatabaseDrop { database } => format!("drop of database {database}"),
-            Body::Other => "other".to_owned(),
+            Body::Other
+            | Body::Rows(_)
+            | Body::FileCreate(_)
+            | Body::FileTruncate { .. }
+            | Body::PageImages { .. }
+            | Body::HeapInplace(_)
+            | Body::Locks(_)
+            | Body::RunningTransactions(_)
+            | Body::OverwriteContrecord { .. } => "other".to_owned(),
             body => format!("{body:?}"),
         }
     }
@@ -405,7 +681,7 @@ mod tests {
         let mut main = vec![0; 88];
         main[64..72].copy_from_slice(&1_732_221_296i64.to_le_bytes());
         for (info, shutdown) in [(0x00, true), (0x10, false), (0x11, false)] {
-            let Some(Body::Checkpoint(checkpoint)) = Body::read(v(15), &header(XLOG, info, 0), &main) else {
+            let Some(Body::Checkpoint(checkpoint)) = Body::read(v(15), &header(XLOG, info, 0), &none(), &main) else {
                 panic!("not a checkpoint");
             };
             assert_eq!(checkpoint.shutdown, shutdown);
@@ -422,7 +698,7 @@ mod tests {
             main.extend(b"nine\0\0\0\0and what follows");
             let expected =
                 Body::Prepare { xid: Xid(735), gid: "nine".to_owned(), at: Timestamp::from_postgres(0).unwrap() };
-            assert_eq!(Body::read(v(major), &header(XACT, 0x10, 0), &main), Some(expected), "{major}");
+            assert_eq!(Body::read(v(major), &header(XACT, 0x10, 0), &none(), &main), Some(expected), "{major}");
         }
     }
 
@@ -431,7 +707,7 @@ mod tests {
         let mut main = vec![b'?'; 72];
         main[..8].fill(0);
         main[8..14].copy_from_slice(b"caf\xE9\0x");
-        let Some(Body::RestorePoint { name, .. }) = Body::read(v(15), &header(XLOG, 0x70, 0), &main) else {
+        let Some(Body::RestorePoint { name, .. }) = Body::read(v(15), &header(XLOG, 0x70, 0), &none(), &main) else {
             panic!("not a restore point");
         };
         assert_eq!(name, "caf\u{FFFD}");
@@ -439,15 +715,13 @@ mod tests {
 
     #[test]
     fn what_the_header_alone_says_needs_no_data() {
-        let read = |rmgr, info| Body::read(v(15), &header(rmgr, info, 7), &[]);
+        let read = |rmgr, info| Body::read(v(15), &header(rmgr, info, 7), &none(), &[]);
         assert_eq!(read(XLOG, 0x40), Some(Body::Switch));
-        assert_eq!(read(HEAP, 0x10), Some(Body::HeapDelete));
-        assert_eq!(read(HEAP, 0x90), Some(Body::HeapDelete));
-        assert_eq!(read(HEAP, 0x00), Some(Body::Other));
+        assert_eq!(read(HEAP, 0x50), Some(Body::Other));
         assert_eq!(read(9, 0x10), Some(Body::Other), "another resource manager's");
         let start = 0x0200_0028u64.to_le_bytes();
         assert_eq!(
-            Body::read(v(15), &header(XLOG, 0x50, 0), &start),
+            Body::read(v(15), &header(XLOG, 0x50, 0), &none(), &start),
             Some(Body::BackupEnd { start: Lsn(0x0200_0028) })
         );
     }
@@ -455,7 +729,7 @@ mod tests {
     #[test]
     fn an_end_of_recovery_is_as_long_as_its_version_has_it() {
         for (major, bytes) in [(13, 16), (16, 16), (17, 24), (18, 24)] {
-            let read = |bytes: usize| Body::read(v(major), &header(XLOG, 0x90, 0), &vec![0; bytes]);
+            let read = |bytes: usize| Body::read(v(major), &header(XLOG, 0x90, 0), &none(), &vec![0; bytes]);
             assert!(matches!(read(bytes), Some(Body::EndOfRecovery { .. })), "{major}");
             assert_eq!(read(bytes - 1), None, "{major}");
         }
@@ -467,7 +741,7 @@ mod tests {
         for count in [1u32, 1 << 30, i32::MAX as u32, u32::MAX] {
             for part in [2u32, 4, 8, 0x100] {
                 let main = [&[0; 8][..], &part.to_le_bytes(), &count.to_le_bytes(), &[0; 3]].concat();
-                assert_eq!(Body::read(v(15), &header(XACT, 0x80, 7), &main), None, "{count} of {part:X}");
+                assert_eq!(Body::read(v(15), &header(XACT, 0x80, 7), &none(), &main), None, "{count} of {part:X}");
             }
         }
     }
@@ -475,7 +749,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_main_data_makes_it_panic(rmgr in 0u8..12, info: u8, main: Vec<u8>, major in 13u16..=18) {
-            let _ = Body::read(v(major), &header(rmgr, info, 7), &main);
+            let _ = Body::read(v(major), &header(rmgr, info, 7), &none(), &main);
         }
     }
 }
