@@ -3,16 +3,20 @@
 //! [`Decoder`] is fed the bytes of one stretch of WAL and gives its records; [`SegmentHeader`] says whose a segment
 //! is. Whatever differs between PostgreSQL's majors stands in [`layout`].
 
+mod crc;
 mod cursor;
 pub mod decoder;
+mod end;
 pub mod layout;
 pub mod page;
 pub mod record;
 pub mod rmgr;
+mod walk;
 #[cfg(test)]
 mod writer;
 
-pub use decoder::{Decoded, Decoder, EndOfWal, EndReason};
+pub use decoder::{Decoded, Decoder, Piece, Reached};
+pub use end::{EndOfWal, EndReason, Gap};
 pub use layout::Layout;
 pub use page::{BadPage, SegmentHeader};
 pub use record::Record;
