@@ -15,6 +15,7 @@ pub mod base_backup;
 pub mod compress;
 pub mod local;
 pub mod scan;
+pub mod summarize;
 
 pub use local::LocalSource;
 

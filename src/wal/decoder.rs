@@ -285,6 +285,12 @@ impl Decoder {
         }
     }
 
+    /// Whether a record has begun of which not all bytes were fed.
+    #[must_use]
+    pub fn is_inside_record(&self) -> bool {
+        self.end.is_none() && matches!(self.state, State::Inside(_))
+    }
+
     /// Says that there are no more bytes to feed, and where WAL ends therefore. To be called when [`Decoder::poll`]
     /// is hungry: records that were not taken out are lost.
     pub fn finish(&mut self) -> EndOfWal {
@@ -448,7 +454,8 @@ impl Decoder {
         self.replayed = end_lsn;
         self.previous = Some(lsn);
         let xid = Some(Xid(header.xid)).filter(|xid| xid.0 != 0);
-        Record { lsn, end_lsn, timeline, xid, rmgr: header.rmgr, info: header.info, body }
+        let previous = header.previous.valid();
+        Record { lsn, end_lsn, timeline, previous, xid, rmgr: header.rmgr, info: header.info, body }
     }
 }
 

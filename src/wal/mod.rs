@@ -1,7 +1,7 @@
 //! Bytes in, records out: reading WAL without I/O.
 //!
 //! [`Decoder`] is fed the bytes of one stretch of WAL and gives its records; [`SegmentHeader`] says whose a segment
-//! is. Whatever differs between PostgreSQL's majors stands in [`layout`].
+//! is; [`summary`] keeps what lies in one. Whatever differs between PostgreSQL's majors stands in [`layout`].
 
 mod cursor;
 pub mod decoder;
@@ -9,6 +9,7 @@ pub mod layout;
 pub mod page;
 pub mod record;
 pub mod rmgr;
+pub mod summary;
 #[cfg(test)]
 mod writer;
 
@@ -19,3 +20,4 @@ pub use record::Record;
 pub use rmgr::{
     Body, Checkpoint, Lock, Origin, Outcome, ParameterChange, RelFileLocator, RowChange, Rows, RunningTransactions,
 };
+pub use summary::{Summarizer, Summary};
