@@ -326,7 +326,7 @@ mod tests {
 
     fn record(lsn: u64, body: Body) -> Record {
         let timeline = TimelineId(1);
-        Record { lsn: Lsn(lsn), end_lsn: Lsn(lsn + 0x10), timeline, xid: None, rmgr: 1, info: 0, body }
+        Record { lsn: Lsn(lsn), end_lsn: Lsn(lsn + 0x10), timeline, previous: None, xid: None, rmgr: 1, info: 0, body }
     }
 
     fn outcome_of(xid: u32, at: i64) -> Outcome {

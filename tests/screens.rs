@@ -124,6 +124,7 @@ fn point(kind: PointKind, timeline: u32, lsn: u64, when: Timestamp) -> Point {
         name: None,
         drops: 0,
         deletes: 0,
+        updates: 0,
         subxacts: 0,
     }
 }

@@ -344,6 +344,7 @@ pub(crate) mod tests {
             name: None,
             drops: 0,
             deletes: 0,
+            updates: 0,
             subxacts: 0,
         }
     }

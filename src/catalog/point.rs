@@ -31,7 +31,19 @@ impl Point {
     /// A point of which only kind and place are known.
     #[must_use]
     pub fn at(kind: PointKind, timeline: TimelineId, lsn: Lsn, end_lsn: Lsn) -> Point {
-        Point { kind, timeline, lsn, end_lsn, xid: None, at: None, name: None, drops: 0, deletes: 0, subxacts: 0 }
+        Point {
+            kind,
+            timeline,
+            lsn,
+            end_lsn,
+            xid: None,
+            at: None,
+            name: None,
+            drops: 0,
+            deletes: 0,
+            updates: 0,
+            subxacts: 0,
+        }
     }
 }
 
@@ -54,8 +66,10 @@ pub struct Point {
     pub name: Option<String>,
     /// Relations (files of tables, indexes, toast) that the transaction dropped or truncated.
     pub drops: u64,
-    /// Rows that the transaction deleted.
+    /// Rows of users' relations that the transaction deleted.
     pub deletes: u64,
+    /// Rows of users' relations that the transaction updated, or moved to another partition.
+    pub updates: u64,
     /// Its subtransactions.
     pub subxacts: u64,
 }

@@ -113,12 +113,16 @@ impl fmt::Display for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            let micros = i64::deserialize(deserializer)?;
+            return Timestamp::from_unix_micros(micros).ok_or_else(|| serde::de::Error::custom("no such moment"));
+        }
         let text = String::deserialize(deserializer)?;
         let moment = DateTime::parse_from_rfc3339(&text).map_err(serde::de::Error::custom)?;
         Timestamp::from_chrono(&moment).ok_or_else(|| serde::de::Error::custom("outside the years 1 to 9999"))

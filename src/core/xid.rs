@@ -13,6 +13,14 @@ pub struct Xid(pub u32);
 impl Xid {
     /// The first id that an ordinary transaction can have (`FirstNormalTransactionId`, `src/include/access/transam.h`).
     pub const FIRST_NORMAL: Xid = Xid(3);
+
+    /// Whether this one was given out before `other`. Ids come round again after 2³²: of two, the one that is less
+    /// than half of that behind the other is the earlier (`TransactionIdPrecedes`,
+    /// `src/backend/access/transam/transam.c`).
+    #[must_use]
+    pub fn precedes(self, other: Xid) -> bool {
+        (self.0.wrapping_sub(other.0) as i32) < 0
+    }
 }
 
 impl fmt::Display for Xid {

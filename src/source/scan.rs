@@ -13,7 +13,7 @@ use super::{Cancel, Source};
 
 /// Bytes read from a segment at a time.
 const BLOCK: usize = 256 << 10;
-/// Transactions whose deleted rows are counted at once; beyond, the oldest counts are dropped.
+/// Transactions whose changed rows are counted at once; beyond, the oldest counts are dropped.
 const COUNTED_TRANSACTIONS: usize = 1 << 20;
 
 /// Where reading starts.
@@ -175,26 +175,33 @@ fn unreadable_segment(name: SegmentName, error: &std::io::Error) -> Error {
 /// Makes recovery points of records.
 #[derive(Debug, Default)]
 pub struct Points {
-    deletes: HashMap<Xid, u64>,
+    changed: HashMap<Xid, Changed>,
+}
+
+/// Rows that a transaction changed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Changed {
+    deleted: u64,
+    updated: u64,
 }
 
 impl Points {
-    /// The recovery point that this record is, if it is one. To be called with every record, in order: rows deleted
+    /// The recovery point that this record is, if it is one. To be called with every record, in order: rows changed
     /// are counted on the way.
     pub fn of(&mut self, record: &Record) -> Option<Point> {
         let point = |kind| Point::at(kind, record.timeline, record.lsn, record.end_lsn);
         match &record.body {
-            Body::Rows(Rows { change: RowChange::Delete, .. }) => {
-                self.count_delete(record.xid?);
+            Body::Rows(rows) if rows.relation.is_of_users() => {
+                self.count(record.xid?, rows);
                 None
             }
             Body::Commit(outcome) => {
-                let deletes = self.deletes_of(outcome);
+                let Changed { deleted, updated } = self.changed_by(outcome);
                 let drops = outcome.dropped.len() as u64;
-                Some(Point { deletes, drops, ..ended(point(PointKind::Commit), outcome) })
+                Some(Point { deletes: deleted, updates: updated, drops, ..ended(point(PointKind::Commit), outcome) })
             }
             Body::Abort(outcome) => {
-                self.deletes_of(outcome);
+                self.changed_by(outcome);
                 Some(ended(point(PointKind::Abort), outcome))
             }
             Body::Prepare { xid, gid, at } => {
@@ -210,17 +217,27 @@ impl Points {
         }
     }
 
-    fn count_delete(&mut self, xid: Xid) {
-        if self.deletes.len() >= COUNTED_TRANSACTIONS && !self.deletes.contains_key(&xid) {
-            self.deletes.clear();
+    fn count(&mut self, xid: Xid, rows: &Rows) {
+        if rows.change == RowChange::Insert {
+            return;
         }
-        *self.deletes.entry(xid).or_default() += 1;
+        if self.changed.len() >= COUNTED_TRANSACTIONS && !self.changed.contains_key(&xid) {
+            self.changed.clear();
+        }
+        let changed = self.changed.entry(xid).or_default();
+        let counter = if rows.change == RowChange::Delete { &mut changed.deleted } else { &mut changed.updated };
+        *counter += u64::from(rows.rows);
     }
 
-    /// Rows that a transaction and its subtransactions deleted.
-    fn deletes_of(&mut self, outcome: &Outcome) -> u64 {
-        let all = std::iter::once(&outcome.xid).chain(&outcome.subxacts);
-        all.filter_map(|xid| self.deletes.remove(xid)).sum()
+    /// Rows that a transaction and its subtransactions changed.
+    fn changed_by(&mut self, outcome: &Outcome) -> Changed {
+        let mut sum = Changed::default();
+        for xid in std::iter::once(&outcome.xid).chain(&outcome.subxacts) {
+            let changed = self.changed.remove(xid).unwrap_or_default();
+            sum.deleted += changed.deleted;
+            sum.updated += changed.updated;
+        }
+        sum
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bytes in, records out: reading WAL without I/O.
 //!
 //! [`Decoder`] is fed the bytes of one stretch of WAL and gives its records; [`SegmentHeader`] says whose a segment
-//! is. Whatever differs between PostgreSQL's majors stands in [`layout`].
+//! is; [`summary`] keeps what lies in one. Whatever differs between PostgreSQL's majors stands in [`layout`].
 
 mod crc;
 mod cursor;
@@ -11,6 +11,7 @@ pub mod layout;
 pub mod page;
 pub mod record;
 pub mod rmgr;
+pub mod summary;
 mod walk;
 #[cfg(test)]
 mod writer;
@@ -23,3 +24,4 @@ pub use record::Record;
 pub use rmgr::{
     Body, Checkpoint, Lock, Origin, Outcome, ParameterChange, RelFileLocator, RowChange, Rows, RunningTransactions,
 };
+pub use summary::{Summarizer, Summary};

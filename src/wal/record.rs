@@ -17,6 +17,8 @@ pub struct Record {
     pub end_lsn: Lsn,
     /// Of the page that it starts on. Up to the end of the page on which a timeline began, that is the older one.
     pub timeline: TimelineId,
+    /// Where the record before it starts, by its own word; `None` for the very first.
+    pub previous: Option<Lsn>,
     /// Who wrote it; `None` for what belongs to no transaction.
     pub xid: Option<Xid>,
     /// The resource manager that it belongs to (`src/include/access/rmgrlist.h`).

@@ -1,5 +1,7 @@
 //! What records say: the main data of those that Walback wants to know, by their resource manager.
 
+use serde::{Deserialize, Serialize};
+
 use super::cursor::Cursor;
 use super::layout::Layout;
 use super::record::{Fragments, Header};
@@ -275,7 +277,7 @@ pub struct RunningTransactions {
 }
 
 /// The files of one relation (`RelFileLocator`, `src/include/storage/relfilelocator.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RelFileLocator {
     /// The tablespace's OID; 1663 is `pg_default`, 1664 `pg_global`.
     pub tablespace: u32,
@@ -303,7 +305,7 @@ pub struct Checkpoint {
 }
 
 /// Settings that a server in recovery has to match (`xl_parameter_change`, `src/include/access/xlog_internal.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterChange {
     /// `max_connections`
     pub max_connections: i32,

@@ -207,8 +207,14 @@ impl Walk {
         self.end.get_or_insert(Stop { end: EndOfWal { at: self.replayed, reason }, found, behind }).end
     }
 
-    pub(super) fn has_ended(&self) -> bool {
-        self.end.is_some()
+    /// Where WAL ended, if it has.
+    pub(super) fn end(&self) -> Option<EndOfWal> {
+        self.end.map(|stop| stop.end)
+    }
+
+    /// Whether a record has begun that is not complete.
+    pub(super) fn is_inside_record(&self) -> bool {
+        self.end.is_none() && matches!(self.state, State::Inside(_))
     }
 
     /// Where the walk stopped, or had stopped, if it searches.
@@ -474,7 +480,8 @@ impl Walk {
         self.replayed = end_lsn;
         self.previous = Previous::At(lsn);
         let xid = Some(Xid(header.xid)).filter(|xid| xid.0 != 0);
-        Ok(Record { lsn, end_lsn, timeline, xid, rmgr: header.rmgr, info: header.info, body })
+        let previous = header.previous.valid();
+        Ok(Record { lsn, end_lsn, timeline, previous, xid, rmgr: header.rmgr, info: header.info, body })
     }
 }
 

@@ -1,0 +1,602 @@
+//! What lies in one segment: small enough to keep for every segment of an archive.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use serde::{Deserialize, Serialize};
+
+use super::Record;
+use super::rmgr::{Body, Checkpoint, Outcome, ParameterChange, RelFileLocator, RowChange, Rows, RunningTransactions};
+use crate::core::{Lsn, PgMajor, TimelineId, Timestamp, Xid};
+
+/// Relations of one transaction that are told apart; rows of further ones are added up in [`Work::beyond`].
+const RELATIONS: usize = 256;
+/// Transactions that are followed at once; what further ones do is not counted, and [`Summary::truncated`] says so.
+const FOLLOWED: usize = 1 << 17;
+/// Transactions without an end in the segment that a summary keeps: those with the most rows.
+const KEPT_OPEN: usize = 4096;
+/// Damaged places that are kept; an archive that is damaged all over is no better known by more.
+const KEPT_DAMAGE: usize = 64;
+
+/// What lies in one segment.
+///
+/// A record belongs to the segment that it starts in. Of a timeline's first segment, which begins with a copy of its
+/// parent's WAL, only what lies behind the fork is counted and listed; what transactions did before it is not lost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Of the cluster, as the segment's header has it.
+    pub system_identifier: u64,
+    /// The major version that wrote it.
+    pub major: PgMajor,
+    /// Where the first record starts.
+    pub first: Option<Lsn>,
+    /// Where the first record says that the one before it starts: the last one of the segment before.
+    pub before_first: Option<Lsn>,
+    /// Where the last record starts.
+    pub last: Option<Lsn>,
+    /// Just behind the last whole record that starts here.
+    pub end: Lsn,
+    /// How the segment ends.
+    pub tail: Tail,
+    /// Records.
+    pub records: u64,
+    /// Transactions that committed.
+    pub commits: u32,
+    /// Transactions that were rolled back.
+    pub aborts: u32,
+    /// Transactions that were prepared.
+    pub prepares: u32,
+    /// The earliest and the latest time of a commit or rollback. Times are not strictly in order.
+    pub times: Option<(Timestamp, Timestamp)>,
+    /// The time of the first and the last commit or rollback, in WAL's order.
+    pub first_and_last_time: Option<(Timestamp, Timestamp)>,
+    /// The lowest and the highest transaction or subtransaction that ended here, as [`Xid::precedes`] orders them.
+    pub xids: Option<(Xid, Xid)>,
+    /// All transactions before this one have ended, by the last record that says so.
+    pub oldest_running: Option<Xid>,
+    /// Restore points, checkpoints, ends of backups and of recovery, in order.
+    pub marks: Vec<Mark>,
+    /// Changes of settings that a server in recovery has to match, with their positions.
+    pub parameter_changes: Vec<(Lsn, ParameterChange)>,
+    /// Transactions that committed here and may have destroyed something, in order.
+    pub notable: Vec<Ended>,
+    /// What transactions did here that did not end here, by their own or a subtransaction's id.
+    pub open: Vec<(Xid, Work)>,
+    /// There was more than could be followed: counts of rows are too low.
+    pub truncated: bool,
+    /// Damaged places, in order; the first of them, where there are many.
+    pub damage: Vec<Damage>,
+    /// How many damaged places there are.
+    pub damaged_places: u32,
+}
+
+/// How a segment ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tail {
+    /// Its last record ends with it or goes on in the next segment, and is whole; or a switch of segments ends it.
+    Full,
+    /// Its last record goes on in the next segment, which is not there, or not whole.
+    CutOff,
+    /// WAL ends within it: behind its last record nothing more was written.
+    Ends,
+}
+
+/// A place in WAL that is worth finding again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Where its record starts.
+    pub lsn: Lsn,
+    /// Just behind its record.
+    pub end_lsn: Lsn,
+    /// The time in the record.
+    pub at: Option<Timestamp>,
+    /// What it is.
+    pub kind: MarkKind,
+}
+
+/// What a [`Mark`] is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MarkKind {
+    /// `pg_create_restore_point`, with its name as it stands in WAL.
+    RestorePoint(String),
+    /// A checkpoint, with its redo pointer.
+    Checkpoint(Lsn),
+    /// A base backup ended that had started there.
+    BackupEnd(Lsn),
+    /// A server ended its recovery, and began this timeline.
+    EndOfRecovery(TimelineId),
+}
+
+/// A transaction that committed, with what it did in its segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Where its commit record starts.
+    pub lsn: Lsn,
+    /// Just behind its commit record.
+    pub end_lsn: Lsn,
+    /// The transaction.
+    pub xid: Xid,
+    /// When it committed.
+    pub at: Timestamp,
+    /// Its subtransactions.
+    pub subxacts: Vec<Xid>,
+    /// The relations' files that it removed.
+    pub dropped: Vec<RelFileLocator>,
+    /// The OIDs of the relations that it dropped; not known before PostgreSQL 15.
+    pub dropped_oids: Vec<u32>,
+    /// What it and its subtransactions did in this segment.
+    pub work: Work,
+}
+
+/// What a transaction did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Work {
+    /// To which relations, in the order in which it came to them.
+    pub relations: Vec<RelationWork>,
+    /// Rows of still more relations that were deleted or updated.
+    pub beyond: u64,
+    /// Its first record that took a lock which shuts out even readers.
+    pub first_lock: Option<Lsn>,
+    /// The OIDs of the relations that it truncated; known only with `wal_level = logical`.
+    pub truncated: Vec<u32>,
+    /// Databases that it dropped.
+    pub databases: Vec<DatabaseDrop>,
+}
+
+/// What a transaction did to the files of one relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationWork {
+    /// Whose.
+    pub relation: RelFileLocator,
+    /// It made the file.
+    pub created: bool,
+    /// Rows that it inserted.
+    pub inserted: u64,
+    /// Rows that it updated, or moved to another partition.
+    pub updated: u64,
+    /// Rows that it deleted.
+    pub deleted: u64,
+    /// Pages that it wrote whole, as building an index does.
+    pub pages: u64,
+}
+
+/// A database that was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseDrop {
+    /// Its OID.
+    pub database: u32,
+    /// The first record that harms it: stopping just before it saves the database. The mark in `pg_database` that
+    /// makes it invalid, or, where the server wrote none, the removal of its files.
+    pub lsn: Lsn,
+}
+
+/// A place that is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// Just behind the last record that could be read.
+    pub at: Lsn,
+    /// Where the next record starts that could be read; `None` where there is none in the segment.
+    pub resumed: Option<Lsn>,
+    /// What is wrong, in words.
+    pub reason: String,
+}
+
+impl Summary {
+    /// Recovery points that are listed: commits, rollbacks, restore points, ends of backups and of recovery.
+    #[must_use]
+    pub fn listed(&self) -> u64 {
+        let listed = self.marks.iter().filter(|mark| !matches!(mark.kind, MarkKind::Checkpoint(_)));
+        u64::from(self.commits) + u64::from(self.aborts) + listed.count() as u64
+    }
+
+    /// Whether the end of this transaction can be in the segment.
+    #[must_use]
+    pub fn may_end(&self, xid: Xid) -> bool {
+        self.xids.is_some_and(|(lowest, highest)| !xid.precedes(lowest) && !highest.precedes(xid))
+    }
+}
+
+impl RelFileLocator {
+    /// The first OID that is given to what users make (`FirstNormalObjectId`, `src/include/access/transam.h`). The
+    /// catalogs' files have smaller numbers, unless they were rewritten.
+    pub const FIRST_USER: u32 = 16384;
+    /// `pg_largeobject` (`src/include/catalog/pg_largeobject.h`): a catalog whose rows are the users' data.
+    const LARGE_OBJECTS: u32 = 2613;
+
+    /// Whether its rows are data of users, as far as its number tells.
+    #[must_use]
+    pub fn is_of_users(&self) -> bool {
+        self.relation >= Self::FIRST_USER || self.relation == Self::LARGE_OBJECTS
+    }
+}
+
+impl RelationWork {
+    fn on(relation: RelFileLocator) -> RelationWork {
+        RelationWork { relation, created: false, inserted: 0, updated: 0, deleted: 0, pages: 0 }
+    }
+
+    fn add(&mut self, more: &RelationWork) {
+        self.created |= more.created;
+        self.inserted += more.inserted;
+        self.updated += more.updated;
+        self.deleted += more.deleted;
+        self.pages += more.pages;
+    }
+}
+
+impl Work {
+    /// Rows of users' relations that were deleted or updated, outside of relations that the transaction made itself.
+    #[must_use]
+    pub fn rows_changed(&self) -> u64 {
+        let users = self.relations.iter().filter(|work| work.relation.is_of_users() && !work.created);
+        users.map(|work| work.updated + work.deleted).sum::<u64>() + self.beyond
+    }
+
+    /// Adds what was done later, or by a subtransaction.
+    pub fn add(&mut self, more: Work) {
+        for work in &more.relations {
+            match self.on(work.relation) {
+                Some(mine) => mine.add(work),
+                None => self.beyond += work.updated + work.deleted,
+            }
+        }
+        self.beyond += more.beyond;
+        self.first_lock = match (self.first_lock, more.first_lock) {
+            (Some(mine), Some(other)) => Some(mine.min(other)),
+            (mine, other) => mine.or(other),
+        };
+        self.truncated.extend(more.truncated);
+        self.databases.extend(more.databases);
+    }
+
+    /// The entry of a relation; `None` where there are too many.
+    fn on(&mut self, relation: RelFileLocator) -> Option<&mut RelationWork> {
+        // Most records are about the relation of the one before.
+        let known = self.relations.iter().rposition(|work| work.relation == relation);
+        let place = match known {
+            Some(place) => place,
+            None if self.relations.len() >= RELATIONS => return None,
+            None => {
+                self.relations.push(RelationWork::on(relation));
+                self.relations.len() - 1
+            }
+        };
+        self.relations.get_mut(place)
+    }
+
+    fn count(&mut self, rows: &Rows) {
+        let Some(work) = self.on(rows.relation) else {
+            let destroys = rows.change != RowChange::Insert && rows.relation.is_of_users();
+            self.beyond += if destroys { rows.rows.into() } else { 0 };
+            return;
+        };
+        let counter = match rows.change {
+            RowChange::Insert => &mut work.inserted,
+            RowChange::Update => &mut work.updated,
+            RowChange::Delete => &mut work.deleted,
+        };
+        *counter += u64::from(rows.rows);
+    }
+
+    fn clear(&mut self) {
+        self.relations.clear();
+        (self.beyond, self.first_lock) = (0, None);
+        self.truncated.clear();
+        self.databases.clear();
+    }
+}
+
+/// What the open transactions did, so far.
+#[derive(Debug, Default)]
+struct Open {
+    /// Places in `works`.
+    places: HashMap<Xid, u32, BuildHasherDefault<XidHasher>>,
+    works: Vec<Work>,
+    free: Vec<u32>,
+    /// The transaction that was asked for last, which most often is asked for next.
+    last: Option<(Xid, u32)>,
+    truncated: bool,
+}
+
+impl Open {
+    fn work(&mut self, xid: Xid) -> Option<&mut Work> {
+        if let Some((last, place)) = self.last
+            && last == xid
+        {
+            return self.works.get_mut(place as usize);
+        }
+        let place = match self.places.get(&xid) {
+            Some(place) => *place,
+            None if self.places.len() >= FOLLOWED => {
+                self.truncated = true;
+                return None;
+            }
+            None => {
+                let place = self.free.pop().unwrap_or_else(|| {
+                    self.works.push(Work::default());
+                    (self.works.len() - 1) as u32
+                });
+                self.places.insert(xid, place);
+                place
+            }
+        };
+        self.last = Some((xid, place));
+        self.works.get_mut(place as usize)
+    }
+
+    /// What the transaction did, where anything is known; what was set aside for it is used again.
+    fn end(&mut self, xid: Xid, look: impl FnOnce(&Work)) -> bool {
+        let Some(place) = self.places.remove(&xid) else { return false };
+        self.last = None;
+        self.free.push(place);
+        if let Some(work) = self.works.get_mut(place as usize) {
+            look(work);
+            work.clear();
+        }
+        true
+    }
+}
+
+/// Transaction ids are as good as random in their lower bits: multiplying spreads them enough.
+#[derive(Debug, Default)]
+struct XidHasher(u64);
+
+impl Hasher for XidHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32((*byte).into());
+        }
+    }
+
+    fn write_u32(&mut self, xid: u32) {
+        self.0 = (self.0 ^ u64::from(xid)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    }
+}
+
+/// Makes a segment's [`Summary`] of its records.
+#[derive(Debug)]
+pub struct Summarizer {
+    /// What lies before is not listed or counted: the fork of the timeline.
+    from: Lsn,
+    /// So many rows deleted or updated make a transaction notable.
+    floor: u64,
+    open: Open,
+    /// The last two marks that may make a database invalid.
+    last_mark: Option<Lsn>,
+    /// For each transaction that deleted a row that all databases share: the mark before.
+    shared_delete: Option<(Xid, Lsn)>,
+    summary: Summary,
+}
+
+/// So close in front of the delete of its row in `pg_database` is the mark that makes a database invalid; what lies
+/// farther away is another one, that `VACUUM` made.
+const MARK_DISTANCE: u64 = 64 << 10;
+
+impl Summarizer {
+    /// For a segment of this cluster and major. What starts before `from` is not listed or counted, and transactions
+    /// that delete or update fewer than `floor` rows within the segment are not notable.
+    #[must_use]
+    pub fn new(system_identifier: u64, major: PgMajor, from: Lsn, floor: u64) -> Summarizer {
+        let summary = Summary {
+            system_identifier,
+            major,
+            first: None,
+            before_first: None,
+            last: None,
+            end: from,
+            tail: Tail::Full,
+            records: 0,
+            commits: 0,
+            aborts: 0,
+            prepares: 0,
+            times: None,
+            first_and_last_time: None,
+            xids: None,
+            oldest_running: None,
+            marks: Vec::new(),
+            parameter_changes: Vec::new(),
+            notable: Vec::new(),
+            open: Vec::new(),
+            truncated: false,
+            damage: Vec::new(),
+            damaged_places: 0,
+        };
+        Summarizer { from, floor, open: Open::default(), last_mark: None, shared_delete: None, summary }
+    }
+
+    /// Takes the next record.
+    pub fn feed(&mut self, record: &Record) {
+        let summary = &mut self.summary;
+        if summary.first.is_none() {
+            (summary.first, summary.before_first) = (Some(record.lsn), record.previous);
+        }
+        summary.last = Some(record.lsn);
+        summary.end = record.end_lsn;
+        summary.records += 1;
+        match &record.body {
+            Body::Other => {}
+            Body::Rows(rows) => self.count_rows(record, rows),
+            Body::Commit(outcome) => self.commit(record, outcome),
+            Body::Abort(outcome) => self.abort(record, outcome),
+            body => self.feed_rare(record, body),
+        }
+    }
+
+    fn count_rows(&mut self, record: &Record, rows: &Rows) {
+        let Some(xid) = record.xid else { return };
+        if rows.relation.database == 0 && rows.change == RowChange::Delete {
+            let near = self.last_mark.filter(|mark| record.lsn.bytes_since(*mark) <= MARK_DISTANCE);
+            self.shared_delete = near.map(|mark| (xid, mark)).or(self.shared_delete);
+        }
+        if let Some(work) = self.open.work(xid) {
+            work.count(rows);
+        }
+    }
+
+    fn feed_rare(&mut self, record: &Record, body: &Body) {
+        match body {
+            Body::FileCreate(relation) => {
+                if let Some(work) = self.relation_of(record, *relation) {
+                    work.created = true;
+                }
+            }
+            Body::PageImages { relation, pages } => {
+                if let Some(work) = self.relation_of(record, *relation) {
+                    work.pages += u64::from(*pages);
+                }
+            }
+            Body::RelationTruncate { relations, .. } => {
+                if let Some(work) = record.xid.and_then(|xid| self.open.work(xid)) {
+                    work.truncated.extend(relations);
+                }
+            }
+            Body::DatabaseDrop { database } => self.drop_database(record, *database),
+            Body::HeapInplace(relation) if relation.database == 0 => self.last_mark = Some(record.lsn),
+            Body::Locks(locks) => {
+                for lock in locks {
+                    if let Some(work) = self.open.work(lock.xid) {
+                        work.first_lock.get_or_insert(record.lsn);
+                    }
+                }
+            }
+            Body::RunningTransactions(RunningTransactions { oldest_running, .. }) => {
+                self.summary.oldest_running = Some(*oldest_running);
+            }
+            Body::Prepare { .. } => self.summary.prepares += 1,
+            Body::ParameterChange(change) => self.summary.parameter_changes.push((record.lsn, *change)),
+            body => self.mark(record, body),
+        }
+    }
+
+    fn relation_of(&mut self, record: &Record, relation: RelFileLocator) -> Option<&mut RelationWork> {
+        self.open.work(record.xid?)?.on(relation)
+    }
+
+    fn drop_database(&mut self, record: &Record, database: u32) {
+        let Some(xid) = record.xid else { return };
+        let mark = self.shared_delete.filter(|(deleter, _)| *deleter == xid).map(|(_, mark)| mark);
+        if let Some(work) = self.open.work(xid) {
+            work.databases.push(DatabaseDrop { database, lsn: mark.unwrap_or(record.lsn) });
+        }
+    }
+
+    fn mark(&mut self, record: &Record, body: &Body) {
+        let (kind, at) = match body {
+            Body::RestorePoint { name, at } => (MarkKind::RestorePoint(name.clone()), Some(*at)),
+            Body::Checkpoint(Checkpoint { redo, at, .. }) => (MarkKind::Checkpoint(*redo), Some(*at)),
+            Body::BackupEnd { start } => (MarkKind::BackupEnd(*start), None),
+            Body::EndOfRecovery { timeline, at, .. } => (MarkKind::EndOfRecovery(*timeline), Some(*at)),
+            _ => return,
+        };
+        if record.lsn >= self.from {
+            self.summary.marks.push(Mark { lsn: record.lsn, end_lsn: record.end_lsn, at, kind });
+        }
+    }
+
+    fn abort(&mut self, record: &Record, outcome: &Outcome) {
+        self.ended(record, outcome);
+        self.summary.aborts += u32::from(record.lsn >= self.from);
+        for xid in std::iter::once(&outcome.xid).chain(&outcome.subxacts) {
+            self.open.end(*xid, |_| {});
+        }
+    }
+
+    fn commit(&mut self, record: &Record, outcome: &Outcome) {
+        self.ended(record, outcome);
+        let listed = record.lsn >= self.from;
+        self.summary.commits += u32::from(listed);
+        let mut total = Work::default();
+        let mut rows = 0;
+        let (floor, simple) = (self.floor, outcome.subxacts.is_empty() && outcome.dropped.is_empty());
+        self.open.end(outcome.xid, |work| {
+            rows = work.rows_changed();
+            if !simple || rows >= floor || !work.databases.is_empty() {
+                total = work.clone();
+            }
+        });
+        // A subtransaction has an id only where it wrote something: what is not known of it lies in another segment.
+        let mut elsewhere = false;
+        for xid in &outcome.subxacts {
+            let known = self.open.end(*xid, |work| total.add(work.clone()));
+            elsewhere |= !known;
+        }
+        rows = rows.max(total.rows_changed());
+        let notable = !outcome.dropped.is_empty() || rows >= floor || elsewhere || !total.databases.is_empty();
+        if notable && listed {
+            self.summary.notable.push(Ended {
+                lsn: record.lsn,
+                end_lsn: record.end_lsn,
+                xid: outcome.xid,
+                at: outcome.at,
+                subxacts: outcome.subxacts.clone(),
+                dropped: outcome.dropped.clone(),
+                dropped_oids: outcome.dropped_statistics.clone(),
+                work: total,
+            });
+        }
+    }
+
+    /// Notes time and id of a transaction that ended.
+    fn ended(&mut self, record: &Record, outcome: &Outcome) {
+        if record.lsn < self.from {
+            return;
+        }
+        let (at, summary) = (outcome.at, &mut self.summary);
+        summary.times = Some(summary.times.map_or((at, at), |(from, to)| (from.min(at), to.max(at))));
+        summary.first_and_last_time = Some(summary.first_and_last_time.map_or((at, at), |(first, _)| (first, at)));
+        for xid in std::iter::once(&outcome.xid).chain(&outcome.subxacts) {
+            let (lowest, highest) = summary.xids.unwrap_or((*xid, *xid));
+            let lowest = if xid.precedes(lowest) { *xid } else { lowest };
+            summary.xids = Some((lowest, if highest.precedes(*xid) { *xid } else { highest }));
+        }
+    }
+
+    /// Notes a damaged place.
+    pub fn damaged(&mut self, damage: Damage) {
+        self.summary.damaged_places += 1;
+        if self.summary.damage.len() < KEPT_DAMAGE {
+            self.summary.damage.push(damage);
+        }
+    }
+
+    /// The summary, when all records that start in the segment have been fed.
+    #[must_use]
+    pub fn finish(self, tail: Tail) -> Summary {
+        let Summarizer { mut open, mut summary, .. } = self;
+        let mut places: Vec<(Xid, u32)> = open.places.into_iter().collect();
+        places.sort_unstable_by_key(|(xid, _)| *xid);
+        let works = places
+            .into_iter()
+            .map(|(xid, place)| (xid, open.works.get_mut(place as usize).map(std::mem::take).unwrap_or_default()));
+        // What only inserted into relations that it did not make is nobody's loss, even together with its end.
+        summary.open = works.filter(|(_, work)| work.matters()).collect();
+        summary.truncated = open.truncated || summary.open.len() > KEPT_OPEN;
+        if summary.open.len() > KEPT_OPEN {
+            summary.open.sort_by_key(|(_, work)| std::cmp::Reverse(work.rows_changed()));
+            summary.open.truncate(KEPT_OPEN);
+        }
+        Summary { tail, ..summary }
+    }
+}
+
+impl Work {
+    /// Whether it changed rows and nothing else: no files, no databases.
+    #[must_use]
+    pub fn is_rows_only(&self) -> bool {
+        self.databases.is_empty() && self.truncated.is_empty() && self.relations.iter().all(|work| !work.created)
+    }
+
+    /// Whether any of it can tell later what the transaction destroyed.
+    fn matters(&self) -> bool {
+        let told = |work: &RelationWork| work.created || work.updated + work.deleted > 0 || work.pages > 0;
+        self.beyond > 0
+            || self.first_lock.is_some()
+            || !self.truncated.is_empty()
+            || !self.databases.is_empty()
+            || self.relations.iter().any(told)
+    }
+}
