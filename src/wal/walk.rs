@@ -151,12 +151,8 @@ impl Walk {
                 return Reached::Enough;
             }
             match self.advance(window) {
-                None => {}
-                Some(Decoded::Record(record)) => {
-                    if each(&record).is_break() {
-                        return Reached::Enough;
-                    }
-                }
+                Some(Decoded::Record(record)) if each(&record).is_break() => return Reached::Enough,
+                None | Some(Decoded::Record(_)) => {}
                 Some(Decoded::Hungry) => return Reached::Hungry,
                 Some(Decoded::Resumed(gap)) => return Reached::Resumed(gap),
                 Some(Decoded::End(end)) => return Reached::End(end),
