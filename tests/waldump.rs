@@ -11,11 +11,14 @@ mod support;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use support::{
     Cluster, Directory, Dump, Format, Options, Said, Server, Stop, Told, Waldump, What, assert_same, said_by_walback,
 };
@@ -24,7 +27,7 @@ use walback::config::{RestoreConfig, SourceConfig};
 use walback::core::{ArchiveFile, Lsn, SegmentSize, TimelineId, TimelinePath, Timestamp};
 use walback::source::scan::{EndCause, Scan, Start, all_points};
 use walback::source::{Cancel, LocalSource, Source as _};
-use walback::wal::{Body, Record};
+use walback::wal::{Body, Decoded, Decoder, EndReason, Record, SegmentHeader};
 
 /// A server, its `pg_waldump`, and how its cluster is made; `None` where one of the two is not to be had.
 fn versions(major: u16) -> Option<(Server, Waldump)> {
@@ -511,6 +514,11 @@ fn timelines_are_read_as_pg_waldump_does(major: u16) {
     work.last("trunk");
     trunk.stop(Stop::Immediate);
 
+    let is_partial = |file: &(PathBuf, ArchiveFile)| matches!(file.1, ArchiveFile::Partial(_));
+    assert!(
+        wal_files(&branch.data.join("pg_wal")).iter().any(is_partial),
+        "the last segment of timeline 2 has no .partial"
+    );
     let own = [&trunk, &branch].map(|cluster| cluster.data.join("pg_wal"));
     let wal = Wal::gather(&directory, &waldump, &[vec![trunk.archive.clone()], own.to_vec()].concat());
     assert_eq!(wal.dumps.keys().map(|id| id.0).collect::<Vec<_>>(), [1, 2, 3]);
@@ -685,6 +693,109 @@ against_pg_waldump! {
     segments_of_64_mb_of_17: a_segment_size_is_read_as_pg_waldump_does(17, 64, "off");
     segments_of_64_mb_of_18: a_segment_size_is_read_as_pg_waldump_does(18, 64, "pglz");
 }
+
+/// Where pieces of real WAL are kept.
+fn seeds() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wal/seeds")
+}
+
+/// How much is kept of a segment.
+const SEED_BYTES: usize = 32 << 10;
+
+/// Much in little.
+const SEED: &str = "
+begin; insert into seed_kept values (1, 'a'); savepoint a; insert into seed_kept values (2, 'b'); savepoint b;
+delete from seed_kept where n = 1; rollback to b; release a; commit;
+do $$ begin for i in 101..170 loop
+  begin insert into seed_kept values (i, 'x'); exception when raise_exception then null; end;
+end loop; end $$;
+begin; update seed_kept set v = 'c' where n = 1; savepoint a; delete from seed_kept where n = 2; rollback;
+delete from seed_kept where n < 110; truncate cut; drop table cut;
+begin; insert into seed_kept values (3, 'p'); savepoint a; delete from seed_kept where n = 120; prepare transaction 'first half';
+commit prepared 'first half';
+begin; insert into seed_kept values (4, 'p'); prepare transaction 'other half'; rollback prepared 'other half';
+select pg_create_restore_point('before the accident');
+create sequence numbers; select nextval('numbers'); drop sequence numbers;
+create index on seed_kept (v);
+select 1 from (select pg_logical_emit_message(true, 'long', repeat('m', 9000 + i)) from generate_series(1, 3) i) messages;
+";
+
+/// Makes the pieces of real WAL in `tests/wal/seeds` anew, as its README says. They are committed.
+#[test]
+#[ignore = "it writes into the repository"]
+fn make_seeds() {
+    for major in Server::MAJORS {
+        let Some(server) = Server::available(major) else { continue };
+        let directory = Directory::new();
+        let level = if major % 2 == 0 { "logical" } else { "replica" };
+        let more =
+            [("archive_mode", "off"), ("full_page_writes", "off"), ("wal_level", level), ("wal_compression", "on")];
+        let cluster = Cluster::create(&directory, &server, &options(1, &more));
+        let work = Work::on(&cluster);
+        work.sql(
+            "create table seed_kept (n int primary key, v text); create table cut (n int); insert into cut values (1);",
+        );
+        let begin: Lsn = work.sql("checkpoint; select pg_switch_wal();").parse().unwrap();
+        work.sql(SEED);
+        let pg_wal = cluster.data.join("pg_wal");
+        // The record of the switch is the last of its segment.
+        keep_seed(&format!("major-{major}"), &pg_wal, begin.0 / (1 << 20) + 1);
+        crash_within_a_record(&cluster, Cut::Segment);
+        let cut = wal_files(&pg_wal).into_iter().filter_map(|(_, file)| match file {
+            ArchiveFile::Segment(name) => Some(u64::from(name.seg)),
+            _ => None,
+        });
+        let cut = cut.max().unwrap() + 1;
+        cluster.start();
+        work.sql("insert into seed_kept values (5, 'behind the cut'); select pg_create_restore_point('behind');");
+        work.last("seed");
+        keep_seed(&format!("overwritten-{major}"), &pg_wal, cut);
+    }
+}
+
+/// Keeps the beginning of a segment, compressed.
+fn keep_seed(name: &str, pg_wal: &Path, number: u64) {
+    let segment = pg_wal.join(format!("00000001{:08X}{:08X}", number >> 12, number & 0xFFF));
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes.truncate(SEED_BYTES);
+    let file = File::create(seeds().join(format!("{name}.gz"))).unwrap();
+    let mut encoder = GzEncoder::new(file, Compression::best());
+    encoder.write_all(&bytes).unwrap();
+    encoder.finish().unwrap();
+}
+
+#[test]
+fn the_seeds_are_what_they_are_said_to_be() {
+    for major in Server::MAJORS {
+        for (name, wanted) in
+            [("major", &WANTED_IN_SEEDS[..]), ("overwritten", &["RestorePoint { name: \"behind\"", "Commit"])]
+        {
+            let file = seeds().join(format!("{name}-{major}.gz"));
+            let mut bytes = Vec::new();
+            GzDecoder::new(File::open(&file).unwrap()).read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes.len(), SEED_BYTES);
+            let header = SegmentHeader::parse(&bytes).unwrap();
+            assert_eq!(header.layout.major.0, major);
+            let size = header.segment_size;
+            let mut decoder = Decoder::at_segment(size.number_of(header.pageaddr), size);
+            decoder.feed(&bytes);
+            let mut found = String::new();
+            while let Decoded::Record(record) = decoder.poll() {
+                found += &format!("{:?}\n", record.body);
+            }
+            if name == "major" {
+                assert_eq!(decoder.finish().reason, EndReason::CutOff, "{}", file.display());
+            }
+            for wanted in wanted {
+                assert!(found.contains(wanted), "{} has no {wanted}:\n{found}", file.display());
+            }
+        }
+    }
+}
+
+/// What is among the bodies of the records in a seed.
+const WANTED_IN_SEEDS: [&str; 7] =
+    ["Commit", "Abort", "prepared: true", "Prepare", "RestorePoint", "HeapDelete", "RelFileLocator"];
 
 #[test]
 fn a_line_that_is_not_understood_fails() {
