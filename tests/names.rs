@@ -5,14 +5,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use support::{Cluster, Directory, Format, Options, Server};
-use walback::catalog::{Catalog, OverviewBuilder, Suspect, SuspectKind};
+use walback::catalog::{Suspect, SuspectKind};
 use walback::config::{RestoreConfig, SourceConfig};
+use walback::source::index::Index;
 use walback::source::names::NameBook;
-use walback::source::summarize::summarize;
 use walback::source::{Cancel, LocalSource, Source};
 
 /// The suspects of the archive, named from this backup alone.
@@ -25,20 +24,12 @@ fn named_suspects(backup: &Path, archive: &Path) -> Vec<Suspect> {
     };
     let (source, cancel) = (LocalSource::new(&config), Cancel::default());
     let catalog = source.list(&cancel).unwrap();
-    let mut suspects = suspects(&source, &catalog);
+    let index = Index::new(&source, &catalog, None, 1000);
+    let mut suspects = index.build(&cancel, &mut |_, _| {}, &mut |_| {}).unwrap().suspects;
     let mut book = NameBook::default();
     book.name(&mut suspects, &catalog, &cancel).unwrap();
     assert!(book.problems.is_empty(), "{:?}", book.problems);
     suspects
-}
-
-fn suspects(source: &LocalSource, catalog: &Catalog) -> Vec<Suspect> {
-    let mut builder = OverviewBuilder::new(1000);
-    for name in &catalog.segments {
-        let summary = summarize(source, catalog, *name, 50, &Cancel::default(), &mut |_| {}).unwrap().unwrap();
-        builder.segment(name.timeline, name.number(catalog.segment_size), Some(&summary), &mut |_| BTreeMap::new());
-    }
-    builder.finish().suspects
 }
 
 fn names_come_from_backups_of(major: u16) {

@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use crate::catalog::Catalog;
 use crate::core::{Lsn, SegmentName};
 use crate::error::{Error, ErrorKind, Result};
+use crate::wal::decoder::{Piece, Reached};
 use crate::wal::summary::{Damage, Summarizer, Summary, Tail};
-use crate::wal::{Decoder, EndOfWal, EndReason, Gap, Piece, Record, SegmentHeader};
+use crate::wal::{Decoder, EndOfWal, EndReason, Record, SegmentHeader};
 
 use super::{Cancel, Source};
 
@@ -83,7 +84,19 @@ fn read(
     loop {
         cancel.check()?;
         left -= block.len() as u64;
-        if read_on(&mut decoder, &block, behind, &mut summarizer, each).is_break() {
+        let read = decoder.read_through(&block, &mut |piece| match piece {
+            Piece::Record(record) if record.lsn >= behind => ControlFlow::Break(()),
+            Piece::Record(record) => {
+                summarizer.feed(record);
+                each(record);
+                ControlFlow::Continue(())
+            }
+            Piece::Gap(gap) => {
+                summarizer.damaged(damage(&gap.stopped, gap.found, Some(gap.resumed)));
+                ControlFlow::Continue(())
+            }
+        });
+        if read.is_break() {
             return Ok(Ok(summarizer.finish(Tail::Full)));
         }
         if left == 0 {
@@ -91,10 +104,13 @@ fn read(
         }
         fill(&mut block, segment.as_mut(), left.min(BLOCK), name)?;
         if block.is_empty() {
-            return Ok(Ok(ended(summarizer, &decoder.finish())));
+            break;
         }
     }
-    complete(source, catalog, name, decoder, summarizer, cancel, each).map(Ok)
+    if left == 0 && decoder.is_inside_record() {
+        return complete(source, catalog, name, decoder, summarizer, cancel, each).map(Ok);
+    }
+    Ok(Ok(ended(summarizer, &mut decoder, behind)))
 }
 
 /// Reads on in the segments behind, until the last record of the segment before is whole.
@@ -109,20 +125,10 @@ fn complete(
 ) -> Result<Summary> {
     let size = catalog.segment_size;
     let behind = size.start_of(name.number(size) + 1);
-    if decoder.stopped_at().is_some() {
-        return Ok(ended(summarizer, &decoder.finish()));
-    }
-    if !decoder.is_inside_record() {
-        return Ok(summarizer.finish(Tail::Full));
-    }
-    let mut number = name.number(size);
-    loop {
-        number += 1;
+    let mut block = Vec::with_capacity(PAGE as usize);
+    for number in name.number(size) + 1.. {
         let next = SegmentName::new(name.timeline, number, size);
-        let Some(mut segment) = source.open_segment(next, None)? else {
-            return Ok(summarizer.finish(Tail::CutOff));
-        };
-        let mut block = Vec::with_capacity(PAGE as usize);
+        let Some(mut segment) = source.open_segment(next, None)? else { break };
         let mut left = size.bytes();
         while left > 0 {
             cancel.check()?;
@@ -131,56 +137,41 @@ fn complete(
                 return Ok(summarizer.finish(Tail::CutOff));
             }
             left -= block.len() as u64;
-            if read_on(&mut decoder, &block, behind, &mut summarizer, each).is_break() {
-                return Ok(summarizer.finish(Tail::Full));
-            }
-            if decoder.stopped_at().is_some() {
-                let end = decoder.finish();
-                return Ok(match end.reason {
-                    EndReason::MissingContinuation => summarizer.finish(Tail::CutOff),
-                    _ => ended(summarizer, &end),
-                });
-            }
-            if !decoder.is_inside_record() {
-                return Ok(summarizer.finish(Tail::Full));
+            let reached = decoder.read(&block, &mut |record| {
+                if record.lsn < behind {
+                    summarizer.feed(record);
+                    each(record);
+                }
+                ControlFlow::Break(())
+            });
+            match reached {
+                Reached::Hungry if decoder.is_inside_record() => {}
+                Reached::End(end) if end.is_ordinary() => return Ok(summarizer.finish(Tail::CutOff)),
+                Reached::End(_) => return Ok(ended(summarizer, &mut decoder, behind)),
+                Reached::Hungry | Reached::Enough | Reached::Resumed(_) => return Ok(summarizer.finish(Tail::Full)),
             }
         }
     }
+    Ok(summarizer.finish(Tail::CutOff))
 }
 
-/// Reads a block, over what is damaged too. `Break` once a record came that starts `behind` the segment.
-fn read_on(
-    decoder: &mut Decoder,
-    block: &[u8],
-    behind: Lsn,
-    summarizer: &mut Summarizer,
-    each: &mut dyn FnMut(&Record),
-) -> ControlFlow<()> {
-    decoder.read_through(block, &mut |piece| {
-        match piece {
-            Piece::Record(record) if record.lsn >= behind => return ControlFlow::Break(()),
-            Piece::Record(record) => {
-                summarizer.feed(record);
-                each(record);
-            }
-            Piece::Gap(Gap { stopped: EndOfWal { at, reason }, resumed, .. }) => {
-                let resumed = Some(resumed).filter(|resumed| *resumed < behind);
-                summarizer.damaged(Damage { at, resumed, reason: reason.to_string() });
-            }
-        }
-        ControlFlow::Continue(())
-    })
-}
-
-fn ended(mut summarizer: Summarizer, end: &EndOfWal) -> Summary {
+/// The summary where WAL ended within the segment, or with it.
+fn ended(mut summarizer: Summarizer, decoder: &mut Decoder, behind: Lsn) -> Summary {
+    let found = decoder.stopped_at();
+    let end = decoder.finish();
+    if !end.is_ordinary() {
+        summarizer.damaged(damage(&end, found.unwrap_or(end.at), None));
+        return summarizer.finish(Tail::Ends);
+    }
     match end.reason {
+        EndReason::NoMoreBytes if decoder.wants() >= behind => summarizer.finish(Tail::Full),
         EndReason::CutOff => summarizer.finish(Tail::CutOff),
-        _ if end.is_ordinary() => summarizer.finish(Tail::Ends),
-        reason => {
-            summarizer.damaged(Damage { at: end.at, resumed: None, reason: reason.to_string() });
-            summarizer.finish(Tail::Ends)
-        }
+        _ => summarizer.finish(Tail::Ends),
     }
+}
+
+fn damage(stopped: &EndOfWal, found: Lsn, resumed: Option<Lsn>) -> Damage {
+    Damage { at: stopped.at, found, resumed, reason: stopped.reason.to_string() }
 }
 
 /// Whether a segment is another cluster's, or was put under a wrong name.
