@@ -11,7 +11,7 @@ use super::suspect::{Fate, Stitch, Suspect, sort_worst_first, suspects_of};
 use super::{Point, PointKind};
 
 /// What is known of one segment for lists and charts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRows {
     /// The timeline of its file.
     pub timeline: TimelineId,
@@ -81,7 +81,7 @@ impl DamagedPlace {
 }
 
 /// Everything about an archive that fits into memory, however large it is.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Overview {
     /// Every segment, by timeline and number.
     pub segments: Vec<SegmentRows>,

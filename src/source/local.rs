@@ -12,6 +12,7 @@ use crate::wal::SegmentHeader;
 
 use super::base_backup::{self, read_prefix};
 use super::compress::{self, Count};
+use super::identity::{self, Identity};
 use super::{Cancel, Source, open_file, unreadable};
 
 /// How deep below a given directory base backups are looked for.
@@ -114,6 +115,10 @@ impl Source for LocalSource {
             Some(backup) => open_own_segment(backup, name),
             None => Ok(None),
         }
+    }
+
+    fn identities(&self, names: &[SegmentName]) -> Vec<Option<Identity>> {
+        identity::in_directories(&self.wal, names)
     }
 }
 

@@ -1,8 +1,11 @@
 //! Reads one segment into its summary.
 
-use std::io::Read;
+use std::io::Read as _;
+
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::Catalog;
+use crate::core::progress::grouped;
 use crate::core::{Lsn, SegmentName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::wal::summary::{Damage, Summarizer, Summary, Tail};
@@ -16,7 +19,7 @@ const BLOCK: u64 = 256 << 10;
 const PAGE: u64 = 8192;
 
 /// Why a segment has no summary.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Unreadable {
     /// No archive has it.
     #[error("no archive has it")]
@@ -29,7 +32,19 @@ pub enum Unreadable {
     Failed(String),
 }
 
-/// Reads the segment `name` alone, and of the next one on its timeline as much as its last record takes. Records
+/// What reading one segment came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summarized {
+    /// What lies in it, or why that is not known.
+    pub read: Read,
+    /// So many of the segments behind it were looked into for the rest of its last record.
+    pub behind: u32,
+}
+
+/// What lies in a segment, or why that is not known.
+pub type Read = std::result::Result<Summary, Unreadable>;
+
+/// Reads the segment `name` alone, and of the next ones on its timeline as much as its last record takes. Records
 /// before the fork of its timeline are not counted; fewer than `floor` rows changed are not notable. `each` is shown
 /// every record that starts in it.
 ///
@@ -42,100 +57,113 @@ pub fn summarize(
     floor: u64,
     cancel: &Cancel,
     each: &mut dyn FnMut(&Record),
-) -> Result<std::result::Result<Summary, Unreadable>> {
-    match read(source, catalog, name, floor, cancel, each) {
+) -> Result<Summarized> {
+    let mut reading = Reading { source, catalog, name, cancel, behind: 0, each };
+    match reading.run(floor) {
         Err(error) if error.report().kind != ErrorKind::Interrupted => {
             let report = error.report();
             let words = std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": ");
-            Ok(Err(Unreadable::Failed(words)))
+            Ok(Summarized { read: Err(Unreadable::Failed(words)), behind: reading.behind })
         }
-        read => read,
+        read => Ok(Summarized { read: read?, behind: reading.behind }),
     }
 }
 
-fn read(
-    source: &dyn Source,
-    catalog: &Catalog,
+struct Reading<'a> {
+    source: &'a dyn Source,
+    catalog: &'a Catalog,
     name: SegmentName,
-    floor: u64,
-    cancel: &Cancel,
-    each: &mut dyn FnMut(&Record),
-) -> Result<std::result::Result<Summary, Unreadable>> {
-    let size = catalog.segment_size;
-    let number = name.number(size);
-    let Some(mut segment) = source.open_segment(name, None)? else { return Ok(Err(Unreadable::Absent)) };
-    let mut block = Vec::with_capacity(BLOCK as usize);
-    fill(&mut block, segment.as_mut(), size.bytes().min(BLOCK), name)?;
-    let header = match SegmentHeader::parse(&block) {
-        Ok(header) => header,
-        Err(bad) => return Ok(Err(Unreadable::Foreign(bad.to_string()))),
-    };
-    if let Some(foreign) = foreign(catalog, name, &header) {
-        return Ok(Err(Unreadable::Foreign(foreign)));
-    }
-    let fork = catalog.timelines.iter().find(|timeline| timeline.id == name.timeline);
-    let from = fork.and_then(|timeline| timeline.forked_at_lsn).unwrap_or(Lsn::INVALID);
-    let mut summarizer = Summarizer::new(header.system_identifier, header.layout.major, from, floor);
-    let behind = size.start_of(number + 1);
-    let mut decoder = Decoder::at_segment(number, size);
-    let mut left = size.bytes();
-    loop {
-        cancel.check()?;
-        left -= block.len() as u64;
-        decoder.feed(&block);
-        match drain(&mut decoder, behind, &mut summarizer, each) {
-            Drained::Hungry => {}
-            Drained::Behind => return Ok(Ok(summarizer.finish(Tail::Full))),
-            Drained::End(end) => return Ok(Ok(ended(summarizer, &end))),
-        }
-        if left == 0 {
-            break;
-        }
-        fill(&mut block, segment.as_mut(), left.min(BLOCK), name)?;
-        if block.is_empty() {
-            return Ok(Ok(ended(summarizer, &decoder.finish())));
-        }
-    }
-    complete(source, catalog, name, decoder, summarizer, cancel, each).map(Ok)
+    cancel: &'a Cancel,
+    behind: u32,
+    each: &'a mut dyn FnMut(&Record),
 }
 
-/// Reads on in the segments behind, until the last record of the segment before is whole.
-fn complete(
-    source: &dyn Source,
-    catalog: &Catalog,
-    name: SegmentName,
-    mut decoder: Decoder,
-    mut summarizer: Summarizer,
-    cancel: &Cancel,
-    each: &mut dyn FnMut(&Record),
-) -> Result<Summary> {
-    let size = catalog.segment_size;
-    let behind = size.start_of(name.number(size) + 1);
-    if !decoder.is_inside_record() {
-        return Ok(summarizer.finish(Tail::Full));
-    }
-    let mut number = name.number(size);
-    loop {
-        number += 1;
-        let next = SegmentName::new(name.timeline, number, size);
-        let Some(mut segment) = source.open_segment(next, None)? else {
-            return Ok(summarizer.finish(Tail::CutOff));
+impl Reading<'_> {
+    fn run(&mut self, floor: u64) -> Result<Read> {
+        let (name, size) = (self.name, self.catalog.segment_size);
+        let number = name.number(size);
+        let Some(mut segment) = self.source.open_segment(name, None)? else { return Ok(Err(Unreadable::Absent)) };
+        let mut block = Vec::with_capacity(BLOCK as usize);
+        fill(&mut block, segment.as_mut(), size.bytes().min(BLOCK), name)?;
+        let header = match SegmentHeader::parse(&block) {
+            Ok(header) => header,
+            Err(bad) => return Ok(Err(Unreadable::Foreign(bad.to_string()))),
         };
-        let mut block = Vec::with_capacity(PAGE as usize);
+        if let Some(foreign) = foreign(self.catalog, name, &header) {
+            return Ok(Err(Unreadable::Foreign(foreign)));
+        }
+        let fork = self.catalog.timelines.iter().find(|timeline| timeline.id == name.timeline);
+        let from = fork.and_then(|timeline| timeline.forked_at_lsn).unwrap_or(Lsn::INVALID);
+        let mut summarizer = Summarizer::new(header.system_identifier, header.layout.major, from, floor);
+        let mut decoder = Decoder::at_segment(number, size);
         let mut left = size.bytes();
-        while left > 0 {
-            cancel.check()?;
-            fill(&mut block, segment.as_mut(), left.min(PAGE), next)?;
-            if block.is_empty() {
-                return Ok(summarizer.finish(Tail::CutOff));
-            }
+        loop {
+            self.cancel.check()?;
             left -= block.len() as u64;
             decoder.feed(&block);
-            match drain(&mut decoder, behind, &mut summarizer, each) {
-                Drained::Hungry if !decoder.is_inside_record() => return Ok(summarizer.finish(Tail::Full)),
+            match self.drain(&mut decoder, &mut summarizer) {
                 Drained::Hungry => {}
-                Drained::Behind => return Ok(summarizer.finish(Tail::Full)),
-                Drained::End(end) => return Ok(ended(summarizer, &end)),
+                Drained::Through => return Ok(Ok(summarizer.finish(Tail::Full))),
+                Drained::End(end) => return Ok(Ok(ended(summarizer, &end))),
+            }
+            if left == 0 {
+                return self.complete(decoder, summarizer).map(Ok);
+            }
+            fill(&mut block, segment.as_mut(), left.min(BLOCK), name)?;
+            if block.is_empty() {
+                return Ok(Ok(too_short(summarizer, decoder.finish().at, size.bytes() - left)));
+            }
+        }
+    }
+
+    /// Reads on in the segments behind, until the last record of the segment is whole.
+    fn complete(&mut self, mut decoder: Decoder, mut summarizer: Summarizer) -> Result<Summary> {
+        let size = self.catalog.segment_size;
+        if !decoder.is_inside_record() {
+            return Ok(summarizer.finish(Tail::Full));
+        }
+        loop {
+            self.behind += 1;
+            let next = SegmentName::new(self.name.timeline, self.name.number(size) + u64::from(self.behind), size);
+            let Some(mut segment) = self.source.open_segment(next, None)? else {
+                return Ok(summarizer.finish(Tail::CutOff));
+            };
+            let mut block = Vec::with_capacity(PAGE as usize);
+            let mut left = size.bytes();
+            while left > 0 {
+                self.cancel.check()?;
+                fill(&mut block, segment.as_mut(), left.min(PAGE), next)?;
+                if block.is_empty() {
+                    return Ok(summarizer.finish(Tail::CutOff));
+                }
+                left -= block.len() as u64;
+                decoder.feed(&block);
+                match self.drain(&mut decoder, &mut summarizer) {
+                    Drained::Hungry if !decoder.is_inside_record() => return Ok(summarizer.finish(Tail::Full)),
+                    Drained::Hungry => {}
+                    Drained::Through => return Ok(summarizer.finish(Tail::Full)),
+                    Drained::End(end) => return Ok(ended(summarizer, &end)),
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, decoder: &mut Decoder, summarizer: &mut Summarizer) -> Drained {
+        let size = self.catalog.segment_size;
+        let border = size.start_of(self.name.number(size) + 1);
+        loop {
+            match decoder.poll() {
+                Decoded::Record(record) if record.lsn >= border => return Drained::Through,
+                Decoded::Record(record) => {
+                    summarizer.feed(&record);
+                    (self.each)(&record);
+                    // Behind a switch of segments nothing more comes: most of a segment may be left unread.
+                    if record.end_lsn >= border {
+                        return Drained::Through;
+                    }
+                }
+                Decoded::Hungry => return Drained::Hungry,
+                Decoded::End(end) => return Drained::End(end),
             }
         }
     }
@@ -143,23 +171,9 @@ fn complete(
 
 enum Drained {
     Hungry,
-    /// A record came that starts behind the segment.
-    Behind,
+    /// The last record that starts in the segment was there.
+    Through,
     End(EndOfWal),
-}
-
-fn drain(decoder: &mut Decoder, behind: Lsn, summarizer: &mut Summarizer, each: &mut dyn FnMut(&Record)) -> Drained {
-    loop {
-        match decoder.poll() {
-            Decoded::Record(record) if record.lsn >= behind => return Drained::Behind,
-            Decoded::Record(record) => {
-                summarizer.feed(&record);
-                each(&record);
-            }
-            Decoded::Hungry => return Drained::Hungry,
-            Decoded::End(end) => return Drained::End(end),
-        }
-    }
 }
 
 fn ended(mut summarizer: Summarizer, end: &EndOfWal) -> Summary {
@@ -173,6 +187,12 @@ fn ended(mut summarizer: Summarizer, end: &EndOfWal) -> Summary {
             summarizer.finish(Tail::Ends)
         }
     }
+}
+
+fn too_short(mut summarizer: Summarizer, at: Lsn, bytes: u64) -> Summary {
+    let reason = format!("the file ends after {} bytes: it is no whole segment", grouped(bytes));
+    summarizer.damaged(Damage { at, resumed: None, reason });
+    summarizer.finish(Tail::Ends)
 }
 
 /// Whether a segment is another cluster's, or was put under a wrong name.
@@ -197,7 +217,7 @@ fn foreign(catalog: &Catalog, name: SegmentName, header: &SegmentHeader) -> Opti
 }
 
 /// Fills `block` with the next bytes of a segment, at most `bytes` of them; with nothing where it ends.
-fn fill(block: &mut Vec<u8>, segment: &mut dyn Read, bytes: u64, name: SegmentName) -> Result<()> {
+fn fill(block: &mut Vec<u8>, segment: &mut dyn std::io::Read, bytes: u64, name: SegmentName) -> Result<()> {
     block.clear();
     match segment.take(bytes).read_to_end(block) {
         Ok(_) => Ok(()),
