@@ -17,6 +17,7 @@ pub mod compress;
 pub mod identity;
 pub mod index;
 pub mod local;
+pub mod names;
 pub mod scan;
 pub mod summarize;
 
