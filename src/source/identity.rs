@@ -9,7 +9,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 use sha2::{Digest, Sha256};
 
-use crate::core::SegmentName;
+use crate::core::{ArchiveFile, SegmentName};
 
 /// What tells whether a segment's file is still the one that was read. A file that was restored with its old time of
 /// modification has another time of change: nobody can set that one.
@@ -74,6 +74,16 @@ pub(super) fn in_directories(directories: &[PathBuf], names: &[SegmentName]) -> 
     let open: Vec<(u64, File)> =
         directories.iter().filter_map(|directory| Some((place_of(directory), File::open(directory).ok()?))).collect();
     in_parallel(names, &|names| names.iter().map(|name| first_of(&open, *name)).collect())
+}
+
+/// The sizes of these files of a directory, in bytes; `None` for each that is no plain file.
+pub(super) fn sizes(directory: &Path, files: &[ArchiveFile]) -> Vec<Option<u64>> {
+    let Ok(open) = File::open(directory) else { return vec![None; files.len()] };
+    let size = |file: &ArchiveFile| {
+        let stat = fstatat(open.as_fd(), file.to_string().as_str(), AtFlags::empty()).ok()?;
+        Identity::of(0, &stat).map(|identity| identity.bytes)
+    };
+    in_parallel(files, &|files| files.iter().map(size).collect())
 }
 
 fn first_of(directories: &[(u64, File)], name: SegmentName) -> Option<Identity> {
