@@ -182,7 +182,10 @@ impl OverviewBuilder {
     /// Notes where a segment does not go on where the one before it ends.
     fn check_border(&mut self, timeline: TimelineId, number: u64, summary: &Summary) {
         let before = self.before.filter(|before| before.number + 1 == number);
-        let break_at = |at, reason| Some(Damage { at, resumed: summary.first, reason });
+        let break_at = |at, reason| {
+            let found = self.size.start_of(number);
+            Some(Damage { at, found, resumed: summary.first, reason })
+        };
         let broken = match (before, summary.before_first) {
             (Some(Border { ends: Some(at), .. }), _) => {
                 break_at(at, format!("WAL ends in the segment before it, at {at}, and goes on in this one"))
@@ -210,7 +213,8 @@ impl OverviewBuilder {
 
     /// Notes a file with a segment's name that is no whole segment, and why in words.
     pub fn damaged_file(&mut self, timeline: TimelineId, number: u64, reason: String) {
-        let damage = Damage { at: self.size.start_of(number), resumed: None, reason };
+        let start = self.size.start_of(number);
+        let damage = Damage { at: start, found: start, resumed: None, reason };
         self.damaged(timeline, number, Extent::Whole, damage);
     }
 

@@ -428,7 +428,11 @@ fn remove_older(directory: &Path) {
 }
 
 fn checksum(parts: &[&[u8]]) -> u32 {
-    parts.iter().fold(0, |sum, part| crc32c::crc32c_append(sum, part))
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    for part in parts {
+        digest.update(part);
+    }
+    digest.finalize() as u32
 }
 
 /// Seconds since 1970.

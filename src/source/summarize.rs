@@ -1,6 +1,7 @@
 //! Reads one segment into its summary.
 
 use std::io::Read as _;
+use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +9,9 @@ use crate::catalog::Catalog;
 use crate::core::progress::grouped;
 use crate::core::{Lsn, SegmentName};
 use crate::error::{Error, ErrorKind, Result};
+use crate::wal::decoder::{Piece, Reached};
 use crate::wal::summary::{Damage, Summarizer, Summary, Tail};
-use crate::wal::{Decoded, Decoder, EndOfWal, EndReason, Record, SegmentHeader};
+use crate::wal::{Decoder, EndOfWal, EndReason, Record, SegmentHeader};
 
 use super::{Cancel, Source};
 
@@ -96,39 +98,57 @@ impl Reading<'_> {
         let from = fork.and_then(|timeline| timeline.forked_at_lsn).unwrap_or(Lsn::INVALID);
         let mut summarizer = Summarizer::new(header.system_identifier, header.layout.major, from, floor);
         let mut decoder = Decoder::at_segment(number, size);
+        let border = size.start_of(number + 1);
         let mut left = size.bytes();
         loop {
             self.cancel.check()?;
             left -= block.len() as u64;
-            decoder.feed(&block);
-            match self.drain(&mut decoder, &mut summarizer) {
-                Drained::Hungry => {}
-                Drained::Through => return Ok(Ok(summarizer.finish(Tail::Full))),
-                Drained::End(end) => return Ok(Ok(ended(summarizer, &end))),
+            let read = decoder.read_through(&block, &mut |piece| match piece {
+                Piece::Record(record) => self.take(record, border, &mut summarizer),
+                Piece::Gap(gap) => {
+                    summarizer.damaged(damage(&gap.stopped, gap.found, Some(gap.resumed)));
+                    ControlFlow::Continue(())
+                }
+            });
+            if read.is_break() {
+                return Ok(Ok(summarizer.finish(Tail::Full)));
             }
             if left == 0 {
-                return self.complete(decoder, summarizer).map(Ok);
+                break;
             }
             fill(&mut block, segment.as_mut(), left.min(BLOCK), name)?;
             if block.is_empty() {
                 return Ok(Ok(too_short(summarizer, decoder.finish().at, size.bytes() - left)));
             }
         }
+        if decoder.is_inside_record() {
+            return self.complete(decoder, summarizer).map(Ok);
+        }
+        Ok(Ok(ended(summarizer, &mut decoder, border)))
+    }
+
+    /// Takes the next record. Breaks behind the last one that starts in the segment: behind a switch of segments most
+    /// of it may be left unread.
+    fn take(&mut self, record: &Record, border: Lsn, summarizer: &mut Summarizer) -> ControlFlow<()> {
+        if record.lsn < border {
+            summarizer.feed(record);
+            (self.each)(record);
+        }
+        if record.end_lsn >= border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Reads on in the segments behind, until the last record of the segment is whole.
     fn complete(&mut self, mut decoder: Decoder, mut summarizer: Summarizer) -> Result<Summary> {
         let size = self.catalog.segment_size;
-        if !decoder.is_inside_record() {
-            return Ok(summarizer.finish(Tail::Full));
-        }
+        let number = self.name.number(size);
+        let border = size.start_of(number + 1);
+        let mut block = Vec::with_capacity(PAGE as usize);
         loop {
             self.behind += 1;
-            let next = SegmentName::new(self.name.timeline, self.name.number(size) + u64::from(self.behind), size);
+            let next = SegmentName::new(self.name.timeline, number + u64::from(self.behind), size);
             let Some(mut segment) = self.source.open_segment(next, None)? else {
                 return Ok(summarizer.finish(Tail::CutOff));
             };
-            let mut block = Vec::with_capacity(PAGE as usize);
             let mut left = size.bytes();
             while left > 0 {
                 self.cancel.check()?;
@@ -137,62 +157,46 @@ impl Reading<'_> {
                     return Ok(summarizer.finish(Tail::CutOff));
                 }
                 left -= block.len() as u64;
-                decoder.feed(&block);
-                match self.drain(&mut decoder, &mut summarizer) {
-                    Drained::Hungry if !decoder.is_inside_record() => return Ok(summarizer.finish(Tail::Full)),
-                    Drained::Hungry => {}
-                    Drained::Through => return Ok(summarizer.finish(Tail::Full)),
-                    Drained::End(end) => return Ok(ended(summarizer, &end)),
-                }
-            }
-        }
-    }
-
-    fn drain(&mut self, decoder: &mut Decoder, summarizer: &mut Summarizer) -> Drained {
-        let size = self.catalog.segment_size;
-        let border = size.start_of(self.name.number(size) + 1);
-        loop {
-            match decoder.poll() {
-                Decoded::Record(record) if record.lsn >= border => return Drained::Through,
-                Decoded::Record(record) => {
-                    summarizer.feed(&record);
-                    (self.each)(&record);
-                    // Behind a switch of segments nothing more comes: most of a segment may be left unread.
-                    if record.end_lsn >= border {
-                        return Drained::Through;
+                let reached = decoder.read(&block, &mut |record| {
+                    let _ = self.take(record, border, &mut summarizer);
+                    ControlFlow::Break(())
+                });
+                match reached {
+                    Reached::Hungry if decoder.is_inside_record() => {}
+                    Reached::End(end) if end.is_ordinary() => return Ok(summarizer.finish(Tail::CutOff)),
+                    Reached::End(_) => return Ok(ended(summarizer, &mut decoder, border)),
+                    Reached::Hungry | Reached::Enough | Reached::Resumed(_) => {
+                        return Ok(summarizer.finish(Tail::Full));
                     }
                 }
-                Decoded::Hungry => return Drained::Hungry,
-                Decoded::End(end) => return Drained::End(end),
             }
         }
     }
 }
 
-enum Drained {
-    Hungry,
-    /// The last record that starts in the segment was there.
-    Through,
-    End(EndOfWal),
-}
-
-fn ended(mut summarizer: Summarizer, end: &EndOfWal) -> Summary {
+/// The summary where WAL ended within the segment, or with it.
+fn ended(mut summarizer: Summarizer, decoder: &mut Decoder, border: Lsn) -> Summary {
+    let found = decoder.stopped_at();
+    let end = decoder.finish();
+    if !end.is_ordinary() {
+        summarizer.damaged(damage(&end, found.unwrap_or(end.at), None));
+        return summarizer.finish(Tail::Ends);
+    }
     match end.reason {
-        EndReason::Zeroed | EndReason::WrongPageAddress { .. } | EndReason::NoMoreBytes => {
-            summarizer.finish(Tail::Ends)
-        }
+        EndReason::NoMoreBytes if decoder.wants() >= border => summarizer.finish(Tail::Full),
         EndReason::CutOff => summarizer.finish(Tail::CutOff),
-        reason => {
-            summarizer.damaged(Damage { at: end.at, resumed: None, reason: reason.to_string() });
-            summarizer.finish(Tail::Ends)
-        }
+        _ => summarizer.finish(Tail::Ends),
     }
 }
 
 fn too_short(mut summarizer: Summarizer, at: Lsn, bytes: u64) -> Summary {
     let reason = format!("the file ends after {} bytes: it is no whole segment", grouped(bytes));
-    summarizer.damaged(Damage { at, resumed: None, reason });
+    summarizer.damaged(Damage { at, found: at, resumed: None, reason });
     summarizer.finish(Tail::Ends)
+}
+
+fn damage(stopped: &EndOfWal, found: Lsn, resumed: Option<Lsn>) -> Damage {
+    Damage { at: stopped.at, found, resumed, reason: stopped.reason.to_string() }
 }
 
 /// Whether a segment is another cluster's, or was put under a wrong name.

@@ -83,7 +83,10 @@ impl Writer {
         record.extend(xid.to_le_bytes());
         record.extend(self.previous.0.to_le_bytes());
         record.extend([info, rmgr, 0, 0]);
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&fragments), &record);
+        let mut crc = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+        crc.update(&fragments);
+        crc.update(&record);
+        let crc = crc.finalize() as u32;
         record.extend(crc.to_le_bytes());
         record.extend(fragments);
         let mut rest = record.as_slice();
