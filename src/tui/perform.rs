@@ -1,21 +1,24 @@
 //! Carries out what the program decides, with the engine and the source, each on a thread of its own: no key ever
 //! waits for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::glyphs::is_utf8_locale;
 use super::run::{self, MsgSender, Perform};
 use crate::app::msg::ActionKind;
 use crate::app::state::Setup;
 use crate::app::{Effect, Msg, State};
-use crate::catalog::Catalog;
+use crate::catalog::overview::OverviewBuilder;
+use crate::catalog::suspect::MANY_ROWS;
+use crate::catalog::{Catalog, Overview, Point, PointKind};
 use crate::config::{Config, RestoreConfig, SourceConfig};
-use crate::core::Target;
+use crate::core::{Lsn, SegmentName, Target, TimelineId, Xid};
 use crate::engine::host::{facts::server_account, now};
 use crate::engine::prepare::plan_retarget;
 use crate::engine::server::last_lines;
@@ -23,8 +26,10 @@ use crate::engine::{Engine, Preparation, Recoveries, Request};
 use crate::error::{Error, Result};
 use crate::event::{Event, Recovery, RecoveryState, Strategy, What};
 use crate::plan::Plan;
-use crate::source::scan::all_points;
+use crate::source::scan::Points;
+use crate::source::summarize::summarize;
 use crate::source::{Cancel, LocalSource, Source};
+use crate::wal::summary::Summary;
 
 /// How often the journal of a recovery that another Walback drives is read.
 const READ_EVERY: Duration = Duration::from_millis(200);
@@ -70,10 +75,14 @@ struct Performer {
     scan: Cancel,
 }
 
+type Summaries = BTreeMap<SegmentName, Arc<Summary>>;
+
 /// What the threads share.
 #[derive(Default)]
 struct Shared {
     catalog: Mutex<Option<Arc<Catalog>>>,
+    /// What lies in the segments that were read.
+    summaries: Mutex<Summaries>,
     /// The hash of every plan that was shown, by the name of its recovery.
     hashes: Mutex<HashMap<String, String>>,
     /// What asks the running step of a recovery to stop.
@@ -89,7 +98,9 @@ impl Perform for Performer {
     fn perform(&mut self, effect: Effect, reply: &MsgSender) {
         match effect {
             Effect::LoadCatalog => self.load_catalog(reply),
-            Effect::LoadPoints => self.load_points(reply),
+            Effect::LoadOverview => self.load_overview(reply),
+            Effect::LoadPoints { timeline, numbers } => self.load_points(timeline, numbers, reply),
+            Effect::Locate { xid } => self.locate(xid, reply),
             Effect::CancelScan => self.scan.cancel(),
             Effect::LoadRecoveries => self.load_recoveries(reply),
             Effect::MakePlan { target, backup, directory } => self.make_plan(target, backup, directory, reply),
@@ -183,29 +194,44 @@ impl Performer {
         });
     }
 
-    fn load_points(&mut self, reply: &MsgSender) {
+    fn load_overview(&mut self, reply: &MsgSender) {
         self.scan = Cancel::default();
-        let (source, cancel) = (Arc::clone(&self.source), self.scan.clone());
-        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
+        let (source, shared, cancel) = (Arc::clone(&self.source), Arc::clone(&self.shared), self.scan.clone());
+        let Some(catalog) = lock(&shared.catalog).clone() else { return };
         work(reply, move |reply| {
-            let mut told = None;
-            let scanned = all_points(
-                source.as_ref(),
-                &catalog,
-                &cancel,
-                &mut |done, total| {
-                    // A message for every block would only be in the way.
-                    let share = done.saturating_mul(200).checked_div(total);
-                    if told != share {
-                        told = share;
-                        reply.send(Msg::ScanProgress { done, total });
-                    }
-                },
-                &mut |points| {
-                    reply.send(Msg::Points(points));
-                },
-            );
-            reply.send(Msg::ScanFinished(scanned));
+            let read = read_summaries(source.as_ref(), &catalog, &shared, &cancel, reply);
+            let summaries = lock(&shared.summaries).clone();
+            reply.send(Msg::Overview(Arc::new(overview_of(&catalog, &summaries))));
+            reply.send(Msg::ScanFinished(read));
+            Ok(())
+        });
+    }
+
+    fn load_points(&self, timeline: TimelineId, numbers: RangeInclusive<u64>, reply: &MsgSender) {
+        let (source, shared) = (Arc::clone(&self.source), Arc::clone(&self.shared));
+        let Some(catalog) = lock(&shared.catalog).clone() else { return };
+        work(reply, move |reply| {
+            for number in numbers {
+                let name = SegmentName::new(timeline, number, catalog.segment_size);
+                let points = points_of(source.as_ref(), &catalog, name);
+                reply.send(Msg::Points { timeline, number, points });
+            }
+            Ok(())
+        });
+    }
+
+    fn locate(&self, xid: Xid, reply: &MsgSender) {
+        let (source, shared) = (Arc::clone(&self.source), Arc::clone(&self.shared));
+        let Some(catalog) = lock(&shared.catalog).clone() else { return };
+        work(reply, move |reply| {
+            let summaries = lock(&shared.summaries).clone();
+            let mut found = Vec::new();
+            for (name, _) in summaries.iter().filter(|(_, summary)| summary.may_end(xid)) {
+                let points = points_of(source.as_ref(), &catalog, *name).unwrap_or_default();
+                let ends = |point: &Point| matches!(point.kind, PointKind::Commit | PointKind::Abort);
+                found.extend(points.into_iter().filter(|point| ends(point) && point.xid == Some(xid)));
+            }
+            reply.send(Msg::Located { xid, points: Ok(found) });
             Ok(())
         });
     }
@@ -340,6 +366,70 @@ fn tell_log(recoveries: &Recoveries, id: &str, reply: &MsgSender) {
     let Some(plan) = recoveries.load(id).ok().and_then(|buffer| buffer.plan) else { return };
     for line in last_lines(&plan.server.log, LOG_LINES) {
         reply.send(Msg::Event(Event { at: now(), recovery: id.to_owned(), what: What::Log { line } }));
+    }
+}
+
+/// Reads every segment; what is known so far is told now and then.
+fn read_summaries(
+    source: &dyn Source,
+    catalog: &Catalog,
+    shared: &Shared,
+    cancel: &Cancel,
+    reply: &MsgSender,
+) -> Result<()> {
+    const TELL_EVERY: Duration = Duration::from_secs(1);
+    let size = catalog.segment_size.bytes();
+    let total = catalog.segments.len() as u64 * size;
+    let mut told = Instant::now();
+    for (done, name) in (1..).zip(&catalog.segments) {
+        if let Ok(summary) = summarize(source, catalog, *name, MANY_ROWS / 2, cancel, &mut |_| {})? {
+            lock(&shared.summaries).insert(*name, Arc::new(summary));
+        }
+        reply.send(Msg::ScanProgress { done: done * size, total });
+        if told.elapsed() > TELL_EVERY {
+            let summaries = lock(&shared.summaries).clone();
+            reply.send(Msg::Overview(Arc::new(overview_of(catalog, &summaries))));
+            told = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+fn overview_of(catalog: &Catalog, summaries: &Summaries) -> Overview {
+    let size = catalog.segment_size;
+    let mut builder = OverviewBuilder::new(MANY_ROWS);
+    for timeline in &catalog.timelines {
+        builder.begin_timeline(timeline.id);
+        let mut end = None;
+        for name in catalog.segments_of(timeline.id) {
+            for child in catalog.timelines.iter().filter(|child| child.parent == Some(timeline.id)) {
+                if child.forked_at_lsn.is_some_and(|fork| size.number_of(fork) == name.number(size)) {
+                    builder.fork(child.id);
+                }
+            }
+            let summary = summaries.get(name).map(Arc::as_ref);
+            builder.segment(timeline.id, name.number(size), summary, &mut |_| BTreeMap::new());
+            end = summary.map(|summary| summary.end);
+        }
+        if let Some(end) = end {
+            builder.end_of_wal(timeline.id, end);
+        }
+    }
+    builder.finish()
+}
+
+/// The recovery points that start in a segment.
+fn points_of(source: &dyn Source, catalog: &Catalog, name: SegmentName) -> Result<Vec<Point>> {
+    let timeline = catalog.timelines.iter().find(|timeline| timeline.id == name.timeline);
+    let forked_at = timeline.and_then(|timeline| timeline.forked_at_lsn).unwrap_or(Lsn::INVALID);
+    let (mut points, mut found) = (Points::default(), Vec::new());
+    let read = summarize(source, catalog, name, u64::MAX, &Cancel::default(), &mut |record| {
+        let point = points.of(record).filter(|point| point.lsn >= forked_at);
+        found.extend(point.map(|point| Point { timeline: name.timeline, ..point }));
+    })?;
+    match read {
+        Ok(_) => Ok(found),
+        Err(why) => Err(Error::failed("unreadable", format!("cannot read segment {name}: {why:?}"))),
     }
 }
 
