@@ -178,14 +178,14 @@ impl Points {
         let mut runs = Vec::with_capacity(segments.len() + self.lacks.len());
         let marks = self.overview.marks.iter().enumerate();
         for (place, end) in marks.filter(|(_, point)| point.kind == PointKind::EndOfWal) {
-            // It counts as a row of the last segment before it, and has one of its own here: it is no segment's.
-            let key = (end.timeline, self.size.number_of(end.lsn));
-            let last = segments.partition_point(|s| (s.timeline, s.number) <= key).checked_sub(1);
-            let last = last.filter(|last| segments.get(*last).is_some_and(|s| s.timeline == end.timeline));
+            // It counts as a row of the timeline's last segment, and has one of its own here: it is no segment's.
+            let behind = segments.partition_point(|segment| segment.timeline <= end.timeline);
+            let last =
+                behind.checked_sub(1).filter(|last| segments.get(*last).is_some_and(|s| s.timeline == end.timeline));
             if let Some(rows) = last.and_then(|last| rows.get_mut(last)) {
                 *rows = rows.saturating_sub(1);
             }
-            let number = last.and_then(|last| segments.get(last)).map_or(key.1, |segment| segment.number);
+            let number = self.size.number_of(Lsn(end.lsn.0.saturating_sub(1)));
             runs.push((Run { timeline: end.timeline, number, holds: Holds::End(place) }, 1));
         }
         for (place, lack) in self.lacks.iter().enumerate() {
@@ -217,8 +217,9 @@ impl Points {
         };
         let damaged = self.overview.damaged.iter().filter(is_first).map(|place| {
             let name = SegmentName::new(place.timeline, place.number, self.size);
-            let words = format!("WAL is damaged: {name} at {}", place.damage.at);
-            (name, 1, Some(place.damage.reason.clone()), [words, "damaged segment".to_owned()])
+            let words = format!("WAL is damaged: {} at {}", place.file, place.damage.at);
+            let damage = format!("{}; {}", place.damage.reason, place.meaning());
+            (name, 1, Some(damage), [words, "damaged segment".to_owned()])
         });
         gaps.chain(damaged)
             .map(|(first, count, damage, [words, short])| {
@@ -822,6 +823,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::app::suspects::tests::suspect;
     use crate::catalog::SuspectKind;
+    use crate::catalog::overview::Extent;
+    use crate::wal::summary::Damage;
     use proptest::prelude::*;
 
     pub(crate) fn commit(timeline: u32, lsn: u64) -> Point {
@@ -1016,7 +1019,9 @@ pub(crate) mod tests {
             .map(|at| DamagedPlace {
                 timeline: TimelineId(1),
                 number: 7,
-                damage: crate::wal::summary::Damage { at: Lsn(at), resumed: None, reason: "zeros".to_owned() },
+                file: "000000010000000000000007".to_owned(),
+                extent: Extent::Part,
+                damage: Damage { at: Lsn(at), found: Lsn(at), resumed: None, reason: "zeros".to_owned() },
             })
             .to_vec();
         let mut points = Points::new(small(), vec![gap]);
@@ -1027,7 +1032,9 @@ pub(crate) mod tests {
         assert_eq!(points.len(), 4);
         let Some(Row::Lack(lack)) = points.row(1) else { panic!("no gap") };
         assert_eq!((lack.after, lack.before, lack.damage.as_ref()), (all[0].at, all[1].at, None));
-        assert!(matches!(points.row(3), Some(Row::Lack(lack)) if lack.damage.as_deref() == Some("zeros")));
+        assert!(
+            matches!(points.row(3), Some(Row::Lack(lack)) if lack.damage.as_deref().is_some_and(|damage| damage.starts_with("zeros; ")))
+        );
     }
 
     /// The state of an archive with 100,000 segments of some 4,000 transactions each.

@@ -1,24 +1,23 @@
 //! Carries out what the program decides, with the engine and the source, each on a thread of its own: no key ever
 //! waits for them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::RangeInclusive;
+use std::collections::HashMap;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::glyphs::is_utf8_locale;
 use super::run::{self, MsgSender, Perform};
 use crate::app::msg::ActionKind;
 use crate::app::state::Setup;
 use crate::app::{Effect, Msg, State};
-use crate::catalog::overview::OverviewBuilder;
 use crate::catalog::suspect::MANY_ROWS;
-use crate::catalog::{Catalog, Overview, Point, PointKind};
+use crate::catalog::{Catalog, Point, PointKind};
 use crate::config::{Config, RestoreConfig, SourceConfig};
-use crate::core::{Lsn, SegmentName, Target, TimelineId, Xid};
+use crate::core::{Target, TimelineId, Xid};
 use crate::engine::host::{facts::server_account, now};
 use crate::engine::prepare::plan_retarget;
 use crate::engine::server::last_lines;
@@ -26,10 +25,9 @@ use crate::engine::{Engine, Preparation, Recoveries, Request};
 use crate::error::{Error, Result};
 use crate::event::{Event, Recovery, RecoveryState, Strategy, What};
 use crate::plan::Plan;
-use crate::source::scan::Points;
-use crate::source::summarize::summarize;
+use crate::source::index::Index;
+use crate::source::names::NameBook;
 use crate::source::{Cancel, LocalSource, Source};
-use crate::wal::summary::Summary;
 
 /// How often the journal of a recovery that another Walback drives is read.
 const READ_EVERY: Duration = Duration::from_millis(200);
@@ -75,14 +73,10 @@ struct Performer {
     scan: Cancel,
 }
 
-type Summaries = BTreeMap<SegmentName, Arc<Summary>>;
-
 /// What the threads share.
 #[derive(Default)]
 struct Shared {
     catalog: Mutex<Option<Arc<Catalog>>>,
-    /// What lies in the segments that were read.
-    summaries: Mutex<Summaries>,
     /// The hash of every plan that was shown, by the name of its recovery.
     hashes: Mutex<HashMap<String, String>>,
     /// What asks the running step of a recovery to stop.
@@ -192,24 +186,44 @@ impl Performer {
 
     fn load_overview(&mut self, reply: &MsgSender) {
         self.scan = Cancel::default();
-        let (source, shared, cancel) = (Arc::clone(&self.source), Arc::clone(&self.shared), self.scan.clone());
-        let Some(catalog) = lock(&shared.catalog).clone() else { return };
+        let (source, cancel) = (Arc::clone(&self.source), self.scan.clone());
+        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
         work(reply, move |reply| {
-            let read = read_summaries(source.as_ref(), &catalog, &shared, &cancel, reply);
-            let summaries = lock(&shared.summaries).clone();
-            reply.send(Msg::Overview(Arc::new(overview_of(&catalog, &summaries))));
-            reply.send(Msg::ScanFinished(read));
+            let index = Index::new(source.as_ref(), &catalog, None, MANY_ROWS);
+            let mut told = None;
+            let read = index.build(
+                &cancel,
+                &mut |done, total| {
+                    // A message for every segment would only be in the way.
+                    let share = done.saturating_mul(200).checked_div(total);
+                    if told != share {
+                        told = share;
+                        reply.send(Msg::ScanProgress { done, total });
+                    }
+                },
+                &mut |overview| {
+                    reply.send(Msg::Overview(Arc::new(overview)));
+                },
+            );
+            let named = read.and_then(|mut overview| {
+                reply.send(Msg::Overview(Arc::new(overview.clone())));
+                // Names come last: reading them may take a while.
+                NameBook::default().name(&mut overview.suspects, &catalog, &cancel)?;
+                reply.send(Msg::Overview(Arc::new(overview)));
+                Ok(())
+            });
+            reply.send(Msg::ScanFinished(named));
             Ok(())
         });
     }
 
     fn load_points(&self, timeline: TimelineId, numbers: RangeInclusive<u64>, reply: &MsgSender) {
-        let (source, shared) = (Arc::clone(&self.source), Arc::clone(&self.shared));
-        let Some(catalog) = lock(&shared.catalog).clone() else { return };
+        let source = Arc::clone(&self.source);
+        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
         work(reply, move |reply| {
+            let index = Index::new(source.as_ref(), &catalog, None, MANY_ROWS);
             for number in numbers {
-                let name = SegmentName::new(timeline, number, catalog.segment_size);
-                let points = points_of(source.as_ref(), &catalog, name);
+                let points = index.points(timeline, number, &Cancel::default());
                 reply.send(Msg::Points { timeline, number, points });
             }
             Ok(())
@@ -217,17 +231,11 @@ impl Performer {
     }
 
     fn locate(&self, xid: Xid, reply: &MsgSender) {
-        let (source, shared) = (Arc::clone(&self.source), Arc::clone(&self.shared));
-        let Some(catalog) = lock(&shared.catalog).clone() else { return };
+        let source = Arc::clone(&self.source);
+        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
         work(reply, move |reply| {
-            let summaries = lock(&shared.summaries).clone();
-            let mut found = Vec::new();
-            for (name, _) in summaries.iter().filter(|(_, summary)| summary.may_end(xid)) {
-                let points = points_of(source.as_ref(), &catalog, *name).unwrap_or_default();
-                let ends = |point: &Point| matches!(point.kind, PointKind::Commit | PointKind::Abort);
-                found.extend(points.into_iter().filter(|point| ends(point) && point.xid == Some(xid)));
-            }
-            reply.send(Msg::Located { xid, points: Ok(found) });
+            let index = Index::new(source.as_ref(), &catalog, None, MANY_ROWS);
+            reply.send(Msg::Located { xid, points: ends_of(xid, &index, &catalog) });
             Ok(())
         });
     }
@@ -365,68 +373,25 @@ fn tell_log(recoveries: &Recoveries, id: &str, reply: &MsgSender) {
     }
 }
 
-/// Reads every segment; what is known so far is told now and then.
-fn read_summaries(
-    source: &dyn Source,
-    catalog: &Catalog,
-    shared: &Shared,
-    cancel: &Cancel,
-    reply: &MsgSender,
-) -> Result<()> {
-    const TELL_EVERY: Duration = Duration::from_secs(1);
-    let size = catalog.segment_size.bytes();
-    let total = catalog.segments.len() as u64 * size;
-    let mut told = Instant::now();
-    for (done, name) in (1..).zip(&catalog.segments) {
-        if let Ok(summary) = summarize(source, catalog, *name, MANY_ROWS / 2, cancel, &mut |_| {})? {
-            lock(&shared.summaries).insert(*name, Arc::new(summary));
-        }
-        reply.send(Msg::ScanProgress { done: done * size, total });
-        if told.elapsed() > TELL_EVERY {
-            let summaries = lock(&shared.summaries).clone();
-            reply.send(Msg::Overview(Arc::new(overview_of(catalog, &summaries))));
-            told = Instant::now();
-        }
-    }
-    Ok(())
-}
-
-fn overview_of(catalog: &Catalog, summaries: &Summaries) -> Overview {
-    let size = catalog.segment_size;
-    let mut builder = OverviewBuilder::new(MANY_ROWS);
+/// Every commit or rollback of a transaction of this number.
+fn ends_of(xid: Xid, index: &Index<'_>, catalog: &Catalog) -> Result<Vec<Point>> {
+    let cancel = Cancel::default();
+    let mut found = Vec::new();
     for timeline in &catalog.timelines {
-        builder.begin_timeline(timeline.id);
-        let mut end = None;
-        for name in catalog.segments_of(timeline.id) {
-            for child in catalog.timelines.iter().filter(|child| child.parent == Some(timeline.id)) {
-                if child.forked_at_lsn.is_some_and(|fork| size.number_of(fork) == name.number(size)) {
-                    builder.fork(child.id);
-                }
+        let mut numbers = Vec::new();
+        index.for_each(timeline.id, &cancel, &mut |number, read| {
+            if read.is_ok_and(|summary| summary.may_end(xid)) {
+                numbers.push(number);
             }
-            let summary = summaries.get(name).map(Arc::as_ref);
-            builder.segment(timeline.id, name.number(size), summary, &mut |_| BTreeMap::new());
-            end = summary.map(|summary| summary.end);
-        }
-        if let Some(end) = end {
-            builder.end_of_wal(timeline.id, end);
+            ControlFlow::Continue(())
+        })?;
+        for number in numbers {
+            let points = index.points(timeline.id, number, &cancel)?;
+            let ends = |point: &Point| matches!(point.kind, PointKind::Commit | PointKind::Abort);
+            found.extend(points.into_iter().filter(|point| ends(point) && point.xid == Some(xid)));
         }
     }
-    builder.finish()
-}
-
-/// The recovery points that start in a segment.
-fn points_of(source: &dyn Source, catalog: &Catalog, name: SegmentName) -> Result<Vec<Point>> {
-    let timeline = catalog.timelines.iter().find(|timeline| timeline.id == name.timeline);
-    let forked_at = timeline.and_then(|timeline| timeline.forked_at_lsn).unwrap_or(Lsn::INVALID);
-    let (mut points, mut found) = (Points::default(), Vec::new());
-    let read = summarize(source, catalog, name, u64::MAX, &Cancel::default(), &mut |record| {
-        let point = points.of(record).filter(|point| point.lsn >= forked_at);
-        found.extend(point.map(|point| Point { timeline: name.timeline, ..point }));
-    })?;
-    match read {
-        Ok(_) => Ok(found),
-        Err(why) => Err(Error::failed("unreadable", format!("cannot read segment {name}: {why:?}"))),
-    }
+    Ok(found)
 }
 
 /// Does something on a thread of its own; what it fails with, a panic too, becomes a message.

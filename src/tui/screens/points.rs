@@ -408,7 +408,7 @@ fn lack_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State, lack: &Lack) {
     let theme = canvas.theme;
     doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), &lack.words, theme.bad());
     if let Some(damage) = &lack.damage {
-        doc.paragraph(damage, theme.plain());
+        return doc.paragraph(damage, theme.plain());
     }
     let (after, before) = (words::moment(lack.after, state.zone), words::moment(lack.before, state.zone));
     doc.paragraph(
