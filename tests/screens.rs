@@ -15,6 +15,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
+use walback::app::state::{Loading, ScanState};
 use walback::app::{ActionKind, Effect, Hit, Key, Msg, Pane, Screen, Setup, State, command, update};
 use walback::catalog::overview::SegmentRows;
 use walback::catalog::suspect::sort_worst_first;
@@ -25,7 +26,7 @@ use walback::catalog::{
 use walback::core::{
     Lsn, PgMajor, SegmentName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid, Zone,
 };
-use walback::error::Error;
+use walback::error::{Error, ErrorKind};
 use walback::event::{Event, EventBuffer, Failure, Progress, Recovery, RecoveryState, Strategy, What};
 use walback::pgdata::server_log::{StopKind, Stopped};
 use walback::plan::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
@@ -165,6 +166,13 @@ fn points() -> Vec<Point> {
         points.push(commit(2, 1_234_001 + i, 0x1_A000_1000 + u64::from(i) * 0x10_0000, when));
     }
     points
+}
+
+/// Some of it lies before the oldest backup's end.
+fn early_points() -> Vec<Point> {
+    let early =
+        (0..6).map(|i| commit(1, 1_233_000 + i, 0x1_0F00_0100 + u64::from(i) * 0x100, at(-90_000 + i64::from(i), 0)));
+    early.chain(points()).collect()
 }
 
 fn setup() -> Setup {
@@ -636,6 +644,128 @@ fn all() -> Vec<(&'static str, State)> {
             fold(s, [Msg::Catalog(Err(error))]);
         }),
     ));
+    let none = Overview { complete: true, ..Overview::default() };
+    states.push((
+        "empty",
+        with(|| State::new(setup()), &|s| {
+            let nothing = Catalog { backups: Vec::new(), timelines: Vec::new(), ..catalog() };
+            fold(s, [Msg::Catalog(Ok(nothing)), Msg::Overview(Arc::new(none.clone())), Msg::ScanFinished(Ok(()))]);
+        }),
+    ));
+    states.push(("one-transaction", home_of(&points()[9..10])));
+    states.push((
+        "reading-cancelled",
+        with(home, &|s| {
+            let some = points();
+            answer(s, Msg::Overview(Arc::new(overview(&some[..20], false))), &segments(&some));
+            s.scan.state = ScanState::Running;
+            let error = Error::new(ErrorKind::Interrupted, "cancelled", "cancelled");
+            fold(s, [Msg::ScanFinished(Err(error))]);
+        }),
+    ));
+    states.push((
+        "reading-failed",
+        with(|| State::new(setup()), &|s| {
+            let error = Error::failed("unreadable", "cannot read segment 000000010000000100000110")
+                .because("input/output error (os error 5)");
+            fold(s, [Msg::Catalog(Ok(catalog())), Msg::ScanFinished(Err(error)), Msg::Key(Key::Esc)]);
+        }),
+    ));
+    states.push((
+        "not-loaded",
+        with(|| State::new(setup()), &|s| {
+            let known = overview(&points(), true);
+            fold(s, [Msg::Catalog(Ok(catalog())), Msg::Overview(Arc::new(known)), Msg::ScanFinished(Ok(()))]);
+            fold(s, [Msg::Key(Key::Char('w')), Msg::Key(Key::Up)]);
+        }),
+    ));
+    states.push((
+        "segment-failed",
+        with(|| State::new(setup()), &|s| {
+            let known = overview(&points(), true);
+            fold(s, [Msg::Catalog(Ok(catalog())), Msg::Overview(Arc::new(known)), Msg::ScanFinished(Ok(()))]);
+            let points = Err(Error::failed("unreadable", "cannot read segment 0000000100000001000000AB"));
+            fold(s, [Msg::Points { timeline: TimelineId(1), number: 0x1AB, points }, Msg::Key(Key::Up)]);
+        }),
+    ));
+    states.push(("out-of-reach", with(|| home_of(&early_points()), &|s| go(s, Key::Char('g')))));
+    states.push((
+        "gap",
+        with(home, &|s| {
+            go(s, Key::Char('m'));
+        }),
+    ));
+    states.push((
+        "chart-pane",
+        with(home, &|s| {
+            for key in [Key::BackTab, Key::Char('+'), Key::Char('+'), Key::Left] {
+                go(s, key);
+            }
+        }),
+    ));
+    states.push((
+        "chart-single-transactions",
+        with(home, &|s| {
+            for _ in 0..14 {
+                go(s, Key::Char('+'));
+            }
+        }),
+    ));
+    states.push((
+        "chart-panned",
+        with(home, &|s| {
+            for key in [Key::Char('+'), Key::Char('+'), Key::Left, Key::Left, Key::Left] {
+                go(s, key);
+            }
+        }),
+    ));
+    states.push((
+        "suspects",
+        with(home, &|s| {
+            go(s, Key::Char('s'));
+        }),
+    ));
+    states.push((
+        "find",
+        with(home, &|s| {
+            press(s, "/orders");
+        }),
+    ));
+    states.push((
+        "found",
+        with(home, &|s| {
+            press(s, "/orders");
+            for key in [Key::Enter, Key::Char('n')] {
+                go(s, key);
+            }
+        }),
+    ));
+    states.push((
+        "not-found",
+        with(home, &|s| {
+            press(s, "/ordres");
+            go(s, Key::Enter);
+        }),
+    ));
+    states.push((
+        "name-mistyped",
+        with(home, &|s| {
+            press(s, "nbefroe_deploy");
+        }),
+    ));
+    states.push((
+        "many-timelines",
+        with(home, &|s| {
+            let forks = (3..20)
+                .map(|id| timeline(id, Some(id - 1), Some(0x1_A600_0000 + u64::from(id)), (0x1A6, 0x1AC), at(0, 0)));
+            if let Loading::Loaded(catalog) = &mut s.catalog {
+                catalog.timelines.extend(forks);
+            }
+            for key in [Key::Tab, Key::Tab] {
+                go(s, key);
+            }
+        }),
+    ));
     states.push((
         "backups-pane",
         with(home, &|s| {
@@ -876,6 +1006,15 @@ fn all() -> Vec<(&'static str, State)> {
 fn every_screen_and_dialog() {
     for (name, state) in all() {
         assert_snapshot!(name, pictures(&state));
+    }
+}
+
+#[test]
+fn home_on_a_large_terminal() {
+    for (name, state) in all() {
+        if ["home", "chart-pane", "chart-single-transactions", "suspects", "many-timelines"].contains(&name) {
+            assert_snapshot!(format!("large-{name}"), text_of(&buffer_of(&state, 160, 48)));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Carries commands out: changes the state, and says what has to be done outside.
 
-use super::chart::{Chart, MarkKind};
+use super::chart::{self, Chart, MarkKind};
 use super::command::{Act, empties_directory};
 use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FindForm, FormKind, Menu, SuspectList, TargetForm, Then};
 use super::effect::Effect;
@@ -246,6 +246,10 @@ pub(super) fn first_match(state: &mut State) {
         Some(place) => go_to_match(state, place),
         None => {
             let words = search.in_words();
+            // What may still turn up is waited for; else there is nothing to go on with.
+            if !search.partial && search.unlocated.is_none() {
+                state.search = None;
+            }
             state.refuse(words);
         }
     }
@@ -282,7 +286,7 @@ fn zoom(state: &mut State, numerator: i64, denominator: i64) {
 
 /// Zooms about what lies under the pointer.
 pub(super) fn zoom_at_column(state: &mut State, closer: bool, column: usize, columns: usize) {
-    let about = state.chart.view().window.map(|window| window.start_of(column, columns));
+    let about = state.chart.view().window.map(|window| chart::start_of(window, column, columns));
     // Finer than with a key: wheels turn several times at once.
     let (numerator, denominator) = if closer { (2, 3) } else { (3, 2) };
     state.chart.zoom(about, numerator, denominator);
@@ -306,9 +310,9 @@ fn step_column(state: &mut State, later: bool) {
         state.points.go_to_stretch(window.from(), window.last());
         return;
     };
-    let column = window.part(at, columns).unwrap_or(0);
+    let column = chart::column_at(window, at, columns).unwrap_or(0);
     let before = state.points.cursor();
-    let edge = window.start_of(if later { column + 1 } else { column }, columns);
+    let edge = chart::start_of(window, if later { column + 1 } else { column }, columns);
     state.points.go_to_time(timeline, edge, !later);
     if state.points.cursor() == before && !state.points.is_settling() {
         state.say(if later { "nothing on this timeline is later" } else { "nothing on this timeline is earlier" });
@@ -340,7 +344,7 @@ pub(super) fn go_to_column(state: &mut State, column: usize, columns: usize) {
         return;
     }
     let Some(window) = state.chart.view().window else { return };
-    let (from, behind) = (window.start_of(column, columns), window.start_of(column + 1, columns));
+    let (from, behind) = (chart::start_of(window, column, columns), chart::start_of(window, column + 1, columns));
     state.points.go_to_stretch(from, behind.plus_micros(-1));
 }
 

@@ -154,6 +154,18 @@ pub fn column_of(bin: usize, columns: usize) -> usize {
     bin * columns / BINS
 }
 
+/// The column in which a moment is drawn.
+#[must_use]
+pub fn column_at(window: Window, at: Timestamp, columns: usize) -> Option<usize> {
+    window.part(at, BINS).map(|bin| column_of(bin, columns))
+}
+
+/// The first moment that is drawn in a column.
+#[must_use]
+pub fn start_of(window: Window, column: usize, columns: usize) -> Timestamp {
+    window.start_of((column * BINS).div_ceil(columns.max(1)), BINS)
+}
+
 impl View {
     /// The bins added up to columns.
     #[must_use]

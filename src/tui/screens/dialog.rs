@@ -250,7 +250,7 @@ fn draw_suspects(canvas: &mut Canvas<'_>, state: &State, list: SuspectList, area
     let heading = format!("  {:<13} {:<14} {:>10} {:>9}  {}", "kind", "committed", "xid", "rows", "of");
     canvas.line(inner, 0, &Line::from(Span::styled(heading, theme.label())));
     // In a low terminal the details give way to the list.
-    let details = if inner.height > 10 { DETAILS } else { 0 };
+    let details = if area.height > 15 { DETAILS } else { 0 };
     let height = usize::from(inner.height).saturating_sub(1 + details);
     let first = list.selected.saturating_sub(height / 2).min(all.len().saturating_sub(height));
     for (row, (rank, suspect)) in all.iter().enumerate().skip(first).take(height).enumerate() {

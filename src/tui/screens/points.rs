@@ -386,13 +386,13 @@ fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
     if let Some(why) = state.reach.why_not(point.timeline, point.lsn) {
         doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), &why, theme.bad());
     }
-    doc.paragraph(&second, theme.plain());
     for suspect in state.points.suspects_of(point) {
         let words = suspects::in_words(suspect);
         doc.hanging(&format!("{} ", glyphs::SUSPECT), theme.warning(), &words, theme.warning());
-        if let Some(note) = &suspect.note {
-            doc.paragraph(note, theme.dim());
-        }
+    }
+    doc.paragraph(&second, theme.plain());
+    for note in state.points.suspects_of(point).filter_map(|suspect| suspect.note.as_ref()) {
+        doc.paragraph(note, theme.dim());
     }
 }
 
@@ -440,8 +440,8 @@ fn chart_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
     }
     doc.line(Line::from(spans));
     if let Some(point) = state.points.selected() {
-        let (what, style) = what(canvas, state, point, true);
-        let when = point.at.map(|at| format!("{}  ", at.in_zone(state.zone))).unwrap_or_default();
+        let (what, style) = what(canvas, state, point, false);
+        let when = point.at.map(|at| format!("{}  ", words::row_time(at, state.zone))).unwrap_or_default();
         let xid = point.xid.map(|xid| format!("xid {xid}  ")).unwrap_or_default();
         doc.hanging(&format!("{} ", glyphs::HERE), theme.key(), &format!("{when}{xid}{what}"), style);
     }

@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::chart::{Mark, MarkKind, View, column_of};
+use crate::app::chart::{Mark, MarkKind, View, column_at, column_of};
 use crate::app::window::{Tick, Window};
 use crate::app::{Hit, Pane, State, suspects};
 use crate::core::progress::{counted, grouped};
@@ -58,9 +58,9 @@ pub(crate) fn titles(state: &State, columns: u16) -> (String, String) {
 /// From when to when, as finely as it is long: `10-02 14:30 – 10-03 02:00`, `10-02 14:30:05 – 14:31:10`.
 fn range(window: Window, state: &State) -> String {
     let end = match window.micros() {
-        ..20_000 => 26,
-        20_000..20_000_000 => 23,
-        20_000_000..3_600_000_000 => 19,
+        ..5_000 => 26,
+        5_000..5_000_000 => 23,
+        5_000_000..3_600_000_000 => 19,
         _ => 16,
     };
     between(&window.from().in_zone(state.zone), &window.last().in_zone(state.zone), end)
@@ -80,7 +80,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect, (bars, be
     draw_bars(canvas, view, Rect { height: bars, ..area });
     let marks = Rect { y: area.y + bars, height: 1, ..area };
     let axis = Rect { y: area.y + bars + below - 1, height: 1, ..area };
-    let selected = state.points.moment().and_then(|at| window.part(at, columns));
+    let selected = state.points.moment().and_then(|at| column_at(window, at, columns));
     let shown = shown_marks(view, columns);
     let ticks = window.ticks(state.zone, columns, APART);
     let marked = |column: usize| below == 1 && shown.iter().any(|(at, _)| *at == column);
