@@ -27,7 +27,7 @@ use walback::config::{RestoreConfig, SourceConfig};
 use walback::core::{ArchiveFile, Lsn, SegmentName, SegmentSize, TimelineId, TimelinePath, Timestamp};
 use walback::source::scan::{EndCause, Scan, Start, all_points};
 use walback::source::{Cancel, LocalSource, Source as _};
-use walback::wal::{Body, Decoded, Decoder, EndReason, Record, SegmentHeader};
+use walback::wal::{Body, Decoded, Decoder, EndReason, Record, RowChange, SegmentHeader};
 
 /// A server and its `pg_waldump`; `None` where one of the two is not to be had.
 fn versions(major: u16) -> Option<(Server, Waldump)> {
@@ -388,7 +388,10 @@ impl Wal {
             2,
             |told| matches!(&told.said.what, What::RestorePoint(name) if name == "twice, täglich"),
         );
-        self.has("deletes", 40, |told| told.said.what == What::HeapDelete);
+        let changed = |change| move |told: &Told| matches!(told.said.what, What::Rows(told, ..) if told == change);
+        self.has("inserts", 100, changed(RowChange::Insert));
+        self.has("updates", 10, changed(RowChange::Update));
+        self.has("deletes", 40, changed(RowChange::Delete));
         self.has_operation("ASSIGNMENT", 2);
         self.has_operation("SWITCH", 2);
         let size = self.catalog.segment_size.bytes();
@@ -451,8 +454,8 @@ fn known_points(records: &[Told], from: Lsn) -> Vec<Known> {
         let point =
             |kind| Known { kind, lsn: *lsn, xid: None, at: None, name: None, drops: 0, deletes: 0, subxacts: 0 };
         let point = match what {
-            What::HeapDelete => {
-                *deletes.entry(*xid).or_default() += 1;
+            What::Rows(RowChange::Delete, relation, rows) if relation.is_of_users() => {
+                *deletes.entry(*xid).or_default() += u64::from(*rows);
                 continue;
             }
             What::Ended(ended) => {
@@ -820,7 +823,7 @@ fn the_seeds_are_what_they_are_said_to_be() {
 
 /// What is among the bodies of the records in a seed.
 const WANTED_IN_SEEDS: [&str; 7] =
-    ["Commit", "Abort", "prepared: true", "Prepare", "RestorePoint", "HeapDelete", "RelFileLocator"];
+    ["Commit", "Abort", "prepared: true", "Prepare", "RestorePoint", "change: Delete", "RelFileLocator"];
 
 #[test]
 fn a_line_that_is_not_understood_fails() {
