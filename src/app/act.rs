@@ -268,7 +268,7 @@ fn go_to_match(state: &mut State, number: usize) {
     let Some(search) = &mut state.search else { return };
     let Some(found) = search.matches.get(number).cloned() else { return };
     search.current = Some(number);
-    let words = format!("{} of {}", grouped(number as u64 + 1), search.in_words());
+    let words = search.current_in_words();
     let went = match found.at {
         Some(at) => state.points.go_to_time(found.place.0, at, false),
         None => state.points.go_to(found.place, found.point.as_ref()),

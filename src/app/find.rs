@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::points::{Place, Points};
 use super::suspects;
 use crate::catalog::{Point, Suspect};
-use crate::core::progress::counted;
+use crate::core::progress::{counted, grouped};
 use crate::core::time::{BadTime, parse_time};
 use crate::core::{Lsn, TimelineId, Timestamp, Xid, Zone};
 
@@ -231,6 +231,16 @@ impl Search {
             text.push_str("; not everything has been read yet");
         }
         text
+    }
+
+    /// Which of the places the cursor is at, in words.
+    #[must_use]
+    pub fn current_in_words(&self) -> String {
+        let count = grouped(self.matches.len() as u64);
+        let here = self.current.map_or(0, |current| current as u64 + 1);
+        let others = if self.matches.len() > 1 { "; n next, N previous" } else { "" };
+        let partial = if self.partial { "; not everything has been read yet" } else { "" };
+        format!("match {} of {count} for “{}” ({}){others}{partial}", grouped(here), self.text, self.kinds())
     }
 
     fn kinds(&self) -> String {

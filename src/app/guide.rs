@@ -71,9 +71,14 @@ fn on_points(state: &State) -> String {
     }
     let text = match state.points.here() {
         None if state.scan.state == ScanState::Finished => "The archive has no transactions.",
+        None if state.scan.state == ScanState::Cancelled => "Reading was stopped; F5 reads again.",
+        None if matches!(state.scan.state, ScanState::Failed(_)) => "The archive could not be read; F5 tries again.",
         None => "Transactions appear as the archive is read; t chooses a time already.",
         Some(Row::Point(point)) if state.points.is_suspect(point) => {
             "Did this do the damage? b stops before it. s: all suspects, Enter: explain."
+        }
+        Some(Row::Point(point)) if !state.reach.reaches(point.timeline, point.lsn) => {
+            "Recovery cannot stop here, as is said above. G goes to the newest transaction."
         }
         Some(Row::Lack(_)) => "Recovery comes up to here and no further; a later base backup leads on.",
         Some(_) => "Find what did the damage (s: suspects, / find), then b stops before it.",

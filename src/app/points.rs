@@ -82,6 +82,8 @@ struct Goal {
     at: GoalAt,
     /// What is there, where that is known.
     point: Option<Point>,
+    /// So many rows further on: keys that were pressed meanwhile.
+    rows: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -205,8 +207,9 @@ impl Points {
 
     fn find_lacks(&self) -> Vec<Lack> {
         let gaps = self.gaps.iter().map(|gap| {
-            let words = format!("WAL is missing: {gap}");
             let short = format!("{} missing", counted(gap.segments, "segment"));
+            let words =
+                if gap.segments == 1 { format!("{short}: {gap}") } else { format!("{short} from {} on", gap.first) };
             (gap.first, gap.segments, None, [words, short])
         });
         let mut last = None;
@@ -268,6 +271,9 @@ impl Points {
         }
         if let Some(goal) = self.goal.take_if(|goal| (goal.timeline, goal.number) == (run.timeline, run.number)) {
             self.settle(place, goal.at);
+            if goal.rows != 0 {
+                self.select(self.cursor().saturating_add_signed(goal.rows));
+            }
         }
     }
 
@@ -606,6 +612,14 @@ impl Points {
 
     /// Moves the cursor by so many rows.
     pub fn step(&mut self, rows: i64) {
+        // Where the cursor is going is known when its segment has come: it goes on from there.
+        if let Some(goal) = &mut self.goal
+            && rows.unsigned_abs() < NEAR
+        {
+            goal.rows = goal.rows.saturating_add(rows);
+            goal.point = None;
+            return;
+        }
         self.select(self.cursor().saturating_add_signed(rows));
     }
 
@@ -704,7 +718,7 @@ impl Points {
             return self.settle(place, at);
         }
         self.cursor = self.runs.first_row(place);
-        self.goal = Some(Goal { timeline: run.timeline, number: run.number, at, point });
+        self.goal = Some(Goal { timeline: run.timeline, number: run.number, at, point, rows: 0 });
     }
 
     /// Whether the cursor is where it is only until its segment has come.
@@ -786,6 +800,9 @@ impl Points {
         self.moved = false;
     }
 }
+
+/// Steps of fewer rows than this wait for a jump to settle; longer ones make up for it.
+const NEAR: u64 = 1000;
 
 /// How many segments away a time is looked for: an idle server archives many without one.
 const NEIGHBOURS: usize = 4096;
@@ -992,11 +1009,15 @@ pub(crate) mod tests {
         let (overview, _) = archive(&all, small());
         let mut points = Points::new(small(), Vec::new());
         points.set_overview(Arc::new(overview));
-        points.go_to((wanted.timeline, wanted.lsn), None);
+        points.go_to((wanted.timeline, wanted.lsn), Some(wanted));
         points.step(3);
-        let row = points.cursor();
+        assert_eq!(points.selected(), None);
+        points.step(-5);
         points.put(TimelineId(1), number, Ok(held[&(TimelineId(1), number)].clone()));
-        assert_eq!(points.cursor(), row);
+        assert_eq!(points.cursor(), 553, "keys that were pressed meanwhile count from there");
+        points.go_to((wanted.timeline, Lsn(0)), None);
+        points.step(i64::MAX / 2);
+        assert_eq!((points.cursor(), points.is_settling()), (999, false), "the end is the end");
     }
 
     #[test]
@@ -1166,8 +1187,8 @@ pub(crate) mod tests {
                 }
                 prop_assert!(!points.is_settling());
                 prop_assert_eq!(points.selected(), plain.get(cursor));
-                for row in cursor.saturating_sub(3)..(cursor + 3).min(plain.len()) {
-                    prop_assert_eq!(points.row(row as u64), Some(Row::Point(&plain[row])));
+                for (row, point) in plain.iter().enumerate().skip(cursor.saturating_sub(3)).take(6) {
+                    prop_assert_eq!(points.row(row as u64), Some(Row::Point(point)));
                 }
             }
             prop_assert_eq!(points.row(plain.len() as u64), None);

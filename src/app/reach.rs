@@ -44,13 +44,11 @@ impl Reach {
         }
         let stretches = self.stretches.as_ref()?.get(&timeline).map_or(&[][..], Vec::as_slice);
         Some(match stretches.iter().map(|(from, _)| *from).min() {
-            None => format!("No usable base backup leads to timeline {timeline}: recovery cannot stop here."),
+            None => format!("No usable base backup leads to timeline {timeline}."),
             Some(first) if lsn < first => {
-                format!("No usable base backup reaches back to here: recovery can stop from {first} on.")
+                format!("No usable base backup reaches back to here; the first stop is {first}.")
             }
-            Some(_) => {
-                "WAL is missing between here and every base backup before it: recovery does not get here.".into()
-            }
+            Some(_) => "WAL is missing between every earlier base backup and here.".into(),
         })
     }
 }

@@ -189,7 +189,7 @@ fn list_titles(state: &State) -> (String, String) {
             let percent = scan.done.saturating_mul(100) / scan.total;
             format!("reading WAL: {percent} % of {}{}, c stops", Bytes(scan.total), eta.unwrap_or_default())
         }
-        ScanState::Cancelled => "reading was stopped: not everything is listed; F5 reads again".to_owned(),
+        ScanState::Cancelled => "stopped: not everything is listed; F5 reads again".to_owned(),
         ScanState::Failed(_) => format!("{} WAL could not be read to its end", glyphs::BAD),
         ScanState::Finished => {
             let suspects = match state.points.suspects_listed() as u64 {
@@ -266,7 +266,7 @@ fn row_line(canvas: &Canvas<'_>, state: &State, row: Row<'_>, here: bool, column
             (time, segment.timeline, "…".into(), "…".into(), name.to_string(), theme.dim())
         }
         Row::Failed(segment, why) => {
-            let what = format!("{} cannot be read: {why}", glyphs::BAD);
+            let what = format!("{} {why}", glyphs::BAD);
             (
                 stretch_of(segment, state.zone),
                 segment.timeline,
@@ -400,8 +400,9 @@ fn segment_detail(doc: &mut Doc, state: &State, segment: &SegmentRows, style: St
     let name = SegmentName::new(segment.timeline, segment.number, state.points.segment_size());
     let rows = counted(u64::from(segment.rows), "row");
     doc.paragraph(&format!("Segment {name}: {rows}, {}", counted(u64::from(segment.commits), "commit")), style);
-    let (from, to) = (words::moment(segment.earliest, state.zone), words::moment(segment.latest, state.zone));
-    doc.paragraph(&format!("from {from} to {to}"), style);
+    if let Some((from, to)) = segment.earliest.zip(segment.latest) {
+        doc.paragraph(&format!("from {} to {}", from.in_zone(state.zone), to.in_zone(state.zone)), style);
+    }
 }
 
 fn lack_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State, lack: &Lack) {

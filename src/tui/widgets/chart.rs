@@ -33,7 +33,7 @@ pub(crate) fn rows(height: u16) -> (u16, u16) {
 pub(crate) fn titles(state: &State, columns: u16) -> (String, String) {
     let view = state.chart.view();
     let title = match view.window {
-        None => "Activity  no times yet".to_owned(),
+        None => return ("Activity  no times yet".to_owned(), String::new()),
         Some(window) => {
             let commits = if state.chart.shows_all() { state.points.commits() } else { view.commits };
             let about = if state.chart.shows_all() || view.is_exact() { "" } else { "about " };
