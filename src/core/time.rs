@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -87,6 +87,12 @@ impl Timestamp {
     #[must_use]
     pub fn time_of_day(self, zone: Zone) -> String {
         self.local(zone).format("%H:%M:%S%.6f").to_string()
+    }
+
+    /// Seconds that clocks in `zone` are ahead of UTC at this moment.
+    #[must_use]
+    pub fn utc_offset_s(self, zone: Zone) -> i64 {
+        i64::from(self.local(zone).offset().fix().local_minus_utc())
     }
 
     fn utc(self) -> DateTime<Utc> {
