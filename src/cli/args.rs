@@ -124,6 +124,8 @@ pub enum Command {
     Backups,
     /// List timelines with what the archive has of each.
     Timelines,
+    /// List transactions that destroyed data, the worst first.
+    Suspects,
     /// Say everything that a recovery would do, and whether it would work.
     ///
     /// Changes nothing. Exit status 3 where a finding forbids the recovery, 4 where the target cannot be reached.

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::source::{Cancel, LocalSource, Source};
 
 pub mod act;
+pub mod archive;
 pub mod args;
 pub mod ask;
 pub mod backups;
@@ -20,6 +21,7 @@ pub mod interrupt;
 pub mod plan;
 pub mod recoveries;
 pub mod restore;
+pub mod suspects;
 pub mod table;
 pub mod timelines;
 pub mod watch;
@@ -140,6 +142,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Demo { into, auto, bin_dir } => return demo::run(&context, into.as_deref(), auto, bin_dir.as_deref()),
         Command::Backups => backups::run(&context),
         Command::Timelines => timelines::run(&context),
+        Command::Suspects => suspects::run(&context),
         Command::Plan { target, restore } => plan::run(&context, &target, &restore),
         Command::Restore { target, restore, act } => restore::run(&context, &target, &restore, act),
         Command::Recoveries => recoveries::list(&context),
