@@ -7,12 +7,14 @@ use crate::pgdata::backup_label::BackupHistory;
 use crate::pgdata::history::History;
 
 pub mod backup;
+pub mod names;
 pub mod overview;
 pub mod point;
 pub mod suspect;
 pub mod timeline;
 
 pub use backup::{Backup, BackupKind, Compression, Part, PartContents, Tablespace};
+pub use names::{RelationName, RelationNames};
 pub use overview::{Overview, OverviewBuilder};
 pub use point::{Point, PointKind};
 pub use suspect::{Suspect, SuspectKind, SuspectRelation};

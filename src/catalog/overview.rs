@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::{Lsn, TimelineId, Timestamp, Xid};
+use serde::{Deserialize, Serialize};
+
+use crate::core::{Lsn, SegmentName, SegmentSize, TimelineId, Timestamp, Xid};
 use crate::wal::summary::{Damage, Mark, MarkKind, Summary};
 
 use super::suspect::{Fate, Stitch, Suspect, sort_worst_first, suspects_of};
@@ -28,15 +30,54 @@ pub struct SegmentRows {
     pub latest: Option<Timestamp>,
 }
 
+impl SegmentRows {
+    /// Of a segment that has not been read.
+    #[must_use]
+    pub fn unread(timeline: TimelineId, number: u64) -> SegmentRows {
+        SegmentRows { timeline, number, read: false, rows: 0, commits: 0, earliest: None, latest: None }
+    }
+}
+
 /// A damaged place in a segment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamagedPlace {
     /// The timeline of the segment's file.
     pub timeline: TimelineId,
     /// The segment's number.
     pub number: u64,
+    /// The name of the segment's file.
+    pub file: String,
+    /// How much of it is harmed.
+    pub extent: Extent,
     /// What is wrong there.
     pub damage: Damage,
+}
+
+/// How much of a segment is harmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extent {
+    /// All of it: it cannot be read, or is none of this cluster's segments.
+    Whole,
+    /// What lies from one place on, or between two.
+    Part,
+    /// Nothing in it, but it does not go on where the segment before it ends.
+    Border,
+}
+
+impl DamagedPlace {
+    /// What it means for recovery, in words.
+    #[must_use]
+    pub fn meaning(&self) -> String {
+        let at = self.damage.at;
+        match self.extent {
+            Extent::Whole => format!(
+                "recovery from a base backup taken before {at} ends there; what lies behind can only be recovered from a later backup"
+            ),
+            Extent::Part | Extent::Border => format!(
+                "recovery that comes to {at} ends there; what lies behind can only be recovered from a backup taken behind it"
+            ),
+        }
+    }
 }
 
 /// Everything about an archive that fits into memory, however large it is.
@@ -58,6 +99,7 @@ pub struct Overview {
 #[derive(Debug)]
 pub struct OverviewBuilder {
     overview: Overview,
+    size: SegmentSize,
     rows: u64,
     stitch: Stitch,
     /// What was open where timelines fork off that are still to come.
@@ -66,10 +108,11 @@ pub struct OverviewBuilder {
 
 impl OverviewBuilder {
     /// Suspects are those that deleted or updated at least `rows` rows, and those that dropped, truncated or rewrote.
+    /// Segments are `size` bytes long.
     #[must_use]
-    pub fn new(rows: u64) -> OverviewBuilder {
+    pub fn new(rows: u64, size: SegmentSize) -> OverviewBuilder {
         let overview = Overview { complete: true, ..Overview::default() };
-        OverviewBuilder { overview, rows, stitch: Stitch::new(rows), at_forks: BTreeMap::new() }
+        OverviewBuilder { overview, size, rows, stitch: Stitch::new(rows), at_forks: BTreeMap::new() }
     }
 
     /// Begins a timeline. What was open at its fork goes on: a prepared transaction may be committed on it.
@@ -93,15 +136,7 @@ impl OverviewBuilder {
     ) {
         let Some(summary) = summary else {
             self.overview.complete = false;
-            self.overview.segments.push(SegmentRows {
-                timeline,
-                number,
-                read: false,
-                rows: 0,
-                commits: 0,
-                earliest: None,
-                latest: None,
-            });
+            self.overview.segments.push(SegmentRows::unread(timeline, number));
             return;
         };
         self.overview.segments.push(SegmentRows {
@@ -114,11 +149,29 @@ impl OverviewBuilder {
             latest: summary.times.map(|(_, latest)| latest),
         });
         self.overview.marks.extend(summary.marks.iter().filter_map(|mark| listed_mark(timeline, mark)));
-        let damaged = summary.damage.iter().map(|damage| DamagedPlace { timeline, number, damage: damage.clone() });
-        self.overview.damaged.extend(damaged);
+        for damage in &summary.damage {
+            self.damaged(timeline, number, Extent::Part, damage.clone());
+        }
         for ended in self.stitch.feed(summary, ask) {
             self.overview.suspects.extend(suspects_of(&ended, timeline, self.rows));
         }
+    }
+
+    /// Takes a segment that cannot be read, or is none of this cluster's, and why in words.
+    pub fn unreadable(&mut self, timeline: TimelineId, number: u64, reason: String) {
+        self.overview.segments.push(SegmentRows { read: true, ..SegmentRows::unread(timeline, number) });
+        self.damaged_file(timeline, number, reason);
+    }
+
+    /// Notes a file with a segment's name that is no whole segment, and why in words.
+    pub fn damaged_file(&mut self, timeline: TimelineId, number: u64, reason: String) {
+        let damage = Damage { at: self.size.start_of(number), resumed: None, reason };
+        self.damaged(timeline, number, Extent::Whole, damage);
+    }
+
+    fn damaged(&mut self, timeline: TimelineId, number: u64, extent: Extent, damage: Damage) {
+        let file = SegmentName::new(timeline, number, self.size).to_string();
+        self.overview.damaged.push(DamagedPlace { timeline, number, file, extent, damage });
     }
 
     /// Says where the WAL of a timeline ends, behind the segment that was fed last.
@@ -133,6 +186,7 @@ impl OverviewBuilder {
     #[must_use]
     pub fn finish(mut self) -> Overview {
         sort_worst_first(&mut self.overview.suspects);
+        self.overview.damaged.sort_by_key(|place| (place.timeline, place.number, place.damage.at));
         self.overview
     }
 }

@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::engine::host::now;
 use crate::engine::prepare::plan_retarget;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{Recovery, Strategy};
 
 use super::Context;
@@ -37,11 +37,7 @@ pub fn retarget(context: &Context, wanted: Option<&str>, target: &TargetArgs, ac
         ),
     };
     confirm(act.yes, &question, &recovery.id)?;
-    let hash = plan.hash().map_err(|error| {
-        Error::failed("plan-unhashable", "the plan cannot be carried out")
-            .caused_by(&error)
-            .hint("paths have to be UTF-8")
-    })?;
+    let hash = plan.hash()?;
     let watcher = watcher(context, act);
     let done = engine.retarget(&plan, &hash, strategy, &|event| watcher.tell(event), &context.cancel);
     conclude(context, &engine, &watcher, act, &recovery.id, done)

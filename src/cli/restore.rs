@@ -1,7 +1,7 @@
 //! `walback restore`
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{Recovery, RecoveryState};
 
 use super::args::{ActArgs, RestoreArgs, TargetArgs};
@@ -18,11 +18,7 @@ use super::{Context, note, plan, print};
 pub fn run(context: &Context, target: &TargetArgs, restore: &RestoreArgs, act: ActArgs) -> Result<u8> {
     let engine = Engine::new(&context.config)?;
     let made = plan::make(context, target, restore)?;
-    let hash = made.hash().map_err(|error| {
-        Error::failed("plan-unhashable", "the plan cannot be carried out")
-            .caused_by(&error)
-            .hint("paths have to be UTF-8")
-    })?;
+    let hash = made.hash()?;
     if !act.yes && !made.is_forbidden() {
         note(&plain_lines(&plan::describe(&made, context.config.zone)));
         note("");

@@ -82,6 +82,13 @@ impl PgMajor {
         self >= PgMajor(15)
     }
 
+    /// Where in a row of `pg_class` its `relkind` stands: 18 put `relallfrozen` in front of it
+    /// (`src/include/catalog/pg_class.h`).
+    #[must_use]
+    pub fn pg_class_kind_at(self) -> usize {
+        if self.0 >= 18 { 119 } else { 115 }
+    }
+
     /// `pg_get_wal_replay_pause_state()` tells a pause that was asked for from one that has come (from 14 on).
     #[must_use]
     pub fn has_pause_state(self) -> bool {

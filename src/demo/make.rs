@@ -240,7 +240,7 @@ impl Author<'_> {
         };
         let settings = [("archive_mode", "on".to_owned()), ("archive_command", archive_command(&self.cluster.archive))];
         let plan = plan(&engine, &config, target, &directory, &settings, cancel)?;
-        let recovery = engine.begin(&plan, &hash(&plan)?, &|_| {}, cancel)?;
+        let recovery = engine.begin(&plan, &plan.hash()?, &|_| {}, cancel)?;
         let session = Session::open(&plan.server.socket_directory, plan.server.port, DATABASE)?;
         for number in 1..=STRAYED {
             session.run(&numbered(STRAY, number))?;
@@ -305,18 +305,6 @@ pub(super) fn plan(
         Preparation { source: &source, catalog: &catalog, recoveries: engine.recoveries(), progress: &|_| {}, cancel };
     let directory = directory.to_path_buf();
     preparation.plan(&Request { target, backup: None, directory, restore, zone: config.zone })
-}
-
-/// A plan's hash.
-///
-/// # Errors
-/// When a path in it is not UTF-8.
-pub(super) fn hash(plan: &crate::plan::Plan) -> Result<String> {
-    plan.hash().map_err(|error| {
-        Error::failed("plan-unhashable", "the plan cannot be carried out")
-            .caused_by(&error)
-            .hint("paths have to be UTF-8")
-    })
 }
 
 /// `transactions` of trade from number `from` on, with so many milliseconds between two of them, more or less: a shop

@@ -12,7 +12,7 @@ use crate::plan::{Plan, ServerPlan};
 use crate::source::Cancel;
 
 use super::cluster::Session;
-use super::make::{DATABASE, Demo, count, hash, plan, trade_once, unless_interrupted};
+use super::make::{DATABASE, Demo, count, plan, trade_once, unless_interrupted};
 use super::story::{Scene, Story};
 
 /// A recovery that was carried through to the end.
@@ -70,7 +70,7 @@ fn carry_through(demo: &Demo, cancel: &Cancel, tell: &dyn Fn(&Scene<'_>)) -> Res
     let misleading = misleading(&engine, demo, cancel)?;
     tell(&Scene::Planned { plan: &made, misleading });
 
-    let paused = engine.begin(&made, &hash(&made)?, &|_| {}, cancel)?;
+    let paused = engine.begin(&made, &made.hash()?, &|_| {}, cancel)?;
     tell(&Scene::Paused(&paused));
     if paused.matches_prediction != Some(true) {
         return Err(Error::failed("prediction-wrong", "PostgreSQL did not stop where it was predicted to")

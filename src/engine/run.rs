@@ -321,11 +321,7 @@ impl Engine {
 
 /// The plan that runs is the plan that was shown.
 fn check_plan(plan: &Plan, hash: &str) -> Result<()> {
-    let now = plan.hash().map_err(|error| {
-        Error::failed("plan-unhashable", "the plan cannot be carried out")
-            .caused_by(&error)
-            .hint("paths have to be UTF-8")
-    })?;
+    let now = plan.hash()?;
     if now != hash {
         return Err(Error::failed("plan-changed", "this is not the plan that was shown").hint("make the plan again"));
     }

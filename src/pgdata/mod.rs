@@ -5,17 +5,21 @@
 
 pub mod auto_conf;
 pub mod backup_label;
+mod bytes;
 pub mod control_file;
+pub mod filenode_map;
 pub mod history;
 pub mod manifest;
 mod moment;
 pub mod postmaster_pid;
 pub mod server_log;
+pub mod system_rows;
 pub mod tablespace_map;
 
 pub use auto_conf::{AutoConf, is_setting_name};
 pub use backup_label::{BackupHistory, BackupLabel, BadBackupLabel};
 pub use control_file::{BadControlFile, ClusterState, ControlFile};
+pub use filenode_map::{BadFilenodeMap, FilenodeMap};
 pub use history::{BadHistory, History, HistoryEntry};
 pub use manifest::{BadManifest, Checksum, ChecksumAlgorithm, Manifest, ManifestFile, WalRange};
 pub use postmaster_pid::{BadPostmasterPid, PostmasterPid, ServerStatus};

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::catalog::Backup;
 use crate::core::time::Timestamp;
 use crate::core::{PgMajor, SegmentSize, Target};
+use crate::error::{Error, Result};
 use crate::resolve::Resolved;
 
 pub mod build;
@@ -123,8 +124,13 @@ impl Plan {
     ///
     /// # Errors
     /// When a path in it is not UTF-8, which JSON cannot carry.
-    pub fn hash(&self) -> Result<String, serde_json::Error> {
-        let digest = Sha256::digest(serde_json::to_vec(self)?);
+    pub fn hash(&self) -> Result<String> {
+        let json = serde_json::to_vec(self).map_err(|error| {
+            Error::failed("plan-unhashable", "the plan cannot be carried out")
+                .caused_by(&error)
+                .hint("paths have to be UTF-8")
+        })?;
+        let digest = Sha256::digest(json);
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 

@@ -13,10 +13,13 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub mod base_backup;
 pub mod compress;
+pub mod index;
 pub mod local;
+pub mod names;
 pub mod scan;
 pub mod summarize;
 
+pub use index::Index;
 pub use local::LocalSource;
 
 /// A cluster's backups and archives.

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use crate::catalog::Catalog;
 use crate::core::{Lsn, SegmentName};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::wal::summary::{Damage, Summarizer, Summary, Tail};
 use crate::wal::{Decoded, Decoder, EndOfWal, EndReason, Record, SegmentHeader};
 
@@ -16,12 +16,17 @@ const BLOCK: u64 = 256 << 10;
 const PAGE: u64 = 8192;
 
 /// Why a segment has no summary.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// No archive has it.
+    #[error("no archive has it")]
     Absent,
     /// It is none of this cluster's segments, in words.
+    #[error("{0}")]
     Foreign(String),
+    /// It could not be read, in words.
+    #[error("it cannot be read: {0}")]
+    Failed(String),
 }
 
 /// Reads the segment `name` alone, and of the next one on its timeline as much as its last record takes. Records
@@ -29,8 +34,26 @@ pub enum Unreadable {
 /// every record that starts in it.
 ///
 /// # Errors
-/// When it cannot be read, or when it was cancelled. What is damaged is in the summary.
+/// When it was cancelled. What is damaged is in the summary.
 pub fn summarize(
+    source: &dyn Source,
+    catalog: &Catalog,
+    name: SegmentName,
+    floor: u64,
+    cancel: &Cancel,
+    each: &mut dyn FnMut(&Record),
+) -> Result<std::result::Result<Summary, Unreadable>> {
+    match read(source, catalog, name, floor, cancel, each) {
+        Err(error) if error.report().kind != ErrorKind::Interrupted => {
+            let report = error.report();
+            let words = std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": ");
+            Ok(Err(Unreadable::Failed(words)))
+        }
+        read => read,
+    }
+}
+
+fn read(
     source: &dyn Source,
     catalog: &Catalog,
     name: SegmentName,

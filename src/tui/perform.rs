@@ -145,11 +145,7 @@ impl Perform for Performer {
 
 impl Shared {
     fn remember(&self, plan: &Plan) -> Result<()> {
-        let hash = plan.hash().map_err(|error| {
-            Error::failed("plan-unhashable", "the plan cannot be carried out")
-                .caused_by(&error)
-                .hint("paths have to be UTF-8")
-        })?;
+        let hash = plan.hash()?;
         lock(&self.hashes).insert(plan.recovery.clone(), hash);
         Ok(())
     }
