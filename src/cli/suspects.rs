@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 
-use super::archive;
 use super::Context;
+use super::archive;
 
 /// Lists transactions that destroyed data, the worst first.
 ///
