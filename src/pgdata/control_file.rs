@@ -191,7 +191,7 @@ impl Fields<'_> {
             let swapped = form(version.swap_bytes()).is_some();
             return Err(if swapped { BadControlFile::OtherByteOrder } else { BadControlFile::UnknownFormat(version) });
         };
-        let computed = crc32c::crc32c(self.0.get(..checksum_at).unwrap_or_default());
+        let computed = crc_fast::crc32_iscsi(self.0.get(..checksum_at).unwrap_or_default());
         let stored = self.u32(checksum_at);
         if stored == computed { Ok(()) } else { Err(BadControlFile::Checksum { stored, computed }) }
     }
@@ -293,7 +293,7 @@ mod tests {
     fn forged(at: usize, value: u32) -> Vec<u8> {
         let mut file = bytes(PAUSED_15);
         file[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        let checksum = crc32c::crc32c(&file[..288]);
+        let checksum = crc_fast::crc32_iscsi(&file[..288]);
         file[288..292].copy_from_slice(&checksum.to_le_bytes());
         file
     }

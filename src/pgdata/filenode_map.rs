@@ -37,7 +37,7 @@ impl FilenodeMap {
             return Err(BadFilenodeMap::Magic);
         }
         let checked = bytes.get(..checksum_at).unwrap_or_default();
-        if le_u32(bytes, checksum_at) != Some(crc32c::crc32c(checked)) {
+        if le_u32(bytes, checksum_at) != Some(crc_fast::crc32_iscsi(checked)) {
             return Err(BadFilenodeMap::Checksum);
         }
         let count = le_u32(bytes, 4).unwrap_or(0) as usize;
@@ -63,7 +63,7 @@ mod tests {
         bytes.extend((pairs.len() as u32).to_le_bytes());
         bytes.extend(pairs.iter().flat_map(|(oid, file)| [oid.to_le_bytes(), file.to_le_bytes()].concat()));
         bytes.resize(checksum_at, 0);
-        bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+        bytes.extend(crc_fast::crc32_iscsi(&bytes).to_le_bytes());
         bytes.resize(length, 0);
         bytes
     }
@@ -92,7 +92,7 @@ mod tests {
             let _ = FilenodeMap::parse(&bytes);
             let mut valid = file(524, 520, &[]);
             valid[4..8].copy_from_slice(&count.to_le_bytes());
-            let checksum = crc32c::crc32c(&valid[..520]);
+            let checksum = crc_fast::crc32_iscsi(&valid[..520]);
             valid[520..].copy_from_slice(&checksum.to_le_bytes());
             let _ = FilenodeMap::parse(&valid);
         }

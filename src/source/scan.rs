@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use crate::catalog::{Backup, Catalog, Point, PointKind};
 use crate::core::{Lsn, SegmentName, TimelinePath, Xid};
 use crate::error::{Error, Result};
-use crate::wal::{Body, Decoded, Decoder, EndReason, Outcome, Record, RowChange, Rows};
+use crate::wal::{Body, Decoder, EndReason, Outcome, Reached, Record, RowChange, Rows};
 
 use super::{Cancel, Source};
 
@@ -76,6 +76,7 @@ impl Scan<'_> {
             Start::Segment(number) => (Decoder::at_segment(number, size), number),
         };
         let mut bytes_read = 0;
+        let mut block = vec![0; BLOCK];
         // The decoder wants the page that its record starts on, which need not be the segment's first.
         let mut skip = decoder.wants().bytes_since(size.start_of(number));
         loop {
@@ -88,15 +89,15 @@ impl Scan<'_> {
             let mut left = size.bytes() - self.skip(name, segment.as_mut(), std::mem::take(&mut skip))?;
             while left > 0 {
                 cancel.check()?;
-                let block = self.read_block(name, segment.as_mut(), left)?;
+                let room = block.get_mut(..usize::try_from(left).unwrap_or(BLOCK).min(BLOCK)).unwrap_or_default();
+                let block = read_block(segment.as_mut(), room).map_err(|error| unreadable_segment(name, &error))?;
                 if block.is_empty() {
                     let end = decoder.finish();
                     return Ok(ScanEnd { at: end.at, cause: EndCause::EndOfWal(name, end.reason) });
                 }
                 left -= block.len() as u64;
                 bytes_read += block.len() as u64;
-                decoder.feed(&block);
-                if let Some(end) = self.drain(&mut decoder, name, fork, each) {
+                if let Some(end) = self.read_on(&mut decoder, block, name, fork, each) {
                     return Ok(end);
                 }
                 progress(bytes_read);
@@ -116,32 +117,34 @@ impl Scan<'_> {
         Ok(None)
     }
 
-    fn drain(
+    /// Reads a block of the segment `name`, whose timeline ends at `fork`.
+    fn read_on(
         &self,
         decoder: &mut Decoder,
+        block: &[u8],
         name: SegmentName,
         fork: Option<Lsn>,
         each: &mut dyn FnMut(&Record) -> ControlFlow<()>,
     ) -> Option<ScanEnd> {
-        loop {
-            match decoder.poll() {
-                // The next timeline forked off here, and its own file of this segment is not there.
-                Decoded::Record(record) if fork.is_some_and(|fork| record.lsn >= fork) => {
-                    let size = self.catalog.segment_size;
-                    let wanted = self.path.timeline_at(record.lsn).unwrap_or(self.path.last());
-                    let missing = SegmentName::new(wanted, size.number_of(record.lsn), size);
-                    return Some(ScanEnd { at: record.lsn, cause: EndCause::NoSegment(missing) });
-                }
-                Decoded::Record(record) => {
-                    if each(&record).is_break() {
-                        return Some(ScanEnd { at: record.end_lsn, cause: EndCause::Enough });
-                    }
-                }
-                Decoded::Hungry => return None,
-                Decoded::End(end) => {
-                    return Some(ScanEnd { at: end.at, cause: EndCause::EndOfWal(name, end.reason) });
-                }
+        let mut end = None;
+        let reached = decoder.read(block, &mut |record| {
+            // The next timeline forked off here, and its own file of this segment is not there.
+            if fork.is_some_and(|fork| record.lsn >= fork) {
+                let size = self.catalog.segment_size;
+                let wanted = self.path.timeline_at(record.lsn).unwrap_or(self.path.last());
+                let missing = SegmentName::new(wanted, size.number_of(record.lsn), size);
+                end = Some(ScanEnd { at: record.lsn, cause: EndCause::NoSegment(missing) });
+                return ControlFlow::Break(());
             }
+            let enough = each(record);
+            if enough.is_break() {
+                end = Some(ScanEnd { at: record.end_lsn, cause: EndCause::Enough });
+            }
+            enough
+        });
+        match reached {
+            Reached::End(end) => Some(ScanEnd { at: end.at, cause: EndCause::EndOfWal(name, end.reason) }),
+            Reached::Enough | Reached::Hungry | Reached::Resumed(_) => end,
         }
     }
 
@@ -149,15 +152,20 @@ impl Scan<'_> {
     fn skip(&self, name: SegmentName, segment: &mut dyn Read, bytes: u64) -> Result<u64> {
         std::io::copy(&mut segment.take(bytes), &mut std::io::sink()).map_err(|error| unreadable_segment(name, &error))
     }
+}
 
-    fn read_block(&self, name: SegmentName, segment: &mut dyn Read, left: u64) -> Result<Vec<u8>> {
-        let mut block = Vec::with_capacity(BLOCK);
-        segment
-            .take(left.min(BLOCK as u64))
-            .read_to_end(&mut block)
-            .map_err(|error| unreadable_segment(name, &error))?;
-        Ok(block)
+/// Fills `room` as far as the segment goes. Always the same room: it stays in the processor's cache.
+fn read_block<'a>(segment: &mut dyn Read, room: &'a mut [u8]) -> std::io::Result<&'a [u8]> {
+    let mut filled = 0;
+    while let Some(rest) = room.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match segment.read(rest) {
+            Ok(0) => break,
+            Ok(bytes) => filled += bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(room.get(..filled).unwrap_or_default())
 }
 
 fn unreadable_segment(name: SegmentName, error: &std::io::Error) -> Error {

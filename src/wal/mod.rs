@@ -3,17 +3,21 @@
 //! [`Decoder`] is fed the bytes of one stretch of WAL and gives its records; [`SegmentHeader`] says whose a segment
 //! is; [`summary`] keeps what lies in one. Whatever differs between PostgreSQL's majors stands in [`layout`].
 
+mod crc;
 mod cursor;
 pub mod decoder;
+mod end;
 pub mod layout;
 pub mod page;
 pub mod record;
 pub mod rmgr;
 pub mod summary;
+mod walk;
 #[cfg(test)]
 mod writer;
 
-pub use decoder::{Decoded, Decoder, EndOfWal, EndReason};
+pub use decoder::{Decoded, Decoder, Piece, Reached};
+pub use end::{EndOfWal, EndReason, Gap};
 pub use layout::Layout;
 pub use page::{BadPage, SegmentHeader};
 pub use record::Record;

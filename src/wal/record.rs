@@ -1,7 +1,8 @@
 //! Records: their header, their checksum, where their main data lies, and putting together those that cross pages.
 
+use super::crc::Crc;
 use super::cursor::Cursor;
-use super::decoder::EndReason;
+use super::end::EndReason;
 use super::layout::Layout;
 use super::rmgr::{self, Body, RelFileLocator};
 use crate::core::{Lsn, TimelineId, Xid};
@@ -44,7 +45,7 @@ pub(super) struct Header {
 impl Header {
     pub(super) const BYTES: usize = 24;
     /// How much of the header the checksum covers: all before itself.
-    const CHECKED_BYTES: usize = 20;
+    pub(super) const CHECKED_BYTES: usize = 20;
 
     /// `None` where `bytes` end within the header.
     pub(super) fn parse(bytes: &[u8]) -> Option<Header> {
@@ -54,18 +55,45 @@ impl Header {
         Some(Header { total, xid, previous, info, rmgr, crc })
     }
 
-    /// What `ValidXLogRecordHeader` (`src/backend/access/transam/xlogreader.c`) checks of the record at `lsn`. Of the
-    /// first record of a stretch the one before is not known; it must only start earlier.
-    pub(super) fn check(&self, layout: &Layout, lsn: Lsn, previous: Option<Lsn>) -> Result<(), EndReason> {
+    /// What `ValidXLogRecordHeader` (`src/backend/access/transam/xlogreader.c`) checks of the record at `lsn`.
+    pub(super) fn check(&self, layout: &Layout, lsn: Lsn, previous: Previous) -> Result<(), EndReason> {
         check_length(self.total)?;
         if self.rmgr > rmgr::LAST_BUILTIN && !(layout.custom_rmgrs && self.rmgr >= rmgr::FIRST_CUSTOM) {
             return Err(EndReason::UnknownRmgr(self.rmgr));
         }
-        if previous.map_or(self.previous >= lsn, |previous| self.previous != previous) {
-            return Err(EndReason::BadPrevLink { expected: previous, found: self.previous });
-        }
-        Ok(())
+        let follows = match previous {
+            Previous::At(previous) => self.previous == previous,
+            Previous::From(earliest) => earliest <= self.previous && self.previous < lsn,
+        };
+        if follows { Ok(()) } else { Err(EndReason::BadPrevLink { expected: previous.known(), found: self.previous }) }
     }
+}
+
+/// What is known of where the record before one starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Previous {
+    /// Exactly there.
+    At(Lsn),
+    /// There or later, but before the record: of the first record of a stretch no more is known.
+    From(Lsn),
+}
+
+impl Previous {
+    /// Nothing is known but that it is earlier.
+    pub(super) const UNKNOWN: Previous = Previous::From(Lsn(0));
+
+    fn known(self) -> Option<Lsn> {
+        if let Previous::At(lsn) = self { Some(lsn) } else { None }
+    }
+}
+
+/// Where on a page a record lies.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    /// Bytes from the start of the bytes in hand.
+    pub(super) at: usize,
+    /// Its length.
+    pub(super) total: usize,
 }
 
 /// The most bytes that a record can have (`XLogRecordMaxSize`, `src/include/access/xlogrecord.h`).
@@ -80,21 +108,13 @@ pub(super) fn check_length(total: u32) -> Result<(), EndReason> {
     }
 }
 
-/// The checksum of a record: over what follows the header first, then over the header up to the checksum.
-fn finish_crc(behind_header: u32, header: &[u8]) -> u32 {
-    crc32c::crc32c_append(behind_header, header.get(..Header::CHECKED_BYTES).unwrap_or_default())
-}
-
-/// Checks the whole record in `bytes` and reads its body.
-pub(super) fn read_whole(layout: &Layout, header: &Header, bytes: &[u8]) -> Result<Body, EndReason> {
-    let behind_header = bytes.get(Header::BYTES..).unwrap_or_default();
-    if finish_crc(crc32c::crc32c(behind_header), bytes) != header.crc {
-        return Err(EndReason::BadChecksum);
-    }
+/// Reads the body of the whole record in `bytes`, whose checksum is known to be right.
+pub(super) fn read_sound(layout: &Layout, header: &Header, bytes: &[u8]) -> Result<Body, EndReason> {
     if rmgr::wanted_bytes(layout, header).is_none() {
         return read_body(layout, header, &Fragments::default(), &[]);
     }
     let malformed = || EndReason::Malformed { rmgr: header.rmgr, info: header.info };
+    let behind_header = bytes.get(Header::BYTES..).unwrap_or_default();
     let fragments = Fragments::read(layout, behind_header, behind_header.len()).ok_or_else(malformed)?;
     let start = behind_header.len().checked_sub(fragments.main_data).ok_or_else(malformed)?;
     read_body(layout, header, &fragments, behind_header.get(start..).unwrap_or_default())
@@ -206,8 +226,10 @@ pub(super) struct Assembly {
     pub(super) received: usize,
     head: [u8; Header::BYTES],
     /// Over what came in behind the header.
-    crc: u32,
+    crc: Crc,
     keep: Keep,
+    /// What is kept.
+    kept: Vec<u8>,
 }
 
 /// Which bytes of an [`Assembly`] are kept.
@@ -218,25 +240,33 @@ enum Keep {
     /// None.
     Nothing,
     /// What follows the header: the fragment headers among it will say where the main data begins.
-    Front(Vec<u8>),
+    Front,
     /// The bytes from `start` up to `end`, counted from the start of the record.
-    Main { start: usize, end: usize, fragments: Fragments, bytes: Vec<u8> },
+    Main { start: usize, end: usize, fragments: Fragments },
     /// None: the fragment headers do not add up. Most likely the checksum will be wrong as well, and says it better.
     Malformed,
 }
 
 impl Assembly {
-    /// A record of `total` bytes at `lsn`, of which nothing has come in.
-    pub(super) fn new(lsn: Lsn, timeline: TimelineId, total: u32) -> Assembly {
+    /// A record of `total` bytes at `lsn`, of which nothing has come in. What is kept of it, is kept in `memory`.
+    pub(super) fn new(lsn: Lsn, timeline: TimelineId, total: u32, mut memory: Vec<u8>) -> Assembly {
+        memory.clear();
         Assembly {
             lsn,
             timeline,
             total: total as usize,
             received: 0,
             head: [0; Header::BYTES],
-            crc: 0,
+            crc: Crc::NEW,
             keep: Keep::Undecided,
+            kept: memory,
         }
+    }
+
+    /// Its memory, for the next one: unless so much was kept that it had better be given back.
+    pub(super) fn take_memory(&mut self) -> Vec<u8> {
+        let memory = std::mem::take(&mut self.kept);
+        if memory.capacity() <= 64 << 10 { memory } else { Vec::new() }
     }
 
     /// Bytes that are still to come.
@@ -249,8 +279,8 @@ impl Assembly {
         if self.received < Header::BYTES { None } else { Header::parse(&self.head) }
     }
 
-    /// Takes the next bytes, at most [`Assembly::missing`]. `previous` is where the record before starts.
-    pub(super) fn push(&mut self, layout: &Layout, previous: Option<Lsn>, bytes: &[u8]) -> Result<(), EndReason> {
+    /// Takes the next bytes, at most [`Assembly::missing`].
+    pub(super) fn push(&mut self, layout: &Layout, previous: Previous, bytes: &[u8]) -> Result<(), EndReason> {
         let head = bytes.len().min(Header::BYTES.saturating_sub(self.received));
         let (head, rest) = bytes.split_at(head);
         if !head.is_empty() {
@@ -261,10 +291,10 @@ impl Assembly {
             if let Some(header) = self.header() {
                 header.check(layout, self.lsn, previous)?;
                 let wanted = rmgr::wanted_bytes(layout, &header);
-                self.keep = if wanted.is_some() { Keep::Front(Vec::new()) } else { Keep::Nothing };
+                self.keep = if wanted.is_some() { Keep::Front } else { Keep::Nothing };
             }
         }
-        self.crc = crc32c::crc32c_append(self.crc, rest);
+        self.crc.push(rest);
         self.keep(layout, rest);
         self.received += rest.len();
         Ok(())
@@ -274,47 +304,50 @@ impl Assembly {
     fn keep(&mut self, layout: &Layout, bytes: &[u8]) {
         let mut at = self.received;
         let mut bytes = bytes;
-        if let Keep::Front(front) = &mut self.keep {
+        if matches!(self.keep, Keep::Front) {
             let whole = FRAGMENT_HEADERS_BYTES.min(self.total.saturating_sub(Header::BYTES));
-            let more = bytes.len().min(whole.saturating_sub(front.len()));
+            let more = bytes.len().min(whole.saturating_sub(self.kept.len()));
             let (taken, rest) = bytes.split_at(more);
-            front.extend_from_slice(taken);
+            self.kept.extend_from_slice(taken);
             (at, bytes) = (at + more, rest);
-            if front.len() == whole {
-                let front = std::mem::take(front);
-                self.keep = self.find_main_data(layout, &front).unwrap_or(Keep::Malformed);
-                self.keep_main_data(Header::BYTES, &front);
+            if self.kept.len() == whole {
+                self.keep = self.find_main_data(layout).unwrap_or(Keep::Malformed);
+                self.keep_front_of_main_data();
             }
         }
-        self.keep_main_data(at, bytes);
-    }
-
-    fn find_main_data(&self, layout: &Layout, front: &[u8]) -> Option<Keep> {
-        let fragments = Fragments::read(layout, front, self.total.checked_sub(Header::BYTES)?)?;
-        let start = self.total.checked_sub(fragments.main_data)?;
-        let end = start + fragments.main_data.min(rmgr::wanted_bytes(layout, &self.header()?)?);
-        Some(Keep::Main { start, end, fragments, bytes: Vec::new() })
-    }
-
-    /// Copies the part of `bytes`, which begin at `at` in the record, that is wanted main data.
-    fn keep_main_data(&mut self, at: usize, bytes: &[u8]) {
-        if let Keep::Main { start, end, bytes: main, .. } = &mut self.keep {
+        if let Keep::Main { start, end, .. } = self.keep {
             let from = start.saturating_sub(at).min(bytes.len());
             let to = end.saturating_sub(at).min(bytes.len());
-            main.extend_from_slice(bytes.get(from..to).unwrap_or_default());
+            self.kept.extend_from_slice(bytes.get(from..to).unwrap_or_default());
         }
+    }
+
+    fn find_main_data(&self, layout: &Layout) -> Option<Keep> {
+        let fragments = Fragments::read(layout, &self.kept, self.total.checked_sub(Header::BYTES)?)?;
+        let start = self.total.checked_sub(fragments.main_data)?;
+        let end = start + fragments.main_data.min(rmgr::wanted_bytes(layout, &self.header()?)?);
+        Some(Keep::Main { start, end, fragments })
+    }
+
+    /// Leaves of the front that was kept only the wanted main data.
+    fn keep_front_of_main_data(&mut self) {
+        let (start, end) = if let Keep::Main { start, end, .. } = self.keep { (start, end) } else { (0, 0) };
+        self.kept.truncate(end.saturating_sub(Header::BYTES));
+        self.kept.drain(..start.saturating_sub(Header::BYTES).min(self.kept.len()));
     }
 
     /// Checks the complete record and reads its body.
     pub(super) fn finish(&self, layout: &Layout) -> Result<(Header, Body), EndReason> {
         let header = self.header().ok_or(EndReason::BadLength(self.total as u32))?;
-        if finish_crc(self.crc, &self.head) != header.crc {
+        let mut crc = self.crc;
+        crc.push(self.head.get(..Header::CHECKED_BYTES).unwrap_or_default());
+        if crc.value() != header.crc {
             return Err(EndReason::BadChecksum);
         }
-        let (fragments, main) = match &self.keep {
-            Keep::Main { bytes, fragments, .. } => (*fragments, bytes.as_slice()),
+        let (fragments, main) = match self.keep {
+            Keep::Main { fragments, .. } => (fragments, self.kept.as_slice()),
             Keep::Malformed => return Err(EndReason::Malformed { rmgr: header.rmgr, info: header.info }),
-            Keep::Undecided | Keep::Front(_) | Keep::Nothing => (Fragments::default(), [].as_slice()),
+            Keep::Undecided | Keep::Front | Keep::Nothing => (Fragments::default(), [].as_slice()),
         };
         Ok((header, read_body(layout, &header, &fragments, main)?))
     }
@@ -393,15 +426,11 @@ mod tests {
         for (bytes, most) in
             [(wanted, FRAGMENT_HEADERS_BYTES), (other, FRAGMENT_HEADERS_BYTES), (prepared, FRAGMENT_HEADERS_BYTES)]
         {
-            let whole = read_whole(v(15), &Header::parse(&bytes).unwrap(), &bytes).unwrap();
-            let mut assembly = Assembly::new(Lsn(16), TimelineId(1), bytes.len() as u32);
+            let whole = read_sound(v(15), &Header::parse(&bytes).unwrap(), &bytes).unwrap();
+            let mut assembly = Assembly::new(Lsn(16), TimelineId(1), bytes.len() as u32, Vec::new());
             for piece in bytes.chunks(100) {
-                assembly.push(v(15), Some(Lsn(8)), piece).unwrap();
-                let kept = match &assembly.keep {
-                    Keep::Front(bytes) | Keep::Main { bytes, .. } => bytes.len(),
-                    Keep::Undecided | Keep::Nothing | Keep::Malformed => 0,
-                };
-                assert!(kept <= most, "{kept} bytes were kept");
+                assembly.push(v(15), Previous::At(Lsn(8)), piece).unwrap();
+                assert!(assembly.kept.len() <= most, "{} bytes were kept", assembly.kept.len());
             }
             assert_eq!(assembly.finish(v(15)).unwrap().1, whole);
         }
@@ -420,11 +449,11 @@ mod tests {
         ) {
             let bytes = record(Lsn(8), rmgr, info, 7, &with_blocks(blocks, payload, &main));
             let header = Header::parse(&bytes).unwrap();
-            let mut assembly = Assembly::new(Lsn(16), TimelineId(1), header.total);
+            let mut assembly = Assembly::new(Lsn(16), TimelineId(1), header.total, Vec::new());
             for piece in bytes.chunks(piece) {
-                prop_assert_eq!(assembly.push(v(major), None, piece), Ok(()));
+                prop_assert_eq!(assembly.push(v(major), Previous::UNKNOWN, piece), Ok(()));
             }
-            let whole = read_whole(v(major), &header, &bytes);
+            let whole = read_sound(v(major), &header, &bytes);
             prop_assert_eq!(assembly.finish(v(major)).map(|(_, body)| body), whole);
         }
 

@@ -212,8 +212,11 @@ pub struct DatabaseDrop {
 /// A place that is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
-    /// Just behind the last record that could be read.
+    /// Just behind the last record that could be read: recovery ends here.
     pub at: Lsn,
+    /// The start of the page or record that was found to be wrong. Where the record goes on behind its page, the
+    /// damage can be on any of its pages.
+    pub found: Lsn,
     /// Where the next record starts that could be read; `None` where there is none in the segment.
     pub resumed: Option<Lsn>,
     /// What is wrong, in words.

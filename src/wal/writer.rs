@@ -1,5 +1,6 @@
 //! Writes WAL as a server does, for the tests of what reads it.
 
+use super::crc::Crc;
 use super::layout::Layout;
 use super::page::PAGE_BYTES;
 use super::record::Header;
@@ -108,8 +109,9 @@ pub(super) fn record(previous: Lsn, rmgr: u8, info: u8, xid: u32, fragments: &[u
     bytes.extend(xid.to_le_bytes());
     bytes.extend(previous.0.to_le_bytes());
     bytes.extend([info, rmgr, 0, 0]);
-    let crc = crc32c::crc32c(&[fragments, &bytes].concat());
-    bytes.extend(crc.to_le_bytes());
+    let mut crc = Crc::NEW;
+    crc.push(&[fragments, &bytes].concat());
+    bytes.extend(crc.value().to_le_bytes());
     bytes.extend(fragments);
     bytes
 }

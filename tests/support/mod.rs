@@ -20,6 +20,7 @@ mod picture;
 mod program;
 mod server;
 mod tmux;
+mod waldump;
 
 pub use answer::{Answer, Running, as_operator, ask};
 pub use backup::{Backup, Format};
@@ -35,6 +36,7 @@ pub use picture::{svg, text_of};
 pub use program::walback;
 pub use server::{Server, as_server, client, server_user};
 pub use tmux::Tmux;
+pub use waldump::{Dump, Ended, Said, Told, Waldump, What, assert_same, said_by_walback};
 
 use std::fmt::Write as _;
 use std::process::{Command, Output};

@@ -46,6 +46,20 @@ fn can_run(program: &Path, major: u16) -> bool {
     })
 }
 
+/// A program of that major, where one is installed that can be run; else `otherwise`, if that can.
+pub(super) fn installed(major: u16, program: &str, otherwise: Option<PathBuf>) -> Option<PathBuf> {
+    let programs = places(major).into_iter().map(|place| place.join("bin").join(program)).chain(otherwise);
+    programs.filter_map(|program| program.canonicalize().ok()).find(|program| can_run(program, major))
+}
+
+/// Says on standard error, past what `cargo test` keeps of a test that passes, why this test does nothing.
+pub(super) fn skip(why: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // One write, so that lines of other tests do not mix with it.
+    let line = format!("SKIPPED: {test}: {why}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
 /// The server programs of one PostgreSQL major.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -69,10 +83,7 @@ impl Server {
         let server = servers.find(|server| can_run(&server.bin_dir.join("postgres"), major));
         if server.is_none() {
             assert!(major != 15, "PostgreSQL 15 is missing: run tests/run.sh, which says what to install");
-            let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            // One write, so that lines of other tests do not mix with it.
-            let line = format!("SKIPPED: {test}: there is no PostgreSQL {major}; tests/run.sh fetches it\n");
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            skip(&format!("there is no PostgreSQL {major}; tests/run.sh fetches it"));
         }
         server
     }

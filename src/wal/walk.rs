@@ -1,0 +1,519 @@
+//! The walk over pages and records, as `XLogReadRecord` goes it (`src/backend/access/transam/xlogreader.c`).
+
+use std::mem;
+use std::ops::ControlFlow;
+
+use super::crc;
+use super::decoder::{Decoded, Reached};
+use super::end::{EndOfWal, EndReason, Gap};
+use super::layout::Layout;
+use super::page::{PAGE_BYTES, PageHeader};
+use super::record::{self, Assembly, Header, Place, Previous, Record};
+use super::rmgr::Body;
+use crate::core::{Lsn, SegmentSize, TimelineId, Xid};
+
+/// So many records of a page are found before their checksums are computed.
+const PLACES: usize = 64;
+
+/// Bytes in hand, and where they belong.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window<'a> {
+    pub(super) base: Lsn,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Window<'a> {
+    /// What is in hand from `at` on.
+    fn behind(self, at: Lsn) -> &'a [u8] {
+        let from = usize::try_from(at.bytes_since(self.base)).unwrap_or(usize::MAX);
+        self.bytes.get(from..).unwrap_or_default()
+    }
+
+    /// What is in hand from `at` to the end of its page.
+    fn rest_of_page(self, at: Lsn) -> &'a [u8] {
+        let rest = self.behind(at);
+        rest.get(..room_on_page(at)).unwrap_or(rest)
+    }
+}
+
+/// Bytes from `at` to the end of its page.
+fn room_on_page(at: Lsn) -> usize {
+    (PAGE_BYTES - at.0 % PAGE_BYTES) as usize
+}
+
+/// Where the walk is, and what it has learnt.
+#[derive(Debug)]
+pub(super) struct Walk {
+    size: SegmentSize,
+    /// The position of the next byte to be looked at. May be ahead of the bytes in hand: what lies between is skipped.
+    pub(super) at: Lsn,
+    state: State,
+    /// What is known from the pages so far; nothing before the first.
+    stretch: Option<Stretch>,
+    /// Just behind the last whole record: where the server's replay would end.
+    replayed: Lsn,
+    /// Where the last whole record starts.
+    previous: Previous,
+    /// Where the record starts that was given up for the page in hand.
+    overwritten: Option<Lsn>,
+    end: Option<Stop>,
+    /// The search for where it can go on.
+    search: Option<Search>,
+    /// The record that a search found, until it is asked for.
+    resumed: Option<Record>,
+    /// Memory for the next record that crosses pages.
+    spare: Vec<u8>,
+}
+
+/// What has to be alike on all pages of a stretch, or must not go back.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    layout: &'static Layout,
+    timeline: TimelineId,
+    system_identifier: Option<u64>,
+    /// The first page of this timeline, and the timeline before it (0 where there was none).
+    since: (Lsn, TimelineId),
+}
+
+/// What lies at [`Walk::at`]. At the start of a page that is always its header.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Some page: the first record that starts there or later is looked for.
+    Seeking,
+    /// The page that holds this record's start.
+    Starting(Lsn),
+    /// The start of a record.
+    Between,
+    /// The rest of a record.
+    Inside(Assembly),
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wrong {
+    pub(super) reason: EndReason,
+    /// What was found to be wrong: the start of the record, or of the page.
+    pub(super) found: Lsn,
+    /// The end of that record, by its own word: another may start there.
+    pub(super) behind: Option<Lsn>,
+}
+
+/// Where the walk stopped.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stop {
+    pub(super) end: EndOfWal,
+    /// See [`Wrong::found`].
+    pub(super) found: Lsn,
+    behind: Option<Lsn>,
+}
+
+/// A search for the next record that can be trusted.
+#[derive(Debug, Clone, Copy)]
+struct Search {
+    /// Where the walk had stopped.
+    stop: Stop,
+    /// Where the last record starts that was read: the one behind the gap cannot follow one that is older. Pages that
+    /// were only half written have old records at their end.
+    floor: Lsn,
+}
+
+/// What one step came to.
+enum Step {
+    /// It went forward.
+    On,
+    /// There are too few bytes to go on.
+    Hungry,
+    /// It came to a record's end.
+    Record(Record),
+}
+
+impl Walk {
+    pub(super) fn new(at: Lsn, state: State, replayed: Lsn, size: SegmentSize) -> Walk {
+        Walk {
+            size,
+            at,
+            state,
+            stretch: None,
+            replayed,
+            previous: Previous::UNKNOWN,
+            overwritten: None,
+            end: None,
+            search: None,
+            resumed: None,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Hands the records of `window` to `each`. Where they lie whole on a page, that goes over many at once.
+    pub(super) fn read(&mut self, window: Window<'_>, each: &mut impl FnMut(&Record) -> ControlFlow<()>) -> Reached {
+        loop {
+            if self.read_along(window, each).is_break() {
+                return Reached::Enough;
+            }
+            match self.advance(window) {
+                Some(Decoded::Record(record)) if each(&record).is_break() => return Reached::Enough,
+                None | Some(Decoded::Record(_)) => {}
+                Some(Decoded::Hungry) => return Reached::Hungry,
+                Some(Decoded::Resumed(gap)) => return Reached::Resumed(gap),
+                Some(Decoded::End(end)) => return Reached::End(end),
+            }
+        }
+    }
+
+    /// Goes one step. `None` where nothing came of it yet.
+    pub(super) fn advance(&mut self, window: Window<'_>) -> Option<Decoded> {
+        if let Some(stop) = self.end {
+            return Some(Decoded::End(stop.end));
+        }
+        if let Some(record) = self.resumed.take() {
+            return Some(Decoded::Record(record));
+        }
+        match self.step(window) {
+            Ok(Step::On) => None,
+            Ok(Step::Hungry) => Some(Decoded::Hungry),
+            Ok(Step::Record(record)) => Some(match self.search.take() {
+                None => Decoded::Record(record),
+                Some(Search { stop, .. }) => {
+                    let gap = Gap { stopped: stop.end, found: stop.found, resumed: record.lsn };
+                    self.resumed = Some(record);
+                    Decoded::Resumed(gap)
+                }
+            }),
+            Err(wrong) if self.search.is_some() => {
+                self.search_on(wrong.reason);
+                None
+            }
+            Err(wrong) => Some(Decoded::End(self.stop(wrong))),
+        }
+    }
+
+    /// Says that there is no more behind `wants`, the end of what was in hand.
+    pub(super) fn finish(&mut self, wants: Lsn) -> EndOfWal {
+        if let Some(Search { stop, .. }) = self.search {
+            return self.end.get_or_insert(stop).end;
+        }
+        let begun = matches!(self.state, State::Inside(_)) || wants > self.at;
+        let reason = if begun { EndReason::CutOff } else { EndReason::NoMoreBytes };
+        self.stop(Wrong { reason, found: self.replayed, behind: None })
+    }
+
+    /// Ends WAL, unless it has ended already.
+    pub(super) fn stop(&mut self, wrong: Wrong) -> EndOfWal {
+        let Wrong { reason, found, behind } = wrong;
+        self.end.get_or_insert(Stop { end: EndOfWal { at: self.replayed, reason }, found, behind }).end
+    }
+
+    /// Whether a record has begun of which not all bytes have come in.
+    pub(super) fn is_inside_record(&self) -> bool {
+        !self.has_ended() && matches!(self.state, State::Inside(_))
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Where the walk stopped, or had stopped, if it searches.
+    pub(super) fn stopped(&self) -> Option<Stop> {
+        self.end.or(self.search.map(|search| search.stop))
+    }
+
+    /// Forgets the end and looks for the next record that can be trusted, among what comes from `base` on.
+    pub(super) fn resume(&mut self, base: Lsn) {
+        let Some(stop) = self.end.take() else { return };
+        let (Previous::At(floor) | Previous::From(floor)) = self.previous;
+        // What was found by another search and not asked for is lost with the end: it comes behind it.
+        self.search = Some(Search { stop, floor });
+        self.overwritten = None;
+        match stop.behind.filter(|behind| *behind >= base) {
+            // Its length seems to be right: the one behind it is found by it, and must name it.
+            Some(behind) => {
+                (self.at, self.state, self.previous) = (behind, State::Between, Previous::At(stop.found));
+            }
+            None => self.seek(self.at.max(base), floor),
+        }
+    }
+
+    /// After a failure within a search: tries the page that failed anew, or goes to the next one if that was done.
+    fn search_on(&mut self, reason: EndReason) {
+        let Some(Search { floor, .. }) = self.search else { return };
+        let is_page = self.at.0.is_multiple_of(PAGE_BYTES);
+        match (&self.state, reason) {
+            // Of such a segment only the first page says so.
+            (State::Seeking, EndReason::WrongSystem { .. } | EndReason::WrongSegmentSize(_)) => {
+                self.seek(Lsn(self.at.plus(1).0.next_multiple_of(self.size.bytes())), floor);
+            }
+            (State::Seeking, _) if is_page => self.seek(self.at.plus(PAGE_BYTES), floor),
+            _ => self.seek(self.at, floor),
+        }
+    }
+
+    /// Looks for the first record that starts on the page that starts at `at` or behind it, or later.
+    fn seek(&mut self, at: Lsn, floor: Lsn) {
+        self.at = Lsn(at.0.next_multiple_of(PAGE_BYTES));
+        self.state = State::Seeking;
+        self.previous = Previous::From(floor);
+    }
+
+    fn step(&mut self, window: Window<'_>) -> Result<Step, Wrong> {
+        if self.at.0.is_multiple_of(PAGE_BYTES) {
+            let page = self.at;
+            return self.enter_page(window).map_err(|reason| Wrong { reason, found: page, behind: None });
+        }
+        match self.state {
+            State::Between => self.read_record(window),
+            State::Inside(_) => self.read_on(window),
+            State::Seeking | State::Starting(_) => {
+                Err(Wrong { reason: EndReason::NotARecordStart, found: self.at, behind: None })
+            }
+        }
+    }
+
+    fn enter_page(&mut self, window: Window<'_>) -> Result<Step, EndReason> {
+        let Some(header) = PageHeader::parse(window.rest_of_page(self.at)) else { return Ok(Step::Hungry) };
+        self.check_page(&header)?;
+        let first = self.at.plus(header.size());
+        match &self.state {
+            State::Seeking if header.continues_record() => {
+                let continued = u64::from(header.remaining).next_multiple_of(8);
+                let page_end = self.at.plus(PAGE_BYTES);
+                let next = first.plus(continued);
+                self.at = next.min(page_end);
+                self.replayed = self.at;
+                if next < page_end {
+                    self.state = State::Between;
+                }
+                return Ok(Step::On);
+            }
+            State::Seeking => {
+                self.state = State::Between;
+                self.replayed = first;
+            }
+            State::Starting(start) if *start == self.at || *start == first => {
+                if header.continues_record() {
+                    return Err(EndReason::UnexpectedContinuation);
+                }
+                self.state = State::Between;
+            }
+            State::Starting(start) if *start > first && start.0.is_multiple_of(8) => {
+                self.at = *start;
+                self.state = State::Between;
+                return Ok(Step::On);
+            }
+            State::Starting(_) => return Err(EndReason::NotARecordStart),
+            State::Between if header.continues_record() => return Err(EndReason::UnexpectedContinuation),
+            State::Between => {}
+            State::Inside(record) if header.overwrites_record() => {
+                if header.continues_record() {
+                    return Err(EndReason::UnexpectedContinuation);
+                }
+                self.overwritten = Some(record.lsn);
+                self.state = State::Between;
+            }
+            State::Inside(record) => check_continuation(record, &header)?,
+        }
+        self.at = first;
+        Ok(Step::On)
+    }
+
+    /// Checks the page at `at` against those before it, as `XLogReaderValidatePageHeader` does, and takes over what it
+    /// says.
+    fn check_page(&mut self, header: &PageHeader) -> Result<(), EndReason> {
+        if header.is_zeroed() {
+            let begun = matches!(self.state, State::Inside(_));
+            return Err(if begun { EndReason::MissingContinuation } else { EndReason::Zeroed });
+        }
+        let layout = match self.stretch {
+            Some(Stretch { layout, .. }) if layout.magic == header.magic => layout,
+            Some(Stretch { layout, .. }) => {
+                return Err(self.contradict(EndReason::BadMagic { expected: layout.magic, found: header.magic }));
+            }
+            None => Layout::of_magic(header.magic).ok_or(EndReason::UnknownMagic(header.magic))?,
+        };
+        header.check_form(self.at.0.is_multiple_of(self.size.bytes())).map_err(EndReason::BadPage)?;
+        let mut system_identifier = self.stretch.and_then(|stretch| stretch.system_identifier);
+        if let Some(long) = header.long {
+            let found = long.system_identifier;
+            let expected = *system_identifier.get_or_insert(found);
+            if expected != found {
+                return Err(EndReason::WrongSystem { expected, found });
+            }
+            if u64::from(long.segment_bytes) != self.size.bytes() {
+                return Err(EndReason::WrongSegmentSize(long.segment_bytes));
+            }
+        }
+        if header.address != self.at {
+            return Err(EndReason::WrongPageAddress { expected: self.at, found: header.address });
+        }
+        let timeline = header.timeline;
+        let since = match self.stretch {
+            None => (self.at, TimelineId(0)),
+            Some(Stretch { timeline: from, .. }) if timeline < from => {
+                return Err(self.contradict(EndReason::TimelineWentBack { from, to: timeline }));
+            }
+            Some(Stretch { timeline: from, .. }) if timeline > from => (self.at, from),
+            Some(Stretch { since, .. }) => since,
+        };
+        self.stretch = Some(Stretch { layout, timeline, system_identifier, since });
+        Ok(())
+    }
+
+    /// The page at `at` does not agree with those before it. Where that is one page alone, it is as likely to be the
+    /// damaged one: what was believed of it is taken back, for a search.
+    fn contradict(&mut self, reason: EndReason) -> EndReason {
+        if let Some(stretch) = &mut self.stretch {
+            let (page, before) = stretch.since;
+            match reason {
+                _ if page.plus(PAGE_BYTES) != self.at => {}
+                EndReason::TimelineWentBack { .. } => stretch.timeline = before,
+                _ if before == TimelineId(0) => self.stretch = None,
+                _ => {}
+            }
+        }
+        reason
+    }
+
+    /// Reads the record that starts at `at`, or its beginning if it goes on behind the page.
+    fn read_record(&mut self, window: Window<'_>) -> Result<Step, Wrong> {
+        let at = self.at;
+        let wrong = |reason| Wrong { reason, found: at, behind: None };
+        let Some(Stretch { layout, timeline, .. }) = self.stretch else {
+            return Err(wrong(EndReason::NotARecordStart));
+        };
+        let bytes = window.rest_of_page(at);
+        let Some(total) = bytes.first_chunk().map(|total| u32::from_le_bytes(*total)) else { return Ok(Step::Hungry) };
+        record::check_length(total).map_err(wrong)?;
+        if total as usize > room_on_page(at) {
+            self.state = State::Inside(Assembly::new(at, timeline, total, mem::take(&mut self.spare)));
+            return Ok(Step::On);
+        }
+        let end = at.plus(u64::from(total).next_multiple_of(8));
+        let wrong = |reason| Wrong { reason, found: at, behind: Some(end) };
+        let Some(header) = Header::parse(bytes) else { return Ok(Step::Hungry) };
+        header.check(layout, at, self.previous).map_err(wrong)?;
+        let Some(bytes) = bytes.get(..total as usize) else { return Ok(Step::Hungry) };
+        if crc::sound(bytes, &[Place { at: 0, total: bytes.len() }]) == 0 {
+            return Err(wrong(EndReason::BadChecksum));
+        }
+        let body = record::read_sound(layout, &header, bytes).map_err(wrong)?;
+        Ok(Step::Record(self.complete(at, end, timeline, &header, body).map_err(wrong)?))
+    }
+
+    /// Reads on in a record that began on an earlier page, or begins on this one and goes on behind it.
+    fn read_on(&mut self, window: Window<'_>) -> Result<Step, Wrong> {
+        let State::Inside(record) = &mut self.state else {
+            return Err(Wrong { reason: EndReason::NotARecordStart, found: self.at, behind: None });
+        };
+        let (lsn, timeline) = (record.lsn, record.timeline);
+        let wrong = |reason| Wrong { reason, found: lsn, behind: None };
+        let Some(Stretch { layout, .. }) = self.stretch else { return Err(wrong(EndReason::NotARecordStart)) };
+        let bytes = window.rest_of_page(self.at);
+        let bytes = bytes.get(..record.missing()).unwrap_or(bytes);
+        self.at = self.at.plus(bytes.len() as u64);
+        record.push(layout, self.previous, bytes).map_err(wrong)?;
+        if record.missing() > 0 {
+            return Ok(if bytes.is_empty() { Step::Hungry } else { Step::On });
+        }
+        let end = Lsn(self.at.0.next_multiple_of(8));
+        let wrong = |reason| Wrong { reason, found: lsn, behind: Some(end) };
+        let read = record.finish(layout);
+        self.spare = record.take_memory();
+        self.state = State::Between;
+        let (header, body) = read.map_err(wrong)?;
+        Ok(Step::Record(self.complete(lsn, end, timeline, &header, body).map_err(wrong)?))
+    }
+
+    /// Reads records from `at` on as long as they lie whole on its page, are in hand and are sound: whatever is wrong is
+    /// left to [`Walk::step`] to find.
+    fn read_along(&mut self, window: Window<'_>, each: &mut impl FnMut(&Record) -> ControlFlow<()>) -> ControlFlow<()> {
+        let Some(Stretch { layout, timeline, .. }) = self.stretch else { return ControlFlow::Continue(()) };
+        let idle = self.end.is_none() && self.search.is_none() && self.resumed.is_none();
+        while idle && matches!(self.state, State::Between) && !self.at.0.is_multiple_of(PAGE_BYTES) {
+            let mut places = [Place::default(); PLACES];
+            let page = window.rest_of_page(self.at);
+            let found = find_records(layout, page, self.at, self.previous, &mut places);
+            let sound = crc::sound(page, found);
+            let start = self.at;
+            for Place { at, total } in found.get(..sound).unwrap_or_default().iter().copied() {
+                let lsn = start.plus(at as u64);
+                let bytes = page.get(at..at + total).unwrap_or_default();
+                let (Some(header), true) = (Header::parse(bytes), self.at == lsn) else {
+                    return ControlFlow::Continue(());
+                };
+                let end = lsn.plus((total as u64).next_multiple_of(8));
+                let read = record::read_sound(layout, &header, bytes);
+                match read.and_then(|body| self.complete(lsn, end, timeline, &header, body)) {
+                    Ok(record) => each(&record)?,
+                    Err(_) => return ControlFlow::Continue(()),
+                }
+            }
+            if sound < PLACES {
+                break;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes over a whole record that ends at `end`.
+    fn complete(
+        &mut self,
+        lsn: Lsn,
+        end: Lsn,
+        timeline: TimelineId,
+        header: &Header,
+        body: Body,
+    ) -> Result<Record, EndReason> {
+        let end_lsn = match body {
+            Body::Switch => Lsn(end.0.next_multiple_of(self.size.bytes())),
+            Body::OverwriteContrecord { aborted: found, .. } => match self.overwritten {
+                Some(expected) if expected != found => return Err(EndReason::WrongOverwrite { expected, found }),
+                _ => end,
+            },
+            _ => end,
+        };
+        self.overwritten = None;
+        self.at = end_lsn;
+        self.replayed = end_lsn;
+        self.previous = Previous::At(lsn);
+        let xid = Some(Xid(header.xid)).filter(|xid| xid.0 != 0);
+        let previous = header.previous.valid();
+        Ok(Record { lsn, end_lsn, timeline, previous, xid, rmgr: header.rmgr, info: header.info, body })
+    }
+}
+
+/// The places of the records that lie whole on `page`, whose first byte is the start of a record at `start`, as far as
+/// their headers are right.
+fn find_records<'a>(
+    layout: &Layout,
+    page: &[u8],
+    start: Lsn,
+    mut previous: Previous,
+    places: &'a mut [Place; PLACES],
+) -> &'a [Place] {
+    let (mut at, mut count) = (0, 0);
+    for place in places.iter_mut() {
+        let lsn = start.plus(at as u64);
+        let Some(rest) = page.get(at..) else { break };
+        let Some(header) = Header::parse(rest) else { break };
+        let total = header.total as usize;
+        if total > rest.len() || header.check(layout, lsn, previous).is_err() {
+            break;
+        }
+        *place = Place { at, total };
+        previous = Previous::At(lsn);
+        at = (at + total).next_multiple_of(8);
+        count += 1;
+    }
+    places.get(..count).unwrap_or_default()
+}
+
+/// Checks that a page goes on with the record that was begun (`XLogReadRecord`).
+fn check_continuation(record: &Assembly, header: &PageHeader) -> Result<(), EndReason> {
+    if !header.continues_record() {
+        return Err(EndReason::MissingContinuation);
+    }
+    let expected = record.missing() as u32;
+    if header.remaining != expected {
+        return Err(EndReason::BadContinuation { expected, found: header.remaining });
+    }
+    Ok(())
+}
