@@ -15,6 +15,9 @@ const DATABASE: u8 = 4;
 const STANDBY: u8 = 8;
 const HEAP2: u8 = 9;
 const HEAP: u8 = 10;
+const SEQUENCE: u8 = 15;
+const BRIN: u8 = 17;
+const GENERIC: u8 = 20;
 /// The last that the server itself has: logical messages.
 pub(super) const LAST_BUILTIN: u8 = 21;
 /// The first number that extensions may have (`RM_MIN_CUSTOM_ID`).
@@ -94,6 +97,15 @@ mod storage {
     pub(super) const TRUNCATE: u8 = 0x20;
     pub(super) const BYTES: usize = 20;
     pub(super) const MAIN_FORK: i32 = 0;
+    pub(super) const INIT_FORK: i32 = 3;
+}
+
+/// Records that give a relation its first page, beside whole pages (`src/include/access/brin_xlog.h`,
+/// `src/include/commands/sequence.h`).
+mod first_page {
+    pub(super) const BRIN_CREATE_INDEX: u8 = 0x00;
+    pub(super) const BRIN_OPERATION: u8 = 0x70;
+    pub(super) const SEQUENCE_LOG: u8 = 0x00;
 }
 
 /// Records for those who read along (`src/include/storage/standbydefs.h`).
@@ -165,6 +177,9 @@ pub enum Body {
     },
     /// A relation's main file was made: of a new relation, or new contents for one.
     FileCreate(RelFileLocator),
+    /// The file was made that an unlogged relation is reset to after a crash or a recovery: a new unlogged relation, or
+    /// new contents for one.
+    InitFileCreate(RelFileLocator),
     /// A relation's files were cut off, mostly by `VACUUM`, behind its last used page.
     FileTruncate {
         /// Whose.
@@ -172,7 +187,8 @@ pub enum Body {
         /// Pages of 8192 bytes that are left of the main file.
         pages: u32,
     },
-    /// Whole new pages of a relation, as building an index or `VACUUM FULL` writes them.
+    /// Whole new pages of a relation, as building an index or `VACUUM FULL` writes them; also what gives a BRIN index
+    /// or a sequence its first page, and what indexes of extensions write.
     PageImages {
         /// Whose.
         relation: RelFileLocator,
@@ -352,6 +368,7 @@ pub(super) fn wanted_bytes(layout: &Layout, header: &Header) -> Option<usize> {
             _ => None,
         },
         HEAP2 if header.info & heap::OPERATION == heap::MULTI_INSERT => Some(heap::MULTI_INSERT_BYTES),
+        SEQUENCE | BRIN | GENERIC if writes_pages(header) => Some(0),
         STORAGE if matches!(operation, storage::CREATE | storage::TRUNCATE) => Some(storage::BYTES),
         STANDBY if operation == standby::LOCKS => Some(standby::LOCKS_BYTES),
         STANDBY if operation == standby::RUNNING_TRANSACTIONS => Some(standby::RUNNING_TRANSACTIONS_BYTES),
@@ -375,11 +392,23 @@ impl Body {
             HEAP2 if header.info & heap::OPERATION == heap::MULTI_INSERT => {
                 Some(read_multi_insert(fragments, main).unwrap_or(Body::Other))
             }
+            SEQUENCE | BRIN | GENERIC if writes_pages(header) => {
+                Some(read_page_images(fragments).unwrap_or(Body::Other))
+            }
             STORAGE => Some(read_storage(operation, main).unwrap_or(Body::Other)),
             STANDBY => Some(read_standby(operation, main).unwrap_or(Body::Other)),
             DATABASE if operation == layout.database_drop => read_database_drop(main),
             _ => Some(Body::Other),
         }
+    }
+}
+
+/// Whether a record of these resource managers writes pages as building a relation does.
+fn writes_pages(header: &Header) -> bool {
+    match header.rmgr {
+        SEQUENCE => header.info & OPERATION == first_page::SEQUENCE_LOG,
+        BRIN => header.info & first_page::BRIN_OPERATION == first_page::BRIN_CREATE_INDEX,
+        rmgr => rmgr == GENERIC,
     }
 }
 
@@ -419,7 +448,11 @@ fn read_storage(operation: u8, mut main: Cursor<'_>) -> Option<Body> {
     Some(match operation {
         storage::CREATE => {
             let relation = RelFileLocator::read(&mut main)?;
-            if main.i32()? == storage::MAIN_FORK { Body::FileCreate(relation) } else { Body::Other }
+            match main.i32()? {
+                storage::MAIN_FORK => Body::FileCreate(relation),
+                storage::INIT_FORK => Body::InitFileCreate(relation),
+                _ => Body::Other,
+            }
         }
         storage::TRUNCATE => {
             let pages = main.u32()?;
@@ -653,6 +686,7 @@ mod tests {
             Body::Other
             | Body::Rows(_)
             | Body::FileCreate(_)
+            | Body::InitFileCreate(_)
             | Body::FileTruncate { .. }
             | Body::PageImages { .. }
             | Body::HeapInplace(_)
