@@ -409,6 +409,9 @@ impl Wal {
         self.has("ends of transactions longer than a page", 1, |told| is_end(told) && told.bytes > 8192);
         let crosses = |told: &Told| told.said.lsn.0 % size + told.bytes > size;
         self.has("ends of transactions across segments", 1, |told| is_end(told) && crosses(told));
+        self.has("records whose header goes on on the next page", 1, |told| told.said.lsn.0 % 8192 > 8192 - 24);
+        let fills = |told: &Told| (told.said.lsn.0 % 8192 + told.bytes).next_multiple_of(8) == 8192;
+        self.has("records that end where their page does", 1, fills);
         self.has("records of two million bytes", 1, |told| told.bytes > 2_000_000);
     }
 }
@@ -624,7 +627,7 @@ fn forget_wal_from(pg_wal: &Path, at: Lsn) {
     }
 }
 
-/// One timeline in the server's own directory, with a logical `wal_level`, and crashes in the middle of records.
+/// The server's own directory, with a logical `wal_level`, crashes in the middle of records, and a promotion behind one.
 fn crashes_are_read_as_pg_waldump_does(major: u16) {
     let Some((server, waldump)) = versions(major) else { return };
     let directory = Directory::new();
@@ -648,6 +651,14 @@ fn crashes_are_read_as_pg_waldump_does(major: u16) {
     cluster.start();
     work.restore_point("behind the cuts");
     work.last("first");
+    // A promotion takes no notice of the record that was cut off: its timeline begins where that one did.
+    crash_within_a_record(&cluster, Cut::Segment);
+    directory.write("primary/standby.signal", "");
+    cluster.start();
+    assert_eq!(cluster.psql("select pg_promote()"), "t");
+    let mut promoted = Work::on(&cluster);
+    promoted.restore_point("in place of the cut");
+    promoted.last("first");
     cluster.stop(Stop::Immediate);
 
     let wal = Wal::gather(&directory, &waldump, &[cluster.data.join("pg_wal")]);
@@ -658,6 +669,7 @@ fn crashes_are_read_as_pg_waldump_does(major: u16) {
         wal.has_operation("INVALIDATION", 10);
     }
     wal.check_restore_points(1, &work.made);
+    wal.check_restore_points(2, &promoted.made);
     println!("PostgreSQL {major}, crashes: {compared} records alike");
 }
 
