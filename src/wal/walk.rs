@@ -146,8 +146,9 @@ impl Walk {
 
     /// Hands the records of `window` to `each`. Where they lie whole on a page, that goes over many at once.
     pub(super) fn read(&mut self, window: Window<'_>, each: &mut impl FnMut(&Record) -> ControlFlow<()>) -> Reached {
+        let (mut forms, mut places) = (Forms::new(), [Place::default(); PLACES]);
         loop {
-            if self.read_along(window, each).is_break() {
+            if self.read_along(window, &mut forms, &mut places, each).is_break() {
                 return Reached::Enough;
             }
             match self.advance(window) {
@@ -429,20 +430,25 @@ impl Walk {
 
     /// Reads records from `at` on as long as they lie whole on its page, are in hand and are sound: whatever is wrong is
     /// left to [`Walk::step`] to find.
-    fn read_along(&mut self, window: Window<'_>, each: &mut impl FnMut(&Record) -> ControlFlow<()>) -> ControlFlow<()> {
+    fn read_along(
+        &mut self,
+        window: Window<'_>,
+        forms: &mut Forms,
+        places: &mut [Place; PLACES],
+        each: &mut impl FnMut(&Record) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let Some(Stretch { layout, timeline, .. }) = self.stretch else { return ControlFlow::Continue(()) };
         let idle = self.end.is_none() && self.search.is_none() && self.resumed.is_none();
-        let mut forms = Forms::new(timeline);
-        let mut places = [Place::default(); PLACES];
         while idle && matches!(self.state, State::Between) && !self.at.0.is_multiple_of(PAGE_BYTES) {
             let page = window.rest_of_page(self.at);
-            let found = find_records(layout, page, self.at, self.previous, &mut places);
+            let found = find_records(layout, page, self.at, self.previous, places);
             let sound = crc::sound(page, found);
             let start = self.at;
             for place in found.get(..sound).unwrap_or_default() {
                 let bytes = page.get(place.range()).unwrap_or_default();
                 let Some(header) = Header::parse(bytes) else { return ControlFlow::Continue(()) };
                 let Some(record) = forms.fill(layout, &header, bytes) else { return ControlFlow::Continue(()) };
+                record.timeline = timeline;
                 record.lsn = start.plus(place.at.into());
                 record.end_lsn = record.lsn.plus(u64::from(place.total).next_multiple_of(8));
                 // Behind a switch of segments, what stands on its page is nothing.
@@ -491,8 +497,8 @@ struct Forms {
 }
 
 impl Forms {
-    fn new(timeline: TimelineId) -> Forms {
-        let form = |body| Record { body, ..Record::blank(timeline) };
+    fn new() -> Forms {
+        let form = |body| Record { body, ..Record::blank(TimelineId(0)) };
         let (relation, change) = (RelFileLocator { tablespace: 0, database: 0, relation: 0 }, RowChange::Insert);
         Forms {
             nothing: form(Body::Other),
