@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -63,6 +64,8 @@ pub struct Config {
     pub read_only: bool,
     /// When to use colour.
     pub colour: Colour,
+    /// Deletes and updates of at least so many rows are suspects. Unset: of a thousand.
+    pub suspect_rows: Option<u64>,
     /// Where recoveries keep their journals.
     pub state_directory: PathBuf,
     /// Where what was read of WAL is kept, so that it need not be read again; `None` where there is no place for it.
@@ -106,7 +109,14 @@ pub struct RestoreConfig {
 #[serde(deny_unknown_fields, default)]
 struct FileConfig {
     time_zone: Option<String>,
+    suspects: FileSuspects,
     sources: BTreeMap<String, FileSource>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileSuspects {
+    rows: Option<NonZeroU64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -193,6 +203,7 @@ impl Config {
             sources,
             read_only: overrides.read_only,
             colour: overrides.colour,
+            suspect_rows: parsed.suspects.rows.map(NonZeroU64::get),
             state_directory: state_directory(environment)?,
             cache_directory: cache_directory(environment),
             file,
@@ -356,6 +367,7 @@ mod tests {
 
     const SHOP: &str = "
 time_zone: Europe/Berlin
+suspects: {rows: 50}
 sources:
   shop:
     backups: [{path: /backups/base}]
@@ -371,6 +383,8 @@ sources:
         assert!(shop.wal[0].is_absolute() && shop.wal[0].ends_with("wal") && shop.wal[1].ends_with("old/pg_wal"));
         assert_eq!(shop.restore.settings["jit"], "off");
         assert_eq!(shop.restore.settings["work_mem"], "64");
+        assert_eq!(config.suspect_rows, Some(50));
+        assert!(load("suspects: {rows: 0}", Overrides::default()).is_err(), "everything would be one");
         assert_eq!(config.state_directory, Path::new("/home/op/.local/state/walback"));
         assert_eq!(config.cache_directory.as_deref(), Some(Path::new("/home/op/.cache/walback")));
     }

@@ -27,6 +27,29 @@ pub enum PointKind {
     EndOfWal,
 }
 
+impl PointKind {
+    /// Its name as the contract has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Abort => "abort",
+            Self::Prepare => "prepare",
+            Self::RestorePoint => "restore-point",
+            Self::Checkpoint => "checkpoint",
+            Self::BackupEnd => "backup-end",
+            Self::EndOfRecovery => "end-of-recovery",
+            Self::EndOfWal => "end-of-wal",
+        }
+    }
+
+    /// Whether lists show it of themselves: recovery can stop there, or something ends there.
+    #[must_use]
+    pub fn is_listed(self) -> bool {
+        !matches!(self, Self::Prepare | Self::Checkpoint)
+    }
+}
+
 impl Point {
     /// A point of which only kind and place are known.
     #[must_use]

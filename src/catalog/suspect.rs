@@ -6,13 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{Lsn, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid};
 use crate::wal::RelFileLocator;
-use crate::wal::summary::{DatabaseDrop, Ended, RelationWork, Summary, Work};
+use crate::wal::summary::{DatabaseDrop, Ended, RelationWork, SharedDelete, Summary, Work};
 
 /// Deletes or updates of at least so many rows are suspects, unless the configuration says otherwise.
 pub const MANY_ROWS: u64 = 1000;
 
-/// Catalogs that tell a dropped table from a dropped index (`src/include/catalog/`): their files have these numbers
-/// unless somebody rewrote the catalog.
+/// Catalogs that tell a dropped table from a dropped index, by their files' numbers.
 const PG_CLASS: u32 = 1259;
 const PG_TYPE: u32 = 1247;
 const PG_INDEX: u32 = 2610;
@@ -108,20 +107,24 @@ pub fn suspects_of(ended: &Ended, timeline: TimelineId, rows: u64) -> Vec<Suspec
     let files = Files::of(ended);
     let work = &ended.work;
     let mut found = Vec::new();
-    for drop in &work.databases {
-        found.push(dropped_database(ended, timeline, drop));
+    // A database that moves to another tablespace loses its files too, but not its row.
+    if let Some(delete) = work.shared_delete {
+        let dropped = |drop| dropped_database(ended, timeline, drop, delete.mark);
+        found.extend(work.databases.iter().map(dropped));
     }
-    if let Some((kind, note)) = files.destroyed_by(work) {
+    if let Some((kind, note)) = files.destroyed_by(ended) {
         let relations = files.gone.iter().map(|relation| SuspectRelation::of(*relation, 0)).collect();
         found.push(Suspect { note: note.map(str::to_owned), ..suspect(ended, timeline, kind, relations) });
     }
-    for (kind, of) in [
-        (SuspectKind::Delete, (|work: &RelationWork| work.deleted) as fn(&RelationWork) -> u64),
-        (SuspectKind::Update, |work: &RelationWork| work.updated),
+    for (kind, of, beyond) in [
+        (SuspectKind::Delete, (|work: &RelationWork| work.deleted) as fn(&RelationWork) -> u64, work.deleted_beyond),
+        (SuspectKind::Update, |work: &RelationWork| work.updated, work.updated_beyond),
     ] {
         let relations = changed(work, of);
-        if relations.iter().map(|relation| relation.rows).sum::<u64>() >= rows.max(1) {
-            found.push(suspect(ended, timeline, kind, relations));
+        let changed = relations.iter().map(|relation| relation.rows).sum::<u64>() + beyond;
+        if changed >= rows.max(1) {
+            let note = row_note(work, &relations, beyond);
+            found.push(Suspect { rows: changed, note, ..suspect(ended, timeline, kind, relations) });
         }
     }
     found
@@ -134,6 +137,30 @@ fn changed(work: &Work, of: fn(&RelationWork) -> u64) -> Vec<SuspectRelation> {
     relations.sort_by_key(|relation| std::cmp::Reverse(relation.rows));
     relations
 }
+
+/// What the numbers of rows do not tell.
+fn row_note(work: &Work, relations: &[SuspectRelation], beyond: u64) -> Option<String> {
+    if beyond > 0 {
+        return Some(format!("{beyond} of these rows are in more relations than are told apart"));
+    }
+    // A TOAST table is made right behind its table, so that its number is a little higher.
+    let toast = |relation: &SuspectRelation| {
+        let number = relation.relfilenode.unwrap_or(0);
+        let owner = |work: &&RelationWork| {
+            let distance = number.saturating_sub(work.relation.relation);
+            (1..=TOAST_DISTANCE).contains(&distance) && work.updated + work.deleted > 0 && !work.created
+        };
+        work.relations.iter().find(owner).map(|owner| (number, owner.relation.relation))
+    };
+    let (toast, owner) = relations.iter().find_map(toast)?;
+    Some(format!(
+        "{toast} may be the TOAST table of {owner}, which holds long values in pieces: its rows count here, and WAL does not tell it from another table"
+    ))
+}
+
+/// So much higher is the number of a TOAST table than that of its table, at most, where both are as they were made:
+/// between them are the types of the table's rows.
+const TOAST_DISTANCE: u32 = 6;
 
 impl SuspectRelation {
     fn of(relation: RelFileLocator, rows: u64) -> SuspectRelation {
@@ -161,95 +188,170 @@ fn suspect(ended: &Ended, timeline: TimelineId, kind: SuspectKind, relations: Ve
     }
 }
 
-/// Its files go before it commits: only stopping before they do saves the database.
-fn dropped_database(ended: &Ended, timeline: TimelineId, drop: &DatabaseDrop) -> Suspect {
+/// Its files go before it commits: only stopping before they do, and before it is marked invalid, saves the database.
+fn dropped_database(ended: &Ended, timeline: TimelineId, drop: &DatabaseDrop, mark: Option<Lsn>) -> Suspect {
     let relation = SuspectRelation { database: drop.database, relfilenode: None, name: None, rows: 0 };
-    let target = Target {
-        inclusive: false,
-        timeline: TimelineChoice::Number(timeline),
-        ..Target::new(TargetKind::Lsn(drop.lsn))
-    };
+    let harmed = mark.unwrap_or(drop.lsn);
+    let target =
+        Target { inclusive: false, timeline: TimelineChoice::Number(timeline), ..Target::new(TargetKind::Lsn(harmed)) };
     Suspect {
         stop_before: target.to_options(),
         note: Some(format!(
-            "DROP DATABASE cannot be taken back by stopping before its commit: the files go earlier, at {}",
-            drop.lsn
+            "DROP DATABASE is not undone by stopping before its commit: its files are gone by then; it begins at {harmed}"
         )),
         ..suspect(ended, timeline, SuspectKind::DropDatabase, vec![relation])
     }
 }
 
 /// The files that a transaction removed, and those that it made.
+///
+/// Every statement that destroys a relation or what is in it removes files, and they are told apart by those that it
+/// makes (observed on PostgreSQL 13 to 18):
+///
+/// - `TRUNCATE`, `REINDEX` and a move to another tablespace give a relation new files, with numbers of their own. That
+///   of a truncated table has no page to begin with.
+/// - What writes a whole table anew makes another relation for that, exchanges the files and drops it: `ALTER TABLE`
+///   and `REFRESH MATERIALIZED VIEW` insert the rows into it, `VACUUM FULL` and `CLUSTER` write its pages.
+/// - What `DROP` removes has no file instead.
 struct Files<'a> {
     /// Removed, and not made by itself.
     gone: Vec<RelFileLocator>,
-    /// Made, and not removed by itself, in order.
-    made: Vec<&'a RelationWork>,
+    /// Made and kept, for relations that there were: new contents.
+    replaced: Vec<&'a RelationWork>,
+    /// Made and kept, with relations of their own, in order.
+    fresh: Vec<&'a RelationWork>,
 }
 
 impl<'a> Files<'a> {
     fn of(ended: &'a Ended) -> Files<'a> {
         let work = &ended.work.relations;
         let created = |relation: &RelFileLocator| work.iter().any(|work| work.created && work.relation == *relation);
-        Files {
-            gone: ended.dropped.iter().filter(|relation| !created(relation)).copied().collect(),
-            made: work.iter().filter(|work| work.created && !ended.dropped.contains(&work.relation)).collect(),
-        }
+        let kept = work.iter().filter(|work| work.created && !ended.dropped.contains(&work.relation));
+        let (fresh, replaced) = kept.partition(|work| work.fresh);
+        Files { gone: ended.dropped.iter().filter(|relation| !created(relation)).copied().collect(), replaced, fresh }
     }
 
-    /// How this destroyed data, if it did, and what cannot be told.
-    ///
-    /// Every one of these statements removes files (observed on PostgreSQL 13 to 18): `DROP` makes none for them and
-    /// deletes rows of `pg_class`; `TRUNCATE` makes an empty one for the table first; a rewrite inserts rows into the
-    /// new one; `VACUUM FULL`, `CLUSTER`, `REINDEX` and a move to another tablespace write it page by page.
-    fn destroyed_by(&self, work: &Work) -> Option<(SuspectKind, Option<&'static str>)> {
-        if self.gone.is_empty() {
+    /// How this destroyed data, if it did, and what is to be said of it.
+    fn destroyed_by(&self, ended: &Ended) -> Option<(SuspectKind, Option<&'static str>)> {
+        if !self.gone.iter().any(RelFileLocator::is_of_users) {
             return None;
         }
-        if !work.truncated.is_empty() {
-            return Some((SuspectKind::Truncate, None));
-        }
-        let classes = Catalog::of(work, PG_CLASS);
-        let indexes = Catalog::of(work, PG_INDEX);
-        let types = Catalog::of(work, PG_TYPE);
-        let only_indexes = indexes.deleted > 0 && classes.deleted <= indexes.deleted && types.deleted == 0;
-        if self.made.is_empty() {
-            return (!only_indexes).then_some((SuspectKind::Drop, None));
-        }
-        if classes.deleted > classes.inserted && !only_indexes {
+        let catalogs = Catalogs::of(&ended.work);
+        let exchanged = self.exchanged(ended, &catalogs);
+        let instead = self.replaced.len() + exchanged.iter().map(|group| group.files).sum::<usize>();
+        let without = self.gone.len().saturating_sub(instead) as u64;
+        if without > 0 && !catalogs.lost_only_indexes(without, !exchanged.is_empty()) {
             return Some((SuspectKind::Drop, None));
         }
-        if self.made.iter().any(|made| made.inserted > 0) {
-            return Some((SuspectKind::Rewrite, Some(REWRITTEN)));
+        if !ended.work.truncated.is_empty() {
+            return Some((SuspectKind::Truncate, None));
         }
-        self.emptied().then_some((SuspectKind::Truncate, Some(EMPTIED)))
+        if let Some(emptied) = self.replaced.iter().find(|made| self.is_emptied(made)) {
+            return Some((SuspectKind::Truncate, emptied.unlogged.then_some(UNLOGGED)));
+        }
+        if exchanged.iter().any(|group| group.table.unlogged) {
+            return Some((SuspectKind::Rewrite, Some(MADE_UNLOGGED)));
+        }
+        // Rows that are inserted later go to a table whose pages were written whole.
+        let by_rows = exchanged.iter().any(|group| group.table.inserted > 0 && group.table.pages == 0);
+        by_rows.then_some((SuspectKind::Rewrite, Some(REWRITTEN)))
     }
 
-    /// Whether the new files say that a table was emptied: the first one made is empty, or a table's and its TOAST
-    /// table's next to each other.
-    fn emptied(&self) -> bool {
-        let empty: Vec<bool> = self.made.iter().map(|made| made.inserted + made.pages == 0).collect();
-        empty.first() == Some(&true) || empty.windows(2).any(|pair| pair == [true, true])
+    /// The files that came with relations which the transaction dropped again without them: it exchanged them for those
+    /// of other relations.
+    fn exchanged(&self, ended: &Ended, catalogs: &Catalogs) -> Vec<Group<'a>> {
+        let groups = Group::all(&self.fresh);
+        if !ended.dropped_oids.is_empty() {
+            let dropped = |group: &Group| ended.dropped_oids.contains(&group.table.relation.relation);
+            return groups.into_iter().filter(dropped).collect();
+        }
+        let toast = groups.iter().filter(|group| group.files > 1).count() as u64;
+        let made = self.replaced.len() + self.fresh.len();
+        if catalogs.exchange(toast).unwrap_or(self.gone.len() <= made) { groups } else { Vec::new() }
+    }
+
+    /// Whether new contents are those of a truncated table: they have no page to begin with, and lie where the old ones
+    /// did.
+    fn is_emptied(&self, made: &RelationWork) -> bool {
+        let place = |relation: &RelFileLocator| (relation.tablespace, relation.database);
+        made.pages == 0 && self.gone.iter().any(|gone| place(gone) == place(&made.relation))
     }
 }
 
-const REWRITTEN: &str = "the rows were written anew into other files, as ALTER TABLE does where it changes their form, and REFRESH MATERIALIZED VIEW: WAL does not tell what became of them";
-const EMPTIED: &str = "TRUNCATE and VACUUM FULL of an empty table look alike in WAL";
-
-/// Rows of a catalog that a transaction inserted and deleted.
-#[derive(Default)]
-struct Catalog {
-    inserted: u64,
-    deleted: u64,
+/// A new relation with its TOAST table and the index of that, which are made right behind it.
+struct Group<'a> {
+    table: &'a RelationWork,
+    files: usize,
 }
 
-impl Catalog {
-    fn of(work: &Work, number: u32) -> Catalog {
-        let catalog = work.relations.iter().filter(|work| work.relation.relation == number);
-        catalog.fold(Catalog::default(), |sum, work| Catalog {
-            inserted: sum.inserted + work.inserted,
-            deleted: sum.deleted + work.deleted,
-        })
+impl<'a> Group<'a> {
+    /// So much higher are the numbers of a TOAST table and its index, at most: others take numbers meanwhile.
+    const DISTANCE: u32 = 64;
+
+    fn all(fresh: &[&'a RelationWork]) -> Vec<Group<'a>> {
+        let mut groups = Vec::new();
+        let mut rest = fresh;
+        while let [table, behind @ ..] = rest {
+            let files = match behind {
+                [toast, index, ..] if Self::belong_together(table, toast, index) => 3,
+                _ => 1,
+            };
+            groups.push(Group { table, files });
+            rest = rest.get(files..).unwrap_or_default();
+        }
+        groups
+    }
+
+    fn belong_together(table: &RelationWork, toast: &RelationWork, index: &RelationWork) -> bool {
+        let near = |one: &RelationWork, other: &RelationWork| {
+            let distance = other.relation.relation.checked_sub(one.relation.relation);
+            distance.is_some_and(|distance| distance <= Self::DISTANCE)
+        };
+        // An index has a page from the beginning.
+        toast.pages == 0 && index.pages > 0 && near(table, toast) && near(toast, index)
+    }
+}
+
+const REWRITTEN: &str = "the rows were written anew, as by ALTER TABLE where it changes their form, or by REFRESH MATERIALIZED VIEW: WAL does not tell what became of them";
+const UNLOGGED: &str = "the table is unlogged: recovery brings it back empty in any case";
+const MADE_UNLOGGED: &str = "the new files are unlogged, as by ALTER TABLE … SET UNLOGGED, or VACUUM FULL of an unlogged table: recovery to any time behind this brings the table back empty";
+
+/// What a transaction did to the rows of some catalogs. They are known by the numbers that their files have unless
+/// somebody rewrote them (`src/include/catalog/`).
+struct Catalogs {
+    classes: RelationWork,
+    indexes: RelationWork,
+    types: RelationWork,
+}
+
+impl Catalogs {
+    fn of(work: &Work) -> Catalogs {
+        let of = |number| {
+            let mut sum = RelationWork::on(RelFileLocator { tablespace: 0, database: 0, relation: number });
+            work.relations.iter().filter(|work| work.relation.relation == number).for_each(|work| sum.add(work));
+            sum
+        };
+        Catalogs { classes: of(PG_CLASS), indexes: of(PG_INDEX), types: of(PG_TYPE) }
+    }
+
+    /// Whether the files that are gone and have none instead, so many, are those of indexes alone.
+    fn lost_only_indexes(&self, files: u64, exchanged: bool) -> bool {
+        // What is exchanged is dropped too, with its type; then only the numbers can speak.
+        let no_tables = exchanged || (self.classes.deleted <= self.indexes.deleted && self.types.deleted == 0);
+        self.indexes.deleted >= files && no_tables
+    }
+
+    /// Whether relations were made, exchanged their files with others, and were dropped. Before PostgreSQL 15, WAL does
+    /// not say which relations were dropped. But an exchange takes two updates of `pg_class`, where making a relation
+    /// takes none, or one for its TOAST table, of which there were so many. `None` where `pg_class` is not known by its
+    /// number.
+    fn exchange(&self, toast: u64) -> Option<bool> {
+        let classes = &self.classes;
+        if classes.inserted + classes.updated + classes.deleted == 0 {
+            return None;
+        }
+        let updated = classes.updated.saturating_sub(toast);
+        Some(classes.inserted > 0 && classes.deleted > 0 && updated > classes.deleted)
     }
 }
 
@@ -271,6 +373,8 @@ pub enum Fate {
 pub struct Stitch {
     rows: u64,
     open: HashMap<Xid, Work>,
+    /// [`Summary::last_mark`] of the segments so far.
+    last_mark: Option<Lsn>,
 }
 
 impl Stitch {
@@ -278,7 +382,7 @@ impl Stitch {
     /// half of it: a transaction that did enough did half of it in its last segment, or before.
     #[must_use]
     pub fn new(rows: u64) -> Stitch {
-        Stitch { rows, open: HashMap::new() }
+        Stitch { rows, open: HashMap::new(), last_mark: None }
     }
 
     /// Takes the next segment. `ask` is to find the ends of these transactions in this very segment, or of those whose
@@ -299,8 +403,10 @@ impl Stitch {
             whole.dedup_by_key(|ended| ended.lsn);
         }
         for (xid, work) in &summary.open {
-            self.open.entry(*xid).or_default().add(work.clone());
+            let work = self.marked(work.clone());
+            self.open.entry(*xid).or_default().add(work);
         }
+        self.last_mark = summary.last_mark.or(self.last_mark);
         if let Some(oldest) = summary.oldest_running {
             let still = |xid: &Xid| !xid.precedes(oldest) || summary.open.iter().any(|(open, _)| open == xid);
             self.open.retain(|xid, _| still(xid));
@@ -325,7 +431,17 @@ impl Stitch {
                 before.add(work);
             }
         }
-        before.add(std::mem::take(&mut ended.work));
+        let work = self.marked(std::mem::take(&mut ended.work));
+        before.add(work);
         Ended { work: before, ..ended }
+    }
+
+    /// What was done in one segment, with the mark in front of its delete, where that is in the segment before.
+    fn marked(&self, mut work: Work) -> Work {
+        work.shared_delete = work.shared_delete.map(|delete| match delete.mark {
+            None => SharedDelete::behind(delete.lsn, self.last_mark),
+            Some(_) => delete,
+        });
+        work
     }
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::catalog::PointKind;
 use crate::config::{Colour, Overrides};
 use crate::core::time::{Timestamp, parse_time};
-use crate::core::{Action, Lsn, RestorePointName, Target, TargetKind, TimelineChoice, Xid, Zone};
+use crate::core::{Action, Lsn, RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid, Zone};
 use crate::error::{Error, Result};
 
 /// Walks a PostgreSQL cluster back to its last good moment.
@@ -29,9 +30,35 @@ Examples:
   walback demo                                             try everything on a cluster of its own
   walback --backups /backups/base --wal /backups/wal       open the interface
   walback … backups                                        what there is to recover from
+  walback … suspects                                       which transactions destroyed data
   walback … plan --time '14:29' --into /srv/restore        what a recovery would do, and whether it would work
   walback … restore --name before_deploy --into /srv/restore
   walback promote restore                                  end the paused recovery “restore”";
+
+const POINTS_EXAMPLES: &str = "\
+Examples:
+  walback … points --from '14:00' --to '14:30'             what ended in this half hour
+  walback … points --kind restore-point                    the restore points, with their names
+  walback … --json points | jq 'select(.drops > 0)'        transactions that dropped something";
+
+const SUSPECTS_EXAMPLES: &str = "\
+Examples:
+  walback … suspects                                       what destroyed data, the worst first
+  walback … suspects --from '2 h ago' --rows 100           smaller deletes and updates too
+  walback … restore --xid 746 --exclusive --timeline 1 --into /srv/restore
+                                                           stop just before one, with the options that it has";
+
+const LOCATE_EXAMPLES: &str = "\
+Examples:
+  walback … locate --time '2024-10-02 14:30'               which transaction is the last one before that
+  walback … locate --xid 746 --exclusive                   what stopping just before this one keeps
+  walback … --json locate --name before_deploy             the same for a script";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  walback … check                                          read everything
+  walback … check --quick                                  names, sizes and headers: seconds for a large archive
+  walback … --json check | jq '.findings[] | select(.severity == \"error\")'";
 
 /// What holds for every command.
 #[derive(Debug, Clone, Args)]
@@ -124,6 +151,53 @@ pub enum Command {
     Backups,
     /// List timelines with what the archive has of each.
     Timelines,
+    /// List everything that recovery can stop at, in WAL's order.
+    ///
+    /// Commits, rollbacks, restore points, ends of backups and of recovery, and where WAL ends. Prints as it reads; with
+    /// --json one object a line.
+    #[command(after_help = POINTS_EXAMPLES)]
+    Points {
+        /// Which part of the archive.
+        #[command(flatten)]
+        window: WindowArgs,
+        /// Only points of this kind. May be repeated; prepare and checkpoint are listed only where they are named.
+        #[arg(long, value_enum, value_name = "K")]
+        kind: Vec<KindArg>,
+    },
+    /// List transactions that destroyed data, the worst first.
+    ///
+    /// Finds dropped and truncated relations, deletes and updates of many rows, relations that were written anew, and
+    /// dropped databases. Each has the options that make a recovery stop just before it.
+    #[command(after_help = SUSPECTS_EXAMPLES)]
+    Suspects {
+        /// Which part of the archive.
+        #[command(flatten)]
+        window: WindowArgs,
+        /// List deletes and updates of at least so many rows [default: 1000].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        rows: Option<u64>,
+    },
+    /// Say where in WAL a recovery to a target would stop, what it keeps and what it loses.
+    ///
+    /// Needs no PostgreSQL on this machine, and changes nothing. Exit status 4 where the target cannot be reached.
+    #[command(after_help = LOCATE_EXAMPLES)]
+    Locate {
+        /// Where to stop.
+        #[command(flatten)]
+        target: TargetArgs,
+        /// From this base backup [default: the newest that leads to the target].
+        #[arg(long, value_name = "ID")]
+        backup: Option<String>,
+    },
+    /// Look for what is missing or damaged in the archive and the backups, and say what that means.
+    ///
+    /// Reads every segment that was not read before. Exit status 3 where it found errors.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check {
+        /// Look at names, sizes and the beginnings of segments only.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Say everything that a recovery would do, and whether it would work.
     ///
     /// Changes nothing. Exit status 3 where a finding forbids the recovery, 4 where the target cannot be reached.
@@ -271,10 +345,7 @@ impl TargetArgs {
     /// When the time is none, or not exactly one.
     pub fn target(&self, zone: Zone, now: Timestamp) -> Result<Target> {
         let kind = match (&self.time, self.xid, self.lsn, &self.name, self.immediate) {
-            (Some(text), ..) => TargetKind::Time(parse_time(text, zone, now).map_err(|error| {
-                Error::usage("bad-time", error.to_string())
-                    .hint(format!("local times are read in {zone}; --time-zone chooses another zone"))
-            })?),
+            (Some(text), ..) => TargetKind::Time(read_time(text, zone, now)?),
             (_, Some(xid), ..) => TargetKind::Xid(xid),
             (_, _, Some(lsn), ..) => TargetKind::Lsn(lsn),
             (_, _, _, Some(name), _) => TargetKind::Name(name.clone()),
@@ -291,6 +362,114 @@ impl TargetArgs {
             ActionArg::Shutdown => Action::Shutdown,
         };
         Ok(Target { inclusive: !self.exclusive, timeline: self.timeline, action, ..Target::new(kind) })
+    }
+}
+
+/// A part of the archive.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Part of the archive")]
+pub struct WindowArgs {
+    /// Only what ended at this time or later: “2024-10-02 14:30:05+02”, “14:30”, “20 min ago”.
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub from: Option<String>,
+    /// Only what ended at this time or before.
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub to: Option<String>,
+    /// Only this timeline [default: all].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeline: Option<u32>,
+}
+
+/// A part of the archive, with its times read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Window {
+    /// What ended earlier is left out.
+    pub from: Option<Timestamp>,
+    /// What ended later is left out.
+    pub to: Option<Timestamp>,
+    /// Other timelines are left out.
+    pub timeline: Option<TimelineId>,
+}
+
+impl WindowArgs {
+    /// The part that is meant, its times read in `zone`.
+    ///
+    /// # Errors
+    /// When a time is none, or the end lies before the beginning.
+    pub fn window(&self, zone: Zone, now: Timestamp) -> Result<Window> {
+        let read = |text: &Option<String>| text.as_deref().map(|text| read_time(text, zone, now)).transpose();
+        let (from, to) = (read(&self.from)?, read(&self.to)?);
+        if let (Some(from), Some(to)) = (from, to)
+            && to < from
+        {
+            let message =
+                format!("--to lies before --from: {} is earlier than {}", to.in_zone(zone), from.in_zone(zone));
+            return Err(Error::usage("bad-time", message).hint("exchange them"));
+        }
+        Ok(Window { from, to, timeline: self.timeline.map(TimelineId) })
+    }
+}
+
+impl Window {
+    /// Whether something that ended then lies in it.
+    #[must_use]
+    pub fn has(&self, at: Timestamp) -> bool {
+        self.from.is_none_or(|from| at >= from) && self.to.is_none_or(|to| at <= to)
+    }
+
+    /// Whether anything from the one time to the other may lie in it.
+    #[must_use]
+    pub fn meets(&self, earliest: Timestamp, latest: Timestamp) -> bool {
+        self.from.is_none_or(|from| latest >= from) && self.to.is_none_or(|to| earliest <= to)
+    }
+
+    /// Whether it is a part of time, and not all of it.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.from.is_some() || self.to.is_some()
+    }
+}
+
+fn read_time(text: &str, zone: Zone, now: Timestamp) -> Result<Timestamp> {
+    parse_time(text, zone, now).map_err(|error| {
+        Error::usage("bad-time", error.to_string())
+            .hint(format!("local times are read in {zone}; --time-zone chooses another zone"))
+    })
+}
+
+/// A kind of recovery point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KindArg {
+    /// A transaction committed.
+    Commit,
+    /// A transaction was rolled back.
+    Abort,
+    /// A transaction was prepared; recovery never stops there.
+    Prepare,
+    /// pg_create_restore_point().
+    RestorePoint,
+    /// A checkpoint.
+    Checkpoint,
+    /// A base backup ended.
+    BackupEnd,
+    /// A server was promoted.
+    EndOfRecovery,
+    /// WAL ends here.
+    EndOfWal,
+}
+
+impl From<KindArg> for PointKind {
+    fn from(kind: KindArg) -> PointKind {
+        match kind {
+            KindArg::Commit => PointKind::Commit,
+            KindArg::Abort => PointKind::Abort,
+            KindArg::Prepare => PointKind::Prepare,
+            KindArg::RestorePoint => PointKind::RestorePoint,
+            KindArg::Checkpoint => PointKind::Checkpoint,
+            KindArg::BackupEnd => PointKind::BackupEnd,
+            KindArg::EndOfRecovery => PointKind::EndOfRecovery,
+            KindArg::EndOfWal => PointKind::EndOfWal,
+        }
     }
 }
 

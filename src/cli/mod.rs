@@ -12,14 +12,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::source::{Cancel, LocalSource, Source};
 
 pub mod act;
+pub mod archive;
 pub mod args;
 pub mod ask;
 pub mod backups;
+pub mod check;
 pub mod demo;
 pub mod interrupt;
+pub mod locate;
 pub mod plan;
+pub mod points;
 pub mod recoveries;
 pub mod restore;
+pub mod suspects;
 pub mod table;
 pub mod timelines;
 pub mod watch;
@@ -140,6 +145,10 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Demo { into, auto, bin_dir } => return demo::run(&context, into.as_deref(), auto, bin_dir.as_deref()),
         Command::Backups => backups::run(&context),
         Command::Timelines => timelines::run(&context),
+        Command::Points { window, kind } => points::run(&context, &window, &kind),
+        Command::Suspects { window, rows } => suspects::run(&context, &window, rows),
+        Command::Locate { target, backup } => locate::run(&context, &target, backup),
+        Command::Check { quick } => check::run(&context, quick),
         Command::Plan { target, restore } => plan::run(&context, &target, &restore),
         Command::Restore { target, restore, act } => restore::run(&context, &target, &restore, act),
         Command::Recoveries => recoveries::list(&context),

@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::resolve::{Place, Resolved, StopSide};
 
 use super::args::{RestoreArgs, TargetArgs};
+use super::locate::write_resolved;
 use super::table::{plain, plain_lines};
 use super::watch::Bar;
 use super::{Context, print};
@@ -92,22 +93,7 @@ fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
     let resolved = &plan.resolved;
     writeln!(out, "Recovery   {} into {}", plan.recovery, plan.directory.display())?;
     writeln!(out, "Target     {}", plan.target.in_words(zone))?;
-    writeln!(out, "Stops      {}", describe_stop(resolved, zone))?;
-    writeln!(
-        out,
-        "Keeps      {}",
-        describe_place(resolved.last_kept.as_ref(), "no transaction after the base backup", zone)
-    )?;
-    writeln!(
-        out,
-        "Loses      {}",
-        describe_place(resolved.first_lost.as_ref(), "nothing that is in the archive", zone)
-    )?;
-    for other in &resolved.ambiguous {
-        writeln!(out, "           at the very same time: {}", describe_place(Some(other), "", zone))?;
-    }
-    let path: Vec<String> = resolved.path.iter().map(ToString::to_string).collect();
-    writeln!(out, "Timeline   {} (path: {})", resolved.timeline, path.join(" → "))?;
+    write_resolved(out, resolved, zone)?;
     let backup = &plan.backup;
     let begun =
         backup.started_at.map(|at| format!(", begun {}", at.in_zone(zone).replace(".000000", ""))).unwrap_or_default();

@@ -15,6 +15,7 @@ use crate::plan::{Finding, Plan};
 use crate::resolve::{Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::scan::{EndCause, Scan, Start};
 use crate::source::{Cancel, LocalSource, Source};
+use crate::wal::Body;
 
 use super::facts::{self, Wanted};
 use super::host::{is_root, now};
@@ -101,6 +102,16 @@ impl Preparation<'_> {
             now: now(),
         };
         Ok(draft.build())
+    }
+
+    /// Where recovery would stop, without asking whether this machine can do it.
+    ///
+    /// # Errors
+    /// When no base backup leads to the target, or WAL cannot be read.
+    pub fn locate(&self, request: &Request) -> Result<Resolved> {
+        let (backup, path, mut resolved) = self.choose(request)?;
+        resolved.backups = self.others(&backup.id, &path, &resolved);
+        Ok(resolved)
     }
 
     /// Another target for a recovery that there is already, from the same base backup.
@@ -257,10 +268,20 @@ impl Preparation<'_> {
             path,
             start: Start::Record(start),
         };
-        let end = scan.run(self.cancel, &mut |bytes| (self.progress)(bytes), &mut |record| resolver.feed(record))?;
-        let resolved = resolver
-            .finish(end.at)
-            .map_err(|unreachable| self.explain(&unreachable, backup, path, request, &end.cause))?;
+        let mut names = Vec::new();
+        let end = scan.run(self.cancel, &mut |bytes| (self.progress)(bytes), &mut |record| {
+            if let Body::RestorePoint { name, .. } = &record.body {
+                names.push(name.clone());
+            }
+            resolver.feed(record)
+        })?;
+        let resolved = resolver.finish(end.at).map_err(|unreachable| {
+            let error = self.explain(&unreachable, backup, path, request, &end.cause);
+            match &target.kind {
+                TargetKind::Name(name) => name_the_nearest(error, name.as_str(), &names),
+                _ => error,
+            }
+        })?;
         match end.cause {
             EndCause::EndOfWal(name, _) if resolved.stop == StopSide::EndOfWal && self.goes_on_behind(name, path) => {
                 Err(broken_midway(path, &end.cause, resolved.lsn))
@@ -460,6 +481,29 @@ fn before_backup_end(backup: &Backup, target: &str, ended: Option<Timestamp>, zo
     )
     .because(format!("the backup ended at {end}, and nothing before that can be recovered from it"))
     .hint("choose a later target, or give an older base backup with --backups")
+}
+
+/// Adds the restore points that there are, those whose names are most like the one that was asked for first.
+fn name_the_nearest(error: Error, asked: &str, names: &[String]) -> Error {
+    const NAMED: usize = 10;
+    let mut known: Vec<&String> = names.iter().collect();
+    known.sort_unstable();
+    known.dedup();
+    if known.is_empty() {
+        return error.because("there is no restore point in it");
+    }
+    let likeness = |name: &str| strsim::jaro_winkler(asked, name);
+    known.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+    let listed = known.iter().take(NAMED).map(|name| format!("“{name}”")).collect::<Vec<_>>().join(", ");
+    let more = match known.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more; “walback points --kind restore-point” lists them"),
+    };
+    let error = error.because(format!("the restore points in it are: {listed}{more}"));
+    match known.first().filter(|name| likeness(name) > 0.7) {
+        Some(nearest) => error.hint(format!("did you mean “{nearest}”?")),
+        None => error,
+    }
 }
 
 const GOOD_COPY: &str = "give an archive with a good copy of the segment as the first --wal";

@@ -15,6 +15,9 @@ const DATABASE: u8 = 4;
 const STANDBY: u8 = 8;
 const HEAP2: u8 = 9;
 const HEAP: u8 = 10;
+const SEQUENCE: u8 = 15;
+const BRIN: u8 = 17;
+const GENERIC: u8 = 20;
 /// The last that the server itself has: logical messages.
 pub(super) const LAST_BUILTIN: u8 = 21;
 /// The first number that extensions may have (`RM_MIN_CUSTOM_ID`).
@@ -94,6 +97,15 @@ mod storage {
     pub(super) const TRUNCATE: u8 = 0x20;
     pub(super) const BYTES: usize = 20;
     pub(super) const MAIN_FORK: i32 = 0;
+    pub(super) const INIT_FORK: i32 = 3;
+}
+
+/// Records that give a relation its first page, beside whole pages (`src/include/access/brin_xlog.h`,
+/// `src/include/commands/sequence.h`).
+mod first_page {
+    pub(super) const BRIN_CREATE_INDEX: u8 = 0x00;
+    pub(super) const BRIN_OPERATION: u8 = 0x70;
+    pub(super) const SEQUENCE_LOG: u8 = 0x00;
 }
 
 /// Records for those who read along (`src/include/storage/standbydefs.h`).
@@ -165,6 +177,9 @@ pub enum Body {
     },
     /// A relation's main file was made: of a new relation, or new contents for one.
     FileCreate(RelFileLocator),
+    /// The file was made that an unlogged relation is reset to after a crash or a recovery: a new unlogged relation, or
+    /// new contents for one.
+    InitFileCreate(RelFileLocator),
     /// A relation's files were cut off, mostly by `VACUUM`, behind its last used page.
     FileTruncate {
         /// Whose.
@@ -172,7 +187,8 @@ pub enum Body {
         /// Pages of 8192 bytes that are left of the main file.
         pages: u32,
     },
-    /// Whole new pages of a relation, as building an index or `VACUUM FULL` writes them.
+    /// Whole new pages of a relation, as building an index or `VACUUM FULL` writes them; also what gives a BRIN index
+    /// or a sequence its first page, and what indexes of extensions write.
     PageImages {
         /// Whose.
         relation: RelFileLocator,
@@ -352,11 +368,36 @@ pub(super) fn wanted_bytes(layout: &Layout, header: &Header) -> Option<usize> {
             _ => None,
         },
         HEAP2 if header.info & heap::OPERATION == heap::MULTI_INSERT => Some(heap::MULTI_INSERT_BYTES),
+        SEQUENCE | BRIN | GENERIC if writes_pages(header) => Some(0),
         STORAGE if matches!(operation, storage::CREATE | storage::TRUNCATE) => Some(storage::BYTES),
         STANDBY if operation == standby::LOCKS => Some(standby::LOCKS_BYTES),
         STANDBY if operation == standby::RUNNING_TRANSACTIONS => Some(standby::RUNNING_TRANSACTIONS_BYTES),
         DATABASE if operation == layout.database_drop => Some(size_of::<u32>()),
         _ => None,
+    }
+}
+
+/// What most records are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Common {
+    /// They say nothing that Walback wants to know.
+    Nothing,
+    /// They are about rows: only [`read_rows`] is wanted of them.
+    Rows,
+    /// Anything else.
+    No,
+}
+
+impl Common {
+    #[inline]
+    pub(super) fn of(header: &Header) -> Common {
+        match (header.rmgr, header.info & heap::OPERATION) {
+            (HEAP, heap::INSERT | heap::DELETE | heap::UPDATE | heap::HOT_UPDATE) | (HEAP2, heap::MULTI_INSERT) => {
+                Common::Rows
+            }
+            (XLOG | XACT | STORAGE | DATABASE | STANDBY, _) | (HEAP, heap::TRUNCATE | heap::INPLACE) => Common::No,
+            _ => Common::Nothing,
+        }
     }
 }
 
@@ -371,9 +412,12 @@ impl Body {
             XLOG => read_xlog(layout, operation, main),
             XACT => read_xact(layout, header, fragments, main),
             // No server looks at these before it applies them, so that they never end WAL.
-            HEAP => Some(read_heap(header.info & heap::OPERATION, fragments, main).unwrap_or(Body::Other)),
+            HEAP => Some(read_heap(header, fragments, main).unwrap_or(Body::Other)),
             HEAP2 if header.info & heap::OPERATION == heap::MULTI_INSERT => {
-                Some(read_multi_insert(fragments, main).unwrap_or(Body::Other))
+                Some(read_rows(header, fragments, main.0).map_or(Body::Other, Body::Rows))
+            }
+            SEQUENCE | BRIN | GENERIC if writes_pages(header) => {
+                Some(read_page_images(fragments).unwrap_or(Body::Other))
             }
             STORAGE => Some(read_storage(operation, main).unwrap_or(Body::Other)),
             STANDBY => Some(read_standby(operation, main).unwrap_or(Body::Other)),
@@ -383,20 +427,21 @@ impl Body {
     }
 }
 
+/// Whether a record of these resource managers writes pages as building a relation does.
+fn writes_pages(header: &Header) -> bool {
+    match header.rmgr {
+        SEQUENCE => header.info & OPERATION == first_page::SEQUENCE_LOG,
+        BRIN => header.info & first_page::BRIN_OPERATION == first_page::BRIN_CREATE_INDEX,
+        rmgr => rmgr == GENERIC,
+    }
+}
+
 fn read_page_images(fragments: &Fragments) -> Option<Body> {
     Some(Body::PageImages { relation: fragments.relation?, pages: fragments.blocks.into() })
 }
 
-fn read_heap(operation: u8, fragments: &Fragments, mut main: Cursor<'_>) -> Option<Body> {
-    let rows = |change| Some(Body::Rows(Rows { relation: fragments.relation?, change, rows: 1 }));
-    match operation {
-        heap::INSERT => rows(RowChange::Insert),
-        heap::UPDATE | heap::HOT_UPDATE => rows(RowChange::Update),
-        heap::DELETE => match *main.bytes(heap::DELETE_BYTES)?.last()? {
-            flags if flags & heap::DELETES_SPECULATIVE != 0 => Some(Body::Other),
-            flags if flags & heap::DELETES_MOVED != 0 => rows(RowChange::Update),
-            _ => rows(RowChange::Delete),
-        },
+fn read_heap(header: &Header, fragments: &Fragments, mut main: Cursor<'_>) -> Option<Body> {
+    match header.info & heap::OPERATION {
         heap::TRUNCATE => {
             let (database, count, _flags_padded) = (main.u32()?, main.u32()?, main.u32()?);
             let (oids, _) = main.bytes(usize::try_from(count).ok()?.checked_mul(4)?)?.as_chunks();
@@ -406,20 +451,41 @@ fn read_heap(operation: u8, fragments: &Fragments, mut main: Cursor<'_>) -> Opti
             })
         }
         heap::INPLACE => Some(Body::HeapInplace(fragments.relation?)),
-        _ => Some(Body::Other),
+        _ => read_rows(header, fragments, main.0).map(Body::Rows),
     }
 }
 
-fn read_multi_insert(fragments: &Fragments, mut main: Cursor<'_>) -> Option<Body> {
-    let _flags_padded = main.u16()?;
-    Some(Body::Rows(Rows { relation: fragments.relation?, change: RowChange::Insert, rows: main.u16()? }))
+/// The rows that a record is about, if any. No server looks at these before it applies them, so that they never end
+/// WAL.
+#[inline(always)]
+pub(super) fn read_rows(header: &Header, fragments: &Fragments, main: &[u8]) -> Option<Rows> {
+    let relation = fragments.relation?;
+    let one = |change| Some(Rows { relation, change, rows: 1 });
+    match (header.rmgr, header.info & heap::OPERATION) {
+        (HEAP, heap::INSERT) => one(RowChange::Insert),
+        (HEAP, heap::UPDATE | heap::HOT_UPDATE) => one(RowChange::Update),
+        (HEAP, heap::DELETE) => match *main.get(heap::DELETE_BYTES - 1)? {
+            flags if flags & heap::DELETES_SPECULATIVE != 0 => None,
+            flags if flags & heap::DELETES_MOVED != 0 => one(RowChange::Update),
+            _ => one(RowChange::Delete),
+        },
+        (HEAP2, heap::MULTI_INSERT) => {
+            let (_flags_padded, rows) = main.first_chunk::<{ heap::MULTI_INSERT_BYTES }>()?.split_at(2);
+            Some(Rows { relation, change: RowChange::Insert, rows: Cursor(rows).u16()? })
+        }
+        _ => None,
+    }
 }
 
 fn read_storage(operation: u8, mut main: Cursor<'_>) -> Option<Body> {
     Some(match operation {
         storage::CREATE => {
             let relation = RelFileLocator::read(&mut main)?;
-            if main.i32()? == storage::MAIN_FORK { Body::FileCreate(relation) } else { Body::Other }
+            match main.i32()? {
+                storage::MAIN_FORK => Body::FileCreate(relation),
+                storage::INIT_FORK => Body::InitFileCreate(relation),
+                _ => Body::Other,
+            }
         }
         storage::TRUNCATE => {
             let pages = main.u32()?;
@@ -653,6 +719,7 @@ mod tests {
             Body::Other
             | Body::Rows(_)
             | Body::FileCreate(_)
+            | Body::InitFileCreate(_)
             | Body::FileTruncate { .. }
             | Body::PageImages { .. }
             | Body::HeapInplace(_)

@@ -1,6 +1,6 @@
 //! What lies in one segment: small enough to keep for every segment of an archive.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use serde::{Deserialize, Serialize};
@@ -9,8 +9,12 @@ use super::Record;
 use super::rmgr::{Body, Checkpoint, Outcome, ParameterChange, RelFileLocator, RowChange, Rows, RunningTransactions};
 use crate::core::{Lsn, PgMajor, TimelineId, Timestamp, Xid};
 
-/// Relations of one transaction that are told apart; rows of further ones are added up in [`Work::beyond`].
+/// Relations of one transaction that are told apart; rows of further ones are added up.
 const RELATIONS: usize = 256;
+/// Locked relations that are kept of one transaction: the file of a new one is made next to its lock.
+const LOCKED: usize = 16;
+/// Files that are kept of those which were made by nobody yet: as long as a transaction has no id, its records have none.
+const UNOWNED: usize = 16;
 /// Transactions that are followed at once; what further ones do is not counted, and [`Summary::truncated`] says so.
 const FOLLOWED: usize = 1 << 17;
 /// Transactions without an end in the segment that a summary keeps: those with the most rows.
@@ -62,6 +66,8 @@ pub struct Summary {
     pub notable: Vec<Ended>,
     /// What transactions did here that did not end here, by their own or a subtransaction's id.
     pub open: Vec<(Xid, Work)>,
+    /// The last record that overwrote a row which all databases share where it stands, see [`SharedDelete::mark`].
+    pub last_mark: Option<Lsn>,
     /// There was more than could be followed: counts of rows are too low.
     pub truncated: bool,
     /// Damaged places, in order; the first of them, where there are many.
@@ -133,8 +139,14 @@ pub struct Ended {
 pub struct Work {
     /// To which relations, in the order in which it came to them.
     pub relations: Vec<RelationWork>,
-    /// Rows of still more relations that were deleted or updated.
-    pub beyond: u64,
+    /// Rows of still more relations that were deleted.
+    pub deleted_beyond: u64,
+    /// Rows of still more relations that were updated.
+    pub updated_beyond: u64,
+    /// The last relations, by their OIDs, that it shut even readers out of: whoever makes a relation does so.
+    pub locked: Vec<u32>,
+    /// The last row that it deleted of a relation that all databases share, where `pg_database` may be meant.
+    pub shared_delete: Option<SharedDelete>,
     /// Its first record that took a lock which shuts out even readers.
     pub first_lock: Option<Lsn>,
     /// The OIDs of the relations that it truncated; known only with `wal_level = logical`.
@@ -150,6 +162,11 @@ pub struct RelationWork {
     pub relation: RelFileLocator,
     /// It made the file.
     pub created: bool,
+    /// It made the relation with the file, and not new contents for one that there was: a new relation's file has the
+    /// number that its OID is.
+    pub fresh: bool,
+    /// The file that it made is of an unlogged relation.
+    pub unlogged: bool,
     /// Rows that it inserted.
     pub inserted: u64,
     /// Rows that it updated, or moved to another partition.
@@ -160,13 +177,35 @@ pub struct RelationWork {
     pub pages: u64,
 }
 
+/// A row of a relation that all databases share was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedDelete {
+    /// Where.
+    pub lsn: Lsn,
+    /// The record shortly before it that overwrote a row of such a relation where it stands: `DROP DATABASE` marks its
+    /// database invalid so, before it deletes its row and then removes its files.
+    pub mark: Option<Lsn>,
+}
+
+impl SharedDelete {
+    /// So close in front of the delete of its row is the mark that makes a database invalid; what lies farther away is
+    /// another one, that `VACUUM` made.
+    const MARK_DISTANCE: u64 = 64 << 10;
+
+    /// A delete at `lsn` behind this mark, where it is close enough.
+    #[must_use]
+    pub fn behind(lsn: Lsn, mark: Option<Lsn>) -> SharedDelete {
+        let mark = mark.filter(|mark| *mark <= lsn && lsn.bytes_since(*mark) <= Self::MARK_DISTANCE);
+        SharedDelete { lsn, mark }
+    }
+}
+
 /// A database that was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseDrop {
     /// Its OID.
     pub database: u32,
-    /// The first record that harms it: stopping just before it saves the database. The mark in `pg_database` that
-    /// makes it invalid, or, where the server wrote none, the removal of its files.
+    /// Where the record starts that says that its files are removed.
     pub lsn: Lsn,
 }
 
@@ -214,12 +253,26 @@ impl RelFileLocator {
 }
 
 impl RelationWork {
-    fn on(relation: RelFileLocator) -> RelationWork {
-        RelationWork { relation, created: false, inserted: 0, updated: 0, deleted: 0, pages: 0 }
+    /// Nothing yet.
+    #[must_use]
+    pub fn on(relation: RelFileLocator) -> RelationWork {
+        RelationWork {
+            relation,
+            created: false,
+            fresh: false,
+            unlogged: false,
+            inserted: 0,
+            updated: 0,
+            deleted: 0,
+            pages: 0,
+        }
     }
 
-    fn add(&mut self, more: &RelationWork) {
+    /// Adds what was done later.
+    pub fn add(&mut self, more: &RelationWork) {
         self.created |= more.created;
+        self.fresh |= more.fresh;
+        self.unlogged |= more.unlogged;
         self.inserted += more.inserted;
         self.updated += more.updated;
         self.deleted += more.deleted;
@@ -232,7 +285,7 @@ impl Work {
     #[must_use]
     pub fn rows_changed(&self) -> u64 {
         let users = self.relations.iter().filter(|work| work.relation.is_of_users() && !work.created);
-        users.map(|work| work.updated + work.deleted).sum::<u64>() + self.beyond
+        users.map(|work| work.updated + work.deleted).sum::<u64>() + self.deleted_beyond + self.updated_beyond
     }
 
     /// Adds what was done later, or by a subtransaction.
@@ -240,10 +293,18 @@ impl Work {
         for work in &more.relations {
             match self.on(work.relation) {
                 Some(mine) => mine.add(work),
-                None => self.beyond += work.updated + work.deleted,
+                None => {
+                    self.deleted_beyond += work.deleted;
+                    self.updated_beyond += work.updated;
+                }
             }
         }
-        self.beyond += more.beyond;
+        self.deleted_beyond += more.deleted_beyond;
+        self.updated_beyond += more.updated_beyond;
+        for oid in more.locked {
+            self.lock(oid);
+        }
+        self.shared_delete = more.shared_delete.or(self.shared_delete);
         self.first_lock = match (self.first_lock, more.first_lock) {
             (Some(mine), Some(other)) => Some(mine.min(other)),
             (mine, other) => mine.or(other),
@@ -269,8 +330,11 @@ impl Work {
 
     fn count(&mut self, rows: &Rows) {
         let Some(work) = self.on(rows.relation) else {
-            let destroys = rows.change != RowChange::Insert && rows.relation.is_of_users();
-            self.beyond += if destroys { rows.rows.into() } else { 0 };
+            match rows.change {
+                RowChange::Delete if rows.relation.is_of_users() => self.deleted_beyond += u64::from(rows.rows),
+                RowChange::Update if rows.relation.is_of_users() => self.updated_beyond += u64::from(rows.rows),
+                _ => {}
+            }
             return;
         };
         let counter = match rows.change {
@@ -281,9 +345,37 @@ impl Work {
         *counter += u64::from(rows.rows);
     }
 
+    /// Notes that a file was made.
+    fn create(&mut self, relation: RelFileLocator, unlogged: bool) {
+        let fresh = self.locked.contains(&relation.relation);
+        if let Some(work) = self.on(relation) {
+            work.created = true;
+            work.unlogged |= unlogged;
+            work.fresh |= fresh;
+        }
+    }
+
+    /// Notes that even readers were shut out of a relation. Its own file is made just before or after that, where it is
+    /// new.
+    fn lock(&mut self, oid: u32) {
+        let mut made = self.relations.iter_mut().filter(|work| work.created && work.relation.relation == oid);
+        if let Some(work) = made.next() {
+            work.fresh = true;
+            return;
+        }
+        if self.locked.contains(&oid) {
+            return;
+        }
+        if self.locked.len() >= LOCKED {
+            self.locked.remove(0);
+        }
+        self.locked.push(oid);
+    }
+
     fn clear(&mut self) {
         self.relations.clear();
-        (self.beyond, self.first_lock) = (0, None);
+        self.locked.clear();
+        (self.deleted_beyond, self.updated_beyond, self.first_lock, self.shared_delete) = (0, 0, None, None);
         self.truncated.clear();
         self.databases.clear();
     }
@@ -368,16 +460,10 @@ pub struct Summarizer {
     /// So many rows deleted or updated make a transaction notable.
     floor: u64,
     open: Open,
-    /// The last two marks that may make a database invalid.
-    last_mark: Option<Lsn>,
-    /// For each transaction that deleted a row that all databases share: the mark before.
-    shared_delete: Option<(Xid, Lsn)>,
+    /// Files that were made before it can be told by whom, and whether they are unlogged.
+    unowned: VecDeque<(RelFileLocator, bool)>,
     summary: Summary,
 }
-
-/// So close in front of the delete of its row in `pg_database` is the mark that makes a database invalid; what lies
-/// farther away is another one, that `VACUUM` made.
-const MARK_DISTANCE: u64 = 64 << 10;
 
 impl Summarizer {
     /// For a segment of this cluster and major. What starts before `from` is not listed or counted, and transactions
@@ -404,11 +490,12 @@ impl Summarizer {
             parameter_changes: Vec::new(),
             notable: Vec::new(),
             open: Vec::new(),
+            last_mark: None,
             truncated: false,
             damage: Vec::new(),
             damaged_places: 0,
         };
-        Summarizer { from, floor, open: Open::default(), last_mark: None, shared_delete: None, summary }
+        Summarizer { from, floor, open: Open::default(), unowned: VecDeque::new(), summary }
     }
 
     /// Takes the next record.
@@ -431,23 +518,26 @@ impl Summarizer {
 
     fn count_rows(&mut self, record: &Record, rows: &Rows) {
         let Some(xid) = record.xid else { return };
-        if rows.relation.database == 0 && rows.change == RowChange::Delete {
-            let near = self.last_mark.filter(|mark| record.lsn.bytes_since(*mark) <= MARK_DISTANCE);
-            self.shared_delete = near.map(|mark| (xid, mark)).or(self.shared_delete);
-        }
+        self.claim(xid, |relation| *relation == rows.relation);
+        let last_mark = self.summary.last_mark;
         if let Some(work) = self.open.work(xid) {
             work.count(rows);
+            if rows.relation.database == 0 && rows.change == RowChange::Delete {
+                let delete = SharedDelete::behind(record.lsn, last_mark);
+                let known = work.shared_delete.filter(|known| delete.mark.is_none() && known.mark.is_some());
+                work.shared_delete = known.or(Some(delete));
+            }
         }
     }
 
     fn feed_rare(&mut self, record: &Record, body: &Body) {
         match body {
-            Body::FileCreate(relation) => {
-                if let Some(work) = self.relation_of(record, *relation) {
-                    work.created = true;
-                }
-            }
+            Body::FileCreate(relation) => self.create(record, *relation, false),
+            Body::InitFileCreate(relation) => self.create(record, *relation, true),
             Body::PageImages { relation, pages } => {
+                if let Some(xid) = record.xid {
+                    self.claim(xid, |made| made == relation);
+                }
                 if let Some(work) = self.relation_of(record, *relation) {
                     work.pages += u64::from(*pages);
                 }
@@ -458,11 +548,13 @@ impl Summarizer {
                 }
             }
             Body::DatabaseDrop { database } => self.drop_database(record, *database),
-            Body::HeapInplace(relation) if relation.database == 0 => self.last_mark = Some(record.lsn),
+            Body::HeapInplace(relation) if relation.database == 0 => self.summary.last_mark = Some(record.lsn),
             Body::Locks(locks) => {
                 for lock in locks {
+                    self.claim(lock.xid, |made| made.relation == lock.relation);
                     if let Some(work) = self.open.work(lock.xid) {
                         work.first_lock.get_or_insert(record.lsn);
+                        work.lock(lock.relation);
                     }
                 }
             }
@@ -479,11 +571,35 @@ impl Summarizer {
         self.open.work(record.xid?)?.on(relation)
     }
 
-    fn drop_database(&mut self, record: &Record, database: u32) {
-        let Some(xid) = record.xid else { return };
-        let mark = self.shared_delete.filter(|(deleter, _)| *deleter == xid).map(|(_, mark)| mark);
+    fn create(&mut self, record: &Record, relation: RelFileLocator, unlogged: bool) {
+        let Some(xid) = record.xid else {
+            if self.unowned.len() >= UNOWNED {
+                self.unowned.pop_front();
+            }
+            self.unowned.push_back((relation, unlogged));
+            return;
+        };
         if let Some(work) = self.open.work(xid) {
-            work.databases.push(DatabaseDrop { database, lsn: mark.unwrap_or(record.lsn) });
+            work.create(relation, unlogged);
+        }
+    }
+
+    /// Gives a transaction the file that it made before it had an id.
+    fn claim(&mut self, xid: Xid, is_it: impl Fn(&RelFileLocator) -> bool) {
+        if self.unowned.is_empty() {
+            return;
+        }
+        let Some(place) = self.unowned.iter().position(|(made, _)| is_it(made)) else { return };
+        if let Some((relation, unlogged)) = self.unowned.remove(place)
+            && let Some(work) = self.open.work(xid)
+        {
+            work.create(relation, unlogged);
+        }
+    }
+
+    fn drop_database(&mut self, record: &Record, database: u32) {
+        if let Some(work) = record.xid.and_then(|xid| self.open.work(xid)) {
+            work.databases.push(DatabaseDrop { database, lsn: record.lsn });
         }
     }
 
@@ -590,13 +706,17 @@ impl Work {
     /// Whether it changed rows and nothing else: no files, no databases.
     #[must_use]
     pub fn is_rows_only(&self) -> bool {
-        self.databases.is_empty() && self.truncated.is_empty() && self.relations.iter().all(|work| !work.created)
+        self.databases.is_empty()
+            && self.truncated.is_empty()
+            && self.shared_delete.is_none()
+            && self.relations.iter().all(|work| !work.created)
     }
 
     /// Whether any of it can tell later what the transaction destroyed.
     fn matters(&self) -> bool {
         let told = |work: &RelationWork| work.created || work.updated + work.deleted > 0 || work.pages > 0;
-        self.beyond > 0
+        self.deleted_beyond + self.updated_beyond > 0
+            || self.shared_delete.is_some()
             || self.first_lock.is_some()
             || !self.truncated.is_empty()
             || !self.databases.is_empty()

@@ -1,0 +1,53 @@
+//! What lies in the archive, read for the commands that tell of it, with a bar while that takes.
+
+use crate::catalog::suspect::MANY_ROWS;
+use crate::catalog::{Catalog, Overview};
+use crate::core::TimelineId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::LocalSource;
+use crate::source::index::Index;
+
+use super::args::Window;
+use super::table::plain;
+use super::watch::Bar;
+use super::{Context, note};
+
+/// The index of an archive. Suspects are those of at least `rows` rows, or as many as the configuration says.
+#[must_use]
+pub fn index<'a>(context: &Context, source: &'a LocalSource, catalog: &'a Catalog, rows: Option<u64>) -> Index<'a> {
+    Index::new(source, catalog, None, rows.or(context.config.suspect_rows).unwrap_or(MANY_ROWS))
+}
+
+/// Reads everything that was not read before.
+///
+/// # Errors
+/// When it was cancelled.
+pub fn overview(context: &Context, index: &Index<'_>) -> Result<Overview> {
+    let bar = Bar::new("reading");
+    let mut progress = |done, total| bar.show(done, Some(total), None, None);
+    let overview = index.build(&context.cancel, &mut progress, &mut |_| {});
+    bar.clear();
+    for warning in index.warnings() {
+        note(&format!("warning: {}", plain(&warning)));
+    }
+    overview
+}
+
+/// The timelines that a window is about.
+///
+/// # Errors
+/// When there is none of that number.
+pub fn timelines(catalog: &Catalog, window: &Window) -> Result<Vec<TimelineId>> {
+    let all: Vec<TimelineId> = catalog.timelines.iter().map(|timeline| timeline.id).collect();
+    let Some(wanted) = window.timeline else { return Ok(all) };
+    if all.contains(&wanted) {
+        return Ok(vec![wanted]);
+    }
+    let known: Vec<String> = all.iter().map(ToString::to_string).collect();
+    let error = Error::new(
+        ErrorKind::Unreachable,
+        "unknown-timeline",
+        format!("nothing in the archive is of timeline {wanted}"),
+    );
+    Err(if known.is_empty() { error } else { error.hint(format!("the timelines are: {}", known.join(", "))) })
+}

@@ -1,0 +1,88 @@
+//! `walback locate`
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::config::RestoreConfig;
+use crate::core::{Target, Zone};
+use crate::engine::host::now;
+use crate::engine::{Preparation, Request};
+use crate::error::Result;
+use crate::resolve::Resolved;
+
+use super::args::TargetArgs;
+use super::plan::{describe_place, describe_stop};
+use super::table::plain_lines;
+use super::watch::Bar;
+use super::{Context, print};
+
+/// Says where a recovery to a target would stop.
+///
+/// # Errors
+/// When the target cannot be reached, or the source cannot be read.
+pub fn run(context: &Context, target: &TargetArgs, backup: Option<String>) -> Result<u8> {
+    let zone = context.config.zone;
+    let target = target.target(zone, now())?;
+    let (source, catalog) = context.catalog()?;
+    let recoveries = context.recoveries();
+    let bar = Bar::new("reading WAL");
+    let preparation = Preparation {
+        source: &source,
+        catalog: &catalog,
+        recoveries: &recoveries,
+        progress: &|bytes| bar.show(bytes, None, None, None),
+        cancel: &context.cancel,
+    };
+    let restore = RestoreConfig::default();
+    let request = Request { target, backup, directory: PathBuf::new(), restore, zone };
+    let resolved = preparation.locate(&request);
+    bar.clear();
+    let resolved = resolved?;
+    if context.json {
+        context.print_json("resolved", &resolved)?;
+    } else {
+        print(&plain_lines(&describe(&request.target, &resolved, zone)))?;
+    }
+    Ok(0)
+}
+
+fn describe(target: &Target, resolved: &Resolved, zone: Zone) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write(&mut text, target, resolved, zone);
+    text.trim_end().to_owned()
+}
+
+fn write(out: &mut String, target: &Target, resolved: &Resolved, zone: Zone) -> std::fmt::Result {
+    writeln!(out, "Target     {}", target.in_words(zone))?;
+    write_resolved(out, resolved, zone)?;
+    let backups = match resolved.backups.split_first() {
+        Some((best, [])) => best.clone(),
+        Some((best, others)) => format!("{best}; also {}", others.join(", ")),
+        None => "none".to_owned(),
+    };
+    writeln!(out, "Backup     {backups}")
+}
+
+/// Where recovery stops, what it keeps, what it loses, and along which timelines it goes.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write_resolved(out: &mut String, resolved: &Resolved, zone: Zone) -> std::fmt::Result {
+    writeln!(out, "Stops      {}", describe_stop(resolved, zone))?;
+    writeln!(
+        out,
+        "Keeps      {}",
+        describe_place(resolved.last_kept.as_ref(), "no transaction after the base backup", zone)
+    )?;
+    writeln!(
+        out,
+        "Loses      {}",
+        describe_place(resolved.first_lost.as_ref(), "nothing that is in the archive", zone)
+    )?;
+    for other in &resolved.ambiguous {
+        writeln!(out, "           at the very same time: {}", describe_place(Some(other), "", zone))?;
+    }
+    let path: Vec<String> = resolved.path.iter().map(ToString::to_string).collect();
+    writeln!(out, "Timeline   {} (path: {})", resolved.timeline, path.join(" → "))
+}
