@@ -514,7 +514,7 @@ fn next_after(end: Lsn, size: SegmentSize) -> Lsn {
 /// one that was promoted out of the branch, behind a crash of it.
 fn timelines_are_read_as_pg_waldump_does(major: u16) {
     let Some((server, waldump)) = versions(major) else { return };
-    let directory = Directory::new();
+    let directory = Directory::in_memory();
     let trunk = Cluster::create(&directory, &server, &options(1, &[]));
     let backup = trunk.base_backup(Format::Plain, "base");
     let mut work = Work::on(&trunk);
@@ -633,7 +633,7 @@ fn forget_wal_from(pg_wal: &Path, at: Lsn) {
 /// The server's own directory, with a logical `wal_level`, crashes in the middle of records, and a promotion behind one.
 fn crashes_are_read_as_pg_waldump_does(major: u16) {
     let Some((server, waldump)) = versions(major) else { return };
-    let directory = Directory::new();
+    let directory = Directory::in_memory();
     // See Waldump::available.
     let level = if major == 14 { "replica" } else { "logical" };
     let more = [("wal_level", level), ("archive_mode", "off"), ("wal_keep_size", "1GB")];
@@ -679,7 +679,7 @@ fn crashes_are_read_as_pg_waldump_does(major: u16) {
 /// Other sizes of segments, and compressed pages.
 fn a_segment_size_is_read_as_pg_waldump_does(major: u16, segment_mib: u32, compression: &'static str) {
     let Some((server, waldump)) = versions(major) else { return };
-    let directory = Directory::new();
+    let directory = Directory::in_memory();
     let mut more = vec![("archive_mode", "off"), ("wal_keep_size", "1GB"), ("wal_compression", compression)];
     // Nothing has to be written where nothing is.
     more.push(("wal_init_zero", "off"));
@@ -770,7 +770,7 @@ select 1 from (select pg_logical_emit_message(true, 'long', repeat('m', 9000 + i
 fn make_seeds() {
     for major in Server::MAJORS {
         let Some(server) = Server::available(major) else { continue };
-        let directory = Directory::new();
+        let directory = Directory::in_memory();
         let level = if major % 2 == 0 { "logical" } else { "replica" };
         let more =
             [("archive_mode", "off"), ("full_page_writes", "off"), ("wal_level", level), ("wal_compression", "on")];
