@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub mod base_backup;
 pub mod compress;
 pub mod index;
+pub mod inspect;
 pub mod local;
 pub mod names;
 pub mod scan;
