@@ -112,10 +112,12 @@ fn describe(findings: &[ArchiveFinding], looked_at: &LookedAt, zone: Zone, colou
         }
         text.push_str(if colour { painted } else { title });
         text.push('\n');
-        for found in group {
+        while let Some(found) = group.next() {
             let finding = &found.finding;
             text.push_str(&format!("  {:width$}  {}\n", finding.code, plain(&finding.message)));
-            if let Some(hint) = &finding.hint {
+            // What is to be done about several in a row is said once.
+            let again = group.peek().is_some_and(|next| next.finding.hint == finding.hint);
+            if let Some(hint) = finding.hint.as_ref().filter(|_| !again) {
                 text.push_str(&format!("  {:width$}  hint: {}\n", "", plain(hint)));
             }
         }

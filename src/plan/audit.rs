@@ -2,6 +2,7 @@
 //! elsewhere.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -52,7 +53,8 @@ impl Audit<'_> {
         found.extend(self.inspection.unfit.iter().map(|unfit| self.unfit(unfit)));
         found.extend(self.damaged());
         for timeline in &self.catalog.timelines {
-            found.extend(timeline.gaps.iter().map(|gap| self.gap(timeline.id, gap)));
+            let gaps = timeline.gaps.iter().filter(|gap| !self.is_told(gap));
+            found.extend(gaps.map(|gap| self.gap(timeline.id, gap)));
         }
         found.extend(self.histories());
         found.extend(self.backups());
@@ -84,7 +86,7 @@ impl Audit<'_> {
                 (_, true) => Finding::error("segment-unusable", text),
                 (_, false) => Finding::warning("segment-unusable", text),
             };
-            finding.hint(GOOD_COPY)
+            means.hinted(finding)
         };
         ArchiveFinding { finding, timeline: Some(timeline), file: Some(unfit.name.to_string()), lsn: Some(at) }
     }
@@ -115,7 +117,7 @@ impl Audit<'_> {
                 (Extent::Whole | Extent::Part, false) => Finding::warning("wal-damaged", text),
             };
             let (file, lsn) = (Some(place.file.clone()), Some(at));
-            ArchiveFinding { finding: finding.hint(GOOD_COPY), timeline: Some(timeline), file, lsn }
+            ArchiveFinding { finding: means.hinted(finding), timeline: Some(timeline), file, lsn }
         };
         places.iter().filter(|place| !told(place)).map(describe).collect()
     }
@@ -127,7 +129,13 @@ impl Audit<'_> {
         let finding =
             if means.harms { Finding::error("wal-missing", text) } else { Finding::warning("wal-missing", text) };
         let file = Some(gap.first.to_string());
-        ArchiveFinding { finding: finding.hint(GOOD_COPY), timeline: Some(timeline), file, lsn: Some(at) }
+        ArchiveFinding { finding: means.hinted(finding), timeline: Some(timeline), file, lsn: Some(at) }
+    }
+
+    /// Whether there is a file for every segment that is missing, of which more is said.
+    fn is_told(&self, gap: &Gap) -> bool {
+        let within = self.inspection.unfit.iter().filter(|unfit| (gap.first..=gap.last).contains(&unfit.name));
+        within.map(|unfit| unfit.name).collect::<BTreeSet<_>>().len() as u64 == gap.segments
     }
 
     /// What it means that WAL of a timeline cannot be read at `at`.
@@ -409,6 +417,12 @@ struct Meaning {
     /// Whether some recovery ends there.
     harms: bool,
     text: String,
+}
+
+impl Meaning {
+    fn hinted(&self, finding: Finding) -> Finding {
+        if self.harms { finding.hint(GOOD_COPY) } else { finding }
+    }
 }
 
 /// `a, b, c, d and 7 more`
