@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
-use walback::app::command::{Danger, on};
+use walback::app::command::{Danger, SEARCH, on};
 use walback::app::state::Screen;
 use walback::cli::args::Cli;
 use walback::config::{Config, Overrides};
@@ -43,8 +43,10 @@ fn keys_are_those_of_the_table_of_commands() {
         ("Recovery", Screen::Recovery),
         ("Paused", Screen::Paused),
     ];
-    for (title, screen) in screens {
-        let rows = on(screen).map(|command| {
+    let tables = screens.map(|(title, screen)| (title, on(screen).collect::<Vec<_>>()));
+    let search = ("While something was looked for", SEARCH.iter().collect());
+    for (title, commands) in tables.into_iter().chain([search]) {
+        let rows = commands.into_iter().map(|command| {
             let keys: Vec<String> = command.keys.iter().map(|key| format!("`{key}`")).collect();
             let danger = match command.danger {
                 Danger::None => "",

@@ -201,7 +201,7 @@ fn from_a_restore_point_to_a_promoted_server_and_out() {
     // Forward: to just before the customers were dropped, where the server stands.
     press(&tmux, "r", "Stop where instead?");
     press(&tmux, "p", "Where shall restored stop instead?");
-    press(&tmux, "s", &format!("Transaction {} committed", shop.dropped));
+    press(&tmux, "w", &format!("Transaction {} committed", shop.dropped));
     press(&tmux, "b", "The server goes on from where it is");
     tmux.send(&["Enter"]);
     let screen = tmux.wait_for("PAUSED AT THE TARGET", LIMIT);

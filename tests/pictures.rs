@@ -90,7 +90,7 @@ fn make() {
     let stage = Stage::open(&directory, &mut command, 80, 24);
     stage.wait_for("2 suspects");
     // The first accident is the one to go back before.
-    stage.terminal.send(&["S"]);
+    stage.terminal.send(&["W"]);
     stage.terminal.wait_for_screen("the deletion under the cursor", LIMIT, |screen| {
         screen.lines().any(|line| line.contains("▸") && line.contains("⚠ deletes"))
     });

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use insta::assert_snapshot;
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -14,12 +15,18 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
+use walback::app::state::{Loading, ScanState};
 use walback::app::{ActionKind, Effect, Hit, Key, Msg, Pane, Screen, Setup, State, command, update};
-use walback::catalog::{Backup, BackupKind, Catalog, Compression, Gap, Part, PartContents, Point, PointKind, Timeline};
+use walback::catalog::overview::SegmentRows;
+use walback::catalog::suspect::sort_worst_first;
+use walback::catalog::{
+    Backup, BackupKind, Catalog, Compression, Gap, Overview, Part, PartContents, Point, PointKind, Suspect,
+    SuspectKind, SuspectRelation, Timeline,
+};
 use walback::core::{
     Lsn, PgMajor, SegmentName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid, Zone,
 };
-use walback::error::Error;
+use walback::error::{Error, ErrorKind};
 use walback::event::{Event, EventBuffer, Failure, Progress, Recovery, RecoveryState, Strategy, What};
 use walback::pgdata::server_log::{StopKind, Stopped};
 use walback::plan::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
@@ -161,6 +168,13 @@ fn points() -> Vec<Point> {
     points
 }
 
+/// Some of it lies before the oldest backup's end.
+fn early_points() -> Vec<Point> {
+    let early =
+        (0..6).map(|i| commit(1, 1_233_000 + i, 0x1_0F00_0100 + u64::from(i) * 0x100, at(-90_000 + i64::from(i), 0)));
+    early.chain(points()).collect()
+}
+
 fn setup() -> Setup {
     Setup {
         source: "shop".to_owned(),
@@ -184,18 +198,96 @@ fn key(state: &mut State, key: Key) -> Vec<Effect> {
     update(state, Msg::Key(key))
 }
 
-fn home() -> State {
+/// An archive's segments with the points in each.
+type Segments = BTreeMap<(TimelineId, u64), Vec<Point>>;
+
+fn segments(points: &[Point]) -> Segments {
+    let mut segments = Segments::new();
+    for point in points {
+        let number = SegmentSize::DEFAULT.number_of(point.lsn);
+        segments.entry((point.timeline, number)).or_default().push(point.clone());
+    }
+    segments
+}
+
+/// What an archive with these points is known by.
+fn overview(points: &[Point], complete: bool) -> Overview {
+    let ends = |point: &&Point| matches!(point.kind, PointKind::Commit | PointKind::Abort);
+    let rows = |((timeline, number), points): (&(TimelineId, u64), &Vec<Point>)| SegmentRows {
+        timeline: *timeline,
+        number: *number,
+        read: true,
+        rows: points.len() as u32,
+        commits: points.iter().filter(|point| point.kind == PointKind::Commit).count() as u32,
+        earliest: points.iter().filter(ends).filter_map(|point| point.at).min(),
+        latest: points.iter().filter(ends).filter_map(|point| point.at).max(),
+    };
+    let mut suspects: Vec<Suspect> = points.iter().filter_map(suspect).collect();
+    sort_worst_first(&mut suspects);
+    Overview {
+        segments: segments(points).iter().map(rows).collect(),
+        marks: points.iter().filter(|point| !ends(point)).cloned().collect(),
+        suspects,
+        damaged: Vec::new(),
+        complete,
+    }
+}
+
+fn suspect(point: &Point) -> Option<Suspect> {
+    let (kind, count) = match point {
+        Point { drops: 1.., .. } => (SuspectKind::Drop, point.drops as u32),
+        Point { deletes: 1000.., .. } => (SuspectKind::Delete, 1),
+        _ => return None,
+    };
+    let relation = |number| SuspectRelation {
+        database: 5,
+        relfilenode: Some(16_384 + number),
+        name: (number == 0).then(|| "public.orders".to_owned()),
+        rows: point.deletes,
+    };
+    Some(Suspect {
+        kind,
+        xid: point.xid?,
+        timeline: point.timeline,
+        lsn: point.lsn,
+        at: point.at?,
+        relations: (0..count).map(relation).collect(),
+        rows: point.deletes,
+        stop_before: Vec::new(),
+        locked_from: None,
+        note: None,
+    })
+}
+
+/// Folds a message in; the segments that are asked for come.
+fn answer(state: &mut State, msg: Msg, segments: &Segments) {
+    let mut effects = update(state, msg);
+    while let Some(effect) = effects.pop() {
+        if let Effect::LoadPoints { timeline, numbers } = effect {
+            for number in numbers {
+                let points = Ok(segments.get(&(timeline, number)).cloned().unwrap_or_default());
+                effects.extend(update(state, Msg::Points { timeline, number, points }));
+            }
+        }
+    }
+}
+
+/// The home screen of an archive with these points.
+fn home_of(points: &[Point]) -> State {
     let mut state = State::new(setup());
-    let answers = [
-        Msg::Started,
-        Msg::Recoveries(Vec::new()),
-        Msg::Catalog(Ok(catalog())),
-        Msg::Points(points()),
-        Msg::ScanProgress { done: 2_700_000_000, total: 2_700_000_000 },
-        Msg::ScanFinished(Ok(())),
-    ];
-    fold(&mut state, answers);
+    fold(&mut state, [Msg::Started, Msg::Recoveries(Vec::new()), Msg::Catalog(Ok(catalog()))]);
+    answer(&mut state, Msg::Overview(Arc::new(overview(points, true))), &segments(points));
+    fold(&mut state, [Msg::ScanProgress { done: 2_700_000_000, total: 2_700_000_000 }, Msg::ScanFinished(Ok(()))]);
     state
+}
+
+fn home() -> State {
+    home_of(&points())
+}
+
+/// Presses a key of the home screen; the segments that are asked for come.
+fn go(state: &mut State, key: Key) {
+    answer(state, Msg::Key(key), &segments(&points()));
 }
 
 fn target() -> Target {
@@ -529,11 +621,12 @@ fn all() -> Vec<(&'static str, State)> {
     states.push((
         "scanning",
         with(|| State::new(setup()), &|s| {
+            let some: Vec<Point> = points().into_iter().take(20).collect();
+            fold(s, [Msg::Catalog(Ok(catalog()))]);
+            answer(s, Msg::Overview(Arc::new(overview(&some, false))), &segments(&some));
             fold(
                 s,
                 [
-                    Msg::Catalog(Ok(catalog())),
-                    Msg::Points(points().into_iter().take(20).collect()),
                     Msg::ScanProgress { done: 0, total: 2_700_000_000 },
                     Msg::Tick(clock(15, 2, 1, 0)),
                     Msg::ScanProgress { done: 900_000_000, total: 2_700_000_000 },
@@ -549,6 +642,128 @@ fn all() -> Vec<(&'static str, State)> {
                 .because("permission denied (os error 13)")
                 .hint("run walback as a user who may read it, like postgres");
             fold(s, [Msg::Catalog(Err(error))]);
+        }),
+    ));
+    let none = Overview { complete: true, ..Overview::default() };
+    states.push((
+        "empty",
+        with(|| State::new(setup()), &|s| {
+            let nothing = Catalog { backups: Vec::new(), timelines: Vec::new(), ..catalog() };
+            fold(s, [Msg::Catalog(Ok(nothing)), Msg::Overview(Arc::new(none.clone())), Msg::ScanFinished(Ok(()))]);
+        }),
+    ));
+    states.push(("one-transaction", home_of(&points()[9..10])));
+    states.push((
+        "reading-cancelled",
+        with(home, &|s| {
+            let some = points();
+            answer(s, Msg::Overview(Arc::new(overview(&some[..20], false))), &segments(&some));
+            s.scan.state = ScanState::Running;
+            let error = Error::new(ErrorKind::Interrupted, "cancelled", "cancelled");
+            fold(s, [Msg::ScanFinished(Err(error))]);
+        }),
+    ));
+    states.push((
+        "reading-failed",
+        with(|| State::new(setup()), &|s| {
+            let error = Error::failed("unreadable", "cannot read segment 000000010000000100000110")
+                .because("input/output error (os error 5)");
+            fold(s, [Msg::Catalog(Ok(catalog())), Msg::ScanFinished(Err(error)), Msg::Key(Key::Esc)]);
+        }),
+    ));
+    states.push((
+        "not-loaded",
+        with(|| State::new(setup()), &|s| {
+            let known = overview(&points(), true);
+            fold(s, [Msg::Catalog(Ok(catalog())), Msg::Overview(Arc::new(known)), Msg::ScanFinished(Ok(()))]);
+            fold(s, [Msg::Key(Key::Char('w')), Msg::Key(Key::Up)]);
+        }),
+    ));
+    states.push((
+        "segment-failed",
+        with(|| State::new(setup()), &|s| {
+            let known = overview(&points(), true);
+            fold(s, [Msg::Catalog(Ok(catalog())), Msg::Overview(Arc::new(known)), Msg::ScanFinished(Ok(()))]);
+            let points = Err(Error::failed("unreadable", "cannot read segment 0000000100000001000000AB"));
+            fold(s, [Msg::Points { timeline: TimelineId(1), number: 0x1AB, points }, Msg::Key(Key::Up)]);
+        }),
+    ));
+    states.push(("out-of-reach", with(|| home_of(&early_points()), &|s| go(s, Key::Char('g')))));
+    states.push((
+        "gap",
+        with(home, &|s| {
+            go(s, Key::Char('m'));
+        }),
+    ));
+    states.push((
+        "chart-pane",
+        with(home, &|s| {
+            for key in [Key::BackTab, Key::Char('+'), Key::Char('+'), Key::Left] {
+                go(s, key);
+            }
+        }),
+    ));
+    states.push((
+        "chart-single-transactions",
+        with(home, &|s| {
+            for _ in 0..14 {
+                go(s, Key::Char('+'));
+            }
+        }),
+    ));
+    states.push((
+        "chart-panned",
+        with(home, &|s| {
+            for key in [Key::Char('+'), Key::Char('+'), Key::Left, Key::Left, Key::Left] {
+                go(s, key);
+            }
+        }),
+    ));
+    states.push((
+        "suspects",
+        with(home, &|s| {
+            go(s, Key::Char('s'));
+        }),
+    ));
+    states.push((
+        "find",
+        with(home, &|s| {
+            press(s, "/orders");
+        }),
+    ));
+    states.push((
+        "found",
+        with(home, &|s| {
+            press(s, "/orders");
+            for key in [Key::Enter, Key::Char('n')] {
+                go(s, key);
+            }
+        }),
+    ));
+    states.push((
+        "not-found",
+        with(home, &|s| {
+            press(s, "/ordres");
+            go(s, Key::Enter);
+        }),
+    ));
+    states.push((
+        "name-mistyped",
+        with(home, &|s| {
+            press(s, "nbefroe_deploy");
+        }),
+    ));
+    states.push((
+        "many-timelines",
+        with(home, &|s| {
+            let forks = (3..20)
+                .map(|id| timeline(id, Some(id - 1), Some(0x1_A600_0000 + u64::from(id)), (0x1A6, 0x1AC), at(0, 0)));
+            if let Loading::Loaded(catalog) = &mut s.catalog {
+                catalog.timelines.extend(forks);
+            }
+            for key in [Key::Tab, Key::Tab] {
+                go(s, key);
+            }
         }),
     ));
     states.push((
@@ -713,7 +928,7 @@ fn all() -> Vec<(&'static str, State)> {
     states.push((
         "retarget-plan",
         with(paused, &|s| {
-            press(s, "rpsb");
+            press(s, "rpwb");
             let waiting = s.planning.as_ref().unwrap().target.clone();
             let plan = Plan { target: waiting, ..plan() };
             fold(s, [Msg::RetargetPlanned(Ok((Box::new(plan), Strategy::Unpack)))]);
@@ -722,7 +937,7 @@ fn all() -> Vec<(&'static str, State)> {
     states.push((
         "retarget-confirm",
         with(paused, &|s| {
-            press(s, "rpsb");
+            press(s, "rpwb");
             let waiting = s.planning.as_ref().unwrap().target.clone();
             let plan = Plan { target: waiting, ..plan() };
             fold(s, [Msg::RetargetPlanned(Ok((Box::new(plan), Strategy::Unpack)))]);
@@ -795,6 +1010,15 @@ fn every_screen_and_dialog() {
 }
 
 #[test]
+fn home_on_a_large_terminal() {
+    for (name, state) in all() {
+        if ["home", "chart-pane", "chart-single-transactions", "suspects", "many-timelines"].contains(&name) {
+            assert_snapshot!(format!("large-{name}"), text_of(&buffer_of(&state, 160, 48)));
+        }
+    }
+}
+
+#[test]
 fn styles_of_home_and_of_a_difference() {
     assert_snapshot!("styles-home", styles_of(&buffer_of(&home(), 80, 24)));
     let (_, differs) = all().into_iter().find(|(name, _)| *name == "differs").unwrap();
@@ -833,9 +1057,9 @@ fn nothing_from_outside_steers_the_terminal() {
         }
     }
     let mut state = home();
-    press(&mut state, "g");
-    key(&mut state, Key::Down);
-    key(&mut state, Key::Down);
+    for key in [Key::Char('g'), Key::Down, Key::Down, Key::Down] {
+        go(&mut state, key);
+    }
     assert!(text_of(&buffer_of(&state, 120, 40)).contains("evil\\u{1b}[2J\\u{202e}name"));
 }
 
@@ -889,19 +1113,32 @@ fn a_row_can_be_clicked() {
     assert_eq!((state.points.cursor(), state.pane), (before + 1, Pane::Points));
 }
 
-/// A million rows: only those that are seen are made.
+/// Hundreds of millions of rows: only those that are seen are made, and none is waited for.
 #[test]
-fn a_million_rows_are_no_burden() {
-    let mut state = home();
-    let many =
-        (0..1_000_000_u32).map(|i| commit(1, 2_000_000 + i, 0x2_0000_0000 + u64::from(i) * 0x30, at(i.into(), 0)));
-    let mut many = many.peekable();
-    while many.peek().is_some() {
-        let batch = many.by_ref().take(20_000).collect();
-        fold(&mut state, [Msg::Points(batch)]);
+fn hundreds_of_millions_of_rows_are_no_burden() {
+    let rows = |number: u64| SegmentRows {
+        timeline: TimelineId(1),
+        number: 0x10F + number,
+        read: true,
+        rows: 4_000,
+        commits: 4_000,
+        earliest: Some(at(number as i64 * 30, 0)),
+        latest: Some(at(number as i64 * 30 + 29, 0)),
+    };
+    let archive = Overview { segments: (0..100_000).map(rows).collect(), complete: true, ..Overview::default() };
+    let mut state = State::new(setup());
+    fold(&mut state, [Msg::Catalog(Ok(catalog())), Msg::Overview(Arc::new(archive)), Msg::ScanFinished(Ok(()))]);
+    for (pressed, words) in [
+        (Key::Home, "1 of 400,000,001"),
+        (Key::PageDown, "13 of 400,000,001"),
+        (Key::Down, "14 of 400,000,001"),
+        (Key::Char('+'), "about"),
+        (Key::Char('0'), "400,000,000 commits"),
+    ] {
+        key(&mut state, pressed);
+        let text = text_of(&buffer_of(&state, 80, 24));
+        assert!(text.contains(words) && text.contains("00000001000000010000000F"), "{words}: {text}");
     }
-    fold(&mut state, [Msg::ScanFinished(Ok(())), Msg::Key(Key::End)]);
-    assert!(text_of(&buffer_of(&state, 80, 24)).contains("1,000,0"));
 }
 
 fn any_key() -> impl Values<Value = Key> {

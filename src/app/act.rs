@@ -1,15 +1,19 @@
 //! Carries commands out: changes the state, and says what has to be done outside.
 
+use super::chart::{self, Chart, MarkKind};
 use super::command::{Act, empties_directory};
-use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FormKind, Menu, TargetForm, Then};
+use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FindForm, FormKind, Menu, SuspectList, TargetForm, Then};
 use super::effect::Effect;
 use super::field::Field;
+use super::find::{Located, MatchKind, Search};
 use super::msg::ActionKind;
-use super::points::{Sought, is_suspect};
+use super::points::{Amount, Place, Sought};
+use super::reach::Reach;
 use super::state::{Answer, Loading, Pane, Planning, Scan, ScanState, Screen, State};
-use crate::catalog::{Point, PointKind};
-use crate::core::progress::{Pace, counted, grouped};
-use crate::core::{RestorePointName, Target, TargetKind, TimelineChoice};
+use super::suspects;
+use crate::catalog::{Point, PointKind, SuspectKind};
+use crate::core::progress::{Pace, grouped};
+use crate::core::{RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid};
 use crate::event::{EventBuffer, RecoveryState};
 use crate::plan::StepId;
 
@@ -21,8 +25,8 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::PageDown => step(state, page(state)),
         Act::First => step(state, isize::MIN / 2),
         Act::Last => step(state, isize::MAX / 2),
-        Act::NextPane => state.pane = next_pane(state.pane),
-        Act::PreviousPane => state.pane = next_pane(next_pane(state.pane)),
+        Act::NextPane => state.pane = next_pane(state.pane, 1),
+        Act::PreviousPane => state.pane = next_pane(state.pane, PANES.len() - 1),
         Act::Choose => choose(state),
         Act::StopBefore => return stop_at_selected(state, false),
         Act::StopAfter => return stop_at_selected(state, true),
@@ -30,10 +34,24 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::TargetXid => ask(state, FormKind::Xid),
         Act::TargetLsn => ask(state, FormKind::Lsn),
         Act::TargetName => ask(state, FormKind::Name),
-        Act::NextSuspect => seek(state, true, is_suspect, "suspect"),
-        Act::PreviousSuspect => seek(state, false, is_suspect, "suspect"),
-        Act::NextRestorePoint => seek(state, true, is_restore_point, "restore point"),
-        Act::PreviousRestorePoint => seek(state, false, is_restore_point, "restore point"),
+        Act::Suspects => state.dialog = Some(Dialog::Suspects(SuspectList { selected: rank_of_selected(state) })),
+        Act::Find => ask_find(state),
+        Act::NextMatch => step_match(state, 1),
+        Act::PreviousMatch => step_match(state, -1),
+        Act::EndSearch => state.search = None,
+        Act::NextSuspect => seek(state, true, &suspect_places(state), "suspect"),
+        Act::PreviousSuspect => seek(state, false, &suspect_places(state), "suspect"),
+        Act::NextRestorePoint => seek(state, true, &restore_point_places(state), "restore point"),
+        Act::PreviousRestorePoint => seek(state, false, &restore_point_places(state), "restore point"),
+        Act::NextGap => seek(state, true, &lack_places(state), "missing or damaged WAL"),
+        Act::PreviousGap => seek(state, false, &lack_places(state), "missing or damaged WAL"),
+        Act::ZoomIn => zoom(state, 1, ZOOM),
+        Act::ZoomOut => zoom(state, ZOOM, 1),
+        Act::ZoomAll => state.chart.show_all(),
+        Act::Left if state.pane == Pane::Chart => step_column(state, false),
+        Act::Right if state.pane == Pane::Chart => step_column(state, true),
+        Act::Left | Act::PanLeft => pan(state, -1),
+        Act::Right | Act::PanRight => pan(state, 1),
         Act::FilterTimeline => filter(state, true),
         Act::Recoveries => offer_recoveries(state),
         Act::CancelScan => return vec![Effect::CancelScan],
@@ -60,16 +78,37 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
     Vec::new()
 }
 
-fn is_restore_point(point: &Point) -> bool {
-    point.kind == PointKind::RestorePoint
+/// A key zooms by so much: from a month to a single transaction in about twenty.
+const ZOOM: i64 = 3;
+/// Of so many parts of the chart, panning moves by one.
+const PAN: i64 = 4;
+
+/// Those of places that are on a listed timeline, in order, each once.
+fn listed(state: &State, places: impl Iterator<Item = Place>) -> Vec<Place> {
+    let mut places: Vec<Place> = places.filter(|(timeline, _)| state.points.lists(*timeline)).collect();
+    places.sort_unstable();
+    places.dedup();
+    places
 }
 
-fn next_pane(pane: Pane) -> Pane {
-    match pane {
-        Pane::Points => Pane::Backups,
-        Pane::Backups => Pane::Timelines,
-        Pane::Timelines => Pane::Points,
-    }
+fn suspect_places(state: &State) -> Vec<Place> {
+    listed(state, state.points.suspects().map(|suspect| (suspect.timeline, suspect.lsn)))
+}
+
+fn restore_point_places(state: &State) -> Vec<Place> {
+    listed(state, state.points.restore_points().map(|point| (point.timeline, point.lsn)))
+}
+
+fn lack_places(state: &State) -> Vec<Place> {
+    listed(state, state.points.lacks().iter().map(|lack| (lack.timeline, lack.lsn)))
+}
+
+/// In the order in which they are read: from the upper left to the lower right.
+const PANES: [Pane; 4] = [Pane::Backups, Pane::Timelines, Pane::Chart, Pane::Points];
+
+fn next_pane(pane: Pane, by: usize) -> Pane {
+    let now = PANES.iter().position(|other| *other == pane).unwrap_or(0);
+    PANES.get((now + by) % PANES.len()).copied().unwrap_or_default()
 }
 
 /// Rows that a page has: about what any screen shows of its list.
@@ -83,7 +122,10 @@ pub(super) fn step(state: &mut State, rows: isize) {
         return;
     }
     match state.pane {
-        Pane::Points => state.points.step(rows),
+        Pane::Points => state.points.step(rows as i64),
+        // Up and down are more and less of it, too.
+        Pane::Chart if rows < 0 => zoom(state, 1, ZOOM),
+        Pane::Chart => zoom(state, ZOOM, 1),
         Pane::Backups => {
             let last = state.loaded().map_or(0, |catalog| catalog.backups.len().saturating_sub(1));
             state.backup = state.backup.saturating_add_signed(rows).min(last);
@@ -101,14 +143,30 @@ fn filter(state: &mut State, up: bool) {
     }
     let now = ring.iter().position(|id| *id == state.points.filter()).unwrap_or(0);
     if let Some(next) = ring.get((now + 1) % ring.len()).copied() {
-        state.points.set_filter(next);
-        state.say(next.map_or("all timelines are listed".to_owned(), |id| format!("only timeline {id} is listed")));
+        list_only(state, next);
     }
 }
 
-fn seek(state: &mut State, forward: bool, wanted: fn(&Point) -> bool, what: &str) {
-    state.pane = Pane::Points;
-    match state.points.seek(forward, wanted) {
+/// Lists this timeline only, or all.
+pub(super) fn list_only(state: &mut State, timeline: Option<TimelineId>) {
+    let known = timeline.is_none_or(|wanted| state.points.timelines().contains(&wanted));
+    if let (Some(id), false) = (timeline, known) {
+        return state.refuse(format!("nothing on timeline {id} has been read"));
+    }
+    state.points.set_filter(timeline);
+    state.say(timeline.map_or("all timelines are listed".to_owned(), |id| format!("only timeline {id} is listed")));
+}
+
+/// The list has the keys, unless the chart has them: that shows as well where the cursor goes.
+fn show_cursor(state: &mut State) {
+    if state.pane != Pane::Chart {
+        state.pane = Pane::Points;
+    }
+}
+
+fn seek(state: &mut State, forward: bool, places: &[Place], what: &str) {
+    show_cursor(state);
+    match state.points.seek(forward, places) {
         Sought::Ahead => {}
         Sought::Around if forward => state.say(format!("no {what} further down; this is the first one")),
         Sought::Around => state.say(format!("no {what} further up; this is the last one")),
@@ -120,6 +178,7 @@ fn seek(state: &mut State, forward: bool, wanted: fn(&Point) -> bool, what: &str
 fn choose(state: &mut State) {
     match state.pane {
         Pane::Timelines => state.pane = Pane::Points,
+        Pane::Chart => leave_chart(state),
         Pane::Backups => go_to_backup(state),
         Pane::Points => explain_stop(state),
     }
@@ -132,20 +191,169 @@ fn go_to_backup(state: &mut State) {
         return state.refuse(text);
     }
     let place = backup.timeline.zip(backup.stop_lsn.or(backup.start_lsn));
-    if place.is_some_and(|(timeline, lsn)| state.points.seek_lsn(timeline, lsn)) {
+    if place.is_some_and(|place| state.points.go_to(place, None)) {
         state.pane = Pane::Points;
     } else {
         state.refuse("nothing that follows this backup has been read");
     }
 }
 
+/// The rank of the suspect under the cursor; of the worst one where there is none.
+fn rank_of_selected(state: &State) -> usize {
+    let Some(point) = state.points.selected() else { return 0 };
+    let all = &state.points.overview().suspects;
+    all.iter().position(|suspect| (suspect.timeline, suspect.lsn) == (point.timeline, point.lsn)).unwrap_or(0)
+}
+
+pub(super) fn go_to_suspect(state: &mut State, rank: usize) {
+    let Some(point) = state.points.overview().suspects.get(rank).map(suspects::point) else { return };
+    show_cursor(state);
+    state.points.go_to((point.timeline, point.lsn), Some(&point));
+}
+
+fn ask_find(state: &mut State) {
+    let last = state.search.as_ref().map(|search| search.text.clone()).unwrap_or_default();
+    state.dialog = Some(Dialog::Find(FindForm::new(&last, state)));
+}
+
+/// Looks for what was typed, and goes to the first place where it is.
+pub(super) fn find(state: &mut State, text: &str) -> Vec<Effect> {
+    let search = Search::new(text, &state.points, state.around());
+    if search.text.is_empty() {
+        state.search = None;
+        return Vec::new();
+    }
+    let unlocated = search.unlocated;
+    state.search = Some(search);
+    first_match(state);
+    unlocated.map_or_else(Vec::new, |xid| locate(state, xid))
+}
+
+/// Has a transaction looked for in the whole archive, unless that was done.
+pub(super) fn locate(state: &mut State, xid: Xid) -> Vec<Effect> {
+    if state.loaded().is_some() && state.located.ask(xid) { vec![Effect::Locate { xid }] } else { Vec::new() }
+}
+
+/// Goes to what was found at the cursor or behind it, or else to the first; to a time on the cursor's timeline.
+pub(super) fn first_match(state: &mut State) {
+    let Some(search) = &state.search else { return };
+    let here = state.points.place();
+    let timeline = state.points.timeline();
+    let at_time = |kind: MatchKind| kind == MatchKind::Time;
+    let same = search.matches.iter().position(|m| at_time(m.kind) && Some(m.place.0) == timeline);
+    let behind = search.matches.iter().position(|m| Some(m.place) >= here);
+    match same.or(behind).or(Some(0)).filter(|place| *place < search.matches.len()) {
+        Some(place) => go_to_match(state, place),
+        None => {
+            let words = search.in_words();
+            // What may still turn up is waited for; else there is nothing to go on with.
+            if !search.partial && search.unlocated.is_none() {
+                state.search = None;
+            }
+            state.refuse(words);
+        }
+    }
+}
+
+fn step_match(state: &mut State, by: isize) {
+    let Some(search) = &state.search else { return };
+    let count = search.matches.len();
+    if count > 0 {
+        let next = search.current.map_or(0, |now| now.saturating_add(count).saturating_add_signed(by) % count);
+        go_to_match(state, next);
+    }
+}
+
+fn go_to_match(state: &mut State, number: usize) {
+    let Some(search) = &mut state.search else { return };
+    let Some(found) = search.matches.get(number).cloned() else { return };
+    search.current = Some(number);
+    let words = search.current_in_words();
+    let went = match found.at {
+        Some(at) => state.points.go_to_time(found.place.0, at, false),
+        None => state.points.go_to(found.place, found.point.as_ref()),
+    };
+    show_cursor(state);
+    if went { state.say(words) } else { state.refuse("that part of the archive has not been read yet") }
+}
+
+fn zoom(state: &mut State, numerator: i64, denominator: i64) {
+    let about = state.points.moment();
+    if !state.chart.zoom(about, numerator, denominator) {
+        state.say(if numerator < denominator { "it cannot show less time than this" } else { "all of it is shown" });
+    }
+}
+
+/// Zooms about what lies under the pointer.
+pub(super) fn zoom_at_column(state: &mut State, closer: bool, column: usize, columns: usize) {
+    let about = state.chart.view().window.map(|window| chart::start_of(window, column, columns));
+    // Finer than with a key: wheels turn several times at once.
+    let (numerator, denominator) = if closer { (2, 3) } else { (3, 2) };
+    state.chart.zoom(about, numerator, denominator);
+}
+
+fn pan(state: &mut State, by: i64) {
+    if state.chart.shows_all() {
+        state.say("the chart shows all the time there is; + shows less of it");
+    } else if !state.chart.pan(by, PAN) {
+        state.say("nothing was read beyond this");
+    }
+}
+
+/// To what happened one column of the chart earlier or later.
+fn step_column(state: &mut State, later: bool) {
+    let columns = state.chart_columns();
+    let Some(window) = state.chart.view().window else { return };
+    let here = state.points.moment().filter(|at| window.contains(*at));
+    let (Some(at), Some(timeline)) = (here, state.points.timeline()) else {
+        // The chart was moved away from the cursor: it comes to where the chart is.
+        state.points.go_to_stretch(window.from(), window.last());
+        return;
+    };
+    let column = chart::column_at(window, at, columns).unwrap_or(0);
+    let before = state.points.cursor();
+    let edge = chart::start_of(window, if later { column + 1 } else { column }, columns);
+    state.points.go_to_time(timeline, edge, !later);
+    if state.points.cursor() == before && !state.points.is_settling() {
+        state.say(if later { "nothing on this timeline is later" } else { "nothing on this timeline is earlier" });
+    }
+}
+
+/// From the chart to the list: to what is in the window.
+fn leave_chart(state: &mut State) {
+    if let Some(window) = state.chart.view().window
+        && !state.points.moment().is_some_and(|at| window.contains(at))
+    {
+        state.points.go_to_stretch(window.from(), window.last());
+    }
+    state.pane = Pane::Points;
+}
+
+/// To the mark in a column of the chart that must not be missed, else to the first transaction there.
+pub(super) fn go_to_column(state: &mut State, column: usize, columns: usize) {
+    let place = state.chart.mark_in(column, columns).and_then(|mark| {
+        let overview = state.points.overview();
+        match mark.kind {
+            MarkKind::Suspect => overview.suspects.get(mark.first).map(|s| (s.timeline, s.lsn)),
+            MarkKind::RestorePoint | MarkKind::Promotion => overview.marks.get(mark.first).map(|p| (p.timeline, p.lsn)),
+            MarkKind::Lack => state.points.lacks().get(mark.first).map(|lack| (lack.timeline, lack.lsn)),
+            MarkKind::Backup => None,
+        }
+    });
+    if place.is_some_and(|place| state.points.go_to(place, None)) {
+        return;
+    }
+    let Some(window) = state.chart.view().window else { return };
+    let (from, behind) = (chart::start_of(window, column, columns), chart::start_of(window, column + 1, columns));
+    state.points.go_to_stretch(from, behind.plus_micros(-1));
+}
+
 /// What each way to stop at the selected point means, in words.
 fn explain_stop(state: &mut State) {
     let Some(point) = state.points.selected() else { return };
-    let later = state.points.commits_after(state.points.cursor());
-    let after = match later {
-        0 => "nothing after it is on this timeline".to_owned(),
-        _ => format!("the {} after it on timeline {} are lost", counted(later, "transaction"), point.timeline),
+    let after = match state.points.commits_after() {
+        Amount { number: 0, .. } => "nothing after it is on this timeline".to_owned(),
+        later => format!("the {} after it on timeline {} are lost", later.of("transaction"), point.timeline),
     };
     let (title, itself) = match point.xid {
         Some(xid) => (format!("Stop at transaction {xid}"), "this transaction"),
@@ -191,6 +399,12 @@ fn stop_at_selected(state: &mut State, inclusive: bool) -> Vec<Effect> {
 /// followed by accident.
 fn target_at(state: &State, point: &Point, inclusive: bool) -> Target {
     let by_lsn = TargetKind::Lsn(point.lsn);
+    // A dropped database is gone before its transaction commits.
+    let earlier = state.points.suspects_of(point).filter(|suspect| suspect.kind == SuspectKind::DropDatabase);
+    if let Some(lsn) = earlier.filter_map(suspects::stop_lsn).min().filter(|_| !inclusive) {
+        let timeline = TimelineChoice::Number(point.timeline);
+        return Target { inclusive: false, timeline, ..Target::new(TargetKind::Lsn(lsn)) };
+    }
     let kind = match (point.kind, point.xid, &point.name) {
         (PointKind::Commit | PointKind::Abort, Some(xid), _) => TargetKind::Xid(xid),
         // No record starts where WAL ends, so no position there stops recovery.
@@ -318,6 +532,8 @@ pub(super) fn screen_of(state: RecoveryState) -> Screen {
 pub(super) fn reload(state: &mut State) -> Vec<Effect> {
     state.catalog = Loading::Loading;
     state.points = super::points::Points::default();
+    (state.reach, state.chart) = (Reach::default(), Chart::default());
+    (state.search, state.located) = (None, Located::default());
     state.scan = Scan { state: ScanState::Waiting, done: 0, total: 0, pace: Pace::default() };
     vec![Effect::LoadCatalog, Effect::LoadRecoveries]
 }

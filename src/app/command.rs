@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use super::key::Key;
 use super::msg::ActionKind;
-use super::points::{Points, is_suspect};
+use super::points::{Points, Row};
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
-use crate::catalog::PointKind;
 use crate::event::{RecoveryState, Strategy};
 
 /// What a command does; carried out by `update`.
@@ -20,10 +19,24 @@ pub enum Act {
     TargetXid,
     TargetLsn,
     TargetName,
+    Suspects,
+    Find,
+    NextMatch,
+    PreviousMatch,
+    EndSearch,
     NextSuspect,
     PreviousSuspect,
     NextRestorePoint,
     PreviousRestorePoint,
+    NextGap,
+    PreviousGap,
+    ZoomIn,
+    ZoomOut,
+    ZoomAll,
+    Left,
+    Right,
+    PanLeft,
+    PanRight,
     FilterTimeline,
     Recoveries,
     CancelScan,
@@ -110,7 +123,7 @@ macro_rules! command {
 /// Every command, in the order in which they are shown.
 #[rustfmt::skip]
 pub static COMMANDS: &[Command] = &[
-    command!(Choose, "choose", "choose", &[Key::Enter], HOME, None, can_choose,
+    command!(Choose, "choose", "choose", &[Key::Enter, Key::Char(' ')], HOME, None, can_choose,
         "Asks how to stop at the selected transaction, and says what each way means."),
     command!(StopBefore, "stop-before", "stop before", &[Key::Char('b')], HOME, None, can_stop,
         "Plans a recovery that stops just before the selected one: it is lost, with everything after it."),
@@ -124,14 +137,36 @@ pub static COMMANDS: &[Command] = &[
         "Asks for a position in WAL to stop at."),
     command!(TargetName, "target-name", "name", &[Key::Char('n')], HOME, None, can_ask,
         "Asks for a restore point to stop at."),
-    command!(NextSuspect, "next-suspect", "suspect", &[Key::Char('s')], HOME, None, has_suspects,
-        "Goes to the next transaction that drops or truncates something, or deletes a thousand rows or more."),
-    command!(PreviousSuspect, "previous-suspect", "", &[Key::Char('S')], HOME, None, has_suspects,
+    command!(Suspects, "suspects", "suspects", &[Key::Char('s')], HOME, None, has_suspects,
+        "Lists every transaction that destroyed data, the worst first."),
+    command!(Find, "find", "find", &[Key::Char('/')], HOME, None, can_ask,
+        "Finds a restore point, a relation, a transaction id, a time or an LSN."),
+    command!(ZoomIn, "zoom-in", "zoom", &[Key::Char('+'), Key::Char('=')], HOME, None, has_chart,
+        "Shows less time on the chart, around the selected moment."),
+    command!(ZoomOut, "zoom-out", "", &[Key::Char('-')], HOME, None, has_chart,
+        "Shows more time on the chart."),
+    command!(ZoomAll, "zoom-all", "", &[Key::Char('0')], HOME, None, has_chart,
+        "Shows all the time on the chart."),
+    command!(Left, "left", "", &[Key::Left], HOME, None, has_chart,
+        "In the chart, goes to what happened one column earlier; elsewhere moves the chart to earlier times."),
+    command!(Right, "right", "", &[Key::Right], HOME, None, has_chart,
+        "In the chart, goes to what happened one column later; elsewhere moves the chart to later times."),
+    command!(PanLeft, "pan-left", "", &[Key::Char('<')], HOME, None, has_chart,
+        "Moves the chart to earlier times; the selected moment stays."),
+    command!(PanRight, "pan-right", "", &[Key::Char('>')], HOME, None, has_chart,
+        "Moves the chart to later times; the selected moment stays."),
+    command!(NextSuspect, "next-suspect", "", &[Key::Char('w')], HOME, None, has_suspects,
+        "Goes to the next suspect: where something went wrong."),
+    command!(PreviousSuspect, "previous-suspect", "", &[Key::Char('W')], HOME, None, has_suspects,
         "Goes to the previous suspect."),
-    command!(NextRestorePoint, "next-restore-point", "restore point", &[Key::Char('r')], HOME, None, has_names,
+    command!(NextRestorePoint, "next-restore-point", "", &[Key::Char('r')], HOME, None, has_names,
         "Goes to the next restore point."),
     command!(PreviousRestorePoint, "previous-restore-point", "", &[Key::Char('R')], HOME, None, has_names,
         "Goes to the previous restore point."),
+    command!(NextGap, "next-gap", "", &[Key::Char('m')], HOME, None, has_gaps,
+        "Goes to the next place where WAL is missing or damaged."),
+    command!(PreviousGap, "previous-gap", "", &[Key::Char('M')], HOME, None, has_gaps,
+        "Goes to the previous place where WAL is missing or damaged."),
     command!(FilterTimeline, "filter-timeline", "timeline", &[Key::Char('f')], HOME, None, has_timelines,
         "Lists one timeline only, the next one each time, or all."),
     command!(Recoveries, "recoveries", "recoveries", &[Key::Char('o')], HOME, None, has_recoveries,
@@ -176,21 +211,39 @@ pub static COMMANDS: &[Command] = &[
         "Leaves the program. A recovery goes on, and the next walback picks it up."),
 ];
 
+/// The commands that come before those of the home screen while there is something that was looked for.
+#[rustfmt::skip]
+pub static SEARCH: &[Command] = &[
+    command!(NextMatch, "next-match", "next", &[Key::Char('n')], HOME, None, has_matches,
+        "Goes to the next place that was found."),
+    command!(PreviousMatch, "previous-match", "previous", &[Key::Char('N')], HOME, None, has_matches,
+        "Goes to the previous place that was found."),
+    command!(EndSearch, "end-search", "end search", &[Key::Esc], HOME, None, always,
+        "Forgets what was looked for."),
+];
+
 /// The commands of a screen, in the order in which they are shown.
 pub fn on(screen: Screen) -> impl Iterator<Item = &'static Command> {
     COMMANDS.iter().filter(move |command| command.screens.contains(&screen))
 }
 
-/// What a key does on a screen.
+/// The commands that can be given now, in the order in which they are shown; each with its keys for itself.
+pub fn now(state: &State) -> impl Iterator<Item = &'static Command> {
+    let search: &[Command] = if state.search.is_some() && state.screen() == Screen::Points { SEARCH } else { &[] };
+    let hidden = |command: &Command| search.iter().any(|first| first.keys.iter().any(|key| command.keys.contains(key)));
+    search.iter().chain(on(state.screen()).filter(move |command| !hidden(command)))
+}
+
+/// What a key does now.
 #[must_use]
-pub fn for_key(screen: Screen, key: Key) -> Option<&'static Command> {
-    on(screen).find(|command| command.keys.contains(&key))
+pub fn for_key(state: &State, key: Key) -> Option<&'static Command> {
+    now(state).find(|command| command.keys.contains(&key))
 }
 
 /// The command of this name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Command> {
-    COMMANDS.iter().find(|command| command.name == name)
+    COMMANDS.iter().chain(SEARCH).find(|command| command.name == name)
 }
 
 fn always(_: &State) -> Enabled {
@@ -206,10 +259,16 @@ fn can_stop(state: &State) -> Enabled {
         return Err("press Tab until the transactions have the frame, then choose one".into());
     }
     can_ask(state)?;
-    if state.points.selected().is_none() {
-        let reading = matches!(state.scan.state, ScanState::Running | ScanState::Waiting);
-        let why = if reading { "no transaction has been read yet" } else { "there is no transaction to stop at" };
-        return Err(why.into());
+    let reading = matches!(state.scan.state, ScanState::Running | ScanState::Waiting);
+    match state.points.here() {
+        Some(Row::Point(_)) => {}
+        Some(Row::Waiting(_)) => return Err("this transaction is being read; a moment".into()),
+        Some(Row::Failed(_, why)) => return Err(format!("its segment cannot be read: {why}").into()),
+        Some(Row::Lack(_)) => {
+            return Err("there is no WAL here to stop in; choose a transaction before or after it".into());
+        }
+        None if reading => return Err("no transaction has been read yet".into()),
+        None => return Err("there is no transaction to stop at".into()),
     }
     unless(state.asked.is_some(), "something else is being done; wait for it")
 }
@@ -227,6 +286,7 @@ fn can_choose(state: &State) -> Enabled {
     match state.pane {
         Pane::Points => can_stop(state),
         Pane::Timelines => Ok(()),
+        Pane::Chart => has_chart(state),
         Pane::Backups => unless(state.selected_backup().is_none(), "there is no backup here"),
     }
 }
@@ -240,12 +300,23 @@ fn none_of(points: &Points, found: bool, what: &str) -> Enabled {
 }
 
 fn has_suspects(state: &State) -> Enabled {
-    none_of(&state.points, state.points.marks().any(is_suspect), "suspect")
+    none_of(&state.points, state.points.suspects().next().is_some(), "suspect")
 }
 
 fn has_names(state: &State) -> Enabled {
-    let found = state.points.marks().any(|point| point.kind == PointKind::RestorePoint);
-    none_of(&state.points, found, "restore point")
+    none_of(&state.points, state.points.restore_points().next().is_some(), "restore point")
+}
+
+fn has_gaps(state: &State) -> Enabled {
+    unless(state.points.lacks().is_empty(), "no WAL is missing or damaged between the first segment and the last")
+}
+
+fn has_chart(state: &State) -> Enabled {
+    unless(state.chart.view().window.is_none(), "no transaction has been read yet")
+}
+
+fn has_matches(state: &State) -> Enabled {
+    unless(state.search.as_ref().is_none_or(|search| search.matches.is_empty()), "nothing was found")
 }
 
 fn has_timelines(state: &State) -> Enabled {
@@ -396,13 +467,15 @@ mod tests {
                 }
             }
         }
+        let mut seen = HashSet::new();
+        assert!(SEARCH.iter().flat_map(|command| command.keys).all(|key| seen.insert(key)));
     }
 
     #[test]
     fn every_command_has_a_name_a_key_a_place_and_a_sentence() {
         let mut names = HashSet::new();
         let mut acts = HashSet::new();
-        for command in COMMANDS {
+        for command in COMMANDS.iter().chain(SEARCH) {
             let kebab = command.name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
             assert!(kebab && names.insert(command.name) && acts.insert(command.act), "{}", command.name);
             assert!(!command.keys.is_empty() && !command.screens.is_empty(), "{}", command.name);

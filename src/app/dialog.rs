@@ -1,9 +1,10 @@
 //! What lies over a screen: menus, forms, confirmations.
 
 use super::field::Field;
+use super::find::Search;
 use super::msg::ActionKind;
 use super::state::State;
-use crate::catalog::PointKind;
+use crate::catalog::{Point, PointKind, Suspect};
 use crate::core::progress::counted;
 use crate::core::time::parse_time;
 use crate::core::{Lsn, RestorePointName, Target, TargetKind, TimelineChoice, Timestamp, Xid, Zone};
@@ -20,6 +21,10 @@ pub enum Dialog {
     Directory(DirectoryForm),
     /// A name has to be typed before something is done.
     Confirm(Confirm),
+    /// What is to be found is being typed.
+    Find(FindForm),
+    /// Every suspect, the worst first.
+    Suspects(SuspectList),
     /// The keys of this screen.
     Help,
     /// Something went wrong.
@@ -159,6 +164,44 @@ pub enum Reading {
     Doubtful(TargetKind, Vec<String>),
 }
 
+/// What is to be found is being typed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FindForm {
+    /// What was typed.
+    pub field: Field,
+    /// What was found of it so far.
+    pub found: Search,
+}
+
+impl FindForm {
+    /// A form that says `text`.
+    #[must_use]
+    pub fn new(text: &str, state: &State) -> FindForm {
+        FindForm { field: Field::new(text), found: Search::new(text, &state.points, state.around()) }
+    }
+
+    /// Looks for what was typed.
+    pub fn read(&mut self, state: &State) {
+        self.found = Search::new(self.field.text(), &state.points, state.around());
+    }
+}
+
+/// The list of suspects, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SuspectList {
+    /// The rank of the one under the cursor.
+    pub selected: usize,
+}
+
+impl SuspectList {
+    /// Stays on the same suspect where there are more now.
+    pub fn keep_place(&mut self, before: &[Suspect], now: &[Suspect]) {
+        let key = |suspect: &Suspect| (suspect.timeline, suspect.lsn, suspect.kind);
+        let same = before.get(self.selected).and_then(|old| now.iter().position(|new| key(new) == key(old)));
+        self.selected = same.unwrap_or(self.selected).min(now.len().saturating_sub(1));
+    }
+}
+
 /// How many names a form offers.
 const NAMES: usize = 5;
 
@@ -171,8 +214,7 @@ impl TargetForm {
     pub fn new(kind: FormKind, state: &State) -> TargetForm {
         let known: Vec<_> = state.loaded().into_iter().flat_map(|c| &c.timelines).map(|t| t.id).collect();
         // A number, not "latest": a timeline that turns up later is never followed by accident.
-        let wanted =
-            state.points.filter().or(state.points.selected().map(|p| p.timeline)).or(known.iter().max().copied());
+        let wanted = state.points.filter().or(state.points.timeline()).or(known.iter().max().copied());
         let mut timelines: Vec<_> = known.iter().map(|id| TimelineChoice::Number(*id)).collect();
         if timelines.is_empty() {
             timelines.push(TimelineChoice::Latest);
@@ -253,7 +295,8 @@ pub fn in_words(at: Timestamp, zone: Zone) -> String {
 
 fn read_xid(text: &str, state: &State) -> Read {
     let xid: Xid = text.parse().map_err(|bad: crate::core::xid::BadXid| bad.to_string())?;
-    Ok(match state.points.transaction(xid) {
+    let located = state.located.get(xid).and_then(<[Point]>::last).cloned();
+    Ok(match located.or_else(|| state.points.transaction(xid)) {
         Some(point) => {
             let what = if point.kind == PointKind::Abort { "was rolled back" } else { "committed" };
             let when = point.at.map(|at| format!(" at {}", in_words(at, state.zone))).unwrap_or_default();
@@ -261,7 +304,12 @@ fn read_xid(text: &str, state: &State) -> Read {
             Reading::Good(TargetKind::Xid(xid), vec![format!("transaction {xid} {what}{when}"), place])
         }
         None => {
-            Reading::Doubtful(TargetKind::Xid(xid), vec![format!("transaction {xid} is not among those read so far")])
+            let words = match state.located.is_asked(xid) {
+                true => format!("transaction {xid} is being looked for"),
+                false if state.points.overview().complete => format!("transaction {xid} does not end in the archive"),
+                false => format!("transaction {xid} is not among those read so far"),
+            };
+            Reading::Doubtful(TargetKind::Xid(xid), vec![words])
         }
     })
 }
@@ -270,7 +318,10 @@ fn read_name(text: &str, state: &State) -> Read {
     let name = RestorePointName::try_from(text.to_owned()).map_err(|bad| bad.to_string())?;
     let same: Vec<_> = state.points.restore_points().filter(|p| p.name.as_deref() == Some(text)).collect();
     let Some(first) = same.first() else {
-        let words = vec!["no restore point of this name has been read so far".to_owned()];
+        let mut words = vec!["no restore point of this name has been read so far".to_owned()];
+        if let Some(nearest) = nearest_names(text, state).first() {
+            words.push(format!("did you mean {nearest}?"));
+        }
         return Ok(Reading::Doubtful(TargetKind::Name(name), words));
     };
     let when = first.at.map(|at| in_words(at, state.zone)).unwrap_or_default();
@@ -293,7 +344,22 @@ fn names_like(text: &str, state: &State) -> Vec<String> {
             names.push(name.clone());
         }
     }
-    names
+    if names.is_empty() { nearest_names(text, state) } else { names }
+}
+
+/// The names that are most like a mistyped one, the most alike first.
+fn nearest_names(text: &str, state: &State) -> Vec<String> {
+    const ALIKE: f64 = 0.75;
+    let wanted = text.to_lowercase();
+    let mut names: Vec<(f64, &String)> = Vec::new();
+    for name in state.points.restore_points().filter_map(|point| point.name.as_ref()) {
+        let likeness = strsim::jaro_winkler(&wanted, &name.to_lowercase());
+        if likeness > ALIKE && !names.iter().any(|(_, other)| *other == name) {
+            names.push((likeness, name));
+        }
+    }
+    names.sort_by(|a, b| b.0.total_cmp(&a.0));
+    names.into_iter().take(NAMES).map(|(_, name)| name.clone()).collect()
 }
 
 /// The new data directory is being typed.

@@ -1,6 +1,8 @@
 //! What the program wants done: the only way from a decision to the world.
 
-use crate::core::Target;
+use std::ops::RangeInclusive;
+
+use crate::core::{Target, TimelineId, Xid};
 use crate::event::Strategy;
 use crate::plan::Plan;
 
@@ -9,8 +11,20 @@ use crate::plan::Plan;
 pub enum Effect {
     /// List backups and timelines. Answered by `Catalog`.
     LoadCatalog,
-    /// Read the WAL archive. Answered by `Points`, `ScanProgress` and at last `ScanFinished`.
-    LoadPoints,
+    /// Read the WAL archive. Answered by `Overview` again and again, `ScanProgress`, and at last `ScanFinished`.
+    LoadOverview,
+    /// Read the recovery points of these segments. Answered by one `Points` for each of them.
+    LoadPoints {
+        /// Their timeline.
+        timeline: TimelineId,
+        /// Their numbers.
+        numbers: RangeInclusive<u64>,
+    },
+    /// Look for the end of a transaction in the whole archive. Answered by `Located`.
+    Locate {
+        /// Its id.
+        xid: Xid,
+    },
     /// List the recoveries that this machine knows. Answered by `Recoveries`.
     LoadRecoveries,
     /// Stop reading the WAL archive. Answered by `ScanFinished`.

@@ -1,7 +1,8 @@
 //! What to do next, in a sentence: always on the screen, for whoever does this for the first time.
 
-use super::points::is_suspect;
+use super::points::Row;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
+use crate::catalog::Point;
 use crate::core::Xid;
 use crate::event::{RecoveryState, Strategy};
 use crate::pgdata::server_log::StopKind;
@@ -43,7 +44,8 @@ pub fn locking(state: &State) -> Option<Xid> {
     let stopped = recovery.stopped.filter(|stopped| stopped.before && stopped.kind == StopKind::Commit)?;
     let xid = stopped.xid?;
     // Where it was not read, nobody knows that it drops nothing.
-    let harmless = state.points.transaction(xid).is_some_and(|point| point.drops == 0);
+    let located = state.located.get(xid).and_then(<[Point]>::last).cloned();
+    let harmless = located.or_else(|| state.points.transaction(xid)).is_some_and(|point| point.drops == 0);
     (!harmless).then_some(xid)
 }
 
@@ -62,16 +64,26 @@ fn on_points(state: &State) -> String {
     match state.pane {
         Pane::Backups => return "Enter goes to where this backup ended: recovery can stop there or later.".to_owned(),
         Pane::Timelines => return "Up and Down choose a timeline to list; Enter goes to its transactions.".to_owned(),
+        Pane::Chart => {
+            return "Left and right go through time, + and - zoom; Enter goes to the transactions.".to_owned();
+        }
         Pane::Points => {}
     }
-    match state.points.selected() {
-        None if state.scan.state == ScanState::Finished => "The archive has no transactions.".to_owned(),
-        None => "Transactions appear as the archive is read; t chooses a time already.".to_owned(),
-        Some(point) if is_suspect(point) => {
-            "Did this do the damage? b stops before it. s: next suspect, Enter: explain.".to_owned()
+    let text = match state.points.here() {
+        None if state.scan.state == ScanState::Finished => "The archive has no transactions.",
+        None if state.scan.state == ScanState::Cancelled => "Reading was stopped; F5 reads again.",
+        None if matches!(state.scan.state, ScanState::Failed(_)) => "The archive could not be read; F5 tries again.",
+        None => "Transactions appear as the archive is read; t chooses a time already.",
+        Some(Row::Point(point)) if state.points.is_suspect(point) => {
+            "Did this do the damage? b stops before it. s: all suspects, Enter: explain."
         }
-        Some(_) => "Find what did the damage (s: suspects, t: time), then b stops before it.".to_owned(),
-    }
+        Some(Row::Point(point)) if !state.reach.reaches(point.timeline, point.lsn) => {
+            "Recovery cannot stop here, as is said above. G goes to the newest transaction."
+        }
+        Some(Row::Lack(_)) => "Recovery comes up to here and no further; a later base backup leads on.",
+        Some(_) => "Find what did the damage (s: suspects, / find), then b stops before it.",
+    };
+    text.to_owned()
 }
 
 fn on_plan(state: &State) -> String {

@@ -4,17 +4,24 @@
 //! somebody else carries out. No I/O and no clock here: even the time comes as a message.
 
 mod act;
+pub mod chart;
 pub mod command;
 pub mod dialog;
 pub mod effect;
 pub mod field;
+pub mod find;
 pub mod guide;
+mod kept;
 pub mod key;
 pub mod msg;
 pub mod points;
 mod press;
+pub mod reach;
+pub mod rows;
 pub mod state;
+pub mod suspects;
 pub mod update;
+pub mod window;
 
 pub use command::{Act, Command, Danger};
 pub use dialog::Dialog;

@@ -1,9 +1,11 @@
 //! Everything that can happen to the program, as messages.
 
+use std::sync::Arc;
+
 use super::key::Key;
 use super::state::Pane;
-use crate::catalog::{Catalog, Point};
-use crate::core::Timestamp;
+use crate::catalog::{Catalog, Overview, Point};
+use crate::core::{TimelineId, Timestamp, Xid};
 use crate::error::Error;
 use crate::event::{Event, Recovery, Strategy};
 use crate::plan::Plan;
@@ -23,8 +25,13 @@ pub enum Msg {
     Tick(Timestamp),
     /// The mouse was pressed on something that was drawn.
     Click(Hit),
-    /// The wheel was turned: rows down, negative for up.
-    Wheel(i32),
+    /// The wheel was turned.
+    Wheel {
+        /// Rows down, negative for up.
+        rows: i32,
+        /// What is under the pointer.
+        over: Option<Hit>,
+    },
     /// A frame was drawn; its text can be scrolled by this many rows.
     Drawn {
         /// Rows that do not fit.
@@ -32,8 +39,24 @@ pub enum Msg {
     },
     /// What the source has.
     Catalog(Result<Catalog, Error>),
-    /// More recovery points, in any order.
-    Points(Vec<Point>),
+    /// What is known of the archive now: more and more while it is read.
+    Overview(Arc<Overview>),
+    /// The recovery points of a segment.
+    Points {
+        /// Its timeline.
+        timeline: TimelineId,
+        /// Its number.
+        number: u64,
+        /// All of them, in any order; or why they cannot be had.
+        points: Result<Vec<Point>, Error>,
+    },
+    /// Where a transaction ended that was looked for.
+    Located {
+        /// Its id.
+        xid: Xid,
+        /// Every commit or rollback of that number in the archive; or why that cannot be told.
+        points: Result<Vec<Point>, Error>,
+    },
     /// How far reading the WAL archive has come.
     ScanProgress {
         /// Bytes read.
@@ -99,7 +122,18 @@ pub enum Hit {
     /// A base backup, by its place in the list.
     Backup(usize),
     /// A recovery point, by its place in the list.
-    Point(usize),
+    Point(u64),
+    /// A timeline.
+    Timeline(TimelineId),
+    /// A column of the chart.
+    Chart {
+        /// Which one.
+        column: u16,
+        /// How many there are.
+        columns: u16,
+    },
+    /// A suspect of the list of suspects, by its rank.
+    Suspect(usize),
     /// A choice of the menu that is open.
     Choice(usize),
     /// A key of the footer.

@@ -2,12 +2,13 @@
 
 use super::act;
 use super::command;
-use super::dialog::{Dialog, Menu, TargetForm};
+use super::dialog::{Dialog, Menu, Reading, SuspectList, TargetForm};
 use super::effect::Effect;
 use super::field::Field;
 use super::key::Key;
 use super::msg::Hit;
 use super::state::{Pane, Screen, State};
+use crate::core::TargetKind;
 
 pub(super) fn key(state: &mut State, key: Key) -> Vec<Effect> {
     state.status = None;
@@ -22,7 +23,7 @@ pub(super) fn key(state: &mut State, key: Key) -> Vec<Effect> {
 }
 
 fn to_command(state: &mut State, key: Key) -> Vec<Effect> {
-    let Some(command) = command::for_key(state.screen(), key) else { return Vec::new() };
+    let Some(command) = command::for_key(state, key) else { return Vec::new() };
     match (command.enabled)(state) {
         Ok(()) => act::run(state, command.act),
         Err(why) => {
@@ -35,6 +36,10 @@ fn to_command(state: &mut State, key: Key) -> Vec<Effect> {
 fn to_dialog(state: &mut State, dialog: Dialog, key: Key) -> Vec<Effect> {
     match dialog {
         Dialog::Menu(menu) => to_menu(state, menu, key),
+        Dialog::Suspects(list) => {
+            to_suspects(state, list, key);
+            Vec::new()
+        }
         Dialog::Help => {
             if !matches!(key, Key::Esc | Key::Enter | Key::Char('q' | '?') | Key::F(1)) {
                 scroll_help(state, key);
@@ -55,11 +60,26 @@ fn to_dialog(state: &mut State, dialog: Dialog, key: Key) -> Vec<Effect> {
             Vec::new()
         }
         dialog if key == Key::Enter => enter(state, dialog),
-        dialog => {
-            edit(state, dialog, key);
-            Vec::new()
-        }
+        dialog => edit(state, dialog, key),
     }
+}
+
+fn to_suspects(state: &mut State, mut list: SuspectList, key: Key) {
+    let last = state.points.overview().suspects.len().saturating_sub(1);
+    let page = usize::from(state.size.1 / 2).max(1);
+    list.selected = match key {
+        Key::Esc | Key::Char('q' | 's') => return,
+        Key::Enter | Key::Char(' ') => return act::go_to_suspect(state, list.selected),
+        Key::Up | Key::Char('k') => list.selected.saturating_sub(1),
+        Key::Down | Key::Char('j') => list.selected.saturating_add(1),
+        Key::PageUp | Key::Ctrl('b') => list.selected.saturating_sub(page),
+        Key::PageDown | Key::Ctrl('f') => list.selected.saturating_add(page),
+        Key::Home | Key::Char('g') => 0,
+        Key::End | Key::Char('G') => last,
+        _ => list.selected,
+    }
+    .min(last);
+    state.dialog = Some(Dialog::Suspects(list));
 }
 
 fn scroll_help(state: &mut State, key: Key) {
@@ -110,6 +130,7 @@ fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
                 Vec::new()
             }
         },
+        Dialog::Find(form) => act::find(state, form.field.text()),
         Dialog::Directory(form) if form.problem().is_none() => {
             let directory = form.field.text().to_owned();
             state.directory.clone_from(&directory);
@@ -128,8 +149,12 @@ fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
     }
 }
 
-fn edit(state: &mut State, mut dialog: Dialog, key: Key) {
+fn edit(state: &mut State, mut dialog: Dialog, key: Key) -> Vec<Effect> {
     match &mut dialog {
+        Dialog::Find(form) => {
+            form.field.press(key);
+            form.read(state);
+        }
         Dialog::Target(form) => match key {
             Key::Tab => form.timeline = (form.timeline + 1) % form.timelines.len().max(1),
             Key::Up | Key::Down if form.kind.has_sides() => form.inclusive = !form.inclusive,
@@ -145,9 +170,22 @@ fn edit(state: &mut State, mut dialog: Dialog, key: Key) {
         Dialog::Confirm(confirm) => {
             confirm.field.press(key);
         }
-        Dialog::Menu(_) | Dialog::Help | Dialog::Error(_) => {}
+        Dialog::Menu(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}
+    }
+    typed(state, dialog)
+}
+
+/// Leaves a form open; what it asks about and nobody knows is looked for.
+fn typed(state: &mut State, mut dialog: Dialog) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    if let Dialog::Target(form) = &mut dialog
+        && let Reading::Doubtful(TargetKind::Xid(xid), _) = form.reading
+    {
+        effects = act::locate(state, xid);
+        form.read(state);
     }
     state.dialog = Some(dialog);
+    effects
 }
 
 /// Puts the next of the names that are offered into the field, and goes on offering the same ones.
@@ -167,9 +205,13 @@ fn complete(form: &mut TargetForm, state: &State, down: bool) {
     form.names = offered;
 }
 
-pub(super) fn paste(state: &mut State, text: &str) {
-    let Some(mut dialog) = state.dialog.take() else { return };
+pub(super) fn paste(state: &mut State, text: &str) -> Vec<Effect> {
+    let Some(mut dialog) = state.dialog.take() else { return Vec::new() };
     match &mut dialog {
+        Dialog::Find(form) => {
+            form.field.paste(text);
+            form.read(state);
+        }
         Dialog::Target(form) => {
             form.field.paste(text);
             form.read(state);
@@ -177,9 +219,9 @@ pub(super) fn paste(state: &mut State, text: &str) {
         Dialog::Directory(form) => form.field.paste(text),
         // A name is typed so that somebody thinks about it.
         Dialog::Confirm(_) => state.refuse("the name has to be typed, not pasted"),
-        Dialog::Menu(_) | Dialog::Help | Dialog::Error(_) => {}
+        Dialog::Menu(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}
     }
-    state.dialog = Some(dialog);
+    typed(state, dialog)
 }
 
 pub(super) fn click(state: &mut State, hit: Hit) -> Vec<Effect> {
@@ -193,6 +235,13 @@ pub(super) fn click(state: &mut State, hit: Hit) -> Vec<Effect> {
             menu.selected = place;
             state.dialog = Some(Dialog::Menu(menu));
         }
+        (Some(Dialog::Suspects(list)), Hit::Suspect(rank)) => {
+            if list.selected == rank {
+                act::go_to_suspect(state, rank);
+            } else {
+                state.dialog = Some(Dialog::Suspects(SuspectList { selected: rank }));
+            }
+        }
         (Some(dialog), _) => state.dialog = Some(dialog),
         (None, Hit::Key(pressed)) => return key(state, pressed),
         (None, Hit::Pane(pane)) => focus(state, pane),
@@ -205,7 +254,15 @@ pub(super) fn click(state: &mut State, hit: Hit) -> Vec<Effect> {
             focus(state, Pane::Points);
             state.points.select(row);
         }
-        (None, Hit::Choice(_)) => {}
+        (None, Hit::Timeline(timeline)) => {
+            focus(state, Pane::Timelines);
+            act::list_only(state, Some(timeline));
+        }
+        (None, Hit::Chart { column, columns }) => {
+            focus(state, Pane::Chart);
+            act::go_to_column(state, usize::from(column), usize::from(columns));
+        }
+        (None, Hit::Choice(_) | Hit::Suspect(_)) => {}
     }
     Vec::new()
 }
@@ -216,9 +273,21 @@ fn focus(state: &mut State, pane: Pane) {
     }
 }
 
-pub(super) fn wheel(state: &mut State, rows: i32) {
+pub(super) fn wheel(state: &mut State, rows: i32, over: Option<Hit>) {
     let rows = isize::try_from(rows).unwrap_or(0);
-    let on_graph = state.screen() == Screen::Points && state.pane == Pane::Timelines;
+    let on_graph = state.screen() == Screen::Points && matches!(state.pane, Pane::Timelines | Pane::Chart);
+    match (&mut state.dialog, over) {
+        (None, Some(Hit::Chart { column, columns })) => {
+            act::zoom_at_column(state, rows < 0, usize::from(column), usize::from(columns));
+            return;
+        }
+        (Some(Dialog::Suspects(list)), _) => {
+            let last = state.points.overview().suspects.len().saturating_sub(1);
+            list.selected = list.selected.saturating_add_signed(rows).min(last);
+            return;
+        }
+        _ => {}
+    }
     match state.dialog {
         None if on_graph => {}
         None => act::step(state, rows),

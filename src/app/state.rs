@@ -1,8 +1,11 @@
 //! Everything that the interactive program knows.
 
+use super::chart::Chart;
 use super::dialog::Dialog;
+use super::find::{Located, Search};
 use super::msg::ActionKind;
 use super::points::Points;
+use super::reach::Reach;
 use crate::catalog::{Backup, Catalog};
 use crate::core::progress::Pace;
 use crate::core::{Target, Timestamp, Zone};
@@ -30,6 +33,8 @@ pub enum Pane {
     Backups,
     /// The graph of timelines.
     Timelines,
+    /// Commits over time.
+    Chart,
     /// Recovery points.
     #[default]
     Points,
@@ -153,6 +158,14 @@ pub struct State {
     pub backup: usize,
     /// Every place at which recovery can stop.
     pub points: Points,
+    /// Where recovery gets to from the backups.
+    pub reach: Reach,
+    /// Commits over time.
+    pub chart: Chart,
+    /// What was looked for last, until it is left.
+    pub search: Option<Search>,
+    /// Transactions that were looked for in the whole archive.
+    pub located: Located,
     /// How far reading them has come.
     pub scan: Scan,
     /// The recovery for which another target is being picked on the home screen.
@@ -202,6 +215,10 @@ impl State {
             catalog: Loading::Loading,
             backup: 0,
             points: Points::default(),
+            reach: Reach::default(),
+            chart: Chart::default(),
+            search: None,
+            located: Located::default(),
             scan: Scan { state: ScanState::Waiting, done: 0, total: 0, pace: Pace::default() },
             retarget: None,
             planning: None,
@@ -247,6 +264,18 @@ impl State {
     #[must_use]
     pub fn selected_backup(&self) -> Option<&Backup> {
         self.loaded()?.backups.get(self.backup)
+    }
+
+    /// What a search needs to know besides the points.
+    #[must_use]
+    pub fn around(&self) -> super::find::Around<'_> {
+        super::find::Around { zone: self.zone, now: self.now, located: &self.located }
+    }
+
+    /// Columns of the chart: the terminal's without its frame.
+    #[must_use]
+    pub fn chart_columns(&self) -> usize {
+        usize::from(self.size.0.saturating_sub(2)).max(1)
     }
 
     /// The plan that is being looked at, once it is made.

@@ -3,33 +3,60 @@
 use super::act;
 use super::dialog::Dialog;
 use super::effect::Effect;
+use super::find::Search;
 use super::msg::{ActionKind, Msg};
+use super::points::Points;
 use super::press;
+use super::reach::Reach;
 use super::state::{Answer, Loading, Planning, ScanState, Screen, State};
-use crate::catalog::Catalog;
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, Overview, Point};
+use crate::core::{TimelineId, Xid};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Recovery, RecoveryState, Strategy, What};
 use crate::plan::Plan;
 
 /// Folds a message into the state; returns what has to be done outside.
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
+    let mut effects = fold(state, msg);
+    effects.extend(look_after_points(state));
+    effects
+}
+
+/// The chart follows the cursor, and what is seen is fetched.
+fn look_after_points(state: &mut State) -> Vec<Effect> {
+    let backups = match &state.catalog {
+        Loading::Loaded(catalog) => catalog.backups.as_slice(),
+        Loading::Loading | Loading::Failed(_) => &[],
+    };
+    state.chart.refresh(&state.points, backups);
+    // A screen more in either direction: whoever goes on finds it there.
+    let rows = u64::from(state.size.1).max(10);
+    let wanted = state.points.wanted(rows, &state.chart.view().wanted);
+    wanted.into_iter().map(|(timeline, numbers)| Effect::LoadPoints { timeline, numbers }).collect()
+}
+
+fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
     match msg {
         Msg::Started => return started(state),
         Msg::Key(key) => return press::key(state, key),
-        Msg::Paste(text) => press::paste(state, &text),
+        Msg::Paste(text) => return press::paste(state, &text),
         Msg::Click(hit) => return press::click(state, hit),
-        Msg::Wheel(rows) => press::wheel(state, rows),
+        Msg::Wheel { rows, over } => press::wheel(state, rows, over),
         Msg::Resize(columns, rows) => state.size = (columns, rows),
         Msg::Drawn { scroll_max } => drawn(state, scroll_max),
         Msg::Tick(now) => tick(state, now),
         Msg::Catalog(answer) => return catalog(state, answer),
-        Msg::Points(batch) => state.points.add(batch),
+        Msg::Overview(overview) => overview_came(state, overview),
+        Msg::Points { timeline, number, points } => points_came(state, timeline, number, points),
+        Msg::Located { xid, points } => located(state, xid, points),
         Msg::ScanProgress { done, total } => (state.scan.done, state.scan.total) = (done, total),
         Msg::ScanFinished(answer) => scanned(state, answer),
         Msg::Recoveries(recoveries) => known(state, recoveries),
         Msg::Planned(answer) => planned(state, answer.map(|plan| (plan, None))),
         Msg::RetargetPlanned(answer) => planned(state, answer.map(|(plan, strategy)| (plan, Some(strategy)))),
-        Msg::Event(event) => happened(state, &event),
+        Msg::Event(event) => return happened(state, &event),
         Msg::Failed(error) => return failed(state, error),
         Msg::Done(action) => return done(state, action),
         Msg::Note(text) => state.say(text),
@@ -55,7 +82,6 @@ fn drawn(state: &mut State, scroll_max: usize) {
 fn tick(state: &mut State, now: crate::core::Timestamp) {
     state.now = now;
     if state.scan.state == ScanState::Running {
-        state.points.settle();
         state.scan.pace.observe(now.unix_micros() as f64 / 1e6, state.scan.done);
     }
 }
@@ -64,9 +90,11 @@ fn catalog(state: &mut State, answer: Result<Catalog, Error>) -> Vec<Effect> {
     match answer {
         Ok(catalog) => {
             state.backup = catalog.backups.iter().position(crate::catalog::Backup::is_usable).unwrap_or(0);
+            state.points = Points::of(&catalog);
+            state.reach = Reach::of(&catalog);
             state.catalog = Loading::Loaded(catalog);
             state.scan.state = ScanState::Running;
-            vec![Effect::LoadPoints]
+            vec![Effect::LoadOverview]
         }
         Err(error) => {
             state.catalog = Loading::Failed(error.clone());
@@ -76,8 +104,47 @@ fn catalog(state: &mut State, answer: Result<Catalog, Error>) -> Vec<Effect> {
     }
 }
 
+/// More is known: the cursor, the search and the list of suspects stay where they are.
+fn overview_came(state: &mut State, overview: Arc<Overview>) {
+    if let Some(Dialog::Suspects(list)) = &mut state.dialog {
+        list.keep_place(&state.points.overview().suspects, &overview.suspects);
+    }
+    state.points.set_overview(overview);
+    state.located.forget_missing();
+    search_again(state);
+}
+
+fn points_came(state: &mut State, timeline: TimelineId, number: u64, points: Result<Vec<Point>, Error>) {
+    state.points.put(timeline, number, points);
+}
+
+fn search_again(state: &mut State) {
+    if let Some(search) = &state.search {
+        state.search = Some(search.again(&state.points, state.around()));
+    }
+}
+
+/// A transaction was found, or was not: whoever waits for that goes on.
+fn located(state: &mut State, xid: Xid, points: Result<Vec<Point>, Error>) {
+    match points {
+        Ok(points) => state.located.put(xid, points),
+        Err(error) => {
+            state.located.put(xid, Vec::new());
+            state.refuse(error.report().message.clone());
+        }
+    }
+    let waited = state.search.as_ref().is_some_and(|search| search.unlocated == Some(xid));
+    search_again(state);
+    if waited && state.search.as_ref().is_some_and(|search: &Search| search.current.is_none()) {
+        act::first_match(state);
+    }
+    if let Some(Dialog::Target(mut form)) = state.dialog.take_if(|dialog| matches!(dialog, Dialog::Target(_))) {
+        form.read(state);
+        state.dialog = Some(Dialog::Target(form));
+    }
+}
+
 fn scanned(state: &mut State, answer: Result<(), Error>) {
-    state.points.settle();
     state.scan.state = match answer {
         Ok(()) => ScanState::Finished,
         Err(error) if error.report().kind == ErrorKind::Interrupted => ScanState::Cancelled,
@@ -102,7 +169,11 @@ fn known(state: &mut State, recoveries: Vec<Recovery>) {
 fn planned(state: &mut State, answer: Result<(Box<Plan>, Option<Strategy>), Error>) {
     let Some(planning) = state.planning.as_mut().filter(|p| p.answer == Answer::Making) else { return };
     match answer {
-        Ok((plan, strategy)) if answers(planning, &plan, strategy) => planning.answer = Answer::Made(plan, strategy),
+        Ok((plan, strategy)) if answers(planning, &plan, strategy) => {
+            // How many transactions are lost is counted there.
+            state.points.attend(Some((plan.resolved.timeline, plan.resolved.lsn)));
+            planning.answer = Answer::Made(plan, strategy);
+        }
         Ok(_) => {}
         Err(error) => planning.answer = Answer::Failed(error),
     }
@@ -114,9 +185,9 @@ fn answers(planning: &Planning, plan: &Plan, strategy: Option<Strategy>) -> bool
     same_way && same_backup && plan.target == planning.target
 }
 
-fn happened(state: &mut State, event: &Event) {
+fn happened(state: &mut State, event: &Event) -> Vec<Effect> {
     if state.following.as_deref() != Some(event.recovery.as_str()) {
-        return;
+        return Vec::new();
     }
     if matches!(event.what, What::StepStarted { .. }) {
         state.step_began = Some(event.at);
@@ -126,6 +197,9 @@ fn happened(state: &mut State, event: &Event) {
     if let Some(now) = state.recovery_state().filter(|now| Some(*now) != before) {
         turned(state, now);
     }
+    // Whether the transaction that it stopped at drops something is said beside it.
+    let stopped = if let What::Stopped { stopped, .. } = &event.what { stopped.xid } else { None };
+    stopped.map_or_else(Vec::new, |xid| act::locate(state, xid))
 }
 
 /// The followed recovery is in another state: its screen follows, and elsewhere the status line says so.
@@ -185,4 +259,4 @@ fn done(state: &mut State, action: ActionKind) -> Vec<Effect> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::core::{Lsn, SegmentName, SegmentSize, TimelineId, Timestamp, Xid};
-use crate::wal::summary::{Damage, Mark, MarkKind, Summary};
+use crate::wal::summary::{Damage, Mark, MarkKind, Summary, Tail};
 
 use super::suspect::{Fate, Stitch, Suspect, sort_worst_first, suspects_of};
 use super::{Point, PointKind};
 
 /// What is known of one segment for lists and charts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRows {
     /// The timeline of its file.
     pub timeline: TimelineId,
@@ -81,7 +81,7 @@ impl DamagedPlace {
 }
 
 /// Everything about an archive that fits into memory, however large it is.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Overview {
     /// Every segment, by timeline and number.
     pub segments: Vec<SegmentRows>,
@@ -102,8 +102,20 @@ pub struct OverviewBuilder {
     size: SegmentSize,
     rows: u64,
     stitch: Stitch,
-    /// What was open where timelines fork off that are still to come.
-    at_forks: BTreeMap<TimelineId, Stitch>,
+    /// How the segment before ends, where it could be read.
+    before: Option<Border>,
+    /// What was known where timelines fork off that are still to come.
+    at_forks: BTreeMap<TimelineId, (Stitch, Option<Border>)>,
+}
+
+/// What the segment behind has to go on with.
+#[derive(Debug, Clone, Copy)]
+struct Border {
+    number: u64,
+    /// Where the last record starts.
+    last: Option<Lsn>,
+    /// Where WAL ends in it, if it does.
+    ends: Option<Lsn>,
 }
 
 impl OverviewBuilder {
@@ -112,17 +124,18 @@ impl OverviewBuilder {
     #[must_use]
     pub fn new(rows: u64, size: SegmentSize) -> OverviewBuilder {
         let overview = Overview { complete: true, ..Overview::default() };
-        OverviewBuilder { overview, size, rows, stitch: Stitch::new(rows), at_forks: BTreeMap::new() }
+        let (stitch, at_forks) = (Stitch::new(rows), BTreeMap::new());
+        OverviewBuilder { overview, size, rows, stitch, before: None, at_forks }
     }
 
     /// Begins a timeline. What was open at its fork goes on: a prepared transaction may be committed on it.
     pub fn begin_timeline(&mut self, timeline: TimelineId) {
-        self.stitch = self.at_forks.remove(&timeline).unwrap_or_else(|| Stitch::new(self.rows));
+        (self.stitch, self.before) = self.at_forks.remove(&timeline).unwrap_or_else(|| (Stitch::new(self.rows), None));
     }
 
     /// Says that a timeline forks off in the segment that is fed next: to be called before that.
     pub fn fork(&mut self, child: TimelineId) {
-        self.at_forks.insert(child, self.stitch.clone());
+        self.at_forks.insert(child, (self.stitch.clone(), self.before));
     }
 
     /// Takes the next segment; `None` where it has not been read. `ask` finds out how transactions ended in it, see
@@ -137,6 +150,7 @@ impl OverviewBuilder {
         let Some(summary) = summary else {
             self.overview.complete = false;
             self.overview.segments.push(SegmentRows::unread(timeline, number));
+            self.before = None;
             return;
         };
         self.overview.segments.push(SegmentRows {
@@ -152,6 +166,7 @@ impl OverviewBuilder {
         for damage in &summary.damage {
             self.damaged(timeline, number, Extent::Part, damage.clone());
         }
+        self.check_border(timeline, number, summary);
         for ended in self.stitch.feed(summary, ask) {
             self.overview.suspects.extend(suspects_of(&ended, timeline, self.rows));
         }
@@ -161,6 +176,39 @@ impl OverviewBuilder {
     pub fn unreadable(&mut self, timeline: TimelineId, number: u64, reason: String) {
         self.overview.segments.push(SegmentRows { read: true, ..SegmentRows::unread(timeline, number) });
         self.damaged_file(timeline, number, reason);
+        self.before = None;
+    }
+
+    /// Notes where a segment does not go on where the one before it ends.
+    fn check_border(&mut self, timeline: TimelineId, number: u64, summary: &Summary) {
+        let before = self.before.filter(|before| before.number + 1 == number);
+        let break_at = |at, reason| {
+            let found = self.size.start_of(number);
+            Some(Damage { at, found, resumed: summary.first, reason })
+        };
+        let broken = match (before, summary.before_first) {
+            (Some(Border { ends: Some(at), .. }), _) => {
+                break_at(at, format!("WAL ends in the segment before it, at {at}, and goes on in this one"))
+            }
+            (Some(Border { last: Some(last), .. }), Some(previous)) if last != previous => break_at(
+                self.size.start_of(number),
+                format!(
+                    "it does not follow the segment before it: its first record comes after one at {previous}, but the last one there is at {last}"
+                ),
+            ),
+            _ => None,
+        };
+        if let Some(damage) = broken {
+            self.damaged(timeline, number, Extent::Border, damage);
+        }
+        // Where the segment itself is damaged up to its end, that is what there is to say.
+        let damaged = summary.tail == Tail::Ends && !summary.damage.is_empty();
+        let end = if summary.records > 0 { summary.end } else { self.size.start_of(number) };
+        self.before = (!damaged).then(|| Border {
+            number,
+            last: summary.last.or(before.and_then(|before| before.last)),
+            ends: (summary.tail == Tail::Ends).then_some(end),
+        });
     }
 
     /// Notes a file with a segment's name that is no whole segment, and why in words.

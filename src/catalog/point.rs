@@ -1,12 +1,12 @@
 //! Recovery points: the places in WAL at which recovery can stop.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, TimelineId, Xid};
 
 /// What a recovery point is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PointKind {
     /// A transaction committed.
@@ -71,7 +71,7 @@ impl Point {
 }
 
 /// A recovery point.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
     /// What it is.
     pub kind: PointKind,

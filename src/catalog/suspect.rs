@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::{Lsn, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid};
 use crate::wal::RelFileLocator;
@@ -17,7 +17,7 @@ const PG_TYPE: u32 = 1247;
 const PG_INDEX: u32 = 2610;
 
 /// How a transaction destroyed data. The worst comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SuspectKind {
     /// `DROP DATABASE`.
@@ -50,7 +50,7 @@ impl SuspectKind {
 }
 
 /// A transaction that destroyed data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspect {
     /// How.
     pub kind: SuspectKind,
@@ -76,7 +76,7 @@ pub struct Suspect {
 }
 
 /// A relation that a transaction destroyed, or rows of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuspectRelation {
     /// The database's OID; 0 for what all databases share.
     pub database: u32,
@@ -356,7 +356,7 @@ impl Catalogs {
 }
 
 /// How a transaction ended that was asked for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Fate {
     /// It committed, having done this in the segment.
     Committed(Box<Ended>),

@@ -109,7 +109,7 @@ impl Listing<'_> {
         if let Some(error) = failed {
             return Err(error);
         }
-        match read {
+        match read.read {
             Ok(summary) => {
                 place.end = (summary.records > 0).then_some(summary.end).or(place.end);
                 for damage in &summary.damage {

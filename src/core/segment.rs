@@ -138,6 +138,15 @@ impl ArchiveFile {
         }
         SegmentName::parse(name).map(Self::Segment)
     }
+
+    /// The segment that it is, where it is a whole one.
+    #[must_use]
+    pub fn whole_segment(self) -> Option<SegmentName> {
+        match self {
+            Self::Segment(name) => Some(name),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for ArchiveFile {

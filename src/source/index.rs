@@ -1,24 +1,44 @@
 //! What lies in every segment of an archive, kept so that it is read only once.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::catalog::overview::SegmentRows;
 use crate::catalog::suspect::Fate;
 use crate::catalog::{Catalog, Overview, OverviewBuilder, Point, PointKind, Timeline};
 use crate::core::{ArchiveFile, Lsn, SegmentName, TimelineId, Xid};
 use crate::error::Result;
 use crate::wal::{Body, Record, Summary};
 
+use super::cache::{Cache, FORMAT, Row, Scope};
+use super::identity::Identity;
 use super::scan::Points;
-use super::summarize::{Unreadable, summarize};
+use super::summarize::{Read, Summarized, Unreadable, summarize};
 use super::{Cancel, Source};
 
 /// Transactions that change fewer rows than this within a segment are never kept with all that they did.
 const FLOOR: u64 = 50;
-
-/// What a segment's summary came to.
-pub type Read = std::result::Result<Summary, Unreadable>;
+/// So many segments in a row are read by one core: the end of one is the beginning of the next.
+const RUN: usize = 8;
+/// So many summaries are taken from the cache at once.
+const CHUNK: usize = 512;
+/// So many summaries are kept at once.
+const BATCH: usize = 256;
+/// How often at most is shown what is known so far.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long whoever waits for segments to be read waits at most until asking whether it was cancelled.
+const TICK: Duration = Duration::from_millis(50);
+/// A file that was changed so shortly before it was read may have been changed again at what looks like the same time:
+/// file systems do not count finer than some milliseconds.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// The segments of an archive, with what lies in each.
 pub struct Index<'a> {
@@ -26,6 +46,29 @@ pub struct Index<'a> {
     catalog: &'a Catalog,
     /// So many rows deleted or updated make a suspect.
     rows: u64,
+    cache: Mutex<Cache>,
+}
+
+/// A segment, and which file it was when it was looked at.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    name: SegmentName,
+    number: u64,
+    identity: Option<Identity>,
+}
+
+/// What is kept of a segment.
+#[derive(Serialize, Deserialize)]
+enum Kept {
+    Summary(Summary),
+    Unreadable(Unreadable),
+}
+
+/// What was read of a segment, for the cache.
+struct Fresh {
+    scope: Scope,
+    row: Row,
+    durable: bool,
 }
 
 impl<'a> Index<'a> {
@@ -34,61 +77,58 @@ impl<'a> Index<'a> {
     /// deleted or updated at least `rows` rows, besides those that dropped, truncated or rewrote.
     #[must_use]
     pub fn new(source: &'a dyn Source, catalog: &'a Catalog, cache: Option<&Path>, rows: u64) -> Index<'a> {
-        let _ = cache;
-        Index { source, catalog, rows }
+        Index { source, catalog, rows, cache: Mutex::new(Cache::open(cache)) }
     }
 
     /// What went wrong with the cache, in words; everything works without it, only slower.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        Vec::new()
+        self.cache().warnings().to_vec()
     }
 
     /// Makes every summary that there is not yet, the newest segments first. `progress` is told the bytes of WAL that
     /// are known, and of all; `look` gets what is known so far, first what was kept.
     ///
     /// # Errors
-    /// When it was cancelled. Segments that cannot be read are among the damaged places.
+    /// When it was cancelled; what was read until then is kept. Segments that cannot be read are among the damaged
+    /// places.
     pub fn build(
         &self,
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64, u64),
         look: &mut dyn FnMut(Overview),
     ) -> Result<Overview> {
-        let size = self.catalog.segment_size;
-        let total = self.catalog.segments.len() as u64 * size.bytes();
-        let mut done = 0;
-        let mut builder = OverviewBuilder::new(self.rows, size);
-        look(self.unread());
-        for timeline in &self.catalog.timelines {
-            builder.begin_timeline(timeline.id);
-            let mut forks = self.forks_of(timeline.id);
-            let mut end = None;
-            self.for_each(timeline.id, cancel, &mut |number, read| {
-                for (_, child) in forks.extract_if(.., |(at, _)| *at <= number) {
-                    builder.fork(child);
-                }
-                match read {
-                    Ok(summary) => {
-                        let mut ask = |xids: &[Xid]| self.fates(timeline.id, number, xids, cancel);
-                        builder.segment(timeline.id, number, Some(&summary), &mut ask);
-                        end = (summary.records > 0).then_some(summary.end).or(end);
-                    }
-                    Err(unreadable) => builder.unreadable(timeline.id, number, unreadable.to_string()),
-                }
-                done += size.bytes();
-                progress(done, total);
-                ControlFlow::Continue(())
-            })?;
-            for (_, child) in forks {
-                builder.fork(child);
-            }
-            if let Some(end) = end {
-                builder.end_of_wal(timeline.id, end);
-            }
-            self.damaged_files(timeline, &mut builder, cancel)?;
+        let total = self.bytes(self.catalog.segments.len());
+        let (before, digest_before) = self.overview_kept();
+        let first = self.as_of_now(&before.unwrap_or_default());
+        look(first.clone());
+        let entries = self.entries(self.catalog.segments.iter().copied());
+        let digest = self.digest(&entries);
+        if digest_before == digest {
+            progress(total, total);
+            return Ok(Overview { complete: true, ..first });
         }
-        Ok(builder.finish())
+        drop(first);
+        let missing = self.missing(&entries);
+        let mut done = self.bytes(entries.len() - missing.len());
+        progress(done, total);
+        let (mut looked, mut cost) = (Instant::now(), Duration::ZERO);
+        let durable = self.read_all(&entries, &missing, cancel, &mut |segments| {
+            done += self.bytes(segments);
+            progress(done, total);
+            // Looking must not take more than a fraction of the time.
+            if looked.elapsed() >= LOOK.max(cost * 8) {
+                let start = Instant::now();
+                look(self.overview(&entries, false, cancel)?);
+                (looked, cost) = (Instant::now(), start.elapsed());
+            }
+            Ok(())
+        })?;
+        let overview = self.overview(&entries, true, cancel)?;
+        progress(total, total);
+        self.keep_overview(&overview, if durable { &digest } else { &[] });
+        self.prune(&entries);
+        Ok(overview)
     }
 
     /// What lies in the segment `name`.
@@ -96,7 +136,13 @@ impl<'a> Index<'a> {
     /// # Errors
     /// When it was cancelled.
     pub fn summary(&self, name: SegmentName, cancel: &Cancel) -> Result<Read> {
-        self.read(name, self.floor(), cancel, &mut |_| {})
+        let entries = self.entries(std::iter::once(name));
+        let mut found = Err(Unreadable::Absent);
+        self.stream(&entries, cancel, &mut |_, read| {
+            found = read;
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
     }
 
     /// Hands the summaries of a timeline's segments to `each`, in order, with their numbers, until it has enough.
@@ -109,12 +155,8 @@ impl<'a> Index<'a> {
         cancel: &Cancel,
         each: &mut dyn FnMut(u64, Read) -> ControlFlow<()>,
     ) -> Result<()> {
-        for name in self.catalog.segments_of(timeline) {
-            if each(name.number(self.catalog.segment_size), self.summary(*name, cancel)?).is_break() {
-                break;
-            }
-        }
-        Ok(())
+        let entries = self.entries(self.catalog.segments_of(timeline).copied());
+        self.stream(&entries, cancel, each)
     }
 
     /// The recovery points in one segment, read from it now: as many as [`Overview`] counts there. Rows that
@@ -123,15 +165,13 @@ impl<'a> Index<'a> {
     /// # Errors
     /// When it was cancelled.
     pub fn points(&self, timeline: TimelineId, number: u64, cancel: &Cancel) -> Result<Vec<Point>> {
-        let fork = self.catalog.timelines.iter().find(|known| known.id == timeline);
-        let from = fork.and_then(|timeline| timeline.forked_at_lsn).unwrap_or(Lsn::INVALID);
+        let from = self.fork_of(timeline);
         let (mut points, mut found) = (Points::default(), Vec::new());
         let name = SegmentName::new(timeline, number, self.catalog.segment_size);
         self.read(name, u64::MAX, cancel, &mut |record| {
             let point = points.of(record).filter(|point| point.lsn >= from && is_listed(point.kind));
             found.extend(point.map(|point| Point { timeline, ..point }));
-        })?
-        .ok();
+        })?;
         if let Some((last, end)) = self.end_of_wal(timeline, cancel)?
             && last == number
         {
@@ -170,14 +210,406 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// Where nothing has been read.
-    fn unread(&self) -> Overview {
-        let size = self.catalog.segment_size;
-        let mut builder = OverviewBuilder::new(self.rows, size);
-        for name in &self.catalog.segments {
-            builder.segment(name.timeline, name.number(size), None, &mut |_| BTreeMap::new());
+    /// What was known the last time, and of which files.
+    fn overview_kept(&self) -> (Option<Overview>, Vec<u8>) {
+        let Some((digest, packed)) = self.cache().overview(&self.source_key()) else { return (None, Vec::new()) };
+        match postcard::from_bytes(&packed) {
+            Ok(overview) => (Some(overview), digest),
+            Err(_) => (None, Vec::new()),
         }
-        builder.finish()
+    }
+
+    fn keep_overview(&self, overview: &Overview, digest: &[u8]) {
+        if let Ok(packed) = postcard::to_stdvec(overview) {
+            self.cache().keep_overview(&self.source_key(), digest, &packed);
+        }
+    }
+
+    /// What was known the last time, with the segments that there are now. It may be wrong where files were changed.
+    fn as_of_now(&self, before: &Overview) -> Overview {
+        let size = self.catalog.segment_size;
+        let key = |segment: &SegmentRows| (segment.timeline, segment.number);
+        let mut known = before.segments.iter().peekable();
+        let now = self.catalog.segments.iter().map(|name| SegmentRows::unread(name.timeline, name.number(size)));
+        let segments = now.map(|segment| {
+            while known.next_if(|known| key(known) < key(&segment)).is_some() {}
+            known.next_if(|known| key(known) == key(&segment)).copied().unwrap_or(segment)
+        });
+        let segments = segments.collect();
+        let Overview { marks, suspects, damaged, .. } = before;
+        let (marks, suspects, damaged) = (marks.clone(), suspects.clone(), damaged.clone());
+        Overview { segments, marks, suspects, damaged, complete: false }
+    }
+
+    /// Which source this is, to the cache.
+    fn source_key(&self) -> Vec<u8> {
+        let mut key = Sha256::new();
+        for archive in self.source.archives() {
+            key.update(archive.as_os_str().as_encoded_bytes());
+            key.update([0]);
+        }
+        key.update(self.cluster().to_le_bytes());
+        key.update(self.catalog.segment_size.bytes().to_le_bytes());
+        key.update(self.rows.to_le_bytes());
+        key.finalize().to_vec()
+    }
+
+    /// Everything that an overview is made of.
+    fn digest(&self, entries: &[Entry]) -> Vec<u8> {
+        let mut digest = Sha256::new();
+        digest.update(FORMAT.to_le_bytes());
+        for timeline in &self.catalog.timelines {
+            let parent = timeline.parent.map_or(0, |parent| parent.0);
+            let fork = timeline.forked_at_lsn.unwrap_or(Lsn::INVALID).0;
+            digest.update(timeline.id.0.to_le_bytes());
+            digest.update(parent.to_le_bytes());
+            digest.update(fork.to_le_bytes());
+        }
+        let damaged = self.catalog.timelines.iter().flat_map(|timeline| self.damaged_names(timeline));
+        let damaged = self.entries(damaged);
+        for entry in entries.iter().chain(&damaged) {
+            digest.update(entry.name.timeline.0.to_le_bytes());
+            digest.update(entry.number.to_le_bytes());
+            digest.update(bytes_of(entry.identity));
+        }
+        digest.finalize().to_vec()
+    }
+
+    fn entries(&self, names: impl Iterator<Item = SegmentName>) -> Vec<Entry> {
+        let names: Vec<SegmentName> = names.collect();
+        let identities = self.source.identities(&names).into_iter().chain(std::iter::repeat(None));
+        let size = self.catalog.segment_size;
+        let entry = |(name, identity): (SegmentName, _)| Entry { name, number: name.number(size), identity };
+        names.into_iter().zip(identities).map(entry).collect()
+    }
+
+    /// What the summary of `entries[at]` has to be made of, with so many segments behind it.
+    fn basis(&self, entries: &[Entry], at: usize, behind: u32) -> Vec<u8> {
+        let Some(entry) = entries.get(at) else { return Vec::new() };
+        let mut basis = bytes_of(entry.identity).to_vec();
+        for distance in 1..=behind as usize {
+            let name = SegmentName::new(entry.name.timeline, entry.number + distance as u64, self.catalog.segment_size);
+            let identity = match entries.get(at + distance).filter(|next| next.name == name) {
+                Some(next) => next.identity,
+                None => self.source.identities(&[name]).first().copied().flatten(),
+            };
+            basis.extend(bytes_of(identity));
+        }
+        basis.extend(self.fork_of(entry.name.timeline).0.to_le_bytes());
+        basis.extend(self.catalog.segment_size.bytes().to_le_bytes());
+        basis
+    }
+
+    fn fork_of(&self, timeline: TimelineId) -> Lsn {
+        let known = self.catalog.timelines.iter().find(|known| known.id == timeline);
+        known.and_then(|timeline| timeline.forked_at_lsn).unwrap_or(Lsn::INVALID)
+    }
+
+    fn scope(&self, entry: &Entry) -> Scope {
+        Scope {
+            place: entry.identity.map_or(0, |identity| identity.place),
+            cluster: self.cluster(),
+            timeline: entry.name.timeline.0,
+        }
+    }
+
+    /// The rows in the cache of these of the entries, where they are still good.
+    fn kept(&self, entries: &[Entry], range: Range<usize>, with_summary: bool) -> Vec<Option<Row>> {
+        let wanted = entries.get(range.clone()).unwrap_or_default();
+        let mut found: Vec<Option<Row>> = vec![None; wanted.len()];
+        let mut scopes: Vec<Scope> = wanted.iter().map(|entry| self.scope(entry)).collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        for scope in scopes {
+            let mine = |entry: &&Entry| entry.name.timeline.0 == scope.timeline;
+            let numbers = || wanted.iter().filter(mine).map(|entry| entry.number);
+            let (Some(first), Some(last)) = (numbers().min(), numbers().max()) else { continue };
+            self.cache().rows(scope, first, last, with_summary, &mut |row| {
+                let key = |entry: &Entry| (entry.name.timeline.0, entry.number);
+                let Ok(place) = wanted.binary_search_by_key(&(scope.timeline, row.number), key) else { return };
+                let good = wanted.get(place).is_some_and(|entry| self.scope(entry) == scope)
+                    && row.floor <= self.floor()
+                    && row.basis == self.basis(entries, range.start + place, row.behind);
+                if let Some(slot) = found.get_mut(place).filter(|_| good) {
+                    *slot = Some(row);
+                }
+            });
+        }
+        found
+    }
+
+    /// The places of the entries that are not in the cache, or not as they are now.
+    fn missing(&self, entries: &[Entry]) -> Vec<usize> {
+        let mut missing = Vec::new();
+        for start in (0..entries.len()).step_by(CHUNK * 8) {
+            let end = entries.len().min(start + CHUNK * 8);
+            let kept = self.kept(entries, start..end, false);
+            missing.extend(kept.iter().enumerate().filter(|(_, row)| row.is_none()).map(|(place, _)| start + place));
+        }
+        missing
+    }
+
+    /// Hands out what lies in these segments, in order; reads those that are not in the cache.
+    fn stream(
+        &self,
+        entries: &[Entry],
+        cancel: &Cancel,
+        each: &mut dyn FnMut(u64, Read) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.stream_known(entries, &mut |entry, known| {
+            let read = match known {
+                Some(read) => read,
+                None => {
+                    let (fresh, read) = self.read_fresh(entry, cancel)?;
+                    self.keep(std::slice::from_ref(&fresh));
+                    read
+                }
+            };
+            Ok(each(entry.number, read))
+        })
+    }
+
+    /// Hands out what the cache has of these segments, in order.
+    fn stream_known(
+        &self,
+        entries: &[Entry],
+        each: &mut dyn FnMut(&Entry, Option<Read>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        for start in (0..entries.len()).step_by(CHUNK) {
+            let end = entries.len().min(start + CHUNK);
+            let kept = self.kept(entries, start..end, true);
+            for (entry, row) in entries.get(start..end).unwrap_or_default().iter().zip(kept) {
+                let known = row.and_then(|row| postcard::from_bytes(&row.summary).ok()).map(|kept| match kept {
+                    Kept::Summary(summary) => Ok(summary),
+                    Kept::Unreadable(why) => Err(why),
+                });
+                if each(entry, known)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a segment, and says what it was made of.
+    fn read_fresh(&self, entry: &Entry, cancel: &Cancel) -> Result<(Fresh, Read)> {
+        let started = SystemTime::now();
+        let Summarized { read, behind } =
+            summarize(self.source, self.catalog, entry.name, self.floor(), cancel, &mut |_| {})?;
+        let size = self.catalog.segment_size;
+        let names =
+            (0..=u64::from(behind)).map(|next| SegmentName::new(entry.name.timeline, entry.number + next, size));
+        let after = self.entries(names);
+        let now = after.first().copied().unwrap_or(*entry);
+        let lasting = !matches!(read, Err(Unreadable::Absent | Unreadable::Failed(_)));
+        let durable = lasting && now.identity == entry.identity && now.identity.is_some() && settled(&after, started);
+        let kept = match &read {
+            Ok(summary) => Kept::Summary(summary.clone()),
+            Err(why) => Kept::Unreadable(why.clone()),
+        };
+        let row = Row {
+            number: entry.number,
+            floor: self.floor(),
+            behind,
+            basis: self.basis(&after, 0, behind),
+            summary: postcard::to_stdvec(&kept).unwrap_or_default(),
+        };
+        Ok((Fresh { scope: self.scope(&now), row, durable }, read))
+    }
+
+    fn keep(&self, fresh: &[Fresh]) {
+        self.cache().keep(fresh.iter().map(|fresh| (fresh.scope, &fresh.row, fresh.durable)));
+    }
+
+    /// Reads the missing ones of the entries on all cores, the newest first. `done` is told now and then how many
+    /// more were read. Gives whether all of them will be good the next time too.
+    fn read_all(
+        &self,
+        entries: &[Entry],
+        missing: &[usize],
+        cancel: &Cancel,
+        done: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<bool> {
+        let runs = runs(entries, missing);
+        let next = AtomicUsize::new(0);
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(runs.len());
+        std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(BATCH);
+            for _ in 0..threads {
+                let (sender, runs, next) = (sender.clone(), &runs, &next);
+                scope.spawn(move || self.read_runs(entries, runs, next, cancel, &sender));
+            }
+            drop(sender);
+            let (mut batch, mut durable, mut flushed) = (Vec::new(), true, Instant::now());
+            let outcome = loop {
+                match receiver.recv_timeout(TICK) {
+                    Ok(Ok(fresh)) => batch.push(fresh),
+                    Ok(Err(cancelled)) => break Err(cancelled),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break Ok(()),
+                }
+                if batch.len() >= BATCH || flushed.elapsed() >= TICK {
+                    durable &= batch.iter().all(|fresh| fresh.durable);
+                    self.keep(&batch);
+                    if let Err(error) = done(batch.len()) {
+                        break Err(error);
+                    }
+                    batch.clear();
+                    flushed = Instant::now();
+                }
+            };
+            // What was read before it was cancelled is not read again.
+            durable &= batch.iter().all(|fresh| fresh.durable);
+            self.keep(&batch);
+            outcome?;
+            done(batch.len())?;
+            Ok(durable)
+        })
+    }
+
+    /// What one core does: one run after the other.
+    fn read_runs(
+        &self,
+        entries: &[Entry],
+        runs: &[Vec<usize>],
+        next: &AtomicUsize,
+        cancel: &Cancel,
+        sender: &SyncSender<Result<Fresh>>,
+    ) {
+        while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            for entry in run.iter().filter_map(|place| entries.get(*place)) {
+                let fresh = self.read_fresh(entry, cancel).map(|(fresh, _)| fresh);
+                let cancelled = fresh.is_err();
+                // Nobody waits for it any more where the whole was given up.
+                if sender.send(fresh).is_err() || cancelled {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Puts the overview together; where it is `complete`, what is missing is read, else it is left out.
+    fn overview(&self, entries: &[Entry], complete: bool, cancel: &Cancel) -> Result<Overview> {
+        let mut builder = OverviewBuilder::new(self.rows, self.catalog.segment_size);
+        for timeline in &self.catalog.timelines {
+            let start = entries.partition_point(|entry| entry.name.timeline < timeline.id);
+            let end = entries.partition_point(|entry| entry.name.timeline <= timeline.id);
+            let mine = entries.get(start..end).unwrap_or_default();
+            self.overview_of(timeline, mine, complete, &mut builder, cancel)?;
+        }
+        Ok(builder.finish())
+    }
+
+    fn overview_of(
+        &self,
+        timeline: &Timeline,
+        entries: &[Entry],
+        complete: bool,
+        builder: &mut OverviewBuilder,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        builder.begin_timeline(timeline.id);
+        let mut forks = self.forks_of(timeline.id);
+        let mut end = None;
+        self.stream_known(entries, &mut |entry, known| {
+            cancel.check()?;
+            for (_, child) in forks.extract_if(.., |(at, _)| *at <= entry.number) {
+                builder.fork(child);
+            }
+            let read = match known {
+                None if complete => {
+                    let (fresh, read) = self.read_fresh(entry, cancel)?;
+                    self.keep(std::slice::from_ref(&fresh));
+                    Some(read)
+                }
+                known => known,
+            };
+            match read {
+                Some(Ok(summary)) => {
+                    let mut ask = |xids: &[Xid]| self.fates(entry, xids, complete, cancel);
+                    builder.segment(timeline.id, entry.number, Some(&summary), &mut ask);
+                    end = (summary.records > 0).then_some(summary.end).or(end);
+                }
+                Some(Err(why)) => builder.unreadable(timeline.id, entry.number, why.to_string()),
+                None => builder.segment(timeline.id, entry.number, None, &mut |_| BTreeMap::new()),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        cancel.check()?;
+        for (_, child) in forks {
+            builder.fork(child);
+        }
+        if let Some(end) = end.filter(|_| complete) {
+            builder.end_of_wal(timeline.id, end);
+        }
+        if complete { self.damaged_files(timeline, builder, cancel) } else { Ok(()) }
+    }
+
+    /// How these transactions ended in a segment; read from it, where `read` and it is not known already.
+    fn fates(&self, entry: &Entry, xids: &[Xid], read: bool, cancel: &Cancel) -> BTreeMap<Xid, Fate> {
+        let (scope, basis) = (self.scope(entry), self.basis(std::slice::from_ref(entry), 0, 0));
+        let mut fates = BTreeMap::new();
+        let mut unknown = Vec::new();
+        for xid in xids {
+            let known = self.cache().fate(scope, entry.number, xid.0, &basis);
+            match known.and_then(|packed| postcard::from_bytes::<Option<Fate>>(&packed).ok()) {
+                Some(fate) => fates.extend(fate.map(|fate| (*xid, fate))),
+                None => unknown.push(*xid),
+            }
+        }
+        if unknown.is_empty() || !read {
+            return fates;
+        }
+        let started = SystemTime::now();
+        let Ok(found) = self.read_fates(entry.name, &unknown, cancel) else { return fates };
+        let now = self.entries(std::iter::once(entry.name));
+        let same = now.first().is_some_and(|now| now.identity == entry.identity && now.identity.is_some());
+        let durable = same && settled(&now, started);
+        for xid in unknown {
+            let fate = found.get(&xid);
+            if let Ok(packed) = postcard::to_stdvec(&fate) {
+                self.cache().keep_fate(scope, entry.number, xid.0, &basis, &packed, durable);
+            }
+        }
+        fates.extend(found);
+        fates
+    }
+
+    fn read_fates(&self, name: SegmentName, xids: &[Xid], cancel: &Cancel) -> Result<BTreeMap<Xid, Fate>> {
+        let mut fates = BTreeMap::new();
+        let Summarized { read, .. } = self.read(name, 0, cancel, &mut |record| {
+            if let Body::Abort(outcome) = &record.body {
+                let ended = std::iter::once(&outcome.xid).chain(&outcome.subxacts);
+                fates.extend(ended.filter(|xid| xids.contains(xid)).map(|xid| (*xid, Fate::RolledBack)));
+            }
+        })?;
+        for ended in read.map(|summary| summary.notable).unwrap_or_default() {
+            let mut all = std::iter::once(&ended.xid).chain(&ended.subxacts);
+            if let Some(xid) = all.find(|xid| xids.contains(xid)).copied() {
+                fates.insert(xid, Fate::Committed(Box::new(ended)));
+            }
+        }
+        Ok(fates)
+    }
+
+    /// Lets the cache forget the segments that are gone.
+    fn prune(&self, entries: &[Entry]) {
+        let mut scopes: Vec<Scope> = entries.iter().map(|entry| self.scope(entry)).collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        let mut gone = Vec::new();
+        for scope in &scopes {
+            self.cache().rows(*scope, 0, i64::MAX as u64, false, &mut |row| {
+                let name = SegmentName::new(TimelineId(scope.timeline), row.number, self.catalog.segment_size);
+                let there = entries.binary_search_by_key(&name, |entry| entry.name).ok();
+                if there.and_then(|place| entries.get(place)).is_none_or(|entry| self.scope(entry) != *scope) {
+                    gone.push((*scope, row.number));
+                }
+            });
+        }
+        let mut used: Vec<(u64, u64)> = scopes.iter().map(|scope| (scope.place, scope.cluster)).collect();
+        used.dedup();
+        self.cache().prune(&used, &gone);
     }
 
     /// The timelines that forked off this one, with the segments in which they did.
@@ -188,47 +620,51 @@ impl<'a> Index<'a> {
         forks.collect()
     }
 
-    /// Names the files of a timeline that have a segment's name and are none.
+    /// The files of a timeline that have a segment's name and are none.
+    fn damaged_names(&self, timeline: &Timeline) -> impl Iterator<Item = SegmentName> {
+        let size = self.catalog.segment_size;
+        let segments = timeline.damaged.iter().filter_map(|name| match ArchiveFile::parse(name) {
+            Some(ArchiveFile::Segment(name)) => Some(name),
+            _ => None,
+        });
+        let possible = move |name: &SegmentName| SegmentName::new(name.timeline, name.number(size), size) == *name;
+        segments.filter(possible).filter(|name| !self.catalog.segments.contains(name))
+    }
+
     fn damaged_files(&self, timeline: &Timeline, builder: &mut OverviewBuilder, cancel: &Cancel) -> Result<()> {
-        for name in &timeline.damaged {
-            let Some(ArchiveFile::Segment(name)) = ArchiveFile::parse(name) else { continue };
-            let number = name.number(self.catalog.segment_size);
-            if self.catalog.segments.contains(&name)
-                || SegmentName::new(name.timeline, number, self.catalog.segment_size) != name
-            {
-                continue;
-            }
+        for name in self.damaged_names(timeline) {
             let reason = match self.summary(name, cancel)? {
-                Err(unreadable) => unreadable.to_string(),
-                Ok(_) => "the file is not as long as a segment".to_owned(),
+                Err(why) => why.to_string(),
+                Ok(summary) => match summary.damage.into_iter().next_back() {
+                    Some(damage) => damage.reason,
+                    None => "the file is longer than a segment".to_owned(),
+                },
             };
-            builder.damaged_file(timeline.id, number, reason);
+            builder.damaged_file(timeline.id, name.number(self.catalog.segment_size), reason);
         }
         Ok(())
     }
 
-    /// How transactions ended in one segment.
-    fn fates(&self, timeline: TimelineId, number: u64, xids: &[Xid], cancel: &Cancel) -> BTreeMap<Xid, Fate> {
-        let mut fates = BTreeMap::new();
-        let name = SegmentName::new(timeline, number, self.catalog.segment_size);
-        let read = self.read(name, 0, cancel, &mut |record| {
-            if let Body::Abort(outcome) = &record.body {
-                let ended = std::iter::once(&outcome.xid).chain(&outcome.subxacts);
-                fates.extend(ended.filter(|xid| xids.contains(xid)).map(|xid| (*xid, Fate::RolledBack)));
-            }
-        });
-        let Ok(Ok(summary)) = read else { return fates };
-        for ended in summary.notable {
-            let asked = std::iter::once(&ended.xid).chain(&ended.subxacts).find(|xid| xids.contains(xid)).copied();
-            if let Some(xid) = asked {
-                fates.insert(xid, Fate::Committed(Box::new(ended)));
-            }
-        }
-        fates
+    fn read(
+        &self,
+        name: SegmentName,
+        floor: u64,
+        cancel: &Cancel,
+        each: &mut dyn FnMut(&Record),
+    ) -> Result<Summarized> {
+        summarize(self.source, self.catalog, name, floor, cancel, each)
     }
 
-    fn read(&self, name: SegmentName, floor: u64, cancel: &Cancel, each: &mut dyn FnMut(&Record)) -> Result<Read> {
-        summarize(self.source, self.catalog, name, floor, cancel, each)
+    fn cluster(&self) -> u64 {
+        self.catalog.system_identifier.unwrap_or(0)
+    }
+
+    fn bytes(&self, segments: usize) -> u64 {
+        segments as u64 * self.catalog.segment_size.bytes()
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From how many rows on a transaction is kept with all that it did.
@@ -240,4 +676,32 @@ impl<'a> Index<'a> {
 /// Whether it is one of the points that lists show.
 fn is_listed(kind: PointKind) -> bool {
     !matches!(kind, PointKind::Prepare | PointKind::Checkpoint)
+}
+
+/// The missing ones in runs of consecutive segments, the newest first.
+fn runs(entries: &[Entry], missing: &[usize]) -> Vec<Vec<usize>> {
+    let mut runs: Vec<Vec<usize>> = Vec::new();
+    for place in missing {
+        let next = |run: &&mut Vec<usize>| {
+            let timeline = |place: &usize| entries.get(*place).map(|entry| entry.name.timeline);
+            run.len() < RUN && run.last().is_some_and(|last| last + 1 == *place && timeline(last) == timeline(place))
+        };
+        match runs.last_mut().filter(next) {
+            Some(run) => run.push(*place),
+            None => runs.push(vec![*place]),
+        }
+    }
+    runs.reverse();
+    runs
+}
+
+fn bytes_of(identity: Option<Identity>) -> [u8; Identity::BYTES] {
+    identity.map_or([0; Identity::BYTES], |identity| identity.to_bytes())
+}
+
+/// Whether none of the files was changed just before they began to be read.
+fn settled(entries: &[Entry], started: SystemTime) -> bool {
+    let since = started.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(SETTLED);
+    let since = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+    entries.iter().filter_map(|entry| entry.identity).all(|identity| identity.changed_ns < since)
 }

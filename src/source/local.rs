@@ -4,20 +4,23 @@ use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{Backup, BackupKind, Catalog, Listing, PartContents};
+use crate::catalog::{Backup, BackupKind, Catalog, Compression, Listing, PartContents};
 use crate::config::SourceConfig;
-use crate::core::{ArchiveFile, SegmentName};
+use crate::core::{ArchiveFile, SegmentName, SegmentSize};
 use crate::error::{Error, Result};
 use crate::wal::SegmentHeader;
 
 use super::base_backup::{self, read_prefix};
 use super::compress::{self, Count};
+use super::identity::{self, Identity};
 use super::{Cancel, Source, open_file, unreadable};
 
 /// How deep below a given directory base backups are looked for.
 const DEPTH: usize = 3;
 /// Bytes of a history or `.backup` file that are read; real ones have a few hundred.
 const SMALL_FILE: usize = 1 << 20;
+/// So many segments are asked at most whose they are.
+const SAMPLE: usize = 12;
 
 /// Directories with base backups, and directories with WAL.
 #[derive(Debug, Clone)]
@@ -50,25 +53,29 @@ impl LocalSource {
 
     fn list_wal(&self, listing: &mut Listing, cancel: &Cancel) -> Result<()> {
         for directory in &self.wal {
-            let names = file_names(directory).map_err(|error| unreadable("the WAL archive", directory, &error))?;
-            let (mut known, mut compressed) = (0_u64, 0_u64);
-            for (name, bytes) in &names {
+            let names = names_of(directory).map_err(|error| unreadable("the WAL archive", directory, &error))?;
+            let compressed = names.iter().filter(|name| is_compressed(name)).count();
+            let mut known: Vec<ArchiveFile> = names.iter().filter_map(|name| ArchiveFile::parse(name)).collect();
+            drop(names);
+            known.sort_unstable();
+            cancel.check()?;
+            let sizes = identity::sizes(directory, &known);
+            let before = listing.files.len();
+            // A file may be renamed away under us: an archive is written to while we read.
+            listing.files.extend(known.into_iter().zip(sizes).filter_map(|(file, bytes)| Some((file, bytes?))));
+            let found = listing.files.get(before..).unwrap_or_default().to_vec();
+            for (file, _) in &found {
                 cancel.check()?;
-                let Some(file) = ArchiveFile::parse(name) else {
-                    let (stem, _) = crate::catalog::Compression::of_name(name);
-                    compressed += u64::from(stem.len() < name.len() && ArchiveFile::parse(stem).is_some());
-                    continue;
-                };
-                known += 1;
-                take_file(directory, file, *bytes, listing);
+                take_text(directory, *file, listing);
             }
+            take_headers(directory, &found, listing);
             if compressed > 0 {
                 listing.problems.push(format!(
                     "{}: {compressed} compressed files are not read yet by this version of Walback",
                     directory.display()
                 ));
             }
-            if known == 0 {
+            if found.is_empty() {
                 listing.problems.push(format!("{}: there are no WAL segments here", directory.display()));
             }
         }
@@ -114,6 +121,10 @@ impl Source for LocalSource {
             Some(backup) => open_own_segment(backup, name),
             None => Ok(None),
         }
+    }
+
+    fn identities(&self, names: &[SegmentName]) -> Vec<Option<Identity>> {
+        identity::in_directories(&self.wal, names)
     }
 }
 
@@ -174,53 +185,56 @@ fn find_backups(directory: &Path, depth: usize, listing: &mut Listing, cancel: &
     Ok(())
 }
 
-fn take_file(directory: &Path, file: ArchiveFile, bytes: u64, listing: &mut Listing) {
+/// Takes in what a history or `.backup` file says.
+fn take_text(directory: &Path, file: ArchiveFile, listing: &mut Listing) {
+    if !matches!(file, ArchiveFile::History(_) | ArchiveFile::BackupHistory(..)) {
+        return;
+    }
     let path = directory.join(file.to_string());
-    let mut text = || match open_file(&path).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)) {
-        Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) => {
-            listing.problems.push(format!("cannot read {}: {error}", path.display()));
-            None
-        }
+    let text = match open_file(&path).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => return listing.problems.push(format!("cannot read {}: {error}", path.display())),
     };
     match file {
-        ArchiveFile::History(id) => {
-            if let Some(text) = text() {
-                listing.histories.push((id, text));
-            }
-        }
-        ArchiveFile::BackupHistory(..) => {
-            if let Some(text) = text() {
-                listing.backup_histories.push((path.display().to_string(), text));
-            }
-        }
-        ArchiveFile::Segment(_) if listing.segment_size.is_none() => {
-            let header = open_file(&path).and_then(|mut file| read_prefix(&mut file, SegmentHeader::BYTES));
-            if let Some(header) = header.ok().and_then(|bytes| SegmentHeader::parse(&bytes).ok()) {
-                listing.segment_size = Some(header.segment_size);
-                listing.system_identifier = Some(header.system_identifier);
-            }
-        }
+        ArchiveFile::History(id) => listing.histories.push((id, text)),
+        ArchiveFile::BackupHistory(..) => listing.backup_histories.push((path.display().to_string(), text)),
         _ => {}
     }
-    listing.files.push((file, bytes));
 }
 
-/// The plain files of a directory, by name, with their sizes; links are followed.
-fn file_names(directory: &Path) -> std::io::Result<Vec<(String, u64)>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        // A file may be renamed away under us: an archive is written to while we read.
-        if let Ok(metadata) = fs::metadata(entry.path())
-            && metadata.is_file()
-        {
-            names.push((name, metadata.len()));
+/// Finds out of which cluster the segments are, and how long: as most of some of them say.
+fn take_headers(directory: &Path, files: &[(ArchiveFile, u64)], listing: &mut Listing) {
+    if listing.segment_size.is_some() {
+        return;
+    }
+    let segments: Vec<SegmentName> = files.iter().filter_map(|(file, _)| file.whole_segment()).collect();
+    let mut votes: Vec<((SegmentSize, u64), usize)> = Vec::new();
+    for name in segments.iter().step_by(segments.len().div_ceil(SAMPLE).max(1)) {
+        let path = directory.join(name.to_string());
+        let header = open_file(&path).and_then(|mut file| read_prefix(&mut file, SegmentHeader::BYTES));
+        let Some(header) = header.ok().and_then(|bytes| SegmentHeader::parse(&bytes).ok()) else { continue };
+        let said = (header.segment_size, header.system_identifier);
+        match votes.iter_mut().find(|(known, _)| *known == said) {
+            Some((_, votes)) => *votes += 1,
+            None => votes.push((said, 1)),
         }
     }
-    names.sort();
-    Ok(names)
+    // Of several that are as many, the first one found.
+    if let Some(((size, system), _)) = votes.into_iter().rev().max_by_key(|(_, votes)| *votes) {
+        (listing.segment_size, listing.system_identifier) = (Some(size), Some(system));
+    }
+}
+
+/// Whether it is an archived file that was compressed.
+fn is_compressed(name: &str) -> bool {
+    let (stem, _) = Compression::of_name(name);
+    stem.len() < name.len() && ArchiveFile::parse(stem).is_some()
+}
+
+fn names_of(directory: &Path) -> std::io::Result<Vec<String>> {
+    fs::read_dir(directory)?
+        .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
+        .collect()
 }
 
 fn file_names_and_directories(directory: &Path) -> std::io::Result<Vec<String>> {

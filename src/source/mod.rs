@@ -12,7 +12,9 @@ use crate::core::SegmentName;
 use crate::error::{Error, ErrorKind, Result};
 
 pub mod base_backup;
+pub mod cache;
 pub mod compress;
+pub mod identity;
 pub mod index;
 pub mod inspect;
 pub mod local;
@@ -20,6 +22,7 @@ pub mod names;
 pub mod scan;
 pub mod summarize;
 
+pub use identity::Identity;
 pub use index::Index;
 pub use local::LocalSource;
 
@@ -47,6 +50,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When it is there and cannot be read.
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>>;
+
+    /// What tells whether these segments' files in the archives are still the ones that they were, in order; `None`
+    /// for each that no archive has. Of a source that cannot tell, nothing is kept.
+    fn identities(&self, names: &[SegmentName]) -> Vec<Option<Identity>> {
+        vec![None; names.len()]
+    }
 }
 
 /// Asks long work to stop.

@@ -1,9 +1,12 @@
 //! Reads one segment into its summary.
 
-use std::io::Read;
+use std::io::Read as _;
 use std::ops::ControlFlow;
 
+use serde::{Deserialize, Serialize};
+
 use crate::catalog::Catalog;
+use crate::core::progress::grouped;
 use crate::core::{Lsn, SegmentName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::wal::decoder::{Piece, Reached};
@@ -18,7 +21,7 @@ const BLOCK: u64 = 256 << 10;
 const PAGE: u64 = 8192;
 
 /// Why a segment has no summary.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Unreadable {
     /// No archive has it.
     #[error("no archive has it")]
@@ -31,7 +34,19 @@ pub enum Unreadable {
     Failed(String),
 }
 
-/// Reads the segment `name` alone, and of the next one on its timeline as much as its last record takes. Records
+/// What reading one segment came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summarized {
+    /// What lies in it, or why that is not known.
+    pub read: Read,
+    /// So many of the segments behind it were looked into for the rest of its last record.
+    pub behind: u32,
+}
+
+/// What lies in a segment, or why that is not known.
+pub type Read = std::result::Result<Summary, Unreadable>;
+
+/// Reads the segment `name` alone, and of the next ones on its timeline as much as its last record takes. Records
 /// before the fork of its timeline are not counted; fewer than `floor` rows changed are not notable. `each` is shown
 /// every record that starts in it.
 ///
@@ -44,119 +59,123 @@ pub fn summarize(
     floor: u64,
     cancel: &Cancel,
     each: &mut dyn FnMut(&Record),
-) -> Result<std::result::Result<Summary, Unreadable>> {
-    match read(source, catalog, name, floor, cancel, each) {
+) -> Result<Summarized> {
+    let mut reading = Reading { source, catalog, name, cancel, behind: 0, each };
+    match reading.run(floor) {
         Err(error) if error.report().kind != ErrorKind::Interrupted => {
             let report = error.report();
             let words = std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": ");
-            Ok(Err(Unreadable::Failed(words)))
+            Ok(Summarized { read: Err(Unreadable::Failed(words)), behind: reading.behind })
         }
-        read => read,
+        read => Ok(Summarized { read: read?, behind: reading.behind }),
     }
 }
 
-fn read(
-    source: &dyn Source,
-    catalog: &Catalog,
+struct Reading<'a> {
+    source: &'a dyn Source,
+    catalog: &'a Catalog,
     name: SegmentName,
-    floor: u64,
-    cancel: &Cancel,
-    each: &mut dyn FnMut(&Record),
-) -> Result<std::result::Result<Summary, Unreadable>> {
-    let size = catalog.segment_size;
-    let number = name.number(size);
-    let Some(mut segment) = source.open_segment(name, None)? else { return Ok(Err(Unreadable::Absent)) };
-    let mut block = Vec::with_capacity(BLOCK as usize);
-    fill(&mut block, segment.as_mut(), size.bytes().min(BLOCK), name)?;
-    let header = match SegmentHeader::parse(&block) {
-        Ok(header) => header,
-        Err(bad) => return Ok(Err(Unreadable::Foreign(bad.to_string()))),
-    };
-    if let Some(foreign) = foreign(catalog, name, &header) {
-        return Ok(Err(Unreadable::Foreign(foreign)));
-    }
-    let fork = catalog.timelines.iter().find(|timeline| timeline.id == name.timeline);
-    let from = fork.and_then(|timeline| timeline.forked_at_lsn).unwrap_or(Lsn::INVALID);
-    let mut summarizer = Summarizer::new(header.system_identifier, header.layout.major, from, floor);
-    let behind = size.start_of(number + 1);
-    let mut decoder = Decoder::at_segment(number, size);
-    let mut left = size.bytes();
-    loop {
-        cancel.check()?;
-        left -= block.len() as u64;
-        let read = decoder.read_through(&block, &mut |piece| match piece {
-            Piece::Record(record) if record.lsn >= behind => ControlFlow::Break(()),
-            Piece::Record(record) => {
-                summarizer.feed(record);
-                each(record);
-                ControlFlow::Continue(())
-            }
-            Piece::Gap(gap) => {
-                summarizer.damaged(damage(&gap.stopped, gap.found, Some(gap.resumed)));
-                ControlFlow::Continue(())
-            }
-        });
-        if read.is_break() {
-            return Ok(Ok(summarizer.finish(Tail::Full)));
-        }
-        if left == 0 {
-            break;
-        }
-        fill(&mut block, segment.as_mut(), left.min(BLOCK), name)?;
-        if block.is_empty() {
-            break;
-        }
-    }
-    if left == 0 && decoder.is_inside_record() {
-        return complete(source, catalog, name, decoder, summarizer, cancel, each).map(Ok);
-    }
-    Ok(Ok(ended(summarizer, &mut decoder, behind)))
+    cancel: &'a Cancel,
+    behind: u32,
+    each: &'a mut dyn FnMut(&Record),
 }
 
-/// Reads on in the segments behind, until the last record of the segment before is whole.
-fn complete(
-    source: &dyn Source,
-    catalog: &Catalog,
-    name: SegmentName,
-    mut decoder: Decoder,
-    mut summarizer: Summarizer,
-    cancel: &Cancel,
-    each: &mut dyn FnMut(&Record),
-) -> Result<Summary> {
-    let size = catalog.segment_size;
-    let behind = size.start_of(name.number(size) + 1);
-    let mut block = Vec::with_capacity(PAGE as usize);
-    for number in name.number(size) + 1.. {
-        let next = SegmentName::new(name.timeline, number, size);
-        let Some(mut segment) = source.open_segment(next, None)? else { break };
+impl Reading<'_> {
+    fn run(&mut self, floor: u64) -> Result<Read> {
+        let (name, size) = (self.name, self.catalog.segment_size);
+        let number = name.number(size);
+        let Some(mut segment) = self.source.open_segment(name, None)? else { return Ok(Err(Unreadable::Absent)) };
+        let mut block = Vec::with_capacity(BLOCK as usize);
+        fill(&mut block, segment.as_mut(), size.bytes().min(BLOCK), name)?;
+        let header = match SegmentHeader::parse(&block) {
+            Ok(header) => header,
+            Err(bad) => return Ok(Err(Unreadable::Foreign(bad.to_string()))),
+        };
+        if let Some(foreign) = foreign(self.catalog, name, &header) {
+            return Ok(Err(Unreadable::Foreign(foreign)));
+        }
+        let fork = self.catalog.timelines.iter().find(|timeline| timeline.id == name.timeline);
+        let from = fork.and_then(|timeline| timeline.forked_at_lsn).unwrap_or(Lsn::INVALID);
+        let mut summarizer = Summarizer::new(header.system_identifier, header.layout.major, from, floor);
+        let mut decoder = Decoder::at_segment(number, size);
+        let border = size.start_of(number + 1);
         let mut left = size.bytes();
-        while left > 0 {
-            cancel.check()?;
-            fill(&mut block, segment.as_mut(), left.min(PAGE), next)?;
-            if block.is_empty() {
-                return Ok(summarizer.finish(Tail::CutOff));
-            }
+        loop {
+            self.cancel.check()?;
             left -= block.len() as u64;
-            let reached = decoder.read(&block, &mut |record| {
-                if record.lsn < behind {
-                    summarizer.feed(record);
-                    each(record);
+            let read = decoder.read_through(&block, &mut |piece| match piece {
+                Piece::Record(record) => self.take(record, border, &mut summarizer),
+                Piece::Gap(gap) => {
+                    summarizer.damaged(damage(&gap.stopped, gap.found, Some(gap.resumed)));
+                    ControlFlow::Continue(())
                 }
-                ControlFlow::Break(())
             });
-            match reached {
-                Reached::Hungry if decoder.is_inside_record() => {}
-                Reached::End(end) if end.is_ordinary() => return Ok(summarizer.finish(Tail::CutOff)),
-                Reached::End(_) => return Ok(ended(summarizer, &mut decoder, behind)),
-                Reached::Hungry | Reached::Enough | Reached::Resumed(_) => return Ok(summarizer.finish(Tail::Full)),
+            if read.is_break() {
+                return Ok(Ok(summarizer.finish(Tail::Full)));
+            }
+            if left == 0 {
+                break;
+            }
+            fill(&mut block, segment.as_mut(), left.min(BLOCK), name)?;
+            if block.is_empty() {
+                return Ok(Ok(too_short(summarizer, decoder.finish().at, size.bytes() - left)));
+            }
+        }
+        if decoder.is_inside_record() {
+            return self.complete(decoder, summarizer).map(Ok);
+        }
+        Ok(Ok(ended(summarizer, &mut decoder, border)))
+    }
+
+    /// Takes the next record. Breaks behind the last one that starts in the segment: behind a switch of segments most
+    /// of it may be left unread.
+    fn take(&mut self, record: &Record, border: Lsn, summarizer: &mut Summarizer) -> ControlFlow<()> {
+        if record.lsn < border {
+            summarizer.feed(record);
+            (self.each)(record);
+        }
+        if record.end_lsn >= border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Reads on in the segments behind, until the last record of the segment is whole.
+    fn complete(&mut self, mut decoder: Decoder, mut summarizer: Summarizer) -> Result<Summary> {
+        let size = self.catalog.segment_size;
+        let number = self.name.number(size);
+        let border = size.start_of(number + 1);
+        let mut block = Vec::with_capacity(PAGE as usize);
+        loop {
+            self.behind += 1;
+            let next = SegmentName::new(self.name.timeline, number + u64::from(self.behind), size);
+            let Some(mut segment) = self.source.open_segment(next, None)? else {
+                return Ok(summarizer.finish(Tail::CutOff));
+            };
+            let mut left = size.bytes();
+            while left > 0 {
+                self.cancel.check()?;
+                fill(&mut block, segment.as_mut(), left.min(PAGE), next)?;
+                if block.is_empty() {
+                    return Ok(summarizer.finish(Tail::CutOff));
+                }
+                left -= block.len() as u64;
+                let reached = decoder.read(&block, &mut |record| {
+                    let _ = self.take(record, border, &mut summarizer);
+                    ControlFlow::Break(())
+                });
+                match reached {
+                    Reached::Hungry if decoder.is_inside_record() => {}
+                    Reached::End(end) if end.is_ordinary() => return Ok(summarizer.finish(Tail::CutOff)),
+                    Reached::End(_) => return Ok(ended(summarizer, &mut decoder, border)),
+                    Reached::Hungry | Reached::Enough | Reached::Resumed(_) => {
+                        return Ok(summarizer.finish(Tail::Full));
+                    }
+                }
             }
         }
     }
-    Ok(summarizer.finish(Tail::CutOff))
 }
 
 /// The summary where WAL ended within the segment, or with it.
-fn ended(mut summarizer: Summarizer, decoder: &mut Decoder, behind: Lsn) -> Summary {
+fn ended(mut summarizer: Summarizer, decoder: &mut Decoder, border: Lsn) -> Summary {
     let found = decoder.stopped_at();
     let end = decoder.finish();
     if !end.is_ordinary() {
@@ -164,10 +183,16 @@ fn ended(mut summarizer: Summarizer, decoder: &mut Decoder, behind: Lsn) -> Summ
         return summarizer.finish(Tail::Ends);
     }
     match end.reason {
-        EndReason::NoMoreBytes if decoder.wants() >= behind => summarizer.finish(Tail::Full),
+        EndReason::NoMoreBytes if decoder.wants() >= border => summarizer.finish(Tail::Full),
         EndReason::CutOff => summarizer.finish(Tail::CutOff),
         _ => summarizer.finish(Tail::Ends),
     }
+}
+
+fn too_short(mut summarizer: Summarizer, at: Lsn, bytes: u64) -> Summary {
+    let reason = format!("the file ends after {} bytes: it is no whole segment", grouped(bytes));
+    summarizer.damaged(Damage { at, found: at, resumed: None, reason });
+    summarizer.finish(Tail::Ends)
 }
 
 fn damage(stopped: &EndOfWal, found: Lsn, resumed: Option<Lsn>) -> Damage {
@@ -196,7 +221,7 @@ fn foreign(catalog: &Catalog, name: SegmentName, header: &SegmentHeader) -> Opti
 }
 
 /// Fills `block` with the next bytes of a segment, at most `bytes` of them; with nothing where it ends.
-fn fill(block: &mut Vec<u8>, segment: &mut dyn Read, bytes: u64, name: SegmentName) -> Result<()> {
+fn fill(block: &mut Vec<u8>, segment: &mut dyn std::io::Read, bytes: u64, name: SegmentName) -> Result<()> {
     block.clear();
     match segment.take(bytes).read_to_end(block) {
         Ok(_) => Ok(()),

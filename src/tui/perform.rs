@@ -2,6 +2,7 @@
 //! waits for them.
 
 use std::collections::HashMap;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,9 +14,10 @@ use super::run::{self, MsgSender, Perform};
 use crate::app::msg::ActionKind;
 use crate::app::state::Setup;
 use crate::app::{Effect, Msg, State};
-use crate::catalog::Catalog;
+use crate::catalog::suspect::MANY_ROWS;
+use crate::catalog::{Catalog, Point, PointKind};
 use crate::config::{Config, RestoreConfig, SourceConfig};
-use crate::core::Target;
+use crate::core::{Target, TimelineId, Xid};
 use crate::engine::host::{facts::server_account, now};
 use crate::engine::prepare::plan_retarget;
 use crate::engine::server::last_lines;
@@ -23,7 +25,8 @@ use crate::engine::{Engine, Preparation, Recoveries, Request};
 use crate::error::{Error, Result};
 use crate::event::{Event, Recovery, RecoveryState, Strategy, What};
 use crate::plan::Plan;
-use crate::source::scan::all_points;
+use crate::source::index::Index;
+use crate::source::names::NameBook;
 use crate::source::{Cancel, LocalSource, Source};
 
 /// How often the journal of a recovery that another Walback drives is read.
@@ -89,7 +92,9 @@ impl Perform for Performer {
     fn perform(&mut self, effect: Effect, reply: &MsgSender) {
         match effect {
             Effect::LoadCatalog => self.load_catalog(reply),
-            Effect::LoadPoints => self.load_points(reply),
+            Effect::LoadOverview => self.load_overview(reply),
+            Effect::LoadPoints { timeline, numbers } => self.load_points(timeline, numbers, reply),
+            Effect::Locate { xid } => self.locate(xid, reply),
             Effect::CancelScan => self.scan.cancel(),
             Effect::LoadRecoveries => self.load_recoveries(reply),
             Effect::MakePlan { target, backup, directory } => self.make_plan(target, backup, directory, reply),
@@ -179,29 +184,58 @@ impl Performer {
         });
     }
 
-    fn load_points(&mut self, reply: &MsgSender) {
+    fn load_overview(&mut self, reply: &MsgSender) {
         self.scan = Cancel::default();
         let (source, cancel) = (Arc::clone(&self.source), self.scan.clone());
         let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
         work(reply, move |reply| {
+            let index = Index::new(source.as_ref(), &catalog, None, MANY_ROWS);
             let mut told = None;
-            let scanned = all_points(
-                source.as_ref(),
-                &catalog,
+            let read = index.build(
                 &cancel,
                 &mut |done, total| {
-                    // A message for every block would only be in the way.
+                    // A message for every segment would only be in the way.
                     let share = done.saturating_mul(200).checked_div(total);
                     if told != share {
                         told = share;
                         reply.send(Msg::ScanProgress { done, total });
                     }
                 },
-                &mut |points| {
-                    reply.send(Msg::Points(points));
+                &mut |overview| {
+                    reply.send(Msg::Overview(Arc::new(overview)));
                 },
             );
-            reply.send(Msg::ScanFinished(scanned));
+            let named = read.and_then(|mut overview| {
+                reply.send(Msg::Overview(Arc::new(overview.clone())));
+                // Names come last: reading them may take a while.
+                NameBook::default().name(&mut overview.suspects, &catalog, &cancel)?;
+                reply.send(Msg::Overview(Arc::new(overview)));
+                Ok(())
+            });
+            reply.send(Msg::ScanFinished(named));
+            Ok(())
+        });
+    }
+
+    fn load_points(&self, timeline: TimelineId, numbers: RangeInclusive<u64>, reply: &MsgSender) {
+        let source = Arc::clone(&self.source);
+        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
+        work(reply, move |reply| {
+            let index = Index::new(source.as_ref(), &catalog, None, MANY_ROWS);
+            for number in numbers {
+                let points = index.points(timeline, number, &Cancel::default());
+                reply.send(Msg::Points { timeline, number, points });
+            }
+            Ok(())
+        });
+    }
+
+    fn locate(&self, xid: Xid, reply: &MsgSender) {
+        let source = Arc::clone(&self.source);
+        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
+        work(reply, move |reply| {
+            let index = Index::new(source.as_ref(), &catalog, None, MANY_ROWS);
+            reply.send(Msg::Located { xid, points: ends_of(xid, &index, &catalog) });
             Ok(())
         });
     }
@@ -337,6 +371,27 @@ fn tell_log(recoveries: &Recoveries, id: &str, reply: &MsgSender) {
     for line in last_lines(&plan.server.log, LOG_LINES) {
         reply.send(Msg::Event(Event { at: now(), recovery: id.to_owned(), what: What::Log { line } }));
     }
+}
+
+/// Every commit or rollback of a transaction of this number.
+fn ends_of(xid: Xid, index: &Index<'_>, catalog: &Catalog) -> Result<Vec<Point>> {
+    let cancel = Cancel::default();
+    let mut found = Vec::new();
+    for timeline in &catalog.timelines {
+        let mut numbers = Vec::new();
+        index.for_each(timeline.id, &cancel, &mut |number, read| {
+            if read.is_ok_and(|summary| summary.may_end(xid)) {
+                numbers.push(number);
+            }
+            ControlFlow::Continue(())
+        })?;
+        for number in numbers {
+            let points = index.points(timeline.id, number, &cancel)?;
+            let ends = |point: &Point| matches!(point.kind, PointKind::Commit | PointKind::Abort);
+            found.extend(points.into_iter().filter(|point| ends(point) && point.xid == Some(xid)));
+        }
+    }
+    Ok(found)
 }
 
 /// Does something on a thread of its own; what it fails with, a panic too, becomes a message.

@@ -231,10 +231,15 @@ impl<P: Perform> Loop<P> {
                 let hit = hit_at(&self.hits, event.column, event.row);
                 hit.map_or(Next::Go, |hit| self.take(Msg::Click(hit)))
             }
-            MouseEventKind::ScrollUp => self.take(Msg::Wheel(-WHEEL)),
-            MouseEventKind::ScrollDown => self.take(Msg::Wheel(WHEEL)),
+            MouseEventKind::ScrollUp => self.wheel(-WHEEL, event),
+            MouseEventKind::ScrollDown => self.wheel(WHEEL, event),
             _ => Next::Go,
         }
+    }
+
+    fn wheel(&mut self, rows: i32, event: MouseEvent) -> Next {
+        let over = hit_at(&self.hits, event.column, event.row);
+        self.take(Msg::Wheel { rows, over })
     }
 
     /// Lends the terminal to psql and waits for its end. What happens meanwhile waits in the channel.

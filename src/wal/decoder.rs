@@ -115,7 +115,7 @@ impl Decoder {
     /// who polls until hungry after each feeding needs no more memory than the largest feeding and one page. After the
     /// end of WAL they are dropped.
     pub fn feed(&mut self, bytes: &[u8]) {
-        if self.walk.has_ended() {
+        if self.walk.end().is_some() {
             self.base = self.wants().plus(bytes.len() as u64);
             self.buffer = Vec::new();
         } else {
@@ -147,8 +147,9 @@ impl Decoder {
     /// the same as [`Decoder::feed`] and [`Decoder::poll`], but reads in place: of whole pages nothing is copied, and
     /// for a record that owns nothing no memory is asked for.
     pub fn read(&mut self, bytes: &[u8], each: &mut impl FnMut(&Record) -> ControlFlow<()>) -> Reached {
-        if self.walk.has_ended() {
+        if let Some(end) = self.walk.end() {
             self.feed(bytes);
+            return Reached::End(end);
         }
         let mut bytes = bytes;
         if !self.buffer.is_empty() {
@@ -158,17 +159,13 @@ impl Decoder {
             self.keep(front);
             let reached = self.walk.read(Window { base: self.base, bytes: &self.buffer }, each);
             self.keep(&[]);
-            if reached != Reached::Hungry {
+            if reached != Reached::Hungry || !self.buffer.is_empty() {
                 self.keep(behind);
                 return reached;
             }
             bytes = behind;
         }
-        if !self.buffer.is_empty() || bytes.is_empty() {
-            return Reached::Hungry;
-        }
-        let window = Window { base: self.base, bytes };
-        let reached = self.walk.read(window, each);
+        let reached = self.walk.read(Window { base: self.base, bytes }, each);
         self.keep(bytes);
         reached
     }
@@ -204,17 +201,17 @@ impl Decoder {
         }
     }
 
+    /// Whether a record has begun of which not all bytes were fed.
+    #[must_use]
+    pub fn is_inside_record(&self) -> bool {
+        self.walk.is_inside_record()
+    }
+
     /// Where what ended WAL was found: the start of the page or record that is wrong, or that has to be searched behind.
     /// `None` while it has not ended. The damage may also be on a page behind it that the record goes on to.
     #[must_use]
     pub fn stopped_at(&self) -> Option<Lsn> {
         self.walk.stopped().map(|stop| stop.found)
-    }
-
-    /// Whether a record has begun of which not all bytes were fed.
-    #[must_use]
-    pub fn is_inside_record(&self) -> bool {
-        self.walk.is_inside_record()
     }
 
     /// Says that there are no more bytes to feed, and where WAL ends therefore. To be called when [`Decoder::poll`]

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::{Pid, chown};
 use tempfile::TempDir;
 
@@ -14,6 +15,9 @@ use super::server::{as_server, server_user};
 
 /// The longest path of a directory for sockets: `sun_path` holds 107 bytes, and `/.s.PGSQL.65535.lock` is added to it.
 const LONGEST: usize = 80;
+
+/// The bytes that have to be free in memory for it to be used; a test needs some hundred megabytes.
+const ROOM: u64 = 4 << 30;
 
 /// Waits until its standard input ends, which it does with the test program, stops the servers in the directory, and
 /// removes it. An interrupt at the terminal is for the program, not for it.
@@ -28,9 +32,19 @@ pub struct Directory(TempDir);
 impl Directory {
     /// A new one in `$TMPDIR`, or in `/tmp` where the servers could not use that.
     pub fn new() -> Directory {
-        let wanted = std::env::temp_dir();
-        let base = if is_usable(&wanted) { wanted } else { PathBuf::from("/tmp") };
-        let directory = tempfile::Builder::new().prefix("walback-").tempdir_in(&base).unwrap();
+        Directory::below(&std::env::temp_dir())
+    }
+
+    /// A new one in memory, where there is room: clusters are made of a thousand files each, and that takes time on disks.
+    pub fn in_memory() -> Directory {
+        let memory = Path::new("/dev/shm");
+        let room = statvfs(memory).map(|fs| fs.blocks_available() * fs.fragment_size());
+        if room.is_ok_and(|bytes| bytes >= ROOM) { Directory::below(memory) } else { Directory::new() }
+    }
+
+    fn below(wanted: &Path) -> Directory {
+        let base = if is_usable(wanted) { wanted } else { Path::new("/tmp") };
+        let directory = tempfile::Builder::new().prefix("walback-").tempdir_in(base).unwrap();
         give(directory.path(), 0o700);
         Directory(directory)
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::app::dialog::{Reading, Then};
 use crate::app::guide;
-use crate::app::points::tests::commit;
+use crate::app::points::tests::{archive, commit};
 use crate::app::{Hit, Key, Pane, Setup};
 use crate::catalog::{Backup, BackupKind, Compression, Point, PointKind, Timeline};
 use crate::core::{
@@ -21,7 +21,7 @@ fn now() -> Timestamp {
     Timestamp::from_unix_seconds(1_727_880_000).unwrap()
 }
 
-fn backup(id: &str) -> Backup {
+pub(crate) fn backup(id: &str) -> Backup {
     Backup {
         id: id.to_owned(),
         kind: BackupKind::Tar,
@@ -49,7 +49,7 @@ fn backup(id: &str) -> Backup {
     }
 }
 
-fn timeline(id: u32) -> Timeline {
+pub(crate) fn timeline(id: u32) -> Timeline {
     Timeline {
         id: TimelineId(id),
         parent: None,
@@ -66,7 +66,7 @@ fn timeline(id: u32) -> Timeline {
     }
 }
 
-fn catalog() -> Catalog {
+pub(crate) fn catalog() -> Catalog {
     Catalog {
         backups: vec![Backup { problems: vec!["truncated".to_owned()], ..backup("c") }, backup("b"), backup("a")],
         timelines: vec![timeline(1), timeline(2)],
@@ -97,6 +97,10 @@ fn points() -> Vec<Point> {
 }
 
 fn state() -> State {
+    state_of(&points())
+}
+
+fn state_of(points: &[Point]) -> State {
     let setup = Setup {
         source: "shop".to_owned(),
         zone: Zone::UTC,
@@ -107,9 +111,23 @@ fn state() -> State {
     };
     let mut state = State::new(setup);
     assert_eq!(update(&mut state, Msg::Started), [Effect::LoadCatalog, Effect::LoadRecoveries]);
-    assert_eq!(update(&mut state, Msg::Catalog(Ok(catalog()))), [Effect::LoadPoints]);
-    send(&mut state, [Msg::Points(points()), Msg::ScanFinished(Ok(()))]);
+    assert_eq!(update(&mut state, Msg::Catalog(Ok(catalog()))), [Effect::LoadOverview]);
+    know(&mut state, points);
+    send(&mut state, [Msg::ScanFinished(Ok(()))]);
     state
+}
+
+/// The archive has these points, and those that are asked for come.
+fn know(state: &mut State, points: &[Point]) {
+    let (overview, held) = archive(points, SegmentSize::DEFAULT);
+    let mut effects = update(state, Msg::Overview(Arc::new(overview)));
+    while let Some(effect) = effects.pop() {
+        let Effect::LoadPoints { timeline, numbers } = effect else { panic!("{effect:?}") };
+        for number in numbers {
+            let points = held.get(&(timeline, number)).cloned().unwrap_or_default();
+            effects.extend(update(state, Msg::Points { timeline, number, points: Ok(points) }));
+        }
+    }
 }
 
 fn send(state: &mut State, messages: impl IntoIterator<Item = Msg>) -> Vec<Effect> {
@@ -239,8 +257,7 @@ fn a_restore_point_is_stopped_at_by_name_unless_the_name_is_there_twice() {
 
 #[test]
 fn a_name_that_no_target_can_have_is_stopped_at_by_position() {
-    let mut state = state();
-    send(&mut state, [Msg::Points(vec![restore_point(5, "a\nb")])]);
+    let mut state = state_of(&[vec![restore_point(5, "a\nb")], points()].concat());
     assert_eq!(press(&mut state, "gb"), [making(target(TargetKind::Lsn(Lsn(5)), false, 1), None, "/new")]);
 }
 

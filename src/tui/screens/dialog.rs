@@ -4,15 +4,17 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::dialog::{Choice, Confirm, DirectoryForm, Menu, Reading, TargetForm};
+use crate::app::dialog::{Choice, Confirm, DirectoryForm, FindForm, Menu, Reading, SuspectList, TargetForm};
 use crate::app::field::Field;
-use crate::app::{ActionKind, Danger, Dialog, Hit, State, command};
+use crate::app::{ActionKind, Danger, Dialog, Hit, State, command, suspects};
+use crate::core::progress::{counted, grouped};
 use crate::error::Error;
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
-use crate::tui::text::{clean, width};
+use crate::tui::text::{clean, cut, width};
 use crate::tui::theme::Theme;
 use crate::tui::widgets::doc::Doc;
+use crate::tui::words;
 
 /// Columns of a dialog, where there are as many.
 const COLUMNS: u16 = 76;
@@ -23,6 +25,8 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
         Dialog::Target(form) => draw_target(canvas, form, area),
         Dialog::Directory(form) => draw_directory(canvas, form, area),
         Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),
+        Dialog::Find(form) => draw_find(canvas, form, area),
+        Dialog::Suspects(list) => draw_suspects(canvas, state, *list, area),
         Dialog::Help => draw_help(canvas, state, area),
         Dialog::Error(error) => draw_error(canvas, error, area),
     }
@@ -40,8 +44,12 @@ fn inside(area: Rect) -> u16 {
 
 /// Opens a frame in the middle of the screen that has room for so many lines.
 fn open(canvas: &mut Canvas<'_>, area: Rect, title: &str, keys: &str, lines: usize) -> Rect {
+    open_wide(canvas, area, title, keys, lines, COLUMNS)
+}
+
+fn open_wide(canvas: &mut Canvas<'_>, area: Rect, title: &str, keys: &str, lines: usize, columns: u16) -> Rect {
     let height = (lines as u16).saturating_add(2).min(area.height);
-    let columns = area.width.min(COLUMNS);
+    let columns = area.width.min(columns);
     let x = area.x + (area.width - columns) / 2;
     let y = area.y + (area.height - height) / 2;
     let place = Rect { x, y, width: columns, height };
@@ -204,10 +212,83 @@ fn draw_confirm(canvas: &mut Canvas<'_>, confirm: &Confirm, area: Rect) {
     canvas.line(inner, above.len() + 1, &Line::from(Span::styled(text, style)));
 }
 
+fn draw_find(canvas: &mut Canvas<'_>, form: &FindForm, area: Rect) {
+    let theme = canvas.theme;
+    let mut above = Doc::new(inside(area), theme);
+    above.paragraph("orders   before_deploy   drop   1234567   14:30   1/AB1233F8", theme.dim());
+    let mut below = Doc::new(inside(area), theme);
+    let found = &form.found;
+    if found.text.is_empty() {
+        below.paragraph("a name, a relation, a kind of suspect, a transaction id, a time, an LSN", theme.dim());
+    } else if found.matches.is_empty() && found.unlocated.is_some() {
+        below.paragraph("Enter looks for this transaction in the whole archive", theme.plain());
+    } else {
+        let (sign, style) =
+            if found.matches.is_empty() { (glyphs::DOUBT, theme.warning()) } else { (glyphs::GOOD, theme.good()) };
+        below.hanging(&format!("{sign} "), style, &found.in_words(), theme.plain());
+        below.paragraph("Enter goes there; n and N go to the next and the previous one.", theme.dim());
+    }
+    let (mut above, below) = (above.lines(), below.lines());
+    above.truncate(room(area).saturating_sub(1 + below.len()));
+    let inner = open(canvas, area, "Find", "Enter goes there, Esc leaves", above.len() + 1 + below.len());
+    put(canvas, inner, &above);
+    draw_field(canvas, &form.field, inner, above.len());
+    let rest = above.len() as u16 + 1;
+    put(canvas, Rect { y: inner.y + rest, height: inner.height.saturating_sub(rest), ..inner }, &below);
+}
+
+/// Columns of the list of suspects, where there are as many.
+const WIDE: u16 = 120;
+
+fn draw_suspects(canvas: &mut Canvas<'_>, state: &State, list: SuspectList, area: Rect) {
+    const DETAILS: usize = 4;
+    let theme = canvas.theme;
+    let all = &state.points.overview().suspects;
+    let partial = if state.points.overview().complete { "" } else { " so far" };
+    let title = format!("{}{partial}, the worst first", counted(all.len() as u64, "suspect"));
+    let inner = open_wide(canvas, area, &title, "Enter goes there, Esc leaves", all.len() + 2 + DETAILS, WIDE);
+    let heading = format!("  {:<13} {:<14} {:>10} {:>9}  {}", "kind", "committed", "xid", "rows", "of");
+    canvas.line(inner, 0, &Line::from(Span::styled(heading, theme.label())));
+    // In a low terminal the details give way to the list.
+    let details = if area.height > 15 { DETAILS } else { 0 };
+    let height = usize::from(inner.height).saturating_sub(1 + details);
+    let first = list.selected.saturating_sub(height / 2).min(all.len().saturating_sub(height));
+    for (row, (rank, suspect)) in all.iter().enumerate().skip(first).take(height).enumerate() {
+        let here = rank == list.selected;
+        let at = words::row_time(suspect.at, state.zone);
+        let at = at.get(..14).unwrap_or(&at);
+        let rows = if suspect.rows > 0 { grouped(suspect.rows) } else { String::new() };
+        let (cursor, kind) = (if here { glyphs::CURSOR } else { " " }, suspect.kind.name().replace('-', " "));
+        let lead = format!("{cursor} {kind:<13} {at:<14} {:>10} {rows:>9}  ", suspect.xid);
+        let of = cut(&clean(&suspects::relations(suspect)), usize::from(inner.width).saturating_sub(width(&lead)));
+        canvas.line(
+            inner,
+            row + 1,
+            &Line::from(vec![Span::styled(lead, theme.plain()), Span::styled(of, theme.name())]),
+        );
+        let place = Rect { y: inner.y + row as u16 + 1, height: 1, ..inner };
+        if here {
+            canvas.style(place, theme.selected());
+        }
+        canvas.hit(place, Hit::Suspect(rank));
+    }
+    let mut doc = Doc::new(inner.width, theme);
+    if let Some(suspect) = all.get(list.selected).filter(|_| details > 0) {
+        doc.line(Line::default());
+        let (at, words) = (suspect.at.in_zone(state.zone), suspects::in_words(suspect));
+        doc.paragraph(&format!("{at}, LSN {}, timeline {}: {words}", suspect.lsn, suspect.timeline), theme.plain());
+        if let Some(note) = &suspect.note {
+            doc.paragraph(note, theme.dim());
+        }
+    }
+    let below = Rect { y: inner.bottom().saturating_sub(details as u16), height: details as u16, ..inner };
+    put(canvas, below, &doc.lines());
+}
+
 fn draw_help(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let theme = canvas.theme;
     let mut doc = Doc::new(inside(area), theme);
-    for command in command::on(state.screen()) {
+    for command in command::now(state) {
         let keys: Vec<_> = command.keys.iter().map(ToString::to_string).collect();
         let typed = if command.danger == Danger::Typed { " Asks for the name." } else { "" };
         let (style, why) = match (command.enabled)(state) {

@@ -118,8 +118,8 @@ fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     doc.row("First lost", &lost.unwrap_or("nothing that is in the archive".to_owned()), theme.warning());
     let after = if resolved.stop == StopSide::Before { resolved.lsn } else { resolved.lsn.plus(1) };
     let lost = state.points.commits_from(resolved.timeline, after);
-    if lost > 0 {
-        let text = format!("in all {} on timeline {}, as far as read", counted(lost, "commit"), resolved.timeline);
+    if lost.number > 0 {
+        let text = format!("in all {} on timeline {}, as far as read", lost.of("commit"), resolved.timeline);
         doc.row("", &text, theme.plain());
     }
     doc.row("Then", action(plan), theme.plain());

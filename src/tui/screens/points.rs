@@ -13,17 +13,19 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::points::{MANY_ROWS, is_suspect};
+use crate::app::chart::MarkKind;
+use crate::app::points::{Lack, Row};
 use crate::app::state::{Loading, ScanState};
-use crate::app::{Hit, Pane, State};
+use crate::app::{Hit, Pane, State, suspects};
+use crate::catalog::overview::SegmentRows;
 use crate::catalog::{Backup, Catalog, Compression, Point, PointKind};
-use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds, counted, grouped};
+use crate::core::{SegmentName, Zone};
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::{clean, cut, width};
 use crate::tui::widgets::doc::Doc;
-use crate::tui::widgets::{activity, timelines};
+use crate::tui::widgets::{chart, timelines};
 use crate::tui::words;
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
@@ -142,12 +144,7 @@ fn graph(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
 /// Activity, transactions and details, in one frame.
 fn lower(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let focused = state.pane == Pane::Points;
-    let bars: u16 = match area.height {
-        0..11 => 0,
-        11..24 => 1,
-        24..40 => 2,
-        _ => 4,
-    };
+    let (bars, below) = chart::rows(area.height);
     let details: u16 = match area.height {
         0..8 => 0,
         8..22 => 2,
@@ -158,15 +155,17 @@ fn lower(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let inner = if bars == 0 {
         canvas.frame(area, &title, &right, focused)
     } else {
-        let (title, legend) = activity::titles(state);
-        canvas.frame(area, &title, &legend, focused)
+        let (title, legend) = chart::titles(state, area.width);
+        canvas.frame(area, &title, &legend, state.pane == Pane::Chart)
     };
     let mut list = inner;
     if bars > 0 {
-        activity::draw(canvas, state, Rect { height: bars + 1, ..inner });
-        let y = inner.y + bars + 1;
+        let rows = bars + below;
+        canvas.hit(Rect { height: rows + 1, ..area }, Hit::Pane(Pane::Chart));
+        chart::draw(canvas, state, Rect { height: rows, ..inner }, (bars, below));
+        let y = inner.y + rows;
         canvas.divider(area, y, &title, &right, focused);
-        list = Rect { y: y + 1, height: inner.height.saturating_sub(bars + 2), ..inner };
+        list = Rect { y: y + 1, height: inner.height.saturating_sub(rows + 1), ..inner };
     }
     if details > 0 {
         list.height = list.height.saturating_sub(details + 1);
@@ -190,15 +189,15 @@ fn list_titles(state: &State) -> (String, String) {
             let percent = scan.done.saturating_mul(100) / scan.total;
             format!("reading WAL: {percent} % of {}{}, c stops", Bytes(scan.total), eta.unwrap_or_default())
         }
-        ScanState::Cancelled => "reading was stopped: not everything is listed; F5 reads again".to_owned(),
+        ScanState::Cancelled => "stopped: not everything is listed; F5 reads again".to_owned(),
         ScanState::Failed(_) => format!("{} WAL could not be read to its end", glyphs::BAD),
         ScanState::Finished => {
-            let suspects = match state.points.suspects() as u64 {
+            let suspects = match state.points.suspects_listed() as u64 {
                 0 => "no suspect".to_owned(),
                 n => counted(n, "suspect"),
             };
             let here = if state.points.is_empty() { 0 } else { state.points.cursor() + 1 };
-            format!("{suspects}  {} of {}", grouped(here as u64), grouped(state.points.len() as u64))
+            format!("{suspects}  {} of {}", grouped(here), grouped(state.points.len()))
         }
     };
     (title, right)
@@ -224,18 +223,19 @@ fn rows(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     if state.points.is_empty() {
         empty(canvas, state, area);
     }
-    let height = usize::from(area.height);
+    let height = u64::from(area.height);
     let cursor = state.points.cursor();
     let first = cursor.saturating_sub(height / 2).min(state.points.len().saturating_sub(height));
-    for row in 0..height {
-        let Some(point) = state.points.get(first + row) else { break };
-        let here = first + row == cursor;
-        canvas.line(area, row, &point_row(canvas, state.zone, point, here, columns));
-        let place = Rect { y: area.y + row as u16, height: 1, ..area };
+    for (place, number) in (first..).take(usize::from(area.height)).enumerate() {
+        let here = number == cursor;
+        let row = if here { state.points.here() } else { state.points.row(number) };
+        let Some(row) = row else { break };
+        canvas.line(area, place, &row_line(canvas, state, row, here, columns));
+        let place = Rect { y: area.y + place as u16, height: 1, ..area };
         if here && state.pane == Pane::Points {
             canvas.style(place, theme.selected());
         }
-        canvas.hit(place, Hit::Point(first + row));
+        canvas.hit(place, Hit::Point(number));
     }
 }
 
@@ -250,33 +250,72 @@ fn empty(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     canvas.line(area, 0, &Line::from(line));
 }
 
-fn point_row(canvas: &Canvas<'_>, zone: Zone, point: &Point, here: bool, columns: usize) -> Line<'static> {
+fn row_line(canvas: &Canvas<'_>, state: &State, row: Row<'_>, here: bool, columns: usize) -> Line<'static> {
+    let theme = canvas.theme;
     let cursor = if here { glyphs::CURSOR } else { " " };
-    let narrow = columns < NARROW;
-    let time = point.at.map_or(String::new(), |at| words::row_time(at, zone));
-    let time = if narrow { time.get(6..).unwrap_or_default() } else { &time };
-    let xid = point.xid.map_or(String::new(), |xid| xid.to_string());
-    let lead = if narrow {
-        format!("{cursor} {time:<15} {xid:>10}  ")
+    let (time, timeline, xid, lsn, what, style) = match row {
+        Row::Point(point) => {
+            let (what, style) = what(canvas, state, point, columns >= 100);
+            let time = point.at.map_or(String::new(), |at| words::row_time(at, state.zone));
+            let xid = point.xid.map_or(String::new(), |xid| xid.to_string());
+            (time, point.timeline, xid, point.lsn.to_string(), what, style)
+        }
+        Row::Waiting(segment) => {
+            let name = SegmentName::new(segment.timeline, segment.number, state.points.segment_size());
+            let time = stretch_of(segment, state.zone);
+            (time, segment.timeline, "…".into(), "…".into(), name.to_string(), theme.dim())
+        }
+        Row::Failed(segment, why) => {
+            let what = format!("{} {why}", glyphs::BAD);
+            (
+                stretch_of(segment, state.zone),
+                segment.timeline,
+                "?".into(),
+                "?".into(),
+                clean(&what).into(),
+                theme.bad(),
+            )
+        }
+        Row::Lack(lack) => {
+            let time = lack.after.map_or(String::new(), |at| words::row_time(at, state.zone));
+            let what = format!("{} {}", glyphs::BAD, lack.words);
+            (time, lack.timeline, String::new(), lack.lsn.to_string(), what, theme.bad())
+        }
+    };
+    let lead = if columns < NARROW {
+        let time = time.get(6..).unwrap_or_default();
+        format!("{cursor} {:<15} {xid:>10}  ", cut(time, 15))
     } else {
-        format!("{cursor} {time:<21} {:>3} {xid:>10} {:>12}  ", point.timeline.0, point.lsn)
+        format!("{cursor} {time:<21} {:>3} {xid:>10} {lsn:>12}  ", timeline.0)
     };
     let room = columns.saturating_sub(width(&lead));
-    let (what, style) = what(canvas, point, columns >= 100);
-    Line::from(vec![Span::raw(lead), Span::styled(cut(&what, room), style)])
+    let reached = match row {
+        Row::Point(point) => state.reach.reaches(point.timeline, point.lsn),
+        Row::Waiting(_) => false,
+        Row::Failed(..) | Row::Lack(_) => true,
+    };
+    let (lead_style, style) = if reached { (theme.plain(), style) } else { (theme.dim(), theme.dim()) };
+    Line::from(vec![Span::styled(lead, lead_style), Span::styled(cut(&what, room), style)])
 }
 
-fn what(canvas: &Canvas<'_>, point: &Point, wide: bool) -> (String, Style) {
+/// `10-02 14:30 – 14:35`: from when to when a segment goes.
+fn stretch_of(segment: &SegmentRows, zone: Zone) -> String {
+    let Some((from, to)) = segment.earliest.zip(segment.latest) else { return String::new() };
+    let (from, to) = (from.short(zone), to.short(zone));
+    format!("{from} – {}", to.get(6..).unwrap_or_default())
+}
+
+fn what(canvas: &Canvas<'_>, state: &State, point: &Point, wide: bool) -> (String, Style) {
     let theme = canvas.theme;
     match point.kind {
-        PointKind::Commit if is_suspect(point) => {
+        PointKind::Commit if state.points.is_suspect(point) => {
             let kind = if wide { "commit  " } else { "" };
-            // Where there is no room, not the rows that a drop deletes from the system's catalogs.
-            let brief = Point { deletes: if point.deletes < MANY_ROWS { 0 } else { point.deletes }, ..point.clone() };
-            let destroyed = destroys(if wide { point } else { &brief });
-            (format!("{kind}{} {destroyed}", glyphs::SUSPECT), theme.warning())
+            let destroyed: Vec<String> = state.points.suspects_of(point).map(suspects::in_words).collect();
+            (format!("{kind}{} {}", glyphs::SUSPECT, clean(&destroyed.join(", "))), theme.warning())
         }
-        PointKind::Commit if point.deletes > 0 => (format!("commit  {}", destroys(point)), theme.dim()),
+        PointKind::Commit if changes(point).is_some() => {
+            (format!("commit  {}", changes(point).unwrap_or_default()), theme.dim())
+        }
         PointKind::Commit => ("commit".to_owned(), theme.plain()),
         PointKind::Abort => ("rolled back".to_owned(), theme.dim()),
         PointKind::RestorePoint => {
@@ -291,16 +330,12 @@ fn what(canvas: &Canvas<'_>, point: &Point, wide: bool) -> (String, Style) {
     }
 }
 
-/// `drops 3 relations, deletes 4,200 rows`
-fn destroys(point: &Point) -> String {
-    let mut parts = Vec::new();
-    if point.drops > 0 {
-        parts.push(format!("drops {}", counted(point.drops, "relation")));
-    }
-    if point.deletes > 0 {
-        parts.push(format!("deletes {}", counted(point.deletes, "row")));
-    }
-    parts.join(", ")
+/// `deletes 12 rows, updates 3`: what is too little to be a suspect.
+fn changes(point: &Point) -> Option<String> {
+    let parts = [("drops", point.drops, "file"), ("deletes", point.deletes, "row"), ("updates", point.updates, "row")];
+    let parts = parts.into_iter().filter(|(_, number, _)| *number > 0);
+    let parts: Vec<String> = parts.map(|(verb, number, of)| format!("{verb} {}", counted(number, of))).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn detail(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
@@ -309,6 +344,7 @@ fn detail(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
         Pane::Points => point_detail(&mut doc, canvas, state),
         Pane::Backups => backup_detail(&mut doc, canvas, state),
         Pane::Timelines => timeline_detail(&mut doc, canvas, state),
+        Pane::Chart => chart_detail(&mut doc, canvas, state),
     }
     for (row, line) in doc.lines().iter().enumerate() {
         canvas.line(area, row, line);
@@ -317,7 +353,16 @@ fn detail(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
 
 fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
     let theme = canvas.theme;
-    let Some(point) = state.points.selected() else { return };
+    let point = match state.points.here() {
+        Some(Row::Point(point)) => point,
+        Some(Row::Waiting(segment)) => return segment_detail(doc, state, segment, theme.dim()),
+        Some(Row::Failed(segment, why)) => {
+            doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), why, theme.bad());
+            return segment_detail(doc, state, segment, theme.plain());
+        }
+        Some(Row::Lack(lack)) => return lack_detail(doc, canvas, state, lack),
+        None => return,
+    };
     let name = point.name.as_deref().unwrap_or("?");
     let subject = match (point.kind, point.xid) {
         (PointKind::Commit, Some(xid)) => format!("Transaction {xid} committed"),
@@ -333,18 +378,76 @@ fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
     let utc = point.at.filter(|at| at.in_zone(state.zone) != at.in_zone(Zone::UTC));
     let utc = utc.map(|at| format!("{} UTC, ", at.time_of_day(Zone::UTC)));
     let mut second = format!("{}LSN {}, timeline {}", utc.unwrap_or_default(), point.lsn, point.timeline);
-    let later = state.points.commits_after(state.points.cursor());
-    if later > 0 {
-        second.push_str(&format!("; {} after it", counted(later, "commit")));
+    let later = state.points.commits_after();
+    if later.number > 0 {
+        second.push_str(&format!("; {} after it", later.of("commit")));
+    }
+    // Where it matters most there are two rows for all of it.
+    if let Some(why) = state.reach.why_not(point.timeline, point.lsn) {
+        doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), &why, theme.bad());
+    }
+    for suspect in state.points.suspects_of(point) {
+        let words = suspects::in_words(suspect);
+        doc.hanging(&format!("{} ", glyphs::SUSPECT), theme.warning(), &words, theme.warning());
     }
     doc.paragraph(&second, theme.plain());
-    if is_suspect(point) {
-        doc.paragraph(&format!("{} {}", glyphs::SUSPECT, destroys(point)), theme.warning());
+    for note in state.points.suspects_of(point).filter_map(|suspect| suspect.note.as_ref()) {
+        doc.paragraph(note, theme.dim());
     }
-    if point.drops > 0 && point.kind == PointKind::Commit {
-        doc.paragraph("Relations are tables, indexes and TOAST; truncating one counts too.", theme.dim());
-    } else if point.deletes >= MANY_ROWS {
-        doc.paragraph("Updates are not counted as deletes.", theme.dim());
+}
+
+fn segment_detail(doc: &mut Doc, state: &State, segment: &SegmentRows, style: Style) {
+    let name = SegmentName::new(segment.timeline, segment.number, state.points.segment_size());
+    let rows = counted(u64::from(segment.rows), "row");
+    doc.paragraph(&format!("Segment {name}: {rows}, {}", counted(u64::from(segment.commits), "commit")), style);
+    if let Some((from, to)) = segment.earliest.zip(segment.latest) {
+        doc.paragraph(&format!("from {} to {}", from.in_zone(state.zone), to.in_zone(state.zone)), style);
+    }
+}
+
+fn lack_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State, lack: &Lack) {
+    let theme = canvas.theme;
+    doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), &lack.words, theme.bad());
+    if let Some(damage) = &lack.damage {
+        return doc.paragraph(damage, theme.plain());
+    }
+    let (after, before) = (words::moment(lack.after, state.zone), words::moment(lack.before, state.zone));
+    doc.paragraph(
+        &format!("Recovery on timeline {} comes up to {after}, and no further.", lack.timeline),
+        theme.plain(),
+    );
+    doc.paragraph(
+        &format!("Behind it, WAL goes on at {before}: a base backup taken after that leads there."),
+        theme.plain(),
+    );
+}
+
+fn chart_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
+    let theme = canvas.theme;
+    let view = state.chart.view();
+    let kinds = [
+        (MarkKind::Suspect, "suspect"),
+        (MarkKind::RestorePoint, "restore point"),
+        (MarkKind::Backup, "backup"),
+        (MarkKind::Lack, "gap"),
+    ];
+    let mut spans = Vec::new();
+    for (kind, word) in kinds {
+        let (sign, style) = chart::sign(canvas, kind);
+        if !spans.is_empty() {
+            spans.push(Span::raw("   "));
+        }
+        spans.push(Span::styled(format!("{sign} {}", counted(view.number_of(kind), word)), style));
+    }
+    doc.line(Line::from(spans));
+    if let Some(point) = state.points.selected() {
+        let (what, style) = what(canvas, state, point, false);
+        let when = point.at.map(|at| format!("{}  ", words::row_time(at, state.zone))).unwrap_or_default();
+        let xid = point.xid.map(|xid| format!("xid {xid}  ")).unwrap_or_default();
+        doc.hanging(&format!("{} ", glyphs::HERE), theme.key(), &format!("{when}{xid}{what}"), style);
+    }
+    if !view.by_points && view.window.is_some() {
+        doc.paragraph("Each segment's commits are spread over its time; + shows them one by one.", theme.dim());
     }
 }
 

@@ -49,7 +49,7 @@ type Row = Vec<(&'static Command, String)>;
 
 /// Where not all commands fit, the last one that is seen leads to the others.
 fn end_with_help(rows: &mut [Row], state: &State, columns: u16) {
-    let Some(help) = command::on(state.screen()).find(|command| command.act == Act::Help) else { return };
+    let Some(help) = command::now(state).find(|command| command.act == Act::Help) else { return };
     let Some(key) = help.keys.first().map(ToString::to_string) else { return };
     let Some(row) = rows.last_mut() else { return };
     row.push((help, key));
@@ -79,7 +79,7 @@ fn say(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
 /// What is worth a place: nothing leads out of the outermost level.
 fn shown(state: &State) -> impl Iterator<Item = &'static Command> {
     let outermost = state.screens.len() < 2;
-    command::on(state.screen()).filter(move |c| !(c.label.is_empty() || outermost && c.act == Act::Back))
+    command::now(state).filter(move |c| !(c.label.is_empty() || outermost && c.act == Act::Back))
 }
 
 /// The commands in rows of this width.

@@ -1,6 +1,6 @@
 //! Parts that screens are made of.
 
-pub(super) mod activity;
+pub(super) mod chart;
 pub(super) mod doc;
 pub(super) mod footer;
 pub(super) mod gauge;

@@ -4,10 +4,9 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::State;
-use crate::app::points::is_suspect;
+use crate::app::{Hit, State};
 use crate::catalog::{Catalog, Timeline};
-use crate::core::{Lsn, TimelineId};
+use crate::core::{Lsn, SegmentSize, TimelineId};
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::width;
@@ -38,6 +37,13 @@ impl Scale {
         let share = lsn.bytes_since(self.from) as f64 / self.bytes as f64;
         self.area.x + (share.clamp(0.0, 1.0) * f64::from(last)).round() as u16
     }
+
+    /// The first position that is drawn in this column of the graph, or behind it.
+    fn lsn(&self, column: u16) -> Lsn {
+        let last = f64::from(self.area.width.saturating_sub(1).max(1));
+        let share = (f64::from(column) - 0.5).max(0.0) / last;
+        self.from.plus((share * self.bytes as f64).ceil() as u64)
+    }
 }
 
 fn start(timeline: &Timeline, catalog: &Catalog) -> Lsn {
@@ -53,7 +59,12 @@ fn end(timeline: &Timeline, catalog: &Catalog) -> Lsn {
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, catalog: &Catalog, area: Rect) {
     let mut newest_first: Vec<&Timeline> = catalog.timelines.iter().collect();
     newest_first.sort_by_key(|timeline| std::cmp::Reverse(timeline.id));
-    let active = state.points.filter().or(state.points.selected().map(|point| point.timeline));
+    let active = state.points.filter().or(state.points.timeline());
+    let all = newest_first.len();
+    // The axis gives way where timelines need its row.
+    let has_axis = all < usize::from(area.height);
+    let axis = Rect { y: area.bottom().saturating_sub(1), height: u16::from(has_axis), ..area };
+    let area = Rect { height: area.height - axis.height, ..area };
     let rows = usize::from(area.height);
     let place = newest_first.iter().position(|timeline| Some(timeline.id) == active).unwrap_or(0);
     let skip = place.saturating_sub(rows / 2).min(newest_first.len().saturating_sub(rows));
@@ -64,6 +75,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, catalog: &Catalog, ar
         number(canvas, timeline, active, Rect { y, height: 1, ..area });
         stretch(canvas, &scale, timeline, catalog, y);
         ending(canvas, state, timeline, Rect { y, height: 1, ..area });
+        canvas.hit(Rect { y, height: 1, ..area }, Hit::Timeline(timeline.id));
     }
     for (y, timeline) in (area.y..).zip(&shown) {
         let parent = (area.y..).zip(&shown).find(|(_, other)| Some(other.id) == timeline.parent);
@@ -72,6 +84,30 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, catalog: &Catalog, ar
         }
     }
     marks(canvas, state, catalog, &scale, &shown);
+    if has_axis && !shown.is_empty() {
+        positions(canvas, &scale, catalog.segment_size, axis);
+    }
+    let left = area.x + NUMBER - 1;
+    if skip > 0 {
+        canvas.sign(left, area.y, "↑", canvas.theme.key());
+    }
+    if skip + shown.len() < all {
+        canvas.sign(left, area.bottom().saturating_sub(1), "↓", canvas.theme.key());
+    }
+}
+
+/// Where some segments start, below the graph.
+fn positions(canvas: &mut Canvas<'_>, scale: &Scale, size: SegmentSize, axis: Rect) {
+    const EVERY: u16 = 20;
+    for number in 0..=scale.area.width / EVERY {
+        let segment = size.number_of(scale.lsn(number * EVERY).plus(size.bytes() - 1));
+        let lsn = size.start_of(segment);
+        let (x, words) = (scale.column(lsn), format!("└{lsn}"));
+        let columns = width(&words) as u16;
+        if lsn.bytes_since(scale.from) <= scale.bytes && x.saturating_add(columns) <= axis.right() {
+            canvas.line(Rect { x, width: columns, ..axis }, 0, &Line::from(Span::styled(words, canvas.theme.dim())));
+        }
+    }
 }
 
 fn number(canvas: &mut Canvas<'_>, timeline: &Timeline, active: Option<TimelineId>, row: Rect) {
@@ -90,7 +126,12 @@ fn stretch(canvas: &mut Canvas<'_>, scale: &Scale, timeline: &Timeline, catalog:
     }
     canvas.sign(to, y, "▶", style);
     for gap in &timeline.gaps {
-        canvas.sign(scale.column(gap.first.start(catalog.segment_size)), y, glyphs::BAD, canvas.theme.bad());
+        let size = catalog.segment_size;
+        let (first, behind) = (gap.first.start(size), size.start_of(gap.last.number(size) + 1));
+        for x in scale.column(first) + 1..scale.column(behind) {
+            canvas.sign(x, y, " ", style);
+        }
+        canvas.sign(scale.column(first), y, glyphs::BAD, canvas.theme.bad());
     }
 }
 
@@ -131,18 +172,23 @@ fn marks(canvas: &mut Canvas<'_>, state: &State, catalog: &Catalog, scale: &Scal
             mark(timeline, lsn, glyphs::BACKUP, style);
         }
     }
-    // Suspects last: they must not be hidden.
-    for suspects in [false, true] {
-        for point in state.points.marks().filter(|point| is_suspect(point) == suspects) {
-            let (symbol, style) =
-                if suspects { (glyphs::SUSPECT, theme.warning()) } else { (glyphs::RESTORE_POINT, theme.name()) };
-            mark(point.timeline, point.lsn, symbol, style);
+    for point in state.points.restore_points() {
+        mark(point.timeline, point.lsn, glyphs::RESTORE_POINT, theme.name());
+    }
+    for lack in state.points.lacks() {
+        mark(lack.timeline, lack.lsn, glyphs::BAD, theme.bad());
+    }
+    // Suspects last: they must not be hidden. Looked up by column: there may be very many.
+    for (y, timeline) in (scale.area.y..).zip(shown) {
+        for column in 0..scale.area.width {
+            if state.points.has_suspect_within(timeline.id, scale.lsn(column), scale.lsn(column + 1)) {
+                canvas.sign(scale.area.x + column, y, glyphs::SUSPECT, theme.warning());
+            }
         }
     }
-    if let Some(point) = state.points.selected() {
-        let y = row(point.timeline);
-        if let Some(y) = y {
-            canvas.style(Rect { x: scale.column(point.lsn), y, width: 1, height: 1 }, theme.selected());
-        }
+    if let Some((timeline, lsn)) = state.points.place()
+        && let Some(y) = row(timeline)
+    {
+        canvas.style(Rect { x: scale.column(lsn), y, width: 1, height: 1 }, theme.selected());
     }
 }

@@ -29,6 +29,43 @@ fn read(mut decoder: Decoder, bytes: &[u8], piece: usize) -> (Vec<Record>, EndOf
     (records, decoder.finish())
 }
 
+/// The same by reading in place, up to `most` records at a time.
+fn read_in_place(mut decoder: Decoder, bytes: &[u8], piece: usize, most: usize) -> (Vec<Record>, EndOfWal) {
+    let mut records = Vec::new();
+    for mut piece in bytes.chunks(piece.max(1)) {
+        loop {
+            let mut left = most;
+            let reached = decoder.read(piece, &mut |record| {
+                records.push(record.clone());
+                left -= 1;
+                if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            match reached {
+                Reached::Enough => piece = &[],
+                Reached::Hungry | Reached::End(_) => break,
+                Reached::Resumed(gap) => panic!("{gap}"),
+            }
+        }
+    }
+    (records, decoder.finish())
+}
+
+/// What there is, over all that cannot be read.
+fn read_through(mut decoder: Decoder, bytes: &[u8], piece: usize) -> (Vec<Record>, Vec<Gap>, EndOfWal) {
+    let (mut records, mut gaps) = (Vec::new(), Vec::new());
+    for piece in bytes.chunks(piece.max(1)) {
+        let reached = decoder.read_through(piece, &mut |piece| {
+            match piece {
+                Piece::Record(record) => records.push(record.clone()),
+                Piece::Gap(gap) => gaps.push(gap),
+            }
+            ControlFlow::Continue(())
+        });
+        assert_eq!(reached, ControlFlow::Continue(()));
+    }
+    (records, gaps, decoder.finish())
+}
+
 /// Some records of all sizes, over several pages and into the next segment.
 fn some_wal(major: u16) -> Writer {
     let mut wal = Writer::new(major, START);
@@ -132,18 +169,191 @@ fn a_record_may_end_with_its_page() {
     assert_eq!(end.at, wal.position());
 }
 
-#[test]
-fn an_overwritten_record_is_left_out_as_the_server_leaves_it_out() {
-    let mut wal = Writer::new(15, START);
+/// WAL in which the rest of a record is overwritten on the page behind its first, and with which the first begins.
+fn overwritten(start: Lsn) -> Writer {
+    let mut wal = Writer::new(15, start);
     wal.record(11, 0, 0, &main_data(&[1; 40]));
+    let aborted = wal.position();
     wal.record_up_to(11, 0, 0, &main_data(&[2; 50_000]), 1);
-    let aborted = wal.records[0].1;
     wal.page(8, 0);
     wal.record(0, 0xD0, 0, &main_data(&[aborted.0.to_le_bytes(), [0; 8]].concat()));
     wal.record(11, 0, 0, &main_data(&[3; 40]));
-    let (records, end) = read(Decoder::at_record(wal.records[0].0, size()), &wal.bytes, 777);
+    wal
+}
+
+/// In the middle of a segment, and where the next one begins.
+#[test]
+fn an_overwritten_record_is_left_out_as_the_server_leaves_it_out() {
+    for start in [START, START.plus(PAGE_BYTES)] {
+        let wal = overwritten(start);
+        for piece in [1, 777, usize::MAX] {
+            let (records, gaps, end) = read_through(Decoder::at_record(wal.records[0].0, size()), &wal.bytes, piece);
+            assert_eq!(places(&records), wal.records);
+            assert!(
+                matches!(records[1].body, Body::OverwriteContrecord { aborted, .. } if aborted == wal.records[0].1)
+            );
+            assert_eq!(records[1].previous, Some(records[0].lsn), "the record before the aborted one");
+            assert_eq!((gaps, end.at), (vec![], wal.position()), "that is no damage");
+        }
+    }
+}
+
+#[test]
+fn reading_may_start_behind_an_overwritten_record() {
+    let wal = overwritten(START.plus(PAGE_BYTES));
+    let segment = &wal.bytes[PAGE_BYTES as usize..];
+    let (records, gaps, end) = read_through(Decoder::at_segment(6, size()), segment, 8192);
+    assert_eq!(places(&records), wal.records[1..]);
+    assert_eq!((gaps, end.at), (vec![], wal.position()));
+}
+
+/// The server gives up where the record names another one than was begun, and does not go on with a page that is said
+/// to go on with a record and to overwrite it.
+#[test]
+fn an_overwritten_record_has_to_be_the_one_that_was_begun() {
+    let mut wal = Writer::new(15, START);
+    wal.record(11, 0, 0, &main_data(&[1; 40]));
+    let aborted = wal.position();
+    wal.record_up_to(11, 0, 0, &main_data(&[2; 50_000]), 1);
+    let mut both = wal.clone();
+    both.page(8 | 1, 50_000);
+    let (_, end) = read(Decoder::at_record(wal.records[0].0, size()), &both.bytes, 8192);
+    assert_eq!(end, EndOfWal { at: aborted, reason: EndReason::UnexpectedContinuation });
+
+    wal.page(8, 0);
+    let found = Lsn(aborted.0 - 8);
+    wal.record(0, 0xD0, 0, &main_data(&[found.0.to_le_bytes(), [0; 8]].concat()));
+    let reason = EndReason::WrongOverwrite { expected: aborted, found };
+    let (_, end) = read(Decoder::at_record(wal.records[0].0, size()), &wal.bytes, 8192);
+    assert_eq!(end, EndOfWal { at: aborted, reason });
+    let in_place = read_in_place(Decoder::at_record(wal.records[0].0, size()), &wal.bytes, 8192, 9);
+    assert_eq!(in_place.1, end);
+}
+
+#[test]
+fn a_damaged_record_costs_only_itself() {
+    let wal = some_wal(15);
+    let start = wal.records[0].0;
+    for (broken, (lsn, end)) in wal.records.iter().enumerate().skip(1).take(100) {
+        // What it says of the one before it, and the middle of it.
+        for at in [lsn.0 + 8, (lsn.0 + end.0) / 2] {
+            let mut bytes = wal.bytes.clone();
+            let page = at - at % PAGE_BYTES;
+            if page > lsn.0 {
+                continue;
+            }
+            bytes[(at - START.0) as usize] ^= 0x40;
+            let (records, gaps, end_of_wal) = read_through(Decoder::at_record(start, size()), &bytes, 8192);
+            let mut expected = wal.records.clone();
+            expected.remove(broken);
+            assert_eq!(places(&records), expected);
+            assert_eq!(end_of_wal, EndOfWal { at: wal.position(), reason: EndReason::NoMoreBytes });
+            let [gap] = gaps[..] else { panic!("{gaps:?}") };
+            assert_eq!((gap.stopped.at, gap.found), (wal.records[broken - 1].1, *lsn));
+            assert_eq!(gap.resumed, wal.records[broken + 1].0);
+            assert!(!gap.stopped.is_ordinary());
+        }
+    }
+}
+
+/// Zeros and old pages end WAL, if nothing comes behind them; else they are a hole in it.
+#[test]
+fn the_end_of_wal_is_told_from_a_hole() {
+    let mut wal = some_wal(15);
+    let end = wal.position();
+    let page = PAGE_BYTES as usize;
+    wal.zeros();
+    let zeroed = read_through(Decoder::at_record(wal.records[0].0, size()), &wal.bytes, 8192);
+    assert_eq!((zeroed.1, zeroed.2), (vec![], EndOfWal { at: end, reason: EndReason::Zeroed }));
+    assert!(zeroed.2.is_ordinary());
+
+    let old = wal.bytes.len() / page * page;
+    let mut recycled = wal.bytes[..old - page].to_vec();
+    let mut before = Writer::new(15, Lsn(wal.start.0 - 4 * SEGMENT));
+    while before.bytes.len() < recycled.len() + 4 * page {
+        before.record(11, 0, 0, &main_data(&[5; 2000]));
+    }
+    let length = recycled.len();
+    recycled.extend(&before.bytes[length..]);
+    let (records, gaps, ended) = read_through(Decoder::at_record(wal.records[0].0, size()), &recycled, 8192);
     assert_eq!(places(&records), wal.records);
-    assert_eq!(end.at, wal.position());
+    assert_eq!((gaps, ended.at), (vec![], end));
+    assert!(ended.is_ordinary(), "{ended}");
+
+    for hole in [vec![0; 2 * page], before.bytes[page..3 * page].to_vec()] {
+        let mut bytes = wal.bytes.clone();
+        bytes[page..3 * page].copy_from_slice(&hole);
+        let (records, gaps, ended) = read_through(Decoder::at_record(wal.records[0].0, size()), &bytes, 8192);
+        let [gap] = gaps[..] else { panic!("{gaps:?}") };
+        assert_eq!(gap.found, START.plus(PAGE_BYTES));
+        assert!(gap.resumed > START.plus(3 * PAGE_BYTES));
+        let kept = wal.records.iter().filter(|(lsn, end)| *end <= gap.stopped.at || *lsn >= gap.resumed).copied();
+        assert_eq!(places(&records), kept.collect::<Vec<_>>());
+        assert_eq!(ended.at, end);
+    }
+}
+
+/// Pages that were only half written have records at their end that were once right.
+#[test]
+fn records_of_an_earlier_use_of_a_page_are_not_taken() {
+    let mut wal = some_wal(15);
+    let page = PAGE_BYTES as usize;
+    let mut before = Writer::new(15, Lsn(START.0 - 4 * SEGMENT));
+    for _ in 0..2000 {
+        before.record(11, 0, 0, &main_data(&[5; 20]));
+    }
+    let whole = wal.records.clone();
+    let mut header = wal.bytes[3 * page..3 * page + 24].to_vec();
+    (header[2], header[16]) = (4, 0);
+    wal.bytes[3 * page..4 * page].copy_from_slice(&before.bytes[3 * page..4 * page]);
+    wal.bytes[3 * page..3 * page + 24].copy_from_slice(&header);
+    let (records, gaps, _) = read_through(Decoder::at_record(whole[0].0, size()), &wal.bytes, 8192);
+    assert!(places(&records).iter().all(|place| whole.contains(place)), "{gaps:?}");
+    assert_eq!(gaps.len(), 1);
+}
+
+/// Where nothing can be read any more, what was wrong is said with its place.
+#[test]
+fn damage_at_the_end_is_named() {
+    let mut wal = some_wal(15);
+    let (last, _) = wal.records.pop().unwrap();
+    let at = (last.0 - START.0) as usize + 30;
+    wal.bytes[at] ^= 1;
+    let mut decoder = Decoder::at_record(wal.records[0].0, size());
+    let _ = decoder.read_through(&wal.bytes, &mut |_| ControlFlow::Continue(()));
+    assert_eq!(decoder.stopped_at(), Some(last));
+    let end = decoder.finish();
+    assert_eq!(end, EndOfWal { at: last, reason: EndReason::BadChecksum });
+    assert!(!end.is_ordinary());
+}
+
+/// One page of a timeline that the next one is not of: the page is wrong, not all that follow.
+#[test]
+fn a_page_of_a_wrong_timeline_is_no_new_timeline() {
+    let mut wal = some_wal(15);
+    wal.bytes[PAGE_BYTES as usize + 6] ^= 0x10;
+    let (records, gaps, end) = read_through(Decoder::at_record(wal.records[0].0, size()), &wal.bytes, 8192);
+    let [gap] = gaps[..] else { panic!("{gaps:?}") };
+    assert!(matches!(gap.stopped.reason, EndReason::TimelineWentBack { .. }), "{gap}");
+    assert!(records.iter().rev().take(50).all(|record| record.timeline == TimelineId(1)));
+    assert_eq!((records.last().map(|record| record.end_lsn), end.at), (Some(wal.position()), wal.position()));
+    assert!(records.len() + 2 >= wal.records.len());
+}
+
+#[test]
+fn a_segment_of_another_cluster_is_left_out() {
+    let mut wal = Writer::new(15, Lsn(6 * SEGMENT));
+    for i in 0..3 {
+        wal.record(11, 0, 0, &main_data(&[i; 40]));
+        wal.record(11, 0, 0, &main_data(&[i; 9000]));
+        wal.switch();
+    }
+    wal.bytes[SEGMENT as usize + 24] ^= 1;
+    let (records, gaps, _) = read_through(Decoder::at_segment(6, size()), &wal.bytes, 8192);
+    assert_eq!(places(&records), [&wal.records[..3], &wal.records[6..]].concat());
+    let [gap] = gaps[..] else { panic!("{gaps:?}") };
+    assert_eq!((gap.found, gap.resumed), (Lsn(7 * SEGMENT), Lsn(8 * SEGMENT + 40)));
+    assert!(matches!(gap.stopped.reason, EndReason::WrongSystem { .. }));
 }
 
 #[test]
@@ -303,12 +513,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn how_it_is_fed_makes_no_difference(records in any_records(), major in 13u16..=18, piece in 1usize..20_000) {
+    fn how_it_is_fed_makes_no_difference(
+        records in any_records(), major in 13u16..=18, piece in 1usize..20_000, most in 1usize..30,
+    ) {
         let wal = written(major, &records);
         let start = wal.records[0].0;
         let whole = read(Decoder::at_record(start, size()), &wal.bytes, usize::MAX);
         prop_assert_eq!(places(&whole.0), &wal.records[..]);
-        prop_assert_eq!(read(Decoder::at_record(start, size()), &wal.bytes, piece), whole);
+        prop_assert_eq!(&read(Decoder::at_record(start, size()), &wal.bytes, piece), &whole);
+        let (_, gaps, _) = read_through(Decoder::at_record(start, size()), &wal.bytes, piece);
+        prop_assert_eq!(gaps, []);
+        prop_assert_eq!(read_in_place(Decoder::at_record(start, size()), &wal.bytes, piece, most), whole);
     }
 
     #[test]
@@ -332,6 +547,8 @@ proptest! {
         let at = at.index(wal.bytes.len());
         wal.bytes[at] ^= 1 << bit;
         let (mut records, end) = read(Decoder::at_record(wal.records[0].0, size()), &wal.bytes, piece);
+        let in_place = read_in_place(Decoder::at_record(wal.records[0].0, size()), &wal.bytes, piece, usize::MAX);
+        prop_assert_eq!(&in_place, &(records.clone(), end));
         for (record, whole) in records.iter_mut().zip(&whole) {
             // Nothing protects a page's timeline but that it must not go back.
             record.timeline = whole.timeline;
@@ -355,6 +572,72 @@ proptest! {
         for bytes in [&garbage, &[header, garbage.clone()].concat()] {
             let _ = read(Decoder::at_record(START.plus(start), size()), bytes, piece);
             let _ = read(Decoder::at_segment(start, size()), bytes, piece);
+            let _ = read_through(Decoder::at_record(START.plus(start), size()), bytes, piece);
+            let _ = read_through(Decoder::at_segment(START.0 / SEGMENT, size()), bytes, piece);
+        }
+    }
+
+    /// One wrong bit costs at most what lies on its page and what goes on over it, and it is said where that is.
+    #[test]
+    fn a_flipped_bit_costs_no_more_than_its_page(
+        records in any_records(), major in 13u16..=18, at: prop::sample::Index, bit in 0u8..8, piece in 1usize..20_000,
+    ) {
+        let mut wal = written(major, &records);
+        let (whole, _) = read(Decoder::at_record(wal.records[0].0, size()), &wal.bytes, piece);
+        let at = at.index(wal.bytes.len());
+        let border = (6 * SEGMENT - START.0) as usize;
+        // Nothing else says of which major a stretch is, and whose a segment is.
+        prop_assume!(at >= 2 && !(border + 24..border + 36).contains(&at));
+        wal.bytes[at] ^= 1 << bit;
+        let damaged = START.plus(at as u64);
+        let (mut records, gaps, end) = read_through(Decoder::at_record(wal.records[0].0, size()), &wal.bytes, piece);
+        let page = Lsn(damaged.0 - damaged.0 % PAGE_BYTES)..Lsn(damaged.0 - damaged.0 % PAGE_BYTES + PAGE_BYTES);
+        for record in &whole {
+            let there = records.iter_mut().find(|found| found.lsn == record.lsn);
+            let untouched = record.end_lsn <= page.start || page.end <= record.lsn;
+            prop_assert!(there.is_some() || !untouched, "{} is missing: {gaps:?} {end}", record.lsn);
+            if let Some(there) = there {
+                there.timeline = record.timeline;
+            }
+        }
+        prop_assert!(records.iter().all(|record| whole.contains(record)), "a record was invented");
+        prop_assert!(records.is_sorted_by_key(|record| record.lsn));
+        if records.len() < whole.len() {
+            let named = |from: Lsn, to: Lsn| from.0 - from.0 % PAGE_BYTES <= damaged.0 && damaged < to;
+            let in_a_gap = gaps.iter().any(|gap| named(gap.stopped.at, gap.resumed) && gap.found < gap.resumed);
+            prop_assert!(in_a_gap || named(end.at, Lsn(u64::MAX)), "{damaged} is not in {gaps:?}, nor behind {end}");
+        }
+    }
+
+    /// Zeros, old pages and garbage in the middle are left out, and nothing is made of them.
+    #[test]
+    fn what_is_behind_a_hole_is_found(
+        records in any_records(),
+        major in 13u16..=18,
+        from: prop::sample::Index,
+        garbage in prop_oneof![
+            (1usize..30_000).prop_map(|length| vec![0; length]),
+            proptest::collection::vec(any::<u8>(), 1..30_000),
+        ],
+        piece in 1usize..20_000,
+    ) {
+        let mut wal = written(major, &records);
+        let start = wal.records[0].0;
+        let (whole, _) = read(Decoder::at_record(start, size()), &wal.bytes, piece);
+        let from = from.index(wal.bytes.len());
+        let to = (from + garbage.len()).min(wal.bytes.len());
+        let border = (6 * SEGMENT - START.0) as usize;
+        // Nothing else says whose a segment is.
+        prop_assume!(from >= 24 && !(border + 24..border + 36).contains(&from));
+        wal.bytes[from..to].copy_from_slice(&garbage[..to - from]);
+        let (found, gaps, end) = read_through(Decoder::at_record(start, size()), &wal.bytes, piece);
+        prop_assert!(found.iter().all(|record| whole.contains(record)), "a record was invented");
+        let page_behind = START.plus(to as u64).0.next_multiple_of(PAGE_BYTES);
+        let behind: Vec<_> = whole.iter().filter(|record| record.lsn.0 >= page_behind).collect();
+        prop_assert!(behind.iter().all(|record| found.contains(record)), "what lies behind is missing: {gaps:?} {end}");
+        prop_assert!(gaps.len() <= 1);
+        for gap in gaps {
+            prop_assert!(gap.stopped.at.0 < START.0 + to as u64 && gap.resumed.0 > START.0 + from as u64 - 8, "{}", gap);
         }
     }
 }

@@ -1,0 +1,275 @@
+//! Finding something by what was typed: a name, a relation, a transaction id, a time, a position.
+
+use std::collections::BTreeMap;
+
+use super::points::{Place, Points};
+use super::suspects;
+use crate::catalog::{Point, Suspect};
+use crate::core::progress::{counted, grouped};
+use crate::core::time::{BadTime, parse_time};
+use crate::core::{Lsn, TimelineId, Timestamp, Xid, Zone};
+
+/// Transactions of which it is remembered where they ended.
+const LOCATED: usize = 256;
+
+/// Where transactions ended that were looked for in the whole archive.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Located {
+    known: BTreeMap<Xid, Vec<Point>>,
+    asked: Option<Xid>,
+}
+
+impl Located {
+    /// The ends of a transaction; numbers come round again, so there may be several. `None` where nobody looked.
+    #[must_use]
+    pub fn get(&self, xid: Xid) -> Option<&[Point]> {
+        self.known.get(&xid).map(Vec::as_slice)
+    }
+
+    /// Whether it is being looked for.
+    #[must_use]
+    pub fn is_asked(&self, xid: Xid) -> bool {
+        self.asked == Some(xid)
+    }
+
+    /// Notes that it is looked for; `false` where that is not needed.
+    pub fn ask(&mut self, xid: Xid) -> bool {
+        if self.known.contains_key(&xid) || self.asked == Some(xid) {
+            return false;
+        }
+        self.asked = Some(xid);
+        true
+    }
+
+    /// Takes in what was found.
+    pub fn put(&mut self, xid: Xid, points: Vec<Point>) {
+        if self.asked == Some(xid) {
+            self.asked = None;
+        }
+        while self.known.len() >= LOCATED && self.known.pop_first().is_some() {}
+        self.known.insert(xid, points);
+    }
+
+    /// What was not found may be there now: more has been read.
+    pub fn forget_missing(&mut self) {
+        self.known.retain(|_, points| !points.is_empty());
+    }
+}
+
+/// Something that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Match {
+    /// Where it is; of a time, where its segment begins.
+    pub place: Place,
+    /// The time, where that is what was looked for.
+    pub at: Option<Timestamp>,
+    /// What is there, where that is known.
+    pub point: Option<Point>,
+    /// What it is.
+    pub kind: MatchKind,
+}
+
+/// What was found, by what it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MatchKind {
+    /// A suspect: its kind, a relation, its id.
+    Suspect,
+    /// A restore point's name.
+    RestorePoint,
+    /// A transaction's id.
+    Transaction,
+    /// A position.
+    Lsn,
+    /// A time.
+    Time,
+}
+
+impl MatchKind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Suspect => "suspect",
+            Self::RestorePoint => "restore point",
+            Self::Transaction => "transaction",
+            Self::Lsn => "position",
+            Self::Time => "time",
+        }
+    }
+}
+
+/// What was looked for, and what was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Search {
+    /// What was typed.
+    pub text: String,
+    /// What was found, by position.
+    pub matches: Vec<Match>,
+    /// The one that the cursor was put to.
+    pub current: Option<usize>,
+    /// The transaction id that it may be, where the archive has not been searched for it.
+    pub unlocated: Option<Xid>,
+    /// Why it is no time, though it looks like one.
+    pub note: Option<String>,
+    /// Not everything has been read yet.
+    pub partial: bool,
+}
+
+/// What a search needs to know besides the points.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// In which times are read.
+    pub zone: Zone,
+    /// What relative times count from.
+    pub now: Timestamp,
+    /// Transactions that were looked for.
+    pub located: &'a Located,
+}
+
+impl Search {
+    /// Looks for what was typed.
+    #[must_use]
+    pub fn new(text: &str, points: &Points, around: Around<'_>) -> Search {
+        let text = text.trim();
+        let mut search = Search {
+            text: text.to_owned(),
+            matches: Vec::new(),
+            current: None,
+            unlocated: None,
+            note: None,
+            partial: !points.overview().complete,
+        };
+        if text.is_empty() {
+            return search;
+        }
+        search.names(points);
+        search.suspects(points);
+        search.transactions(points, around.located);
+        search.positions(points);
+        search.times(points, around);
+        search.matches.sort_by_key(|found| (found.place, found.kind));
+        // A suspect is a transaction too: once is enough.
+        search.matches.dedup_by_key(|found| found.place);
+        search
+    }
+
+    /// The same search in what is known now, at the same place.
+    #[must_use]
+    pub fn again(&self, points: &Points, around: Around<'_>) -> Search {
+        let mut search = Search::new(&self.text, points, around);
+        let place = self.current.and_then(|current| self.matches.get(current)).map(|found| found.place);
+        search.current = place.and_then(|place| search.matches.iter().position(|found| found.place == place));
+        search
+    }
+
+    fn names(&mut self, points: &Points) {
+        let wanted = self.text.to_lowercase();
+        let found =
+            points.restore_points().filter(|p| p.name.as_ref().is_some_and(|n| n.to_lowercase().contains(&wanted)));
+        self.matches.extend(found.map(|point| Match::of(point.clone(), MatchKind::RestorePoint)));
+    }
+
+    fn suspects(&mut self, points: &Points) {
+        let wanted = self.text.to_lowercase();
+        let found = points.suspects().filter(|suspect| is_like(suspect, &wanted));
+        self.matches.extend(found.map(|suspect| Match::of(suspects::point(suspect), MatchKind::Suspect)));
+    }
+
+    fn transactions(&mut self, points: &Points, located: &Located) {
+        let Ok(xid) = self.text.parse::<Xid>() else { return };
+        match located.get(xid) {
+            Some(found) => self.matches.extend(found.iter().map(|p| Match::of(p.clone(), MatchKind::Transaction))),
+            None => {
+                self.unlocated = Some(xid);
+                let at_hand = points.transaction(xid);
+                self.matches.extend(at_hand.map(|point| Match::of(point, MatchKind::Transaction)));
+            }
+        }
+    }
+
+    fn positions(&mut self, points: &Points) {
+        let Ok(lsn) = self.text.parse::<Lsn>() else { return };
+        let number = points.segment_size().number_of(lsn);
+        let with = points.timelines().into_iter().filter(|timeline| points.has_segment(*timeline, number));
+        self.matches.extend(with.map(|timeline| Match {
+            place: (timeline, lsn),
+            at: None,
+            point: None,
+            kind: MatchKind::Lsn,
+        }));
+    }
+
+    fn times(&mut self, points: &Points, around: Around<'_>) {
+        let at = match parse_time(&self.text, around.zone, around.now) {
+            Ok(at) => at,
+            Err(bad @ (BadTime::Ambiguous { .. } | BadTime::Skipped { .. })) => {
+                self.note = Some(bad.to_string());
+                return;
+            }
+            Err(_) => return,
+        };
+        let timelines: Vec<TimelineId> = points.timelines();
+        let found = timelines.into_iter().filter_map(|timeline| points.segment_at(timeline, at));
+        let found: Vec<Match> =
+            found.map(|place| Match { place, at: Some(at), point: None, kind: MatchKind::Time }).collect();
+        if found.is_empty() {
+            self.note = Some(format!("nothing was read of {}", at.in_zone(around.zone)));
+        }
+        self.matches.extend(found);
+    }
+
+    /// What was looked for and what was found, in words.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let mut text = format!("“{}”: ", self.text);
+        match self.matches.len() as u64 {
+            0 => text.push_str(self.note.as_deref().unwrap_or("nothing like it")),
+            number => text.push_str(&format!("{} ({})", matches(number), self.kinds())),
+        }
+        if let Some(xid) = self.unlocated {
+            text.push_str(&format!("; transaction {xid} is being looked for"));
+        }
+        if self.partial {
+            text.push_str("; not everything has been read yet");
+        }
+        text
+    }
+
+    /// Which of the places the cursor is at, in words.
+    #[must_use]
+    pub fn current_in_words(&self) -> String {
+        let count = grouped(self.matches.len() as u64);
+        let here = self.current.map_or(0, |current| current as u64 + 1);
+        let others = if self.matches.len() > 1 { "; n next, N previous" } else { "" };
+        let partial = if self.partial { "; not everything has been read yet" } else { "" };
+        format!("match {} of {count} for “{}” ({}){others}{partial}", grouped(here), self.text, self.kinds())
+    }
+
+    fn kinds(&self) -> String {
+        let mut numbers: BTreeMap<MatchKind, u64> = BTreeMap::new();
+        for found in &self.matches {
+            *numbers.entry(found.kind).or_default() += 1;
+        }
+        let parts: Vec<String> = numbers.into_iter().map(|(kind, number)| counted(number, kind.word())).collect();
+        parts.join(", ")
+    }
+}
+
+fn matches(number: u64) -> String {
+    if number == 1 { "1 match".to_owned() } else { format!("{}es", counted(number, "match").trim_end_matches('s')) }
+}
+
+impl Match {
+    fn of(point: Point, kind: MatchKind) -> Match {
+        Match { place: (point.timeline, point.lsn), at: None, point: Some(point), kind }
+    }
+}
+
+/// Whether a suspect is what was typed: its kind, a relation's name or number, its id.
+fn is_like(suspect: &Suspect, wanted: &str) -> bool {
+    let kind = suspect.kind.name();
+    let by_kind = wanted.len() > 2 && (kind.starts_with(wanted) || kind.replace('-', " ").starts_with(wanted));
+    let by_relation = suspect.relations.iter().any(|relation| {
+        let named = relation.name.as_ref().is_some_and(|name| name.to_lowercase().contains(wanted));
+        named || relation.relfilenode.is_some_and(|number| number.to_string() == wanted)
+    });
+    by_kind || by_relation || suspect.xid.to_string() == wanted
+}

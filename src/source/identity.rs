@@ -1,0 +1,114 @@
+//! What tells whether a file is still the one that was read.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FileStat, SFlag, fstatat};
+use sha2::{Digest, Sha256};
+
+use crate::core::{ArchiveFile, SegmentName};
+
+/// What tells whether a segment's file is still the one that was read. A file that was restored with its old time of
+/// modification has another time of change: nobody can set that one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Stands for the directory that it lies in, see [`place_of`].
+    pub place: u64,
+    /// The device of its file system.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// When its contents were changed, in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// When anything about it was changed, in nanoseconds since 1970.
+    pub changed_ns: i64,
+}
+
+impl Identity {
+    /// The bytes of [`Identity::to_bytes`].
+    pub const BYTES: usize = 48;
+
+    /// All of it, for comparing.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let Identity { place, device, inode, bytes, modified_ns, changed_ns } = *self;
+        let words = [place, device, inode, bytes, modified_ns as u64, changed_ns as u64];
+        let mut all = [0; Self::BYTES];
+        for (eight, word) in all.chunks_exact_mut(8).zip(words) {
+            eight.copy_from_slice(&word.to_le_bytes());
+        }
+        all
+    }
+
+    /// Of a file in the directory that `place` stands for; `None` where it is no plain file.
+    #[must_use]
+    pub fn of(place: u64, stat: &FileStat) -> Option<Identity> {
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        (kind == SFlag::S_IFREG).then(|| Identity {
+            place,
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            bytes: stat.st_size as u64,
+            modified_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+            changed_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
+        })
+    }
+}
+
+/// A number that stands for a directory.
+#[must_use]
+pub fn place_of(directory: &Path) -> u64 {
+    let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
+    digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+}
+
+/// The identities of these segments' files in the first of the directories that has each.
+#[must_use]
+pub(super) fn in_directories(directories: &[PathBuf], names: &[SegmentName]) -> Vec<Option<Identity>> {
+    let open: Vec<(u64, File)> =
+        directories.iter().filter_map(|directory| Some((place_of(directory), File::open(directory).ok()?))).collect();
+    in_parallel(names, &|names| names.iter().map(|name| first_of(&open, *name)).collect())
+}
+
+/// The sizes of these files of a directory, in bytes; `None` for each that is no plain file.
+pub(super) fn sizes(directory: &Path, files: &[ArchiveFile]) -> Vec<Option<u64>> {
+    let Ok(open) = File::open(directory) else { return vec![None; files.len()] };
+    let size = |file: &ArchiveFile| {
+        let stat = fstatat(open.as_fd(), file.to_string().as_str(), AtFlags::empty()).ok()?;
+        Identity::of(0, &stat).map(|identity| identity.bytes)
+    };
+    in_parallel(files, &|files| files.iter().map(size).collect())
+}
+
+fn first_of(directories: &[(u64, File)], name: SegmentName) -> Option<Identity> {
+    let file = name.to_string();
+    let stats = directories.iter().map(|(place, directory)| {
+        fstatat(directory.as_fd(), file.as_str(), AtFlags::empty()).map(|stat| Identity::of(*place, &stat))
+    });
+    // As with opening: what is there and cannot be looked at does not lead on to the next archive.
+    stats.into_iter().find(|stat| *stat != Err(Errno::ENOENT))?.ok()?
+}
+
+/// Does `work` to parts of `all` on every core, and gives what came out in order. For calls of the system, of which
+/// each is short and there are many.
+pub(super) fn in_parallel<T: Sync, R: Send>(all: &[T], work: &(dyn Fn(&[T]) -> Vec<R> + Sync)) -> Vec<R> {
+    /// What is not worth a thread.
+    const FEW: usize = 2000;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if cores == 1 || all.len() < FEW {
+        return work(all);
+    }
+    std::thread::scope(|scope| {
+        let parts = all.chunks(all.len().div_ceil(cores));
+        let threads: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
+        let done =
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        done.flatten().collect()
+    })
+}
