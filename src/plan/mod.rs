@@ -11,6 +11,7 @@ use crate::core::{PgMajor, SegmentSize, Target};
 use crate::error::{Error, Result};
 use crate::resolve::Resolved;
 
+pub mod audit;
 pub mod build;
 pub mod finding;
 pub mod preflight;
