@@ -194,11 +194,12 @@ impl Performer {
         let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
         let (source, cancel) = (Arc::clone(&self.source), self.scan.clone());
         let rows = self.config.suspect_rows.unwrap_or(MANY_ROWS);
+        let cache = self.config.cache_directory.clone();
         // Whoever served the catalog before ends with the old channel.
         let (ask, asked) = channel();
         self.archive = Some(ask);
         work(reply, move |reply| {
-            let index = Index::new(source.as_ref(), &catalog, None, rows);
+            let index = Index::new(source.as_ref(), &catalog, cache.as_deref(), rows);
             std::thread::scope(|scope| {
                 scope.spawn(|| tell_overview(&index, &catalog, &cancel, reply));
                 serve(&index, &catalog, &asked, reply);
