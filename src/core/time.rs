@@ -16,6 +16,9 @@ const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
+/// In microseconds since 1970-01-01 UTC. Asking the calendar for every commit would take longer than reading it.
+const YEARS_1_TO_9999: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
+
 impl Timestamp {
     /// 1970-01-01 00:00 UTC.
     pub const UNIX_EPOCH: Timestamp = Timestamp(0);
@@ -35,9 +38,7 @@ impl Timestamp {
     /// From microseconds since 1970-01-01 UTC. `None` outside the years 1 to 9999.
     #[must_use]
     pub fn from_unix_micros(micros: i64) -> Option<Timestamp> {
-        use chrono::Datelike;
-        let year = DateTime::from_timestamp_micros(micros)?.year();
-        (1..=9999).contains(&year).then_some(Timestamp(micros))
+        YEARS_1_TO_9999.contains(&micros).then_some(Timestamp(micros))
     }
 
     /// Microseconds since 1970-01-01 UTC.
@@ -390,6 +391,14 @@ mod tests {
 
     fn read(text: &str) -> Result<String, BadTime> {
         parse_time(text, BERLIN, now()).map(|t| t.to_string())
+    }
+
+    #[test]
+    fn moments_are_of_years_with_four_digits() {
+        let text = |micros| Timestamp::from_unix_micros(micros).map(|moment| moment.to_string());
+        assert_eq!(text(YEARS_1_TO_9999.start).as_deref(), Some("0001-01-01T00:00:00.000000Z"));
+        assert_eq!(text(YEARS_1_TO_9999.end - 1).as_deref(), Some("9999-12-31T23:59:59.999999Z"));
+        assert_eq!((text(YEARS_1_TO_9999.start - 1), text(YEARS_1_TO_9999.end)), (None, None));
     }
 
     #[test]

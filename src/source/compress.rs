@@ -1,5 +1,6 @@
 //! Opening files that may be compressed.
 
+use std::cell::RefCell;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -50,18 +51,347 @@ pub fn open(path: &Path, compression: Compression, count: &Count) -> io::Result<
     match compression {
         Compression::None => Ok(Box::new(buffered)),
         Compression::Gzip => Ok(Box::new(MultiGzDecoder::new(buffered))),
-        other => {
-            let message = format!("{} is not read yet by this version of Walback", other.name());
-            Err(io::Error::new(io::ErrorKind::Unsupported, message))
+        other => Err(unsupported(other)),
+    }
+}
+
+/// The first bytes of a file, decompressed, at most so many: for looking at what it is.
+///
+/// # Errors
+/// When the file cannot be read, or is compressed in a way that is not read.
+pub fn front(path: &Path, compression: Compression, bytes: u64) -> io::Result<Vec<u8>> {
+    let file = BufReader::new(open_file(path)?);
+    let mut front = Vec::new();
+    match compression {
+        Compression::None => file.take(bytes).read_to_end(&mut front)?,
+        Compression::Gzip => MultiGzDecoder::new(file).take(bytes).read_to_end(&mut front)?,
+        Compression::Zstd => zstd::stream::read::Decoder::with_buffer(file)?.take(bytes).read_to_end(&mut front)?,
+        Compression::Lz4 => lz4_flex::frame::FrameDecoder::new(file).take(bytes).read_to_end(&mut front)?,
+        other => return Err(unsupported(other)),
+    };
+    Ok(front)
+}
+
+thread_local! {
+    /// What the last segment of this thread was read with, to be used again: asking for so much memory anew each time
+    /// takes longer than some ways of decompressing into it.
+    static SPARE: RefCell<(SegmentReader, Vec<u8>)> = RefCell::default();
+}
+
+/// A compressed segment, decompressed.
+struct Unpacked {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Unpacked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
+        let read = rest.read(buffer)?;
+        self.at += read;
+        Ok(read)
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        SPARE.with(|spare| spare.borrow_mut().1 = bytes);
+    }
+}
+
+/// Opens a compressed segment of at most `segment_bytes`.
+///
+/// # Errors
+/// As [`SegmentReader::read`].
+pub fn open_segment(path: &Path, compression: Compression, segment_bytes: u64) -> io::Result<Box<dyn Read + Send>> {
+    SPARE.with(|spare| {
+        let (reader, bytes) = &mut *spare.borrow_mut();
+        let mut bytes = std::mem::take(bytes);
+        reader.read(path, compression, segment_bytes, &mut bytes)?;
+        Ok(Box::new(Unpacked { bytes, at: 0 }) as Box<dyn Read + Send>)
+    })
+}
+
+/// Reads segments whole, decompressed: what they unpack to is known beforehand, and that is faster than a bit at a time.
+#[derive(Default)]
+pub struct SegmentReader {
+    /// The file as it is. Kept, so that the memory is asked for once.
+    packed: Vec<u8>,
+}
+
+impl SegmentReader {
+    /// Reads the segment at `path` into `bytes`, instead of what they hold. A segment has `segment_bytes`; a file that
+    /// was cut off, or a last one, may have less.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, cut off or longer than a segment, has more behind its compressed
+    /// data, or is compressed in a way that is not read.
+    pub fn read(
+        &mut self,
+        path: &Path,
+        compression: Compression,
+        segment_bytes: u64,
+        bytes: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let room = usize::try_from(segment_bytes).map_err(io::Error::other)?;
+        if compression == Compression::None {
+            return read_at_most(path, room, bytes);
+        }
+        // What cannot be made smaller is a little longer when it is compressed.
+        read_at_most(path, room + room / 16 + (1 << 20), &mut self.packed)?;
+        unpack(&self.packed, compression, room, bytes)
+    }
+}
+
+/// How a file is compressed, by the bytes that it begins with. Barman's files have no ending that would say it.
+#[must_use]
+pub fn of_contents(first_bytes: &[u8]) -> Compression {
+    let magics: [(&[u8], Compression); 5] = [
+        (&[0x1F, 0x8B], Compression::Gzip),
+        (&[0x28, 0xB5, 0x2F, 0xFD], Compression::Zstd),
+        (&[0x04, 0x22, 0x4D, 0x18], Compression::Lz4),
+        (&[0xFD, b'7', b'z', b'X', b'Z', 0], Compression::Xz),
+        (b"BZh", Compression::Bzip2),
+    ];
+    let known = magics.iter().find(|(magic, _)| first_bytes.starts_with(magic));
+    known.map_or(Compression::None, |(_, compression)| *compression)
+}
+
+/// Reads a file into `bytes`, instead of what they hold.
+fn read_at_most(path: &Path, room: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let file = open_file(path)?;
+    bytes.clear();
+    bytes.reserve(usize::try_from(file.metadata()?.len()).unwrap_or(room).min(room) + 1);
+    file.take(room as u64 + 1).read_to_end(bytes)?;
+    if bytes.len() > room { Err(too_long()) } else { Ok(()) }
+}
+
+/// Decompresses `packed` into `bytes`, instead of what they hold, to at most `room` of them.
+fn unpack(packed: &[u8], compression: Compression, room: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+    bytes.resize(room, 0);
+    let unpacked = match compression {
+        Compression::Gzip => gunzip(packed, bytes)?,
+        Compression::Zstd => zstd::bulk::Decompressor::new()?.decompress_to_buffer(packed, bytes.as_mut_slice())?,
+        Compression::Lz4 => unpack_lz4(packed, bytes)?,
+        other => return Err(unsupported(other)),
+    };
+    bytes.truncate(unpacked);
+    Ok(())
+}
+
+/// Without a word, `libdeflater` leaves out what follows the first member. Where there seems to be more, it is done
+/// again the slow way.
+fn gunzip(packed: &[u8], bytes: &mut [u8]) -> io::Result<usize> {
+    use libdeflater::{DecompressionError, Decompressor};
+    let unpacked = match Decompressor::new().gzip_decompress(packed, bytes) {
+        Ok(unpacked) => unpacked,
+        Err(DecompressionError::InsufficientSpace) => return Err(too_long()),
+        Err(DecompressionError::BadData) => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged")),
+    };
+    if is_one_member(packed, unpacked) {
+        return Ok(unpacked);
+    }
+    fill(&mut MultiGzDecoder::new(packed), bytes)
+}
+
+/// Whether `packed` is a single member of gzip that holds `unpacked` bytes: it ends with their number, and nothing in
+/// it looks like the header of another one (RFC 1952: magic, deflate, flags, no time to tell, how hard, system).
+fn is_one_member(packed: &[u8], unpacked: usize) -> bool {
+    let Some((_, length)) = packed.split_last_chunk() else { return false };
+    let another = memchr::memmem::find_iter(packed.get(1..).unwrap_or_default(), &[0x1F, 0x8B, 0x08]).any(|at| {
+        let header = packed.get(at + 1..at + 11).unwrap_or_default();
+        matches!(header, [_, _, _, 0..0x20, _, _, _, _, 0..=8, 0..=13 | 255])
+    });
+    u32::from_le_bytes(*length) == unpacked as u32 && !another
+}
+
+fn unpack_lz4(packed: &[u8], bytes: &mut [u8]) -> io::Result<usize> {
+    let mut decoder = lz4_flex::frame::FrameDecoder::new(Uncut(packed));
+    let mut unpacked = 0;
+    while !decoder.get_ref().0.is_empty() {
+        unpacked += fill(&mut decoder, bytes.get_mut(unpacked..).unwrap_or_default())?;
+    }
+    Ok(unpacked)
+}
+
+/// Bytes that are asked for more than there are only where they are cut off. `lz4_flex` takes the end of its input for
+/// that of a frame.
+struct Uncut<'a>(&'a [u8]);
+
+impl Read for Uncut<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 if !buffer.is_empty() => Err(io::Error::new(io::ErrorKind::InvalidData, "it is cut off")),
+            bytes => Ok(bytes),
         }
     }
+}
+
+/// Reads all that there is into `bytes`.
+fn fill(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    loop {
+        let rest = bytes.get_mut(filled..).unwrap_or_default();
+        // Where there is no room left, there must not be anything more either.
+        let mut more = [0];
+        let full = rest.is_empty();
+        match reader.read(if full { &mut more } else { rest })? {
+            0 => return Ok(filled),
+            _ if full => return Err(too_long()),
+            bytes => filled += bytes,
+        }
+    }
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is longer than a segment")
+}
+
+fn unsupported(compression: Compression) -> io::Error {
+    let message = format!("{} is not read yet by this version of Walback", compression.name());
+    io::Error::new(io::ErrorKind::Unsupported, message)
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Each way to compress that is read, in one piece.
+    fn packed(bytes: &[u8], compression: Compression) -> Vec<u8> {
+        match compression {
+            Compression::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Zstd => {
+                let mut compressor = zstd::bulk::Compressor::new(3).unwrap();
+                compressor.include_checksum(true).unwrap();
+                compressor.compress(bytes).unwrap()
+            }
+            _ => {
+                let info = lz4_flex::frame::FrameInfo::new()
+                    .content_checksum(true)
+                    .block_size(lz4_flex::frame::BlockSize::Max64KB);
+                let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+        }
+    }
+
+    fn any_compression() -> impl Strategy<Value = Compression> {
+        prop_oneof![Just(Compression::Gzip), Just(Compression::Zstd), Just(Compression::Lz4)]
+    }
+
+    fn unpacked(packed: &[u8], compression: Compression, room: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![7; 3];
+        unpack(packed, compression, room, &mut bytes).map(|()| bytes)
+    }
+
+    /// Repeats itself, as WAL does, and does not.
+    fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+        (proptest::collection::vec(any::<u8>(), 1..3000), 1usize..60)
+            .prop_map(|(bytes, times)| bytes.iter().copied().cycle().take(bytes.len() * times).collect())
+    }
+
+    #[test]
+    fn a_segment_is_read_whatever_it_is_called() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("000000010000000000000001");
+        let segment: Vec<u8> = (0..1u32 << 18).flat_map(u32::to_le_bytes).collect();
+        let (mut reader, mut bytes) = (SegmentReader::default(), Vec::new());
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4, Compression::None] {
+            let file = if compression == Compression::None { segment.clone() } else { packed(&segment, compression) };
+            assert_eq!(of_contents(&file), compression);
+            std::fs::write(&path, &file).unwrap();
+            reader.read(&path, compression, 1 << 20, &mut bytes).unwrap();
+            assert!(bytes == segment, "{compression:?}");
+            let error = reader.read(&path, compression, (1 << 20) - 1, &mut bytes).unwrap_err();
+            assert!(
+                matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::Other),
+                "{compression:?}: {error}"
+            );
+        }
+        for compression in [Compression::Xz, Compression::Bzip2] {
+            let error = reader.read(&path, compression, 1 << 20, &mut bytes).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        }
+    }
+
+    /// The limit holds before anything is set aside for what a file claims to hold.
+    #[test]
+    fn a_bomb_is_refused() {
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+            let bomb = packed(&vec![0; 64 << 20], compression);
+            let mut bytes = Vec::new();
+            assert!(unpack(&bomb, compression, 1 << 20, &mut bytes).is_err(), "{compression:?}");
+            assert!(bytes.capacity() <= 1 << 20, "{compression:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_was_packed_comes_out(bytes in any_bytes(), compression in any_compression(), more in 0usize..3) {
+            let file = packed(&bytes, compression);
+            prop_assert!(unpacked(&file, compression, bytes.len() + more).unwrap() == bytes);
+            prop_assert!(unpacked(&file, compression, bytes.len() - 1).is_err());
+        }
+
+        #[test]
+        fn several_members_are_one_file(
+            bytes in any_bytes(), other in any_bytes(), alike: bool, compression in any_compression(),
+        ) {
+            let other = if alike { &bytes } else { &other };
+            let file = [packed(&bytes, compression), packed(other, compression)].concat();
+            let both = [bytes.as_slice(), other].concat();
+            let room = both.len();
+            prop_assert!(unpacked(&file, compression, room).unwrap() == both);
+            prop_assert!(unpacked(&file, compression, room - 1).is_err());
+        }
+
+        #[test]
+        fn what_is_cut_off_or_has_more_behind_it_is_refused(
+            bytes in any_bytes(),
+            compression in any_compression(),
+            cut: prop::sample::Index,
+            more in proptest::collection::vec(any::<u8>(), 1..40),
+        ) {
+            let mut file = packed(&bytes, compression);
+            let cut = cut.index(file.len() - 1) + 1;
+            prop_assert!(unpacked(&file[..cut], compression, bytes.len()).is_err(), "{} of {}", cut, file.len());
+            file.extend(more);
+            prop_assert!(unpacked(&file, compression, bytes.len() * 2 + 100).is_err());
+        }
+
+        #[test]
+        fn a_flipped_bit_is_noticed_or_makes_no_difference(
+            bytes in any_bytes(), compression in any_compression(), at: prop::sample::Index, bit in 0u8..8,
+        ) {
+            let mut file = packed(&bytes, compression);
+            let at = at.index(file.len());
+            file[at] ^= 1 << bit;
+            if let Ok(unpacked) = unpacked(&file, compression, bytes.len() * 2) {
+                prop_assert!(unpacked == bytes);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(mut bytes: Vec<u8>, compression in any_compression(), room in 0usize..100_000) {
+            let _ = unpacked(&bytes, compression, room);
+            let mut front = packed(&[1; 100], compression)[..4].to_vec();
+            front.append(&mut bytes);
+            let _ = unpacked(&front, compression, room);
+            let _ = of_contents(&front);
+        }
+    }
 
     #[test]
     fn several_gzip_members_are_one_file_and_bytes_are_counted_before_decompression() {

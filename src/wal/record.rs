@@ -4,7 +4,7 @@ use super::crc::Crc;
 use super::cursor::Cursor;
 use super::end::EndReason;
 use super::layout::Layout;
-use super::rmgr::{self, Body, RelFileLocator};
+use super::rmgr::{self, Body, RelFileLocator, Rows};
 use crate::core::{Lsn, TimelineId, Xid};
 
 /// One record of WAL.
@@ -27,6 +27,22 @@ pub struct Record {
     pub info: u8,
     /// What it says, where Walback wants to know.
     pub body: Body,
+}
+
+impl Record {
+    /// Nothing but a timeline is known of it.
+    pub(super) fn blank(timeline: TimelineId) -> Record {
+        Record {
+            lsn: Lsn::INVALID,
+            end_lsn: Lsn::INVALID,
+            timeline,
+            previous: None,
+            xid: None,
+            rmgr: 0,
+            info: 0,
+            body: Body::Other,
+        }
+    }
 }
 
 /// The header that each record begins with (`XLogRecord`, `src/include/access/xlogrecord.h`).
@@ -113,11 +129,20 @@ pub(super) fn read_sound(layout: &Layout, header: &Header, bytes: &[u8]) -> Resu
     if rmgr::wanted_bytes(layout, header).is_none() {
         return read_body(layout, header, &Fragments::default(), &[]);
     }
-    let malformed = || EndReason::Malformed { rmgr: header.rmgr, info: header.info };
-    let behind_header = bytes.get(Header::BYTES..).unwrap_or_default();
-    let fragments = Fragments::read(layout, behind_header, behind_header.len()).ok_or_else(malformed)?;
-    let start = behind_header.len().checked_sub(fragments.main_data).ok_or_else(malformed)?;
-    read_body(layout, header, &fragments, behind_header.get(start..).unwrap_or_default())
+    let malformed = EndReason::Malformed { rmgr: header.rmgr, info: header.info };
+    let (fragments, main) = Fragments::and_main_data(layout, bytes).ok_or(malformed)?;
+    read_body(layout, header, &fragments, main)
+}
+
+/// What [`read_sound`] reads of a record that is about rows: its rows, if it is about any after all. `None` where its
+/// fragments do not add up.
+///
+/// All of it is inlined, so that it stays in registers: three in four records come this way, and each time a value is
+/// put together in memory and copied at once, the processor waits for its own writes.
+#[inline(always)]
+pub(super) fn read_rows(layout: &Layout, header: &Header, bytes: &[u8]) -> Option<Option<Rows>> {
+    let (fragments, main) = Fragments::and_main_data(layout, bytes)?;
+    Some(rmgr::read_rows(header, &fragments, main))
 }
 
 fn read_body(layout: &Layout, header: &Header, fragments: &Fragments, main: &[u8]) -> Result<Body, EndReason> {
@@ -155,9 +180,19 @@ pub(super) struct Fragments {
 }
 
 impl Fragments {
+    /// Of the whole record in `bytes`, with its main data.
+    #[inline(always)]
+    fn and_main_data<'a>(layout: &Layout, bytes: &'a [u8]) -> Option<(Fragments, &'a [u8])> {
+        let behind_header = bytes.get(Header::BYTES..)?;
+        let fragments = Fragments::read(layout, behind_header, behind_header.len())?;
+        let start = behind_header.len().checked_sub(fragments.main_data)?;
+        Some((fragments, behind_header.get(start..)?))
+    }
+
     /// From `front`, which is what follows the record's header, or the first [`FRAGMENT_HEADERS_BYTES`] of it.
     /// `after_header` is the length of all of it. `None` where the headers do not add up (`DecodeXLogRecord`,
     /// `src/backend/access/transam/xlogreader.c`).
+    #[inline(always)]
     fn read(layout: &Layout, front: &[u8], after_header: usize) -> Option<Fragments> {
         let mut cursor = Cursor(front);
         let mut fragments = Fragments::default();
@@ -196,6 +231,7 @@ impl Fragments {
 
 /// Goes over a block reference, and gives the bytes of image and data that it announces, and its relation if that is
 /// not the one before.
+#[inline(always)]
 fn read_block_reference(layout: &Layout, cursor: &mut Cursor<'_>) -> Option<(usize, Option<RelFileLocator>)> {
     let flags = cursor.u8()?;
     let mut announced = usize::from(cursor.u16()?);

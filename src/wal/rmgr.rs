@@ -377,6 +377,30 @@ pub(super) fn wanted_bytes(layout: &Layout, header: &Header) -> Option<usize> {
     }
 }
 
+/// What most records are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Common {
+    /// They say nothing that Walback wants to know.
+    Nothing,
+    /// They are about rows: only [`read_rows`] is wanted of them.
+    Rows,
+    /// Anything else.
+    No,
+}
+
+impl Common {
+    #[inline]
+    pub(super) fn of(header: &Header) -> Common {
+        match (header.rmgr, header.info & heap::OPERATION) {
+            (HEAP, heap::INSERT | heap::DELETE | heap::UPDATE | heap::HOT_UPDATE) | (HEAP2, heap::MULTI_INSERT) => {
+                Common::Rows
+            }
+            (XLOG | XACT | STORAGE | DATABASE | STANDBY, _) | (HEAP, heap::TRUNCATE | heap::INPLACE) => Common::No,
+            _ => Common::Nothing,
+        }
+    }
+}
+
 impl Body {
     /// From what a record's fragments say, and its main data or the first [`wanted_bytes`] of it. `None` where that is
     /// too short for what it is.
@@ -388,9 +412,9 @@ impl Body {
             XLOG => read_xlog(layout, operation, main),
             XACT => read_xact(layout, header, fragments, main),
             // No server looks at these before it applies them, so that they never end WAL.
-            HEAP => Some(read_heap(header.info & heap::OPERATION, fragments, main).unwrap_or(Body::Other)),
+            HEAP => Some(read_heap(header, fragments, main).unwrap_or(Body::Other)),
             HEAP2 if header.info & heap::OPERATION == heap::MULTI_INSERT => {
-                Some(read_multi_insert(fragments, main).unwrap_or(Body::Other))
+                Some(read_rows(header, fragments, main.0).map_or(Body::Other, Body::Rows))
             }
             SEQUENCE | BRIN | GENERIC if writes_pages(header) => {
                 Some(read_page_images(fragments).unwrap_or(Body::Other))
@@ -416,16 +440,8 @@ fn read_page_images(fragments: &Fragments) -> Option<Body> {
     Some(Body::PageImages { relation: fragments.relation?, pages: fragments.blocks.into() })
 }
 
-fn read_heap(operation: u8, fragments: &Fragments, mut main: Cursor<'_>) -> Option<Body> {
-    let rows = |change| Some(Body::Rows(Rows { relation: fragments.relation?, change, rows: 1 }));
-    match operation {
-        heap::INSERT => rows(RowChange::Insert),
-        heap::UPDATE | heap::HOT_UPDATE => rows(RowChange::Update),
-        heap::DELETE => match *main.bytes(heap::DELETE_BYTES)?.last()? {
-            flags if flags & heap::DELETES_SPECULATIVE != 0 => Some(Body::Other),
-            flags if flags & heap::DELETES_MOVED != 0 => rows(RowChange::Update),
-            _ => rows(RowChange::Delete),
-        },
+fn read_heap(header: &Header, fragments: &Fragments, mut main: Cursor<'_>) -> Option<Body> {
+    match header.info & heap::OPERATION {
         heap::TRUNCATE => {
             let (database, count, _flags_padded) = (main.u32()?, main.u32()?, main.u32()?);
             let (oids, _) = main.bytes(usize::try_from(count).ok()?.checked_mul(4)?)?.as_chunks();
@@ -435,13 +451,30 @@ fn read_heap(operation: u8, fragments: &Fragments, mut main: Cursor<'_>) -> Opti
             })
         }
         heap::INPLACE => Some(Body::HeapInplace(fragments.relation?)),
-        _ => Some(Body::Other),
+        _ => read_rows(header, fragments, main.0).map(Body::Rows),
     }
 }
 
-fn read_multi_insert(fragments: &Fragments, mut main: Cursor<'_>) -> Option<Body> {
-    let _flags_padded = main.u16()?;
-    Some(Body::Rows(Rows { relation: fragments.relation?, change: RowChange::Insert, rows: main.u16()? }))
+/// The rows that a record is about, if any. No server looks at these before it applies them, so that they never end
+/// WAL.
+#[inline(always)]
+pub(super) fn read_rows(header: &Header, fragments: &Fragments, main: &[u8]) -> Option<Rows> {
+    let relation = fragments.relation?;
+    let one = |change| Some(Rows { relation, change, rows: 1 });
+    match (header.rmgr, header.info & heap::OPERATION) {
+        (HEAP, heap::INSERT) => one(RowChange::Insert),
+        (HEAP, heap::UPDATE | heap::HOT_UPDATE) => one(RowChange::Update),
+        (HEAP, heap::DELETE) => match *main.get(heap::DELETE_BYTES - 1)? {
+            flags if flags & heap::DELETES_SPECULATIVE != 0 => None,
+            flags if flags & heap::DELETES_MOVED != 0 => one(RowChange::Update),
+            _ => one(RowChange::Delete),
+        },
+        (HEAP2, heap::MULTI_INSERT) => {
+            let (_flags_padded, rows) = main.first_chunk::<{ heap::MULTI_INSERT_BYTES }>()?.split_at(2);
+            Some(Rows { relation, change: RowChange::Insert, rows: Cursor(rows).u16()? })
+        }
+        _ => None,
+    }
 }
 
 fn read_storage(operation: u8, mut main: Cursor<'_>) -> Option<Body> {

@@ -9,7 +9,7 @@ use super::end::{EndOfWal, EndReason, Gap};
 use super::layout::Layout;
 use super::page::{PAGE_BYTES, PageHeader};
 use super::record::{self, Assembly, Header, Place, Previous, Record};
-use super::rmgr::Body;
+use super::rmgr::{Body, Common};
 use crate::core::{Lsn, SegmentSize, TimelineId, Xid};
 
 /// So many records of a page are found before their checksums are computed.
@@ -396,7 +396,9 @@ impl Walk {
             return Err(wrong(EndReason::BadChecksum));
         }
         let body = record::read_sound(layout, &header, bytes).map_err(wrong)?;
-        Ok(Step::Record(self.complete(at, end, timeline, &header, body).map_err(wrong)?))
+        let mut record = Record { lsn: at, end_lsn: end, body, ..Record::blank(timeline) };
+        self.complete(&mut record, &header).map_err(wrong)?;
+        Ok(Step::Record(record))
     }
 
     /// Reads on in a record that began on an earlier page, or begins on this one and goes on behind it.
@@ -420,7 +422,9 @@ impl Walk {
         self.spare = record.take_memory();
         self.state = State::Between;
         let (header, body) = read.map_err(wrong)?;
-        Ok(Step::Record(self.complete(lsn, end, timeline, &header, body).map_err(wrong)?))
+        let mut record = Record { lsn, end_lsn: end, body, ..Record::blank(timeline) };
+        self.complete(&mut record, &header).map_err(wrong)?;
+        Ok(Step::Record(record))
     }
 
     /// Reads records from `at` on as long as they lie whole on its page, are in hand and are sound: whatever is wrong is
@@ -428,6 +432,8 @@ impl Walk {
     fn read_along(&mut self, window: Window<'_>, each: &mut impl FnMut(&Record) -> ControlFlow<()>) -> ControlFlow<()> {
         let Some(Stretch { layout, timeline, .. }) = self.stretch else { return ControlFlow::Continue(()) };
         let idle = self.end.is_none() && self.search.is_none() && self.resumed.is_none();
+        // One for all: most records change only some bytes of it.
+        let mut record = Record::blank(timeline);
         while idle && matches!(self.state, State::Between) && !self.at.0.is_multiple_of(PAGE_BYTES) {
             let mut places = [Place::default(); PLACES];
             let page = window.rest_of_page(self.at);
@@ -435,17 +441,32 @@ impl Walk {
             let sound = crc::sound(page, found);
             let start = self.at;
             for Place { at, total } in found.get(..sound).unwrap_or_default().iter().copied() {
-                let lsn = start.plus(at as u64);
                 let bytes = page.get(at..at + total).unwrap_or_default();
-                let (Some(header), true) = (Header::parse(bytes), self.at == lsn) else {
-                    return ControlFlow::Continue(());
-                };
-                let end = lsn.plus((total as u64).next_multiple_of(8));
-                let read = record::read_sound(layout, &header, bytes);
-                match read.and_then(|body| self.complete(lsn, end, timeline, &header, body)) {
-                    Ok(record) => each(&record)?,
-                    Err(_) => return ControlFlow::Continue(()),
+                let Some(header) = Header::parse(bytes) else { return ControlFlow::Continue(()) };
+                record.lsn = start.plus(at as u64);
+                record.end_lsn = record.lsn.plus((total as u64).next_multiple_of(8));
+                let common = Common::of(&header);
+                match common {
+                    Common::Nothing => replace(&mut record.body, Body::Other),
+                    Common::Rows => match record::read_rows(layout, &header, bytes) {
+                        Some(Some(rows)) => replace(&mut record.body, Body::Rows(rows)),
+                        Some(None) => replace(&mut record.body, Body::Other),
+                        None => return ControlFlow::Continue(()),
+                    },
+                    Common::No => match record::read_sound(layout, &header, bytes) {
+                        Ok(body) => replace(&mut record.body, body),
+                        Err(_) => return ControlFlow::Continue(()),
+                    },
                 }
+                // Behind a switch of segments, what stands on its page is nothing.
+                if self.at != record.lsn || self.complete(&mut record, &header).is_err() {
+                    return ControlFlow::Continue(());
+                }
+                let enough = each(&record);
+                if common == Common::No {
+                    record.body = Body::Other;
+                }
+                enough?;
             }
             if sound < PLACES {
                 break;
@@ -454,31 +475,33 @@ impl Walk {
         ControlFlow::Continue(())
     }
 
-    /// Takes over a whole record that ends at `end`.
-    fn complete(
-        &mut self,
-        lsn: Lsn,
-        end: Lsn,
-        timeline: TimelineId,
-        header: &Header,
-        body: Body,
-    ) -> Result<Record, EndReason> {
-        let end_lsn = match body {
-            Body::Switch => Lsn(end.0.next_multiple_of(self.size.bytes())),
-            Body::OverwriteContrecord { aborted: found, .. } => match self.overwritten {
-                Some(expected) if expected != found => return Err(EndReason::WrongOverwrite { expected, found }),
-                _ => end,
-            },
-            _ => end,
-        };
+    /// Takes over a whole record, whose position and body are known, and completes it.
+    #[inline]
+    fn complete(&mut self, record: &mut Record, header: &Header) -> Result<(), EndReason> {
+        match record.body {
+            Body::Switch => record.end_lsn = Lsn(record.end_lsn.0.next_multiple_of(self.size.bytes())),
+            Body::OverwriteContrecord { aborted: found, .. } => {
+                if let Some(expected) = self.overwritten.filter(|expected| *expected != found) {
+                    return Err(EndReason::WrongOverwrite { expected, found });
+                }
+            }
+            _ => {}
+        }
         self.overwritten = None;
-        self.at = end_lsn;
-        self.replayed = end_lsn;
-        self.previous = Previous::At(lsn);
-        let xid = Some(Xid(header.xid)).filter(|xid| xid.0 != 0);
-        let previous = header.previous.valid();
-        Ok(Record { lsn, end_lsn, timeline, previous, xid, rmgr: header.rmgr, info: header.info, body })
+        self.at = record.end_lsn;
+        self.replayed = record.end_lsn;
+        self.previous = Previous::At(record.lsn);
+        record.previous = header.previous.valid();
+        record.xid = Some(Xid(header.xid)).filter(|xid| xid.0 != 0);
+        (record.rmgr, record.info) = (header.rmgr, header.info);
+        Ok(())
     }
+}
+
+/// Writes over a body that owns nothing: there is nothing to be dropped, and nothing is asked about that.
+#[inline(always)]
+fn replace(body: &mut Body, by: Body) {
+    mem::forget(mem::replace(body, by));
 }
 
 /// The places of the records that lie whole on `page`, whose first byte is the start of a record at `start`, as far as

@@ -74,6 +74,7 @@ pub(crate) fn catalog() -> Catalog {
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
         segments: BTreeSet::new(),
+        compressions: BTreeSet::new(),
         histories: BTreeMap::new(),
     }
 }
