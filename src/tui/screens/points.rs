@@ -290,7 +290,7 @@ fn row_line(canvas: &Canvas<'_>, state: &State, row: Row<'_>, here: bool, column
     };
     let room = columns.saturating_sub(width(&lead));
     let reached = match row {
-        Row::Point(point) => state.reach.reaches(point.timeline, point.lsn),
+        Row::Point(point) => state.reach.reaches(point),
         Row::Waiting(_) => false,
         Row::Failed(..) | Row::Lack(_) => true,
     };
@@ -383,7 +383,7 @@ fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
         second.push_str(&format!("; {} after it", later.of("commit")));
     }
     // Where it matters most there are two rows for all of it.
-    if let Some(why) = state.reach.why_not(point.timeline, point.lsn) {
+    if let Some(why) = state.reach.why_not(point) {
         doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), &why, theme.bad());
     }
     for suspect in state.points.suspects_of(point) {
