@@ -34,7 +34,7 @@ fn content(number: u64, segment: &mut Writer) {
         segment.commit((number * 20 + i) as u32, second(number * 60 + i * 3));
     }
     segment.abort((number * 20 + 20) as u32, second(number * 60 + 59));
-    if number % 500 == 0 {
+    if number.is_multiple_of(500) {
         segment.restore_point(&format!("point {number}"), second(number * 60 + 59));
     }
 }

@@ -68,6 +68,8 @@ pub struct Config {
     pub suspect_rows: Option<u64>,
     /// Where recoveries keep their journals.
     pub state_directory: PathBuf,
+    /// Where what was read of WAL is kept, so that it need not be read again; `None` where there is no place for it.
+    pub cache_directory: Option<PathBuf>,
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
     chosen: Option<String>,
@@ -203,6 +205,7 @@ impl Config {
             colour: overrides.colour,
             suspect_rows: parsed.suspects.rows.map(NonZeroU64::get),
             state_directory: state_directory(environment)?,
+            cache_directory: cache_directory(environment),
             file,
             chosen,
         })
@@ -340,6 +343,15 @@ fn state_directory(environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Pat
         .and_then(|directory| absolute(&directory))
 }
 
+/// A cache is a convenience: where there is no place for it, there is none.
+fn cache_directory(environment: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let set = |name| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("WALBACK_CACHE_DIR")
+        .or_else(|| set("XDG_CACHE_HOME").map(|home| home.join("walback")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/walback")))
+        .and_then(|directory| absolute(&directory).ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -374,6 +386,7 @@ sources:
         assert_eq!(config.suspect_rows, Some(50));
         assert!(load("suspects: {rows: 0}", Overrides::default()).is_err(), "everything would be one");
         assert_eq!(config.state_directory, Path::new("/home/op/.local/state/walback"));
+        assert_eq!(config.cache_directory.as_deref(), Some(Path::new("/home/op/.cache/walback")));
     }
 
     #[test]
@@ -418,6 +431,18 @@ sources:
         };
         assert_eq!(zone(":America/New_York"), "America/New_York");
         assert_eq!(zone("XYZ3"), system_zone(&|_| None).to_string(), "a rule of its own is no name");
+    }
+
+    #[test]
+    fn the_cache_is_where_the_environment_says() {
+        let place = |set: &[(&str, &str)]| {
+            cache_directory(&|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+        };
+        let all = [("WALBACK_CACHE_DIR", "/a"), ("XDG_CACHE_HOME", "/b"), ("HOME", "/c")];
+        assert_eq!(place(&all), Some("/a".into()));
+        assert_eq!(place(&all[1..]), Some("/b/walback".into()));
+        assert_eq!(place(&all[2..]), Some("/c/.cache/walback".into()));
+        assert_eq!(place(&[("HOME", "")]), None);
     }
 
     #[test]

@@ -57,6 +57,9 @@ const TERMINAL: [&str; 2] = ["ratatui", "crossterm"];
 /// The only folder of `engine` that changes the world.
 const HOST: &str = "engine/host/";
 
+/// The only file of `source` that writes, and only below the cache directory.
+const CACHE: &str = "source/cache.rs";
+
 /// What changes files: not for `source`, and in `engine` only for the host.
 const CHANGES_FILES: [&str; 18] = [
     "fs::write",
@@ -189,7 +192,7 @@ fn reaches(file: &str, program: &[Token]) -> Vec<(usize, String)> {
     if top != "tui" {
         forbid(&TERMINAL, "only tui draws");
     }
-    if top == "source" {
+    if top == "source" && file != CACHE {
         forbid(&CHANGES_FILES, "archives and backups are only read");
     }
     if top == "engine" && !file.starts_with(HOST) {
@@ -202,7 +205,7 @@ fn reaches(file: &str, program: &[Token]) -> Vec<(usize, String)> {
             found.push((path.line, format!("`{pattern}`: {why}")));
         }
     }
-    if top == "source" {
+    if top == "source" && file != CACHE {
         let calls = program.windows(4).filter(|call| {
             call[0].text == "." && OPENS_FOR_WRITING.contains(&call[1].text.as_str()) && call[3].text == "true"
         });
@@ -315,7 +318,7 @@ fn the_table_names_only_modules_that_it_has() {
 }
 
 /// Sources that break a rule, each in one line of its own.
-const BROKEN: [(&str, &str, &str); 39] = [
+const BROKEN: [(&str, &str, &str); 40] = [
     ("core/lsn.rs", "use crate::wal::page;", "`core` may not use `wal`"),
     ("core/mod.rs", "use super::wal;", "`core` may not use `wal`"),
     ("core/lsn.rs", "use super::super::wal::page;", "`core` may not use `wal`"),
@@ -347,6 +350,7 @@ const BROKEN: [(&str, &str, &str); 39] = [
     ("engine/run.rs", "use std::fs::{self, OpenOptions};", "`OpenOptions`"),
     ("engine/steps/start.rs", "use std::process::Command;", "`std::process`"),
     ("source/local.rs", "fn f() { fs::remove_file(p); }", "`fs::remove_file`"),
+    ("source/local/cache.rs", "fn f() { fs::remove_file(p); }", "`fs::remove_file`"),
     ("source/local.rs", "fn f() { OpenOptions::new().read(true).write(true).open(p); }", "`.write(true)`"),
     ("source/local.rs", "fn f() { std::fs::File::create(p); }", "`File::create`"),
     ("engine/run.rs", "fn f() { if major >= crate::core::PgMajor(15) {} }", "versions are compared"),

@@ -421,8 +421,8 @@ fn a_segment_has_as_many_points_as_the_overview_counts() {
 fn a_damaged_database_is_made_anew_and_that_is_said_once() {
     let archive = Archive::new(12);
     archive.index();
-    let database = fs::read_dir(archive.cache()).unwrap().map(|entry| entry.unwrap().path());
-    let database = database.filter(|path| path.extension().is_some_and(|ending| ending == "db")).next().unwrap();
+    let mut database = fs::read_dir(archive.cache()).unwrap().map(|entry| entry.unwrap().path());
+    let database = database.find(|path| path.extension().is_some_and(|ending| ending == "db")).unwrap();
     let whole = fs::read(&database).unwrap();
     let mut flipped = whole.clone();
     for byte in &mut flipped[4096..] {

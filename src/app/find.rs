@@ -50,6 +50,11 @@ impl Located {
         self.known.insert(xid, points);
     }
 
+    /// It could not be looked for.
+    pub fn give_up(&mut self, xid: Xid) {
+        self.asked = self.asked.filter(|asked| *asked != xid);
+    }
+
     /// What was not found may be there now: more has been read.
     pub fn forget_missing(&mut self) {
         self.known.retain(|_, points| !points.is_empty());
@@ -272,4 +277,93 @@ fn is_like(suspect: &Suspect, wanted: &str) -> bool {
         named || relation.relfilenode.is_some_and(|number| number.to_string() == wanted)
     });
     by_kind || by_relation || suspect.xid.to_string() == wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::app::points::tests::{archive, commit};
+    use crate::catalog::PointKind;
+    use crate::core::SegmentSize;
+
+    /// A restore point, a drop of three files, a deletion, and a second timeline.
+    fn points() -> Points {
+        let named = Point { kind: PointKind::RestorePoint, name: Some("release_300".to_owned()), ..commit(1, 100) };
+        let all = [
+            commit(1, 50),
+            named,
+            Point { drops: 3, ..commit(1, 200) },
+            Point { deletes: 5000, ..commit(1, 300) },
+            commit(1, 400),
+            commit(2, 350),
+        ];
+        let (overview, _) = archive(&all, SegmentSize::DEFAULT);
+        let mut points = Points::default();
+        points.set_overview(Arc::new(overview));
+        points
+    }
+
+    fn search(text: &str, located: &Located) -> Search {
+        let now = commit(1, 0).at.unwrap();
+        Search::new(text, &points(), Around { zone: Zone::UTC, now, located })
+    }
+
+    fn found(text: &str) -> Vec<(u32, u64, MatchKind)> {
+        let place = |found: &Match| (found.place.0.0, found.place.1.0, found.kind);
+        search(text, &Located::default()).matches.iter().map(place).collect()
+    }
+
+    #[test]
+    fn things_are_found_by_what_they_are_called() {
+        use MatchKind::{Lsn, RestorePoint, Suspect, Time};
+        assert_eq!(found("Release"), [(1, 100, RestorePoint)]);
+        assert_eq!(found("drop"), [(1, 200, Suspect)]);
+        assert_eq!(found("16385"), [(1, 200, Suspect)], "the number of a dropped file");
+        assert_eq!(found("16384").len(), 2);
+        assert_eq!(found("300"), [(1, 100, RestorePoint), (1, 300, Suspect)], "a part of a name and an id");
+        assert_eq!(found("0/FF"), [(1, 255, Lsn), (2, 255, Lsn)]);
+        assert_eq!(found("2024-10-02T11:56:00Z"), [(1, 0, Time)], "only one timeline had that time");
+        assert_eq!(found("  "), []);
+        assert_eq!(found("e\u{301}/%"), []);
+    }
+
+    #[test]
+    fn what_was_found_is_said_and_what_is_not_known_too() {
+        let none = Located::default();
+        assert_eq!(search("drop", &none).in_words(), "“drop”: 1 match (1 suspect)");
+        assert_eq!(
+            search("300", &none).in_words(),
+            "“300”: 2 matches (1 suspect, 1 restore point); transaction 300 is being looked for"
+        );
+        assert_eq!(search("nobody", &none).in_words(), "“nobody”: nothing like it");
+        assert!(search("2030-01-01", &none).in_words().contains("nothing was read of 2030-01-01"));
+        let partial = Search { partial: true, ..search("drop", &none) };
+        assert!(partial.in_words().ends_with("; not everything has been read yet"));
+    }
+
+    #[test]
+    fn a_transaction_is_looked_for_once() {
+        let mut located = Located::default();
+        assert!(located.ask(Xid(400)) && !located.ask(Xid(400)) && located.is_asked(Xid(400)));
+        located.put(Xid(400), vec![commit(1, 400), commit(2, 400)]);
+        assert!(!located.ask(Xid(400)));
+        let search = search("400", &located);
+        assert_eq!((search.matches.len(), search.unlocated), (2, None), "numbers come round again");
+        located.put(Xid(7), Vec::new());
+        located.forget_missing();
+        assert!(located.get(Xid(7)).is_none() && located.get(Xid(400)).is_some());
+        for xid in 1000..2000 {
+            located.put(Xid(xid), Vec::new());
+        }
+        assert!(located.known.len() <= LOCATED);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,40}") {
+            let _ = search(&text, &Located::default()).in_words();
+        }
+    }
 }

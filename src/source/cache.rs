@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
-/// Counted up whenever what is kept changes its form: a database of another form is never read.
+/// Counted up whenever what is kept changes its form, or summaries mean something else than before: a database of
+/// another format is never read.
 pub const FORMAT: u32 = 1;
 /// What the database's file is called, before its format.
 const NAME: &str = "index";

@@ -8,7 +8,6 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::catalog::overview::SegmentRows;
@@ -16,7 +15,7 @@ use crate::catalog::suspect::Fate;
 use crate::catalog::{Catalog, Overview, OverviewBuilder, Point, PointKind, Timeline};
 use crate::core::{ArchiveFile, Lsn, SegmentName, TimelineId, Xid};
 use crate::error::Result;
-use crate::wal::{Body, Record, Summary};
+use crate::wal::{Body, Record};
 
 use super::cache::{Cache, FORMAT, Row, Scope};
 use super::identity::Identity;
@@ -57,12 +56,8 @@ struct Entry {
     identity: Option<Identity>,
 }
 
-/// What is kept of a segment.
-#[derive(Serialize, Deserialize)]
-enum Kept {
-    Summary(Summary),
-    Unreadable(Unreadable),
-}
+/// Whether to go on, where that can fail.
+type Flow = Result<ControlFlow<()>>;
 
 /// What was read of a segment, for the cache.
 struct Fresh {
@@ -258,6 +253,7 @@ impl<'a> Index<'a> {
     fn digest(&self, entries: &[Entry]) -> Vec<u8> {
         let mut digest = Sha256::new();
         digest.update(FORMAT.to_le_bytes());
+        digest.update(env!("CARGO_PKG_VERSION"));
         for timeline in &self.catalog.timelines {
             let parent = timeline.parent.map_or(0, |parent| parent.0);
             let fork = timeline.forked_at_lsn.unwrap_or(Lsn::INVALID).0;
@@ -370,19 +366,12 @@ impl<'a> Index<'a> {
     }
 
     /// Hands out what the cache has of these segments, in order.
-    fn stream_known(
-        &self,
-        entries: &[Entry],
-        each: &mut dyn FnMut(&Entry, Option<Read>) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
+    fn stream_known(&self, entries: &[Entry], each: &mut dyn FnMut(&Entry, Option<Read>) -> Flow) -> Result<()> {
         for start in (0..entries.len()).step_by(CHUNK) {
             let end = entries.len().min(start + CHUNK);
             let kept = self.kept(entries, start..end, true);
             for (entry, row) in entries.get(start..end).unwrap_or_default().iter().zip(kept) {
-                let known = row.and_then(|row| postcard::from_bytes(&row.summary).ok()).map(|kept| match kept {
-                    Kept::Summary(summary) => Ok(summary),
-                    Kept::Unreadable(why) => Err(why),
-                });
+                let known = row.and_then(|row| postcard::from_bytes(&row.summary).ok());
                 if each(entry, known)?.is_break() {
                     return Ok(());
                 }
@@ -403,16 +392,12 @@ impl<'a> Index<'a> {
         let now = after.first().copied().unwrap_or(*entry);
         let lasting = !matches!(read, Err(Unreadable::Absent | Unreadable::Failed(_)));
         let durable = lasting && now.identity == entry.identity && now.identity.is_some() && settled(&after, started);
-        let kept = match &read {
-            Ok(summary) => Kept::Summary(summary.clone()),
-            Err(why) => Kept::Unreadable(why.clone()),
-        };
         let row = Row {
             number: entry.number,
             floor: self.floor(),
             behind,
             basis: self.basis(&after, 0, behind),
-            summary: postcard::to_stdvec(&kept).unwrap_or_default(),
+            summary: postcard::to_stdvec(&read).unwrap_or_default(),
         };
         Ok((Fresh { scope: self.scope(&now), row, durable }, read))
     }
@@ -704,4 +689,105 @@ fn settled(entries: &[Entry], started: SystemTime) -> bool {
     let since = started.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(SETTLED);
     let since = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
     entries.iter().filter_map(|entry| entry.identity).all(|identity| identity.changed_ns < since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{PgMajor, Timestamp};
+    use crate::wal::summary::{
+        Damage, DatabaseDrop, Ended, Mark, MarkKind, RelationWork, SharedDelete, Summary, Tail, Work,
+    };
+    use crate::wal::{ParameterChange, RelFileLocator};
+
+    /// One with something in every field.
+    fn summary() -> Summary {
+        let at = Timestamp::from_unix_seconds(1_700_000_000).unwrap();
+        let relation = RelFileLocator { tablespace: 1663, database: 5, relation: 16384 };
+        let work = Work {
+            relations: vec![RelationWork {
+                relation,
+                created: true,
+                fresh: true,
+                unlogged: false,
+                inserted: 1,
+                updated: 2,
+                deleted: 3,
+                pages: 4,
+            }],
+            deleted_beyond: 5,
+            updated_beyond: 44,
+            locked: vec![45],
+            shared_delete: Some(SharedDelete { lsn: Lsn(46), mark: Some(Lsn(47)) }),
+            first_lock: Some(Lsn(6)),
+            truncated: vec![7],
+            databases: vec![DatabaseDrop { database: 8, lsn: Lsn(9) }],
+        };
+        let ended = Ended {
+            lsn: Lsn(10),
+            end_lsn: Lsn(11),
+            xid: Xid(12),
+            at,
+            subxacts: vec![Xid(13)],
+            dropped: vec![relation],
+            dropped_oids: vec![14],
+            work: work.clone(),
+        };
+        let mark = |kind| Mark { lsn: Lsn(15), end_lsn: Lsn(16), at: Some(at), kind };
+        let change = ParameterChange {
+            wal_level: 17,
+            max_connections: 18,
+            max_worker_processes: 19,
+            max_wal_senders: 20,
+            max_prepared_transactions: 21,
+            max_locks_per_transaction: 22,
+            wal_log_hints: true,
+            track_commit_timestamp: false,
+        };
+        Summary {
+            system_identifier: 23,
+            major: PgMajor(15),
+            first: Some(Lsn(24)),
+            before_first: Some(Lsn(25)),
+            last: Some(Lsn(26)),
+            end: Lsn(27),
+            tail: Tail::CutOff,
+            records: 28,
+            commits: 29,
+            aborts: 30,
+            prepares: 31,
+            times: Some((at, at)),
+            first_and_last_time: Some((at, at)),
+            xids: Some((Xid(32), Xid(33))),
+            oldest_running: Some(Xid(34)),
+            marks: vec![
+                mark(MarkKind::RestorePoint("x".to_owned())),
+                mark(MarkKind::Checkpoint(Lsn(35))),
+                mark(MarkKind::BackupEnd(Lsn(36))),
+                mark(MarkKind::EndOfRecovery(TimelineId(37))),
+            ],
+            parameter_changes: vec![(Lsn(38), change)],
+            notable: vec![ended],
+            open: vec![(Xid(39), work)],
+            last_mark: Some(Lsn(48)),
+            truncated: true,
+            damage: vec![Damage { at: Lsn(40), found: Lsn(41), resumed: Some(Lsn(42)), reason: "y".to_owned() }],
+            damaged_places: 43,
+        }
+    }
+
+    /// Where this fails, the form of what is kept has changed: count [`FORMAT`] up, and put in what comes out now.
+    #[test]
+    fn what_is_kept_has_the_form_of_its_format() {
+        let kept = [
+            Ok(summary()),
+            Err(Unreadable::Absent),
+            Err(Unreadable::Foreign("z".to_owned())),
+            Err(Unreadable::Failed("z".to_owned())),
+        ];
+        let packed: Vec<u8> = kept.iter().flat_map(|read: &Read| postcard::to_stdvec(read).unwrap()).collect();
+        let digest: String = Sha256::digest(&packed).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((FORMAT, digest.as_str()), (1, "1611746e162047b3"));
+        assert_eq!(postcard::from_bytes::<Read>(&postcard::to_stdvec(&kept[0]).unwrap()).unwrap(), kept[0]);
+    }
 }

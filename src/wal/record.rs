@@ -29,6 +29,17 @@ pub struct Record {
     pub body: Body,
 }
 
+/// The checksum that belongs into the last four of the first 24 bytes of a whole record: CRC-32C over what follows its
+/// header, then over the header before the checksum. `None` where `record` ends within the header.
+#[must_use]
+pub fn checksum(record: &[u8]) -> Option<u32> {
+    let (header, behind) = record.split_first_chunk::<{ Header::BYTES }>()?;
+    let mut crc = Crc::NEW;
+    crc.push(behind);
+    crc.push(header.get(..Header::CHECKED_BYTES)?);
+    Some(crc.value())
+}
+
 impl Record {
     /// Nothing but a timeline is known of it.
     pub(super) fn blank(timeline: TimelineId) -> Record {

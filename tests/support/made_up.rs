@@ -54,7 +54,7 @@ impl Writer {
     fn page(&mut self, remaining: usize) {
         let address = self.position();
         let first = address.0.is_multiple_of(self.size.bytes());
-        let flags = 4 | u16::from(first) * 2 | u16::from(remaining > 0);
+        let flags = 4 | (u16::from(first) * 2) | u16::from(remaining > 0);
         self.bytes.extend(MAGIC.to_le_bytes());
         self.bytes.extend(flags.to_le_bytes());
         self.bytes.extend(self.timeline.0.to_le_bytes());

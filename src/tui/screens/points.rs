@@ -412,10 +412,7 @@ fn lack_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State, lack: &Lack) {
         return doc.paragraph(damage, theme.plain());
     }
     let (after, before) = (words::moment(lack.after, state.zone), words::moment(lack.before, state.zone));
-    doc.paragraph(
-        &format!("Recovery on timeline {} comes up to {after}, and no further.", lack.timeline),
-        theme.plain(),
-    );
+    doc.paragraph(&format!("Recovery comes up to {after} and no further."), theme.plain());
     doc.paragraph(
         &format!("Behind it, WAL goes on at {before}: a base backup taken after that leads there."),
         theme.plain(),
