@@ -384,6 +384,8 @@ pub(super) enum Common {
     Nothing,
     /// They are about rows: only [`read_rows`] is wanted of them.
     Rows,
+    /// A commit of which only the time is to be read.
+    PlainCommit,
     /// Anything else.
     No,
 }
@@ -395,6 +397,7 @@ impl Common {
             (HEAP, heap::INSERT | heap::DELETE | heap::UPDATE | heap::HOT_UPDATE) | (HEAP2, heap::MULTI_INSERT) => {
                 Common::Rows
             }
+            (XACT, xact::COMMIT) if header.info & xact::HAS_INFO == 0 => Common::PlainCommit,
             (XLOG | XACT | STORAGE | DATABASE | STANDBY, _) | (HEAP, heap::TRUNCATE | heap::INPLACE) => Common::No,
             _ => Common::Nothing,
         }
@@ -475,6 +478,12 @@ pub(super) fn read_rows(header: &Header, fragments: &Fragments, main: &[u8]) -> 
         }
         _ => None,
     }
+}
+
+/// When a transaction ended, of which no more is said.
+#[inline(always)]
+pub(super) fn read_plain_time(main: &[u8]) -> Option<Timestamp> {
+    Cursor(main).timestamp()
 }
 
 fn read_storage(operation: u8, mut main: Cursor<'_>) -> Option<Body> {
@@ -641,6 +650,21 @@ fn read_database_drop(mut main: Cursor<'_>) -> Option<Body> {
     Some(Body::DatabaseDrop { database: main.u32()? })
 }
 
+impl Outcome {
+    /// That of a transaction of which no more is said.
+    pub(super) fn plain(at: Timestamp, xid: Xid) -> Outcome {
+        Outcome {
+            at,
+            xid,
+            prepared: false,
+            subxacts: Vec::new(),
+            dropped: Vec::new(),
+            dropped_statistics: Vec::new(),
+            origin: None,
+        }
+    }
+}
+
 impl RelFileLocator {
     /// In WAL.
     pub(super) const BYTES: usize = 12;
@@ -739,7 +763,7 @@ mod tests {
             let bytes: Vec<u8> =
                 (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
             let header = Header::parse(&bytes).unwrap();
-            assert_eq!(crc::sound(&bytes, &[Place { at: 0, total: bytes.len() }]), 1, "{said}");
+            assert_eq!(crc::sound(&bytes, &[Place { at: 0, total: bytes.len() as u32 }]), 1, "{said}");
             let body = record::read_sound(v(major.parse().unwrap()), &header, &bytes).unwrap();
             assert_eq!(said_of(&body), expected, "{said}");
             count += 1;
