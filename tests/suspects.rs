@@ -374,6 +374,31 @@ const CASES: &[Case] = &[
         &[],
     ),
     case(
+        "delete over several segments",
+        "create table r1 (n int, t text)\ninsert into r1 select n, 'x' from generate_series(1, 40000) n",
+        "delete from r1",
+        &[("delete", 40000, Named(&["r1"]))],
+    ),
+    case(
+        "update over several segments, in exception blocks, prepared",
+        "create table r2 (n int primary key, t text)\ninsert into r2 select n, 'x' from generate_series(1, 20000) n",
+        "begin; do $$ begin for i in 1 .. 20 loop begin update r2 set t = 'y' where n % 20 = i - 1; exception when division_by_zero then null; end; end loop; end $$; prepare transaction 'x5'\ninsert into r1 select n, 'y' from generate_series(1, 20000) n\ncheckpoint\ncommit prepared 'x5'",
+        &[("update", 20000, Named(&["r2"]))],
+    ),
+    case(
+        "truncate, then filled over several segments",
+        "create table r3 (n int primary key, t text)\ninsert into r3 values (1)",
+        "begin; truncate r3; insert into r3 select n, 'x' from generate_series(1, 20000) n; commit",
+        &[("truncate", 0, Gone)],
+    ),
+    case(
+        "alter over several segments",
+        "",
+        "alter table r3 alter t type varchar(10) using t || 'y', alter n type bigint",
+        &[("rewrite", 0, Gone)],
+    ),
+    case("vacuum full over several segments", "", "vacuum full r3", &[]),
+    case(
         "delete rolled back",
         "create table g3 (n int)\ninsert into g3 select generate_series(1, 1500)",
         "begin; delete from g3; rollback",

@@ -89,18 +89,6 @@ pub enum MatchKind {
     Time,
 }
 
-impl MatchKind {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Suspect => "suspect",
-            Self::RestorePoint => "restore point",
-            Self::Transaction => "transaction",
-            Self::Lsn => "position",
-            Self::Time => "time",
-        }
-    }
-}
-
 /// What was looked for, and what was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search {
@@ -112,6 +100,8 @@ pub struct Search {
     pub current: Option<usize>,
     /// The transaction id that it may be, where the archive has not been searched for it.
     pub unlocated: Option<Xid>,
+    /// The time that it was read as.
+    pub read_as: Option<String>,
     /// Why it is no time, though it looks like one.
     pub note: Option<String>,
     /// Not everything has been read yet.
@@ -139,6 +129,7 @@ impl Search {
             matches: Vec::new(),
             current: None,
             unlocated: None,
+            read_as: None,
             note: None,
             partial: !points.overview().complete,
         };
@@ -215,6 +206,7 @@ impl Search {
         let found = timelines.into_iter().filter_map(|timeline| points.segment_at(timeline, at));
         let found: Vec<Match> =
             found.map(|place| Match { place, at: Some(at), point: None, kind: MatchKind::Time }).collect();
+        self.read_as = at.in_zone(around.zone).get(..19).map(str::to_owned);
         if found.is_empty() {
             self.note = Some(format!("nothing was read of {}", at.in_zone(around.zone)));
         }
@@ -253,8 +245,16 @@ impl Search {
         for found in &self.matches {
             *numbers.entry(found.kind).or_default() += 1;
         }
-        let parts: Vec<String> = numbers.into_iter().map(|(kind, number)| counted(number, kind.word())).collect();
-        parts.join(", ")
+        let words = |(kind, number): (MatchKind, u64)| match kind {
+            MatchKind::Time => {
+                format!("{} on {}", self.read_as.as_deref().unwrap_or("that time"), counted(number, "timeline"))
+            }
+            MatchKind::Lsn => format!("that position on {}", counted(number, "timeline")),
+            MatchKind::Suspect => counted(number, "suspect"),
+            MatchKind::RestorePoint => counted(number, "restore point"),
+            MatchKind::Transaction => counted(number, "transaction"),
+        };
+        numbers.into_iter().map(words).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -337,6 +337,8 @@ mod tests {
             search("300", &none).in_words(),
             "“300”: 2 matches (1 suspect, 1 restore point); transaction 300 is being looked for"
         );
+        let at = search("2024-10-02T11:56:00Z", &none).in_words();
+        assert_eq!(at, "“2024-10-02T11:56:00Z”: 1 match (2024-10-02 11:56:00 on 1 timeline)");
         assert_eq!(search("nobody", &none).in_words(), "“nobody”: nothing like it");
         assert!(search("2030-01-01", &none).in_words().contains("nothing was read of 2030-01-01"));
         let partial = Search { partial: true, ..search("drop", &none) };

@@ -90,7 +90,7 @@ fn catalog(state: &mut State, answer: Result<Catalog, Error>) -> Vec<Effect> {
         Ok(catalog) => {
             state.backup = catalog.backups.iter().position(crate::catalog::Backup::is_usable).unwrap_or(0);
             state.points = Points::of(&catalog);
-            state.reach = Reach::of(&catalog);
+            state.reach = Reach::of(&catalog, &[]);
             state.catalog = Loading::Loaded(catalog);
             state.scan.state = ScanState::Running;
             vec![Effect::LoadOverview]
@@ -109,6 +109,11 @@ fn overview_came(state: &mut State, overview: Arc<Overview>) -> Vec<Effect> {
         list.keep_place(&state.points.overview().suspects, &overview.suspects);
     }
     let now_complete = overview.complete && !state.points.overview().complete;
+    if let Loading::Loaded(catalog) = &state.catalog
+        && overview.damaged != state.points.overview().damaged
+    {
+        state.reach = Reach::of(catalog, &overview.damaged);
+    }
     state.points.set_overview(overview);
     if now_complete {
         state.located.forget_missing();

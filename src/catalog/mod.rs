@@ -7,6 +7,7 @@ use crate::pgdata::backup_label::BackupHistory;
 use crate::pgdata::history::History;
 
 pub mod backup;
+mod destroyed;
 pub mod inspection;
 pub mod names;
 pub mod overview;

@@ -439,3 +439,99 @@ fn some_of(names: &[&str]) -> String {
 pub fn worst(findings: &[ArchiveFinding]) -> Option<Severity> {
     findings.iter().map(|found| found.finding.severity).max()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{BackupKind, Compression, Listing};
+    use crate::core::{PgMajor, SegmentName, SegmentSize, Timestamp};
+
+    const SEGMENT: u64 = 1 << 20;
+
+    fn size() -> SegmentSize {
+        SegmentSize::new(SEGMENT as u32).unwrap()
+    }
+
+    fn segment(number: u64) -> SegmentName {
+        SegmentName::new(TimelineId(1), number, size())
+    }
+
+    /// A backup that begins and ends in this segment.
+    fn backup(name: &str, number: u64) -> Backup {
+        let start = number * SEGMENT + 0x28;
+        Backup {
+            id: String::new(),
+            kind: BackupKind::Tar,
+            location: PathBuf::from(format!("/b/{name}")),
+            compression: Compression::None,
+            pg_version: Some(PgMajor(15)),
+            system_identifier: Some(7),
+            segment_size: Some(size()),
+            timeline: Some(TimelineId(1)),
+            start_lsn: Some(Lsn(start)),
+            start_wal: Some(segment(number)),
+            stop_lsn: Some(Lsn(start + 0x100)),
+            started_at: Timestamp::from_unix_seconds(number as i64),
+            finished_at: None,
+            size_bytes: 0,
+            unpacked_bytes: None,
+            parent: None,
+            tablespaces: Vec::new(),
+            manifest: false,
+            label: None,
+            from_standby: false,
+            parts: Vec::new(),
+            own_wal: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Segments 1 to 9 of timeline 1 without some; what is said, with its severity and code.
+    fn audit(without: &[u64], backups: Vec<Backup>) -> Vec<(Severity, String, String)> {
+        let there = (1..=9).filter(|number| !without.contains(number));
+        let files = there.map(|number| (ArchiveFile::Segment(segment(number)), SEGMENT)).collect();
+        let system_identifier = Some(7);
+        let listing = Listing { files, backups, segment_size: Some(size()), system_identifier, ..Listing::default() };
+        let (catalog, inspection) = (Catalog::build(listing), Inspection::default());
+        let audit = Audit { catalog: &catalog, inspection: &inspection, overview: None, zone: Zone::UTC };
+        let findings = audit.findings().into_iter().map(|found| found.finding);
+        findings.map(|finding| (finding.severity, finding.code.into_owned(), finding.message)).collect()
+    }
+
+    #[test]
+    fn a_gap_means_something_to_the_backups_before_it_up_to_the_next_one() {
+        let both = || vec![backup("early", 2), backup("late", 6)];
+        let found = audit(&[4], both());
+        let (severity, code, message) = &found[0];
+        assert_eq!((*severity, code.as_str()), (Severity::Error, "wal-missing"));
+        assert!(message.contains("recovery from early ends at 0/400000 at the latest"), "{message}");
+        assert!(message.contains("up to the base backup late"), "{message}");
+        let reach: Vec<&String> = found[1..].iter().map(|(_, _, message)| message).collect();
+        assert_eq!(reach.len(), 2, "{found:#?}");
+        assert!(reach.iter().any(|text| text.contains("early") && text.contains("to 0/400000")), "{reach:?}");
+        assert!(reach.iter().any(|text| text.contains("late") && text.contains("to 0/A00000")), "{reach:?}");
+    }
+
+    #[test]
+    fn what_no_backup_needs_is_a_warning_and_without_backups_everything_is_needed() {
+        let (severity, _, message) = &audit(&[2], vec![backup("late", 6)])[0];
+        assert_eq!((*severity, message.ends_with("no base backup here needs it")), (Severity::Warning, true));
+        let (severity, _, message) = &audit(&[2], Vec::new())[0];
+        assert_eq!((*severity, message.contains("any base backup before 0/200000")), (Severity::Error, true));
+        assert_eq!(audit(&[], Vec::new()), []);
+    }
+
+    #[test]
+    fn a_backup_that_lacks_its_own_wal_cannot_be_recovered() {
+        let found = audit(&[6], vec![backup("late", 6)]);
+        let incomplete = found.iter().find(|(_, code, _)| code == "backup-incomplete").unwrap();
+        assert_eq!(incomplete.0, Severity::Error);
+        assert!(incomplete.2.contains("late") && incomplete.2.contains(&segment(6).to_string()), "{incomplete:?}");
+    }
+
+    #[test]
+    fn many_names_are_not_all_named() {
+        assert_eq!(some_of(&["a", "b"]), "a, b");
+        assert_eq!(some_of(&["a", "b", "c", "d", "e", "f"]), "a, b, c, d and 2 more");
+    }
+}

@@ -13,6 +13,7 @@ use crate::wal::decoder::Piece;
 use crate::wal::{Body, Decoder, SegmentHeader};
 
 use super::base_backup::read_prefix;
+use super::compress;
 use super::{Cancel, open_file};
 
 /// Bytes read from a `.partial` file at a time.
@@ -54,20 +55,22 @@ fn look_at(path: &Path, catalog: &Catalog, found: &mut Inspection) {
         return;
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    match ArchiveFile::parse(&name) {
+    let (stem, compression) = Compression::of_name(&name);
+    match ArchiveFile::parse(stem) {
+        Some(ArchiveFile::Segment(_)) if !Compression::OF_SEGMENTS.contains(&compression) => {}
         Some(ArchiveFile::Segment(name)) => {
-            let flaw = flaw_of(name, path, metadata.len(), catalog);
+            let flaw = flaw_of(name, path, compression, metadata.len(), catalog);
             found.unfit.extend(flaw.map(|flaw| Unfit { name, path: path.to_owned(), flaw }));
         }
-        Some(ArchiveFile::Partial(name)) => match read_partial(name, path, catalog) {
+        Some(ArchiveFile::Partial(name)) if compression == Compression::None => match read_partial(name, path, catalog)
+        {
             Ok(partial) => found.partials.push(partial),
             Err(error) => found.problems.push(format!("cannot read {}: {error}", path.display())),
         },
         Some(ArchiveFile::History(_) | ArchiveFile::BackupHistory(..)) => {}
-        None if is_temporary(&name) => found.temporary.push(path.to_owned()),
-        // The listing says of those that are compressed that they are not read.
-        None if Compression::of_name(&name).0.len() < name.len() => {}
-        None => found.unknown.push(path.to_owned()),
+        // `pg_receivewal` puts its own ending behind that of the compression.
+        _ if is_temporary(&name) || name.ends_with(".partial") => found.temporary.push(path.to_owned()),
+        _ => found.unknown.push(path.to_owned()),
     }
 }
 
@@ -81,13 +84,19 @@ fn is_temporary(name: &str) -> bool {
 }
 
 /// What is wrong with a segment, as far as its size and its header tell.
-fn flaw_of(name: SegmentName, path: &Path, bytes: u64, catalog: &Catalog) -> Option<Flaw> {
+fn flaw_of(name: SegmentName, path: &Path, compression: Compression, bytes: u64, catalog: &Catalog) -> Option<Flaw> {
     let size = catalog.segment_size;
-    let start = match open_file(path).and_then(|mut file| read_prefix(&mut file, SegmentHeader::BYTES)) {
+    let plain = compression == Compression::None;
+    let start = match plain {
+        true => open_file(path).and_then(|mut file| read_prefix(&mut file, SegmentHeader::BYTES)),
+        false => compress::front(path, compression, SegmentHeader::BYTES as u64),
+    };
+    let start = match start {
         Ok(start) => start,
         Err(error) => return Some(Flaw::Unreadable(error.to_string())),
     };
-    let wrong_size = (bytes != size.bytes()).then_some(Flaw::Size { found: bytes, expected: size.bytes() });
+    // How long a compressed one is, only reading all of it tells.
+    let wrong_size = (plain && bytes != size.bytes()).then_some(Flaw::Size { found: bytes, expected: size.bytes() });
     if !start.is_empty() && start.iter().all(|byte| *byte == 0) {
         return Some(wrong_size.unwrap_or(Flaw::Zeros));
     }

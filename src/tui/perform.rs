@@ -349,8 +349,17 @@ fn tell_log(recoveries: &Recoveries, id: &str, reply: &MsgSender) {
 
 /// Tells what is known of the archive, more and more, until everything is.
 fn tell_overview(index: &Index<'_>, catalog: &Catalog, cancel: &Cancel, reply: &MsgSender) {
+    let read = guarded(|| read_archive(index, catalog, cancel, reply));
+    reply.send(Msg::ScanFinished(read));
+    // Without a cache everything works, only slower.
+    if let Some(warning) = index.warnings().into_iter().next() {
+        reply.send(Msg::Note(warning));
+    }
+}
+
+fn read_archive(index: &Index<'_>, catalog: &Catalog, cancel: &Cancel, reply: &MsgSender) -> Result<()> {
     let mut told = None;
-    let read = index.build(
+    let mut overview = index.build(
         cancel,
         &mut |done, total| {
             // A message for every segment would only be in the way.
@@ -363,15 +372,12 @@ fn tell_overview(index: &Index<'_>, catalog: &Catalog, cancel: &Cancel, reply: &
         &mut |overview| {
             reply.send(Msg::Overview(Arc::new(overview)));
         },
-    );
-    let named = read.and_then(|mut overview| {
-        reply.send(Msg::Overview(Arc::new(overview.clone())));
-        // Names come last: reading them may take a while.
-        NameBook::default().name(&mut overview.suspects, catalog, cancel)?;
-        reply.send(Msg::Overview(Arc::new(overview)));
-        Ok(())
-    });
-    reply.send(Msg::ScanFinished(named));
+    )?;
+    reply.send(Msg::Overview(Arc::new(overview.clone())));
+    // Names come last: reading them may take a while.
+    NameBook::default().name(&mut overview.suspects, catalog, cancel)?;
+    reply.send(Msg::Overview(Arc::new(overview)));
+    Ok(())
 }
 
 /// What can be asked about the archive.
@@ -390,13 +396,15 @@ fn serve(index: &Index<'_>, catalog: &Catalog, asked: &Receiver<Question>, reply
             match question {
                 Question::Points(timeline, numbers) => {
                     for number in numbers {
-                        let points = index.points(timeline, number, &Cancel::default());
+                        let points = guarded(|| index.points(timeline, number, &Cancel::default()));
                         reply.send(Msg::Points { timeline, number, points });
                     }
                 }
                 // It goes through the whole archive: nobody's rows wait for it.
                 Question::Locate(xid) => {
-                    scope.spawn(move || reply.send(Msg::Located { xid, points: ends_of(xid, index, catalog) }));
+                    scope.spawn(move || {
+                        reply.send(Msg::Located { xid, points: guarded(|| ends_of(xid, index, catalog)) })
+                    });
                 }
             }
             open.extend(asked.try_iter());
@@ -429,15 +437,19 @@ fn ends_of(xid: Xid, index: &Index<'_>, catalog: &Catalog) -> Result<Vec<Point>>
 fn work(reply: &MsgSender, job: impl FnOnce(&MsgSender) -> Result<()> + Send + 'static) {
     let reply = reply.clone();
     std::thread::spawn(move || {
-        let error = match catch_unwind(AssertUnwindSafe(|| job(&reply))) {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(panic) => Error::failed("internal", "this is a mistake in Walback")
-                .because(panic_text(panic.as_ref()))
-                .hint("recoveries go on; please report it"),
-        };
-        reply.send(Msg::Failed(error));
+        if let Err(error) = guarded(|| job(&reply)) {
+            reply.send(Msg::Failed(error));
+        }
     });
+}
+
+/// Does something; a panic of it becomes an error.
+fn guarded<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|panic| {
+        Err(Error::failed("internal", "this is a mistake in Walback")
+            .because(panic_text(panic.as_ref()))
+            .hint("recoveries go on; please report it"))
+    })
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
