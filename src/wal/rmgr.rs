@@ -399,6 +399,7 @@ impl Common {
             }
             (XACT, xact::COMMIT) if header.info & xact::HAS_INFO == 0 => Common::PlainCommit,
             (XLOG | XACT | STORAGE | DATABASE | STANDBY, _) | (HEAP, heap::TRUNCATE | heap::INPLACE) => Common::No,
+            (SEQUENCE | BRIN | GENERIC, _) if writes_pages(header) => Common::No,
             _ => Common::Nothing,
         }
     }
@@ -769,6 +770,18 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 45);
+    }
+
+    #[test]
+    fn what_is_passed_over_says_nothing() {
+        for (rmgr, info) in (0..=u8::MAX).flat_map(|rmgr| (0..=u8::MAX).map(move |info| (rmgr, info))) {
+            let header = header(rmgr, info, 7);
+            if Common::of(&header) == Common::Nothing {
+                for layout in Layout::all() {
+                    assert_eq!(wanted_bytes(layout, &header), None, "resource manager {rmgr}, info {info:02X}");
+                }
+            }
+        }
     }
 
     #[test]
