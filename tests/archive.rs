@@ -41,6 +41,10 @@ fn place_of(transaction: &str) -> (SegmentName, u64) {
     (SegmentName::new(TimelineId(1), size.number_of(lsn), size), lsn.0 % SEGMENT)
 }
 
+fn xid_of(transaction: &str) -> u64 {
+    HISTORY.transaction(transaction).xid.parse().unwrap()
+}
+
 /// PostgreSQL's form of a time in UTC, as JSON has it.
 fn in_json(at: &str) -> String {
     let (date, rest) = at.split_once(' ').unwrap();
@@ -59,7 +63,7 @@ fn points_are_listed_in_the_order_of_wal() {
         .collect();
     assert!(lsns.is_sorted(), "{lsns:?}");
     for (name, transaction) in &HISTORY.transactions {
-        let xid: u64 = transaction.xid.parse().unwrap();
+        let xid = xid_of(name);
         let timeline = if *name == "branch" { 2 } else { 1 };
         let point = all.iter().find(|point| point["xid"] == xid && point["timeline"] == timeline);
         let point = point.unwrap_or_else(|| panic!("{name} is not listed"));
@@ -70,7 +74,7 @@ fn points_are_listed_in_the_order_of_wal() {
         assert_is(point, "subxacts", u64::from(*name == "two"));
     }
     let accident = HISTORY.transaction("accident");
-    let point = all.iter().find(|point| point["xid"].to_string() == accident.xid).unwrap();
+    let point = all.iter().find(|point| point["xid"] == xid_of("accident")).unwrap();
     assert_is(point, "deletes", accident.before.split(',').count());
     assert!(all.iter().all(|point| point["kind"] != "checkpoint" && point["kind"] != "prepare"));
     let ends = all.iter().filter(|point| point["kind"] == "end-of-wal").count();
@@ -327,8 +331,8 @@ fn every_flaw_is_named_with_what_it_means_and_the_rest_is_usable() {
         }
         let suspects = ask(&mut operator.command(&["suspects", "--rows", "1"])).ended_with(0);
         assert!(suspects.err.contains("“walback check”"), "{}: {}", flaw.name, suspects.err);
-        let accident = HISTORY.transaction("accident").xid.clone();
-        assert!(suspects.json()["suspects"].as_array().unwrap().iter().any(|s| s["xid"].to_string() == accident));
+        let found = suspects.json();
+        assert!(found["suspects"].as_array().unwrap().iter().any(|suspect| suspect["xid"] == xid_of("accident")));
         let timelines = ask(&mut operator.command(&["timelines"])).ended_with(0).json();
         assert_is(&timelines, "timelines/0/last_commit_at", in_json(&HISTORY.transaction("after").at));
     }

@@ -756,6 +756,11 @@ fn every_statement_is_told_by_13() {
 }
 
 #[test]
+fn every_statement_is_told_by_14() {
+    every_statement(14, &[]);
+}
+
+#[test]
 fn every_statement_is_told_by_15() {
     every_statement(15, &[]);
 }
