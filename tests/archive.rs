@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Directory, History, Operator, ask, assert_is, walback};
+use support::{Cluster, Directory, History, Operator, Options, Running, Server, ask, assert_is, walback};
 use walback::core::{Lsn, SegmentName, SegmentSize, TimelineId};
 
 static HISTORY: LazyLock<History> = LazyLock::new(History::make);
@@ -392,4 +393,26 @@ fn a_backup_without_the_wal_to_be_consistent_is_told() {
     let incomplete = the(found["findings"].as_array().unwrap(), "backup-incomplete").clone();
     let message = incomplete["message"].as_str().unwrap();
     assert!(message.contains("the-backup") && message.contains(&needs), "{message}");
+}
+
+#[test]
+fn an_interrupt_ends_a_listing_and_what_was_printed_is_valid() {
+    let directory = Directory::new();
+    let cluster = Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, ..Options::default() });
+    cluster.psql("create table t (n int)");
+    // More than fits into a pipe that nobody reads, and more than one segment.
+    cluster.psql("do $$ begin for i in 1 .. 12000 loop insert into t values (i); commit; end loop; end $$");
+    cluster.switch_and_wait_archived();
+    let mut command = walback(&directory);
+    command.arg("--json").arg("--wal").arg(&cluster.archive).arg("points");
+    let mut listing = Running::start(&mut command);
+    listing.wait_for("a point", |line| line["kind"] == "commit");
+    listing.signal(Signal::SIGINT);
+    let (status, error, lines) = listing.wait();
+    assert_eq!(status, Some(130), "{error}");
+    assert!(error.contains("cancelled"), "{error}");
+    let (last, points) = lines.split_last().unwrap();
+    assert_is(last, "error/code", "cancelled");
+    assert!(!points.is_empty() && points.len() < 12_000, "{}", points.len());
+    assert!(points.iter().all(|point| point["lsn"].is_string()));
 }

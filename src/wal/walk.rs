@@ -231,7 +231,14 @@ impl Walk {
             Some(behind) => {
                 (self.at, self.state, self.previous) = (behind, State::Between, Previous::At(stop.found));
             }
-            None => self.seek(self.at.max(base), floor),
+            None => {
+                // What was asked for is no record's start: nothing before it was asked for either.
+                let from = match self.state {
+                    State::Starting(start) if start > self.at.plus(PageHeader::SHORT_BYTES) => start,
+                    _ => self.at,
+                };
+                self.seek(from.max(base), floor);
+            }
         }
     }
 
@@ -511,7 +518,7 @@ impl Forms {
     /// The record in `bytes`, as far as its body goes. `None` where it is not laid out as it should.
     #[inline(always)]
     fn fill(&mut self, layout: &Layout, header: &Header, bytes: &[u8]) -> Option<&mut Record> {
-        match Common::of(header) {
+        match Common::of(layout, header) {
             Common::Nothing => return Some(&mut self.nothing),
             Common::Rows => {
                 let (fragments, main) = Fragments::and_main_data(layout, bytes)?;
