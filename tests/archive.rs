@@ -416,3 +416,33 @@ fn an_interrupt_ends_a_listing_and_what_was_printed_is_valid() {
     assert!(!points.is_empty() && points.len() < 12_000, "{}", points.len());
     assert!(points.iter().all(|point| point["lsn"].is_string()));
 }
+
+#[test]
+fn suspects_are_told_in_words_from_as_many_rows_on_as_is_said() {
+    let directory = Directory::new();
+    let operator = operator(&directory);
+    let none = ask(&mut in_words(&operator, &["suspects"])).ended_with(0).out;
+    assert!(none.starts_with("no transaction there destroyed data, as far as WAL tells; "), "{none}");
+    let accident = HISTORY.transaction("accident");
+    let rows = accident.before.split(',').count();
+    let table = ask(&mut in_words(&operator, &["--time-zone", "Asia/Kolkata", "suspects", "--rows", "2"]));
+    let table = table.ended_with(0).out;
+    let line = table.lines().find(|line| line.starts_with("delete ")).unwrap();
+    for part in ["+05:30", &accident.xid, &accident.lsn, "public.kept", &format!(" {rows} ")] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    assert!(line.ends_with(&format!("--xid {} --exclusive --timeline 1", accident.xid)), "{line}");
+
+    let config = directory.write("walback.yaml", &format!("suspects: {{rows: {rows}}}\n"));
+    let listed = |words: &[&str]| {
+        let mut command = operator.command(&["--config"]);
+        let found = ask(command.arg(&config).arg("suspects").args(words)).ended_with(0).json();
+        found["suspects"].as_array().unwrap().len()
+    };
+    assert_eq!((listed(&[]), listed(&["--rows", &(rows + 1).to_string()])), (1, 0));
+    let at = &accident.at;
+    assert_eq!(
+        (listed(&["--from", at, "--to", at]), listed(&["--timeline", "2"]), listed(&["--to", "2001-01-01"])),
+        (1, 0, 0)
+    );
+}
