@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Directory, History, Operator, ask, assert_is, walback};
+use support::{Cluster, Directory, History, Operator, Options, Running, Server, ask, assert_is, walback};
 use walback::core::{Lsn, SegmentName, SegmentSize, TimelineId};
 
 static HISTORY: LazyLock<History> = LazyLock::new(History::make);
@@ -41,6 +42,10 @@ fn place_of(transaction: &str) -> (SegmentName, u64) {
     (SegmentName::new(TimelineId(1), size.number_of(lsn), size), lsn.0 % SEGMENT)
 }
 
+fn xid_of(transaction: &str) -> u64 {
+    HISTORY.transaction(transaction).xid.parse().unwrap()
+}
+
 /// PostgreSQL's form of a time in UTC, as JSON has it.
 fn in_json(at: &str) -> String {
     let (date, rest) = at.split_once(' ').unwrap();
@@ -59,7 +64,7 @@ fn points_are_listed_in_the_order_of_wal() {
         .collect();
     assert!(lsns.is_sorted(), "{lsns:?}");
     for (name, transaction) in &HISTORY.transactions {
-        let xid: u64 = transaction.xid.parse().unwrap();
+        let xid = xid_of(name);
         let timeline = if *name == "branch" { 2 } else { 1 };
         let point = all.iter().find(|point| point["xid"] == xid && point["timeline"] == timeline);
         let point = point.unwrap_or_else(|| panic!("{name} is not listed"));
@@ -70,7 +75,7 @@ fn points_are_listed_in_the_order_of_wal() {
         assert_is(point, "subxacts", u64::from(*name == "two"));
     }
     let accident = HISTORY.transaction("accident");
-    let point = all.iter().find(|point| point["xid"].to_string() == accident.xid).unwrap();
+    let point = all.iter().find(|point| point["xid"] == xid_of("accident")).unwrap();
     assert_is(point, "deletes", accident.before.split(',').count());
     assert!(all.iter().all(|point| point["kind"] != "checkpoint" && point["kind"] != "prepare"));
     let ends = all.iter().filter(|point| point["kind"] == "end-of-wal").count();
@@ -327,8 +332,8 @@ fn every_flaw_is_named_with_what_it_means_and_the_rest_is_usable() {
         }
         let suspects = ask(&mut operator.command(&["suspects", "--rows", "1"])).ended_with(0);
         assert!(suspects.err.contains("“walback check”"), "{}: {}", flaw.name, suspects.err);
-        let accident = HISTORY.transaction("accident").xid.clone();
-        assert!(suspects.json()["suspects"].as_array().unwrap().iter().any(|s| s["xid"].to_string() == accident));
+        let found = suspects.json();
+        assert!(found["suspects"].as_array().unwrap().iter().any(|suspect| suspect["xid"] == xid_of("accident")));
         let timelines = ask(&mut operator.command(&["timelines"])).ended_with(0).json();
         assert_is(&timelines, "timelines/0/last_commit_at", in_json(&HISTORY.transaction("after").at));
     }
@@ -388,4 +393,56 @@ fn a_backup_without_the_wal_to_be_consistent_is_told() {
     let incomplete = the(found["findings"].as_array().unwrap(), "backup-incomplete").clone();
     let message = incomplete["message"].as_str().unwrap();
     assert!(message.contains("the-backup") && message.contains(&needs), "{message}");
+}
+
+#[test]
+fn an_interrupt_ends_a_listing_and_what_was_printed_is_valid() {
+    let directory = Directory::new();
+    let cluster = Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, ..Options::default() });
+    cluster.psql("create table t (n int)");
+    // More than fits into a pipe that nobody reads, and more than one segment.
+    cluster.psql("do $$ begin for i in 1 .. 12000 loop insert into t values (i); commit; end loop; end $$");
+    cluster.switch_and_wait_archived();
+    let mut command = walback(&directory);
+    command.arg("--json").arg("--wal").arg(&cluster.archive).arg("points");
+    let mut listing = Running::start(&mut command);
+    listing.wait_for("a point", |line| line["kind"] == "commit");
+    listing.signal(Signal::SIGINT);
+    let (status, error, lines) = listing.wait();
+    assert_eq!(status, Some(130), "{error}");
+    assert!(error.contains("cancelled"), "{error}");
+    let (last, points) = lines.split_last().unwrap();
+    assert_is(last, "error/code", "cancelled");
+    assert!(!points.is_empty() && points.len() < 12_000, "{}", points.len());
+    assert!(points.iter().all(|point| point["lsn"].is_string()));
+}
+
+#[test]
+fn suspects_are_told_in_words_from_as_many_rows_on_as_is_said() {
+    let directory = Directory::new();
+    let operator = operator(&directory);
+    let none = ask(&mut in_words(&operator, &["suspects"])).ended_with(0).out;
+    assert!(none.starts_with("no transaction there destroyed data, as far as WAL tells; "), "{none}");
+    let accident = HISTORY.transaction("accident");
+    let rows = accident.before.split(',').count();
+    let table = ask(&mut in_words(&operator, &["--time-zone", "Asia/Kolkata", "suspects", "--rows", "2"]));
+    let table = table.ended_with(0).out;
+    let line = table.lines().find(|line| line.starts_with("delete ")).unwrap();
+    for part in ["+05:30", &accident.xid, &accident.lsn, "public.kept", &format!(" {rows} ")] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    assert!(line.ends_with(&format!("--xid {} --exclusive --timeline 1", accident.xid)), "{line}");
+
+    let config = directory.write("walback.yaml", &format!("suspects: {{rows: {rows}}}\n"));
+    let listed = |words: &[&str]| {
+        let mut command = operator.command(&["--config"]);
+        let found = ask(command.arg(&config).arg("suspects").args(words)).ended_with(0).json();
+        found["suspects"].as_array().unwrap().len()
+    };
+    assert_eq!((listed(&[]), listed(&["--rows", &(rows + 1).to_string()])), (1, 0));
+    let at = &accident.at;
+    assert_eq!(
+        (listed(&["--from", at, "--to", at]), listed(&["--timeline", "2"]), listed(&["--to", "2001-01-01"])),
+        (1, 0, 0)
+    );
 }

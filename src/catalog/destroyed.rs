@@ -159,6 +159,7 @@ impl Catalogs {
             return None;
         }
         let updated = classes.updated.saturating_sub(toast);
-        Some(classes.inserted > 0 && classes.deleted > 0 && updated > classes.deleted)
+        let deleted = classes.deleted.saturating_sub(self.indexes.deleted);
+        Some(classes.inserted > 0 && deleted > 0 && updated > deleted)
     }
 }

@@ -773,6 +773,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_passed_over_says_nothing() {
+        for (rmgr, info) in (0..=u8::MAX).flat_map(|rmgr| (0..=u8::MAX).map(move |info| (rmgr, info))) {
+            let header = header(rmgr, info, 7);
+            for layout in Layout::all().iter().filter(|layout| Common::of(layout, &header) == Common::Nothing) {
+                assert_eq!(wanted_bytes(layout, &header), None, "resource manager {rmgr}, info {info:02X}");
+            }
+        }
+    }
+
+    #[test]
     fn a_checkpoint_says_when_and_how() {
         let mut main = vec![0; 88];
         main[64..72].copy_from_slice(&1_732_221_296i64.to_le_bytes());
