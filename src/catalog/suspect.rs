@@ -140,6 +140,9 @@ fn changed(work: &Work, of: fn(&RelationWork) -> u64) -> Vec<SuspectRelation> {
 
 /// What the numbers of rows do not tell.
 fn row_note(work: &Work, relations: &[SuspectRelation], beyond: u64) -> Option<String> {
+    if work.rows_beyond {
+        return Some(MORE_ROWS.to_owned());
+    }
     if beyond > 0 {
         return Some(format!("{beyond} of these rows are in more relations than are told apart"));
     }
@@ -241,7 +244,7 @@ impl<'a> Files<'a> {
         let instead = self.replaced.len() + exchanged.iter().map(|group| group.files).sum::<usize>();
         let without = self.gone.len().saturating_sub(instead) as u64;
         if without > 0 && !catalogs.lost_only_indexes(without, !exchanged.is_empty()) {
-            return Some((SuspectKind::Drop, None));
+            return Some((SuspectKind::Drop, ended.work.created_beyond.then_some(MORE_FILES)));
         }
         if !ended.work.truncated.is_empty() {
             return Some((SuspectKind::Truncate, None));
@@ -312,6 +315,8 @@ impl<'a> Group<'a> {
     }
 }
 
+const MORE_FILES: &str = "it made files of more relations than are told apart: what it removed may be old files of relations that it emptied, wrote anew or moved to another tablespace, or relations that it had made itself";
+const MORE_ROWS: &str = "it had more subtransactions than are followed: it changed more rows than are counted here";
 const REWRITTEN: &str = "the rows were written anew, as by ALTER TABLE where it changes their form, or by REFRESH MATERIALIZED VIEW: WAL does not tell what became of them";
 const UNLOGGED: &str = "the table is unlogged: recovery brings it back empty in any case";
 const MADE_UNLOGGED: &str = "the new files are unlogged, as by ALTER TABLE … SET UNLOGGED, or VACUUM FULL of an unlogged table: recovery to any time behind this brings the table back empty";
@@ -375,6 +380,8 @@ pub struct Stitch {
     open: HashMap<Xid, Work>,
     /// [`Summary::last_mark`] of the segments so far.
     last_mark: Option<Lsn>,
+    /// A transaction that is not newer than this one may have done more than the summaries say.
+    cut_at: Option<Xid>,
 }
 
 impl Stitch {
@@ -382,7 +389,7 @@ impl Stitch {
     /// half of it: a transaction that did enough did half of it in its last segment, or before.
     #[must_use]
     pub fn new(rows: u64) -> Stitch {
-        Stitch { rows, open: HashMap::new(), last_mark: None }
+        Stitch { rows, open: HashMap::new(), last_mark: None, cut_at: None }
     }
 
     /// Takes the next segment. `ask` is to find the ends of these transactions in this very segment, or of those whose
@@ -405,6 +412,10 @@ impl Stitch {
         for (xid, work) in &summary.open {
             let work = self.marked(work.clone());
             self.open.entry(*xid).or_default().add(work);
+        }
+        if summary.truncated {
+            let newest = summary.open.iter().map(|(xid, _)| *xid).reduce(|a, b| if a.precedes(b) { b } else { a });
+            self.cut_at = newest.or(self.cut_at);
         }
         self.last_mark = summary.last_mark.or(self.last_mark);
         if let Some(oldest) = summary.oldest_running {
@@ -433,6 +444,8 @@ impl Stitch {
         }
         let work = self.marked(std::mem::take(&mut ended.work));
         before.add(work);
+        let was_cut = self.cut_at.is_some_and(|cut_at| !cut_at.precedes(ended.xid));
+        before.rows_beyond |= was_cut && !ended.subxacts.is_empty();
         Ended { work: before, ..ended }
     }
 
@@ -443,5 +456,62 @@ impl Stitch {
             Some(_) => delete,
         });
         work
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::PgMajor;
+    use crate::wal::summary::{Summarizer, Tail};
+
+    fn relation(number: u32) -> RelFileLocator {
+        RelFileLocator { tablespace: 1663, database: 5, relation: number }
+    }
+
+    fn ended(dropped: Vec<RelFileLocator>, work: Work) -> Ended {
+        let at = Timestamp::from_unix_seconds(1_700_000_000).unwrap();
+        let (lsn, end_lsn) = (Lsn(0x20_0028), Lsn(0x20_0068));
+        Ended { lsn, end_lsn, xid: Xid(10), at, subxacts: vec![Xid(11)], dropped, dropped_oids: Vec::new(), work }
+    }
+
+    fn deleted(rows: u64) -> Work {
+        Work {
+            relations: vec![RelationWork { deleted: rows, ..RelationWork::on(relation(20_000)) }],
+            ..Work::default()
+        }
+    }
+
+    fn summary() -> Summary {
+        Summarizer::new(1, PgMajor(15), Lsn::INVALID, 50).finish(Tail::Full)
+    }
+
+    #[test]
+    fn where_more_files_were_made_than_are_told_apart_that_is_said() {
+        for (relations, said) in [(200, false), (300, true)] {
+            let made = |number| RelationWork { created: true, ..RelationWork::on(relation(number)) };
+            let (mut work, mut more) = (Work::default(), Work::default());
+            more.relations = (30_000..30_000 + relations).map(made).collect();
+            work.add(more);
+            // None instead of the last of them.
+            let dropped = (20_000..20_000 + relations + 1).map(relation).collect();
+            let suspects = suspects_of(&ended(dropped, work), TimelineId(1), 1000);
+            let notes: Vec<_> = suspects.iter().map(|suspect| (suspect.kind, suspect.note.is_some())).collect();
+            assert_eq!(notes, [(SuspectKind::Drop, said)], "{relations}");
+        }
+    }
+
+    #[test]
+    fn where_rows_of_subtransactions_are_not_known_that_is_said() {
+        for (truncated, newest, said) in [(true, 10, true), (true, 9, false), (false, 10, false)] {
+            let mut stitch = Stitch::new(1000);
+            let before = Summary { truncated, open: vec![(Xid(newest), deleted(600))], ..summary() };
+            assert_eq!(stitch.feed(&before, &mut |_| BTreeMap::new()), []);
+            let last = Summary { notable: vec![ended(Vec::new(), deleted(1000))], ..summary() };
+            let whole = stitch.feed(&last, &mut |_| BTreeMap::new());
+            let suspects: Vec<_> = whole.iter().flat_map(|ended| suspects_of(ended, TimelineId(1), 1000)).collect();
+            let notes: Vec<_> = suspects.iter().map(|suspect| suspect.note.is_some()).collect();
+            assert_eq!(notes, [said], "{truncated} {newest}");
+        }
     }
 }
