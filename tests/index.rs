@@ -312,6 +312,35 @@ fn a_last_record_is_read_again_when_its_rest_comes() {
 }
 
 #[test]
+fn what_lies_before_a_segment_that_cannot_be_read_is_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("wal")).unwrap();
+    let (wal, _) = crossing(4);
+    let archive = Archive { directory, made: MadeUp::new(size(), 1, 4, Box::new(content)) };
+    let segment = |number: u64| &wal.bytes[((number - 1) << 20) as usize..(number << 20) as usize];
+    for number in [1, 2, 4] {
+        fs::write(archive.path(number), segment(number)).unwrap();
+    }
+    archive.settle();
+    let (absent, _) = archive.index();
+    let packed = archive.path(3).with_extension("gz");
+    fs::write(&packed, "this is no gzip").unwrap();
+    archive.settle();
+    for _ in 0..2 {
+        let (unreadable, _) = archive.index();
+        let damaged: Vec<_> = unreadable.damaged.iter().map(|place| (place.number, place.extent)).collect();
+        assert_eq!(damaged, [(3, Extent::Whole)]);
+        assert_eq!(commits(&unreadable), commits(&absent));
+    }
+    fs::remove_file(packed).unwrap();
+    fs::write(archive.path(3), segment(3)).unwrap();
+    archive.settle();
+    let (whole, _) = archive.index();
+    assert_eq!(whole, build(&archive.source(), None));
+    assert!(whole.damaged.is_empty() && commits(&whole) > commits(&absent));
+}
+
+#[test]
 fn a_build_that_was_cancelled_goes_on_later() {
     let archive = Archive::new(600);
     let source = archive.source();

@@ -383,14 +383,14 @@ impl<'a> Index<'a> {
     /// Reads a segment, and says what it was made of.
     fn read_fresh(&self, entry: &Entry, cancel: &Cancel) -> Result<(Fresh, Read)> {
         let started = SystemTime::now();
-        let Summarized { read, behind } =
+        let Summarized { read, behind, doubtful } =
             summarize(self.source, self.catalog, entry.name, self.floor(), cancel, &mut |_| {})?;
         let size = self.catalog.segment_size;
         let names =
             (0..=u64::from(behind)).map(|next| SegmentName::new(entry.name.timeline, entry.number + next, size));
         let after = self.entries(names);
         let now = after.first().copied().unwrap_or(*entry);
-        let lasting = !matches!(read, Err(Unreadable::Absent | Unreadable::Failed(_)));
+        let lasting = !doubtful && !matches!(read, Err(Unreadable::Absent));
         let durable = lasting && now.identity == entry.identity && now.identity.is_some() && settled(&after, started);
         let row = Row {
             number: entry.number,
