@@ -312,6 +312,35 @@ fn a_last_record_is_read_again_when_its_rest_comes() {
 }
 
 #[test]
+fn what_lies_before_a_segment_that_cannot_be_read_is_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("wal")).unwrap();
+    let (wal, _) = crossing(4);
+    let archive = Archive { directory, made: MadeUp::new(size(), 1, 4, Box::new(content)) };
+    let segment = |number: u64| &wal.bytes[((number - 1) << 20) as usize..(number << 20) as usize];
+    for number in [1, 2, 4] {
+        fs::write(archive.path(number), segment(number)).unwrap();
+    }
+    archive.settle();
+    let (absent, _) = archive.index();
+    let packed = archive.path(3).with_extension("gz");
+    fs::write(&packed, "this is no gzip").unwrap();
+    archive.settle();
+    for _ in 0..2 {
+        let (unreadable, _) = archive.index();
+        let damaged: Vec<_> = unreadable.damaged.iter().map(|place| (place.number, place.extent)).collect();
+        assert_eq!(damaged, [(3, Extent::Whole)]);
+        assert_eq!(commits(&unreadable), commits(&absent));
+    }
+    fs::remove_file(packed).unwrap();
+    fs::write(archive.path(3), segment(3)).unwrap();
+    archive.settle();
+    let (whole, _) = archive.index();
+    assert_eq!(whole, build(&archive.source(), None));
+    assert!(whole.damaged.is_empty() && commits(&whole) > commits(&absent));
+}
+
+#[test]
 fn a_build_that_was_cancelled_goes_on_later() {
     let archive = Archive::new(600);
     let source = archive.source();
@@ -450,7 +479,7 @@ fn a_damaged_database_is_made_anew_and_that_is_said_once() {
 fn a_bit_that_flips_in_the_database_is_never_believed() {
     let archive = Archive::new(12);
     let (whole, _) = archive.index();
-    let database = archive.cache().join("index-1.db");
+    let database = archive.cache().join("index-2.db");
     let bytes = fs::read(&database).unwrap();
     for at in (0..bytes.len()).step_by(bytes.len() / 60) {
         let mut flipped = bytes.clone();
@@ -478,6 +507,40 @@ fn where_nothing_can_be_kept_everything_works() {
         assert_eq!((commits(&overview), source.opened().len()), (12, 12));
     }
     assert_eq!(fs::read(&file).unwrap(), b"");
+}
+
+#[test]
+fn what_another_made_is_not_written_to() {
+    let archive = Archive::new(3);
+    archive.settle();
+    let theirs = archive.directory.path().join("theirs.db");
+    let database = archive.cache().join("index-2.db");
+    let fill = || {
+        let connection = rusqlite::Connection::open(&theirs).unwrap();
+        connection.execute_batch("create table if not exists theirs (it integer)").unwrap();
+    };
+    fs::create_dir(archive.cache()).unwrap();
+    let absent = archive.directory.path().join("absent");
+    for (what, points_to) in [("a link to nothing", Some(&absent)), ("a link", Some(&theirs)), ("no link", None)] {
+        fill();
+        match points_to {
+            Some(to) => std::os::unix::fs::symlink(to, &database).unwrap(),
+            None => fs::copy(&theirs, &database).map(drop).unwrap(),
+        }
+        let (before, source) = (fs::read(&theirs).unwrap(), archive.source());
+        let catalog = list(&source);
+        let index = Index::new(&source, &catalog, Some(&archive.cache()), ROWS);
+        let overview = index.build(&Cancel::default(), &mut |_, _| {}, &mut |_| {}).unwrap();
+        assert!(commits(&overview) > 0, "{what}");
+        let warnings = index.warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("not kept"), "{what}: {warnings:?}");
+        assert!(!absent.exists(), "{what}");
+        assert_eq!(fs::read(&theirs).unwrap(), before, "{what}");
+        if points_to.is_none() {
+            assert_eq!(fs::read(&database).unwrap(), before, "{what}");
+        }
+        fs::remove_file(&database).unwrap();
+    }
 }
 
 #[test]

@@ -49,7 +49,7 @@ impl<'a> Files<'a> {
         let instead = self.replaced.len() + exchanged.iter().map(|group| group.files).sum::<usize>();
         let without = self.gone.len().saturating_sub(instead) as u64;
         if without > 0 && !catalogs.lost_only_indexes(without, !exchanged.is_empty()) {
-            return Some((SuspectKind::Drop, None));
+            return Some((SuspectKind::Drop, ended.work.created_beyond.then_some(MORE_FILES)));
         }
         if !ended.work.truncated.is_empty() {
             return Some((SuspectKind::Truncate, None));
@@ -120,6 +120,7 @@ impl<'a> Group<'a> {
     }
 }
 
+const MORE_FILES: &str = "it made files of more relations than are told apart: what it removed may be old files of relations that it emptied, wrote anew or moved to another tablespace, or relations that it had made itself";
 const REWRITTEN: &str = "the rows were written anew, as by ALTER TABLE where it changes their form, or by REFRESH MATERIALIZED VIEW: WAL does not tell what became of them";
 const UNLOGGED: &str = "the table is unlogged: recovery brings it back empty in any case";
 const MADE_UNLOGGED: &str = "the new files are unlogged, as by ALTER TABLE … SET UNLOGGED, or VACUUM FULL of an unlogged table: recovery to any time behind this brings the table back empty";

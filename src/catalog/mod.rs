@@ -31,6 +31,8 @@ pub struct Listing {
     pub files: Vec<(ArchiveFile, u64)>,
     /// The segments that are compressed, and how.
     pub compressed: Vec<(SegmentName, Compression)>,
+    /// How history files are compressed, as far as they are: a server in recovery asks for those too.
+    pub compressed_histories: BTreeSet<Compression>,
     /// The contents of the archives' history files.
     pub histories: Vec<(TimelineId, String)>,
     /// The contents of the archives' `.backup` files, with their names.
@@ -59,7 +61,7 @@ pub struct Catalog {
     /// The whole segments that the archives have; of compressed ones it is not known before they are read whether they
     /// are whole.
     pub segments: BTreeSet<SegmentName>,
-    /// How segments are compressed, as far as they are.
+    /// How segments and history files are compressed, as far as they are.
     pub compressions: BTreeSet<Compression>,
     /// The history of every timeline that has one which parses.
     pub histories: BTreeMap<TimelineId, History>,
@@ -77,7 +79,7 @@ impl Catalog {
             segment_size: size,
             problems: listing.problems,
             segments: BTreeSet::new(),
-            compressions: BTreeSet::new(),
+            compressions: listing.compressed_histories,
             histories: BTreeMap::new(),
         };
         let mut damaged: BTreeMap<TimelineId, Vec<String>> = BTreeMap::new();
@@ -123,6 +125,8 @@ impl Catalog {
         let mut ids: BTreeSet<TimelineId> = self.histories.keys().chain(damaged.keys()).copied().collect();
         ids.extend(self.histories.values().flat_map(|h| h.path().stretches().to_vec()).map(|s| s.timeline));
         ids.extend(self.backups.iter().filter_map(|backup| backup.timeline));
+        // The compressed ones are not among the files.
+        ids.extend(self.segments.iter().map(|name| name.timeline));
         ids.extend(files.iter().map(|(file, _)| match file {
             ArchiveFile::Segment(name) | ArchiveFile::Partial(name) | ArchiveFile::BackupHistory(name, _) => {
                 name.timeline
@@ -381,6 +385,20 @@ mod tests {
             system_identifier: Some(7),
             ..Listing::default()
         }
+    }
+
+    #[test]
+    fn what_is_compressed_is_of_a_timeline_too() {
+        let catalog = Catalog::build(Listing {
+            compressed: vec![(segment(1, 5), Compression::Gzip), (segment(1, 7), Compression::Gzip)],
+            compressed_histories: BTreeSet::from([Compression::Zstd]),
+            segment_size: Some(size()),
+            ..Listing::default()
+        });
+        let known: Vec<_> = catalog.timelines.iter().map(|timeline| (timeline.id.0, timeline.segments)).collect();
+        assert_eq!(known, [(1, 2)]);
+        assert_eq!(catalog.timelines[0].gaps.len(), 1);
+        assert_eq!(catalog.compressions, BTreeSet::from([Compression::Gzip, Compression::Zstd]));
     }
 
     #[test]

@@ -137,6 +137,9 @@ fn changed(work: &Work, of: fn(&RelationWork) -> u64) -> Vec<SuspectRelation> {
 
 /// What the numbers of rows do not tell.
 fn row_note(work: &Work, relations: &[SuspectRelation], beyond: u64) -> Option<String> {
+    if work.rows_beyond {
+        return Some(MORE_ROWS.to_owned());
+    }
     if beyond > 0 {
         return Some(format!("{beyond} of these rows are in more relations than are told apart"));
     }
@@ -200,6 +203,9 @@ fn dropped_database(ended: &Ended, timeline: TimelineId, drop: &DatabaseDrop, ma
     }
 }
 
+/// What is said where rows of subtransactions are not counted.
+const MORE_ROWS: &str = "it had more subtransactions than are followed: it changed more rows than are counted here";
+
 /// How a transaction ended that was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Fate {
@@ -220,6 +226,8 @@ pub struct Stitch {
     open: HashMap<Xid, Work>,
     /// [`Summary::last_mark`] of the segments so far.
     last_mark: Option<Lsn>,
+    /// A transaction that is not newer than this one may have done more than the summaries say.
+    cut_at: Option<Xid>,
 }
 
 impl Stitch {
@@ -227,7 +235,7 @@ impl Stitch {
     /// half of it: a transaction that did enough did half of it in its last segment, or before.
     #[must_use]
     pub fn new(rows: u64) -> Stitch {
-        Stitch { rows, open: HashMap::new(), last_mark: None }
+        Stitch { rows, open: HashMap::new(), last_mark: None, cut_at: None }
     }
 
     /// Takes the next segment. `ask` is to find the ends of these transactions in this very segment, or of those whose
@@ -250,6 +258,10 @@ impl Stitch {
         for (xid, work) in &summary.open {
             let work = self.marked(work.clone());
             self.open.entry(*xid).or_default().add(work);
+        }
+        if summary.truncated {
+            let newest = summary.open.iter().map(|(xid, _)| *xid).reduce(|a, b| if a.precedes(b) { b } else { a });
+            self.cut_at = newest.or(self.cut_at);
         }
         self.last_mark = summary.last_mark.or(self.last_mark);
         if let Some(oldest) = summary.oldest_running {
@@ -278,6 +290,8 @@ impl Stitch {
         }
         let work = self.marked(std::mem::take(&mut ended.work));
         before.add(work);
+        let was_cut = self.cut_at.is_some_and(|cut_at| !cut_at.precedes(ended.xid));
+        before.rows_beyond |= was_cut && !ended.subxacts.is_empty();
         Ended { work: before, ..ended }
     }
 

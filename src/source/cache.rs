@@ -8,14 +8,17 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::libc;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi, params};
 
 /// Counted up whenever what is kept changes its form, or summaries mean something else than before: a database of
 /// another format is never read.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// What the database's file is called, before its format.
 const NAME: &str = "index";
+/// No link in the whole path is followed.
+const NOFOLLOW: OpenFlags = OpenFlags::SQLITE_OPEN_NOFOLLOW;
 /// How long another Walback's writing is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// So many batches in a row that found the database locked, and it is not written to any more.
@@ -45,6 +48,10 @@ const SCHEMA: &str = "
         place integer not null, cluster integer not null, used integer not null, primary key (place, cluster)
     ) without rowid;
 ";
+
+/// Counts tables that are none of those.
+const OTHERS: &str = "select count(*) from sqlite_schema
+    where type = 'table' and name not like 'sqlite_%' and name not in ('segment', 'fate', 'overview', 'used')";
 
 /// Which segments of which archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -379,17 +386,27 @@ fn make_private(directory: &Path) -> bool {
     directory.is_dir() || DirBuilder::new().recursive(true).mode(0o700).create(directory).is_ok()
 }
 
-/// Opens the database, and makes it where it is not there.
+/// Opens the database, and makes it where it is not there. A link is never followed: whoever may write to the directory
+/// could have us write to any file, and we may be root.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // Made by ourselves first, so that nobody else may read it: what SQLite puts beside it has the same rights.
-    let made = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    if made.is_err() {
-        return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), None));
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut how = OpenOptions::new();
+    match how.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path) {
+        Ok(made) if made.metadata().is_ok_and(|made| made.is_file()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(not_ours("it is a link")),
+        Ok(_) => return Err(not_ours("it is no plain file")),
+        Err(_) => return Err(failure(ffi::SQLITE_CANTOPEN, None)),
     }
-    let mut connection = Connection::open(path)?;
+    let mut connection =
+        Connection::open_with_flags(without_links(path), OpenFlags::SQLITE_OPEN_READ_WRITE | NOFOLLOW)?;
     connection.busy_timeout(PATIENCE)?;
+    let number = |connection: &Connection, of: &str| connection.query_row(of, [], |row| row.get::<_, u32>(0));
+    let format = |connection: &Connection| number(connection, "pragma user_version");
+    if number(&connection, OTHERS)? > 0 {
+        return Err(not_ours("it holds the tables of another program"));
+    }
     connection.execute_batch("pragma journal_mode = wal; pragma synchronous = normal; pragma mmap_size = 0;")?;
-    let format = |connection: &Connection| connection.query_row("pragma user_version", [], |row| row.get::<_, u32>(0));
     if format(&connection)? == 0 {
         // Another Walback may be at it just now.
         transact(&mut connection, |transaction| {
@@ -402,11 +419,23 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     }
     match format(&connection)? {
         FORMAT => Ok(connection),
-        other => {
-            let what = format!("its format is {other}, not {FORMAT}");
-            Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB), Some(what)))
-        }
+        other => Err(failure(ffi::SQLITE_NOTADB, Some(format!("its format is {other}, not {FORMAT}")))),
     }
+}
+
+/// The path with the links above the file resolved: those are the user's own doing.
+fn without_links(path: &Path) -> PathBuf {
+    let directory = path.parent().and_then(|directory| directory.canonicalize().ok());
+    directory.zip(path.file_name()).map_or_else(|| path.to_owned(), |(directory, name)| directory.join(name))
+}
+
+fn failure(code: i32, what: Option<String>) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), what)
+}
+
+/// Neither written to nor removed.
+fn not_ours(what: &str) -> rusqlite::Error {
+    failure(ffi::SQLITE_AUTH, Some(what.to_owned()))
 }
 
 /// Removes a database and what SQLite puts beside it. They are ours.

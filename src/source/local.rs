@@ -213,7 +213,10 @@ fn take_text(directory: &Path, file: ArchiveFile, compression: Compression, list
         Err(error) => return listing.problems.push(format!("cannot read {}: {error}", path.display())),
     };
     match file {
-        ArchiveFile::History(id) => listing.histories.push((id, text)),
+        ArchiveFile::History(id) => {
+            listing.histories.push((id, text));
+            listing.compressed_histories.extend((compression != Compression::None).then_some(compression));
+        }
         ArchiveFile::BackupHistory(..) => listing.backup_histories.push((path.display().to_string(), text)),
         _ => {}
     }

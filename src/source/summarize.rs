@@ -41,6 +41,8 @@ pub struct Summarized {
     pub read: Read,
     /// So many of the segments behind it were looked into for the rest of its last record.
     pub behind: u32,
+    /// Reading it again may come to something else, though no file was changed: one of them could not be read.
+    pub doubtful: bool,
 }
 
 /// What lies in a segment, or why that is not known.
@@ -60,15 +62,18 @@ pub fn summarize(
     cancel: &Cancel,
     each: &mut dyn FnMut(&Record),
 ) -> Result<Summarized> {
-    let mut reading = Reading { source, catalog, name, cancel, behind: 0, each };
-    match reading.run(floor) {
+    let mut reading = Reading { source, catalog, name, cancel, behind: 0, doubtful: false, each };
+    let read = match reading.run(floor) {
         Err(error) if error.report().kind != ErrorKind::Interrupted => {
             let report = error.report();
             let words = std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": ");
-            Ok(Summarized { read: Err(Unreadable::Failed(words)), behind: reading.behind })
+            reading.doubtful = true;
+            Err(Unreadable::Failed(words))
         }
-        read => Ok(Summarized { read: read?, behind: reading.behind }),
-    }
+        read => read?,
+    };
+    let Reading { behind, doubtful, .. } = reading;
+    Ok(Summarized { read, behind, doubtful })
 }
 
 struct Reading<'a> {
@@ -77,6 +82,7 @@ struct Reading<'a> {
     name: SegmentName,
     cancel: &'a Cancel,
     behind: u32,
+    doubtful: bool,
     each: &'a mut dyn FnMut(&Record),
 }
 
@@ -137,6 +143,12 @@ impl Reading<'_> {
         if record.end_lsn >= border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    /// What was read of a segment behind; nothing where that failed.
+    fn or_doubt<T>(&mut self, read: Result<T>) -> Option<T> {
+        self.doubtful |= read.is_err();
+        read.ok()
+    }
+
     /// Reads on in the segments behind, until the last record of the segment is whole.
     fn complete(&mut self, mut decoder: Decoder, mut summarizer: Summarizer) -> Result<Summary> {
         let size = self.catalog.segment_size;
@@ -146,14 +158,15 @@ impl Reading<'_> {
         loop {
             self.behind += 1;
             let next = SegmentName::new(self.name.timeline, number + u64::from(self.behind), size);
-            let Some(mut segment) = self.source.open_segment(next, None)? else {
+            // What is wrong with that one is said of that one: it takes nothing but the last record from this one.
+            let Some(mut segment) = self.or_doubt(self.source.open_segment(next, None)).flatten() else {
                 return Ok(summarizer.finish(Tail::CutOff));
             };
             let mut left = size.bytes();
             while left > 0 {
                 self.cancel.check()?;
-                fill(&mut block, segment.as_mut(), left.min(PAGE), next)?;
-                if block.is_empty() {
+                let filled = fill(&mut block, segment.as_mut(), left.min(PAGE), next);
+                if self.or_doubt(filled).is_none() || block.is_empty() {
                     return Ok(summarizer.finish(Tail::CutOff));
                 }
                 left -= block.len() as u64;

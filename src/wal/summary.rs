@@ -155,6 +155,11 @@ pub struct Work {
     pub truncated: Vec<u32>,
     /// Databases that it dropped.
     pub databases: Vec<DatabaseDrop>,
+    /// It made files of still more relations: of those that it removed, it may have made some itself, or made others
+    /// instead.
+    pub created_beyond: bool,
+    /// It had more subtransactions than are followed: it changed more rows than are counted.
+    pub rows_beyond: bool,
 }
 
 /// What a transaction did to the files of one relation.
@@ -302,9 +307,12 @@ impl Work {
                 None => {
                     self.deleted_beyond += work.deleted;
                     self.updated_beyond += work.updated;
+                    self.created_beyond |= work.created;
                 }
             }
         }
+        self.created_beyond |= more.created_beyond;
+        self.rows_beyond |= more.rows_beyond;
         self.deleted_beyond += more.deleted_beyond;
         self.updated_beyond += more.updated_beyond;
         for oid in more.locked {
@@ -354,10 +362,13 @@ impl Work {
     /// Notes that a file was made.
     fn create(&mut self, relation: RelFileLocator, unlogged: bool) {
         let fresh = self.locked.contains(&relation.relation);
-        if let Some(work) = self.on(relation) {
-            work.created = true;
-            work.unlogged |= unlogged;
-            work.fresh |= fresh;
+        match self.on(relation) {
+            Some(work) => {
+                work.created = true;
+                work.unlogged |= unlogged;
+                work.fresh |= fresh;
+            }
+            None => self.created_beyond = true,
         }
     }
 
@@ -384,6 +395,7 @@ impl Work {
         (self.deleted_beyond, self.updated_beyond, self.first_lock, self.shared_delete) = (0, 0, None, None);
         self.truncated.clear();
         self.databases.clear();
+        (self.created_beyond, self.rows_beyond) = (false, false);
     }
 }
 
@@ -649,6 +661,8 @@ impl Summarizer {
             let known = self.open.end(*xid, |work| total.add(work.clone()));
             elsewhere |= !known;
         }
+        // Those that were not followed are as unknown as those of another segment.
+        total.rows_beyond |= elsewhere && self.open.truncated;
         rows = rows.max(total.rows_changed());
         let notable = !outcome.dropped.is_empty() || rows >= floor || elsewhere || !total.databases.is_empty();
         if notable && listed {

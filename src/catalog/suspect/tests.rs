@@ -397,3 +397,59 @@ fn summarizer_of(wal: &mut Wal, transactions: u32) -> summary::Summary {
     }
     summarize(&wal.0, FLOOR)
 }
+
+/// What is said where a transaction did more than is told apart.
+mod beyond {
+    use super::*;
+    use crate::wal::summary::{RelationWork, Work};
+
+    fn relation(number: u32) -> RelFileLocator {
+        RelFileLocator { tablespace: 1663, database: 5, relation: number }
+    }
+
+    fn ended(dropped: Vec<RelFileLocator>, work: Work) -> Ended {
+        let at = Timestamp::from_unix_seconds(1_700_000_000).unwrap();
+        let (lsn, end_lsn) = (Lsn(0x20_0028), Lsn(0x20_0068));
+        Ended { lsn, end_lsn, xid: Xid(10), at, subxacts: vec![Xid(11)], dropped, dropped_oids: Vec::new(), work }
+    }
+
+    fn deleted(rows: u64) -> Work {
+        Work {
+            relations: vec![RelationWork { deleted: rows, ..RelationWork::on(relation(20_000)) }],
+            ..Work::default()
+        }
+    }
+
+    fn summary() -> Summary {
+        Summarizer::new(1, PgMajor(15), Lsn::INVALID, 50).finish(Tail::Full)
+    }
+
+    #[test]
+    fn where_more_files_were_made_than_are_told_apart_that_is_said() {
+        for (relations, said) in [(200, false), (300, true)] {
+            let made = |number| RelationWork { created: true, ..RelationWork::on(relation(number)) };
+            let (mut work, mut more) = (Work::default(), Work::default());
+            more.relations = (30_000..30_000 + relations).map(made).collect();
+            work.add(more);
+            // None instead of the last of them.
+            let dropped = (20_000..20_000 + relations + 1).map(relation).collect();
+            let suspects = suspects_of(&ended(dropped, work), TimelineId(1), 1000);
+            let notes: Vec<_> = suspects.iter().map(|suspect| (suspect.kind, suspect.note.is_some())).collect();
+            assert_eq!(notes, [(SuspectKind::Drop, said)], "{relations}");
+        }
+    }
+
+    #[test]
+    fn where_rows_of_subtransactions_are_not_known_that_is_said() {
+        for (truncated, newest, said) in [(true, 10, true), (true, 9, false), (false, 10, false)] {
+            let mut stitch = Stitch::new(1000);
+            let before = Summary { truncated, open: vec![(Xid(newest), deleted(600))], ..summary() };
+            assert_eq!(stitch.feed(&before, &mut |_| BTreeMap::new()), []);
+            let last = Summary { notable: vec![ended(Vec::new(), deleted(1000))], ..summary() };
+            let whole = stitch.feed(&last, &mut |_| BTreeMap::new());
+            let suspects: Vec<_> = whole.iter().flat_map(|ended| suspects_of(ended, TimelineId(1), 1000)).collect();
+            let notes: Vec<_> = suspects.iter().map(|suspect| suspect.note.is_some()).collect();
+            assert_eq!(notes, [said], "{truncated} {newest}");
+        }
+    }
+}
