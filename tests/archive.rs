@@ -433,7 +433,7 @@ fn suspects_are_told_in_words_from_as_many_rows_on_as_is_said() {
     }
     assert!(line.ends_with(&format!("--xid {} --exclusive --timeline 1", accident.xid)), "{line}");
 
-    let config = directory.write("walback.yaml", &format!("suspects: {{rows: {rows}}}\n"));
+    let config = directory.write("walback.yaml", format!("suspects: {{rows: {rows}}}\n"));
     let listed = |words: &[&str]| {
         let mut command = operator.command(&["--config"]);
         let found = ask(command.arg(&config).arg("suspects").args(words)).ended_with(0).json();
