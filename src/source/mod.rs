@@ -19,6 +19,7 @@ pub mod index;
 pub mod local;
 pub mod names;
 pub mod scan;
+pub mod search;
 pub mod summarize;
 
 pub use identity::Identity;

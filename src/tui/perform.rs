@@ -187,9 +187,10 @@ impl Performer {
     fn load_overview(&mut self, reply: &MsgSender) {
         self.scan = Cancel::default();
         let (source, cancel) = (Arc::clone(&self.source), self.scan.clone());
+        let cache = self.config.cache_directory.clone();
         let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
         work(reply, move |reply| {
-            let index = Index::new(source.as_ref(), &catalog, None, MANY_ROWS);
+            let index = Index::new(source.as_ref(), &catalog, cache.as_deref(), MANY_ROWS);
             let mut told = None;
             let read = index.build(
                 &cancel,
@@ -218,10 +219,10 @@ impl Performer {
     }
 
     fn load_points(&self, timeline: TimelineId, numbers: RangeInclusive<u64>, reply: &MsgSender) {
-        let source = Arc::clone(&self.source);
+        let (source, cache) = (Arc::clone(&self.source), self.config.cache_directory.clone());
         let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
         work(reply, move |reply| {
-            let index = Index::new(source.as_ref(), &catalog, None, MANY_ROWS);
+            let index = Index::new(source.as_ref(), &catalog, cache.as_deref(), MANY_ROWS);
             for number in numbers {
                 let points = index.points(timeline, number, &Cancel::default());
                 reply.send(Msg::Points { timeline, number, points });
@@ -231,10 +232,10 @@ impl Performer {
     }
 
     fn locate(&self, xid: Xid, reply: &MsgSender) {
-        let source = Arc::clone(&self.source);
+        let (source, cache) = (Arc::clone(&self.source), self.config.cache_directory.clone());
         let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
         work(reply, move |reply| {
-            let index = Index::new(source.as_ref(), &catalog, None, MANY_ROWS);
+            let index = Index::new(source.as_ref(), &catalog, cache.as_deref(), MANY_ROWS);
             reply.send(Msg::Located { xid, points: ends_of(xid, &index, &catalog) });
             Ok(())
         });
@@ -260,6 +261,7 @@ impl Performer {
                 source: source.as_ref(),
                 catalog: &catalog,
                 recoveries: &recoveries,
+                cache: config.cache_directory.as_deref(),
                 progress: &|_| {},
                 cancel: &Cancel::default(),
             };
