@@ -161,14 +161,8 @@ impl<'a> Search<'a> {
     fn read_between(&self, low: u64, number: u64, is_later: &dyn Fn(&Summary) -> bool) -> Result<u64> {
         let names: Vec<SegmentName> = (low..number).map_while(|number| self.name_at(number)).collect();
         let read = self.index.summaries(&names, self.cancel, &mut |_| {})?;
-        let mut between = low;
-        for summary in read {
-            if summary.is_ok_and(|summary| is_later(&summary)) {
-                return Ok(between);
-            }
-            between += 1;
-        }
-        Ok(number)
+        let found = (low..).zip(read).find(|(_, read)| read.as_ref().is_ok_and(is_later));
+        Ok(found.map_or(number, |(between, _)| between))
     }
 
     /// The first segment in which a transaction ended too late, where all of them were read before: then nothing has to
