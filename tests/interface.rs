@@ -340,7 +340,10 @@ fn the_server_outlives_the_terminal_and_is_found_again() {
 fn read_only_shows_everything_and_refuses_the_rest_at_every_size() {
     let directory = Directory::new();
     let shop = Shop::make(&directory);
-    let command = in_shell(&shop.configured(&["--read-only"], ""));
+    let mut command = shop.configured(&["--read-only"], "");
+    // The one place that is written to: what was read of the archive is kept there.
+    command.env("XDG_CACHE_HOME", directory.create("cache"));
+    let command = in_shell(&command);
     let before = directory.path().read_dir().unwrap().count();
     let home = tree_digest(&shop.path("home"));
     let tmux = Tmux::start(&directory, &command, 80, 24);
@@ -450,6 +453,54 @@ fn what_does_not_work_is_said_with_its_remedy_and_can_be_left() {
     press(&tmux, "d", "Discard: remove what the recovery made?");
     confirm(&tmux, "restored-2", "DISCARDED");
     assert!(!shop.path("restored").exists());
+    tmux.send(&["q"]);
+    assert_left_clean(&directory, &tmux, 0);
+}
+
+#[test]
+fn the_archive_is_looked_through_with_list_search_and_chart() {
+    let directory = Directory::new();
+    let shop = Shop::make(&directory);
+    let tmux = Tmux::start(&directory, &in_shell(&shop.walback(&["--read-only"])), 120, 40);
+    tmux.wait_for("2 suspects", LIMIT);
+
+    // The worst is the drop; the deletion comes after it.
+    let screen = press(&tmux, "s", "2 suspects, the worst first");
+    let row = |kind: &str| screen.lines().position(|line| line.contains(kind)).unwrap();
+    assert!(row(" drop  ") < row(" delete  "), "{screen}");
+    tmux.send(&["g"]);
+    press(&tmux, "Enter", &format!("Transaction {} committed", shop.dropped));
+
+    // By name, by relation and by id; what is not at hand is looked for in the archive.
+    press(&tmux, "/", "Enter goes there, Esc leaves");
+    tmux.type_text("before_");
+    tmux.wait_for("1 match (1 restore point)", LIMIT);
+    press(&tmux, "Enter", "Restore point “before_deploy”");
+    tmux.send(&["/", "C-u"]);
+    tmux.type_text("orders");
+    tmux.wait_for("“orders”: 1 match (1 suspect)", LIMIT);
+    press(&tmux, "Enter", &format!("Transaction {} committed", shop.deleted));
+    tmux.send(&["/", "C-u"]);
+    let earlier = (shop.dropped.parse::<u32>().unwrap() - 1).to_string();
+    tmux.type_text(&earlier);
+    press(&tmux, "Enter", &format!("Transaction {earlier} committed"));
+    tmux.send(&["/", "C-u"]);
+    tmux.type_text("4000000000");
+    press(&tmux, "Enter", "“4000000000”: nothing like it");
+
+    // The chart, down to a single transaction, and along it.
+    let all = press(&tmux, "w", &format!("Transaction {} committed", shop.dropped));
+    let title = |screen: &str| screen.lines().find(|line| line.contains("Activity")).unwrap().to_owned();
+    for _ in 0..25 {
+        tmux.send(&["+"]);
+    }
+    let screen = tmux.wait_for_screen("a single transaction", LIMIT, |screen| title(screen).contains("  1 commit "));
+    assert_ne!(title(&screen), title(&all));
+    tmux.send(&["0"]);
+    tmux.wait_for_screen("everything again", LIMIT, |screen| title(screen) == title(&all));
+    press(&tmux, "BTab", "2 suspects   ◆ 1 restore point");
+    press(&tmux, "Home", "1 of ");
+    press(&tmux, "Enter", "Transaction ");
     tmux.send(&["q"]);
     assert_left_clean(&directory, &tmux, 0);
 }

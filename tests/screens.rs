@@ -116,6 +116,7 @@ fn catalog() -> Catalog {
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
         segments: BTreeSet::new(),
+        compressions: BTreeSet::new(),
         histories: BTreeMap::new(),
     }
 }

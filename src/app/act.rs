@@ -21,6 +21,10 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
     match act {
         Act::Up => step(state, -1),
         Act::Down => step(state, 1),
+        Act::PageUp if state.is_on_chart() => pan(state, -PAN),
+        Act::PageDown if state.is_on_chart() => pan(state, PAN),
+        Act::First if state.is_on_chart() => state.points.select(0),
+        Act::Last if state.is_on_chart() => state.points.select(u64::MAX),
         Act::PageUp => step(state, -page(state)),
         Act::PageDown => step(state, page(state)),
         Act::First => step(state, isize::MIN / 2),
@@ -43,13 +47,13 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::PreviousSuspect => seek(state, false, &suspect_places(state), "suspect"),
         Act::NextRestorePoint => seek(state, true, &restore_point_places(state), "restore point"),
         Act::PreviousRestorePoint => seek(state, false, &restore_point_places(state), "restore point"),
-        Act::NextGap => seek(state, true, &lack_places(state), "missing or damaged WAL"),
-        Act::PreviousGap => seek(state, false, &lack_places(state), "missing or damaged WAL"),
+        Act::NextGap => seek_lack(state, true),
+        Act::PreviousGap => seek_lack(state, false),
         Act::ZoomIn => zoom(state, 1, ZOOM),
         Act::ZoomOut => zoom(state, ZOOM, 1),
         Act::ZoomAll => state.chart.show_all(),
-        Act::Left if state.pane == Pane::Chart => step_column(state, false),
-        Act::Right if state.pane == Pane::Chart => step_column(state, true),
+        Act::Left if state.is_on_chart() => step_column(state, false),
+        Act::Right if state.is_on_chart() => step_column(state, true),
         Act::Left | Act::PanLeft => pan(state, -1),
         Act::Right | Act::PanRight => pan(state, 1),
         Act::FilterTimeline => filter(state, true),
@@ -99,10 +103,6 @@ fn restore_point_places(state: &State) -> Vec<Place> {
     listed(state, state.points.restore_points().map(|point| (point.timeline, point.lsn)))
 }
 
-fn lack_places(state: &State) -> Vec<Place> {
-    listed(state, state.points.lacks().iter().map(|lack| (lack.timeline, lack.lsn)))
-}
-
 /// In the order in which they are read: from the upper left to the lower right.
 const PANES: [Pane; 4] = [Pane::Backups, Pane::Timelines, Pane::Chart, Pane::Points];
 
@@ -131,6 +131,11 @@ pub(super) fn step(state: &mut State, rows: isize) {
             state.backup = state.backup.saturating_add_signed(rows).min(last);
         }
         // The newest timeline is drawn on top.
+        Pane::Timelines if rows.unsigned_abs() > 1 => {
+            let timelines = state.points.timelines();
+            let end = if rows < 0 { timelines.last() } else { timelines.first() };
+            list_only(state, end.copied());
+        }
         Pane::Timelines => filter(state, rows < 0),
     }
 }
@@ -166,7 +171,18 @@ fn show_cursor(state: &mut State) {
 
 fn seek(state: &mut State, forward: bool, places: &[Place], what: &str) {
     show_cursor(state);
-    match state.points.seek(forward, places) {
+    let sought = state.points.seek(forward, places);
+    say_sought(state, forward, sought, what);
+}
+
+fn seek_lack(state: &mut State, forward: bool) {
+    show_cursor(state);
+    let sought = state.points.seek_lack(forward);
+    say_sought(state, forward, sought, "missing or damaged WAL");
+}
+
+fn say_sought(state: &mut State, forward: bool, sought: Sought, what: &str) {
+    match sought {
         Sought::Ahead => {}
         Sought::Around if forward => state.say(format!("no {what} further down; this is the first one")),
         Sought::Around => state.say(format!("no {what} further up; this is the last one")),
@@ -336,10 +352,13 @@ pub(super) fn go_to_column(state: &mut State, column: usize, columns: usize) {
         match mark.kind {
             MarkKind::Suspect => overview.suspects.get(mark.first).map(|s| (s.timeline, s.lsn)),
             MarkKind::RestorePoint | MarkKind::Promotion => overview.marks.get(mark.first).map(|p| (p.timeline, p.lsn)),
-            MarkKind::Lack => state.points.lacks().get(mark.first).map(|lack| (lack.timeline, lack.lsn)),
-            MarkKind::Backup => None,
+            MarkKind::Lack | MarkKind::Backup => None,
         }
     });
+    let lack = state.chart.mark_in(column, columns).filter(|mark| mark.kind == MarkKind::Lack).map(|mark| mark.first);
+    if lack.is_some_and(|lack| state.points.go_to_lack(lack)) {
+        return;
+    }
     if place.is_some_and(|place| state.points.go_to(place, None)) {
         return;
     }

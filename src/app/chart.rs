@@ -337,3 +337,167 @@ impl Counter {
         levelled.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::app::points::tests::{archive, commit};
+    use crate::catalog::Point;
+    use crate::core::SegmentSize;
+    use proptest::prelude::*;
+
+    fn size() -> SegmentSize {
+        SegmentSize::new(1 << 20).unwrap()
+    }
+
+    /// One transaction a second, `each` of them in a segment.
+    fn transactions(count: u64, each: u64) -> Vec<Point> {
+        let at = |i: u64| Timestamp::from_unix_seconds(1_727_870_000 + i as i64);
+        (0..count).map(|i| Point { at: at(i), ..commit(1, ((i / each) << 20) + i % each * 0x100) }).collect()
+    }
+
+    fn list(all: &[Point]) -> Points {
+        let mut points = Points::new(size(), Vec::new());
+        points.set_overview(Arc::new(archive(all, size()).0));
+        points
+    }
+
+    /// Gives the chart what it wants, until it wants no more.
+    fn satisfy(chart: &mut Chart, points: &mut Points, all: &[Point]) {
+        let (_, held) = archive(all, size());
+        chart.refresh(points, &[]);
+        for _ in 0..10 {
+            let wanted = chart.view().wanted.clone();
+            for (timeline, numbers) in points.wanted(1, &wanted) {
+                for number in numbers {
+                    points.put(timeline, number, Ok(held[&(timeline, number)].clone()));
+                }
+            }
+            chart.refresh(points, &[]);
+        }
+    }
+
+    #[test]
+    fn it_goes_from_everything_to_a_single_transaction_and_back() {
+        let all = transactions(100_000, 100);
+        let mut points = list(&all);
+        let mut chart = Chart::default();
+        points.select(45_678);
+        satisfy(&mut chart, &mut points, &all);
+        assert_eq!((chart.view().commits, chart.view().by_points), (100_000, false));
+        let selected = points.selected().cloned().unwrap();
+        for _ in 0..40 {
+            chart.zoom(selected.at, 1, 3);
+            satisfy(&mut chart, &mut points, &all);
+            let view = chart.view();
+            assert!(view.window.unwrap().contains(selected.at.unwrap()));
+            if view.window.unwrap().micros() < 1_000_000_000 {
+                assert!(view.is_exact(), "{view:?}");
+            }
+        }
+        assert_eq!(chart.view().commits, 1);
+        let bin = chart.view().window.unwrap().part(selected.at.unwrap(), BINS).unwrap();
+        assert_eq!(chart.view().bins[bin], 1.0);
+        chart.show_all();
+        satisfy(&mut chart, &mut points, &all);
+        assert_eq!(chart.view().commits, 100_000);
+    }
+
+    #[test]
+    fn the_window_follows_the_cursor_and_stays_where_it_was_moved() {
+        let all = transactions(10_000, 100);
+        let mut points = list(&all);
+        let mut chart = Chart::default();
+        points.select(5_000);
+        satisfy(&mut chart, &mut points, &all);
+        for _ in 0..4 {
+            chart.zoom(points.moment(), 1, 3);
+        }
+        chart.refresh(&points, &[]);
+        let window = chart.view().window.unwrap();
+        assert!(chart.pan(1, 1));
+        satisfy(&mut chart, &mut points, &all);
+        let panned = chart.view().window.unwrap();
+        assert!(panned != window && !panned.contains(points.moment().unwrap()), "the cursor stays behind");
+        points.select(9_000);
+        satisfy(&mut chart, &mut points, &all);
+        assert!(chart.view().window.unwrap().contains(all[9_000].at.unwrap()));
+        while chart.pan(1, 1) {}
+        chart.refresh(&points, &[]);
+        assert_eq!(chart.view().window.unwrap().last(), all[9_999].at.unwrap(), "there is an end");
+    }
+
+    #[test]
+    fn nothing_is_counted_again_unless_something_has_changed() {
+        let all = transactions(1_000, 100);
+        let mut points = list(&all);
+        let mut chart = Chart::default();
+        satisfy(&mut chart, &mut points, &all);
+        let bins = chart.view.bins.as_ptr();
+        for row in 0..20 {
+            points.select(row);
+            chart.refresh(&points, &[]);
+        }
+        assert_eq!(chart.view.bins.as_ptr(), bins);
+        chart.zoom(points.moment(), 1, 3);
+        chart.refresh(&points, &[]);
+        assert_ne!(chart.view.commits, 1_000);
+    }
+
+    #[test]
+    fn every_mark_has_its_place_and_the_worst_is_the_one_that_is_seen() {
+        let mut all = transactions(1_000, 100);
+        all[500].drops = 1;
+        let named = Point { kind: PointKind::RestorePoint, name: Some("x".to_owned()), ..all[500].clone() };
+        all.push(Point { lsn: crate::core::Lsn(all[500].lsn.0 + 1), ..named });
+        let mut points = list(&all);
+        let mut chart = Chart::default();
+        satisfy(&mut chart, &mut points, &all);
+        let column = column_at(chart.view().window.unwrap(), all[500].at.unwrap(), 80).unwrap();
+        assert_eq!(chart.mark_in(column, 80).map(|mark| mark.kind), Some(MarkKind::Suspect));
+        assert_eq!(chart.mark_in(column + 1, 80), None);
+        assert_eq!(
+            [MarkKind::Suspect, MarkKind::RestorePoint, MarkKind::Lack].map(|kind| chart.view().number_of(kind)),
+            [1, 1, 0]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_commit_is_lost_or_made_up(
+            segments in proptest::collection::vec((0_i64..1_000_000, 0_i64..500_000, 1_u32..5_000), 1..60),
+        ) {
+            let at = |micros: i64| Timestamp::UNIX_EPOCH.plus_micros(micros);
+            let rows = |(number, (from, length, commits)): (u64, &(i64, i64, u32))| SegmentRows {
+                timeline: TimelineId(1), number, read: true, rows: *commits, commits: *commits,
+                earliest: Some(at(*from)), latest: Some(at(from + length)),
+            };
+            let overview = crate::catalog::Overview {
+                segments: (0..).zip(&segments).map(rows).collect(),
+                complete: true,
+                ..crate::catalog::Overview::default()
+            };
+            let mut points = Points::new(size(), Vec::new());
+            points.set_overview(Arc::new(overview));
+            let mut chart = Chart::default();
+            chart.refresh(&points, &[]);
+            let all: u64 = segments.iter().map(|(_, _, commits)| u64::from(*commits)).sum();
+            let sum: f64 = chart.view().bins.iter().map(|commits| f64::from(*commits)).sum();
+            prop_assert!((sum - all as f64).abs() < 0.01 * all as f64 + 0.5, "{} of {}", sum, all);
+            prop_assert!(chart.view().bins.iter().all(|commits| *commits >= 0.0));
+            for columns in [1, 7, 78, 300] {
+                let drawn: f64 = chart.view().columns(columns).iter().map(|commits| f64::from(*commits)).sum();
+                prop_assert!((drawn - sum).abs() < 0.01 * sum + 0.5);
+            }
+        }
+
+        #[test]
+        fn a_column_starts_in_itself(length in 10_000_i64..1_000_000_000_000, columns in 1_usize..300, column in 0_usize..300) {
+            prop_assume!(column < columns);
+            let window = Window::over(Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH.plus_micros(length));
+            prop_assert_eq!(column_at(window, start_of(window, column, columns), columns), Some(column));
+        }
+    }
+}

@@ -50,6 +50,11 @@ impl Located {
         self.known.insert(xid, points);
     }
 
+    /// It could not be looked for.
+    pub fn give_up(&mut self, xid: Xid) {
+        self.asked = self.asked.filter(|asked| *asked != xid);
+    }
+
     /// What was not found may be there now: more has been read.
     pub fn forget_missing(&mut self) {
         self.known.retain(|_, points| !points.is_empty());
@@ -84,18 +89,6 @@ pub enum MatchKind {
     Time,
 }
 
-impl MatchKind {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Suspect => "suspect",
-            Self::RestorePoint => "restore point",
-            Self::Transaction => "transaction",
-            Self::Lsn => "position",
-            Self::Time => "time",
-        }
-    }
-}
-
 /// What was looked for, and what was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search {
@@ -107,6 +100,8 @@ pub struct Search {
     pub current: Option<usize>,
     /// The transaction id that it may be, where the archive has not been searched for it.
     pub unlocated: Option<Xid>,
+    /// The time that it was read as.
+    pub read_as: Option<String>,
     /// Why it is no time, though it looks like one.
     pub note: Option<String>,
     /// Not everything has been read yet.
@@ -134,6 +129,7 @@ impl Search {
             matches: Vec::new(),
             current: None,
             unlocated: None,
+            read_as: None,
             note: None,
             partial: !points.overview().complete,
         };
@@ -210,6 +206,7 @@ impl Search {
         let found = timelines.into_iter().filter_map(|timeline| points.segment_at(timeline, at));
         let found: Vec<Match> =
             found.map(|place| Match { place, at: Some(at), point: None, kind: MatchKind::Time }).collect();
+        self.read_as = at.in_zone(around.zone).get(..19).map(str::to_owned);
         if found.is_empty() {
             self.note = Some(format!("nothing was read of {}", at.in_zone(around.zone)));
         }
@@ -248,8 +245,16 @@ impl Search {
         for found in &self.matches {
             *numbers.entry(found.kind).or_default() += 1;
         }
-        let parts: Vec<String> = numbers.into_iter().map(|(kind, number)| counted(number, kind.word())).collect();
-        parts.join(", ")
+        let words = |(kind, number): (MatchKind, u64)| match kind {
+            MatchKind::Time => {
+                format!("{} on {}", self.read_as.as_deref().unwrap_or("that time"), counted(number, "timeline"))
+            }
+            MatchKind::Lsn => format!("that position on {}", counted(number, "timeline")),
+            MatchKind::Suspect => counted(number, "suspect"),
+            MatchKind::RestorePoint => counted(number, "restore point"),
+            MatchKind::Transaction => counted(number, "transaction"),
+        };
+        numbers.into_iter().map(words).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -272,4 +277,95 @@ fn is_like(suspect: &Suspect, wanted: &str) -> bool {
         named || relation.relfilenode.is_some_and(|number| number.to_string() == wanted)
     });
     by_kind || by_relation || suspect.xid.to_string() == wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::app::points::tests::{archive, commit};
+    use crate::catalog::PointKind;
+    use crate::core::SegmentSize;
+
+    /// A restore point, a drop of three files, a deletion, and a second timeline.
+    fn points() -> Points {
+        let named = Point { kind: PointKind::RestorePoint, name: Some("release_300".to_owned()), ..commit(1, 100) };
+        let all = [
+            commit(1, 50),
+            named,
+            Point { drops: 3, ..commit(1, 200) },
+            Point { deletes: 5000, ..commit(1, 300) },
+            commit(1, 400),
+            commit(2, 350),
+        ];
+        let (overview, _) = archive(&all, SegmentSize::DEFAULT);
+        let mut points = Points::default();
+        points.set_overview(Arc::new(overview));
+        points
+    }
+
+    fn search(text: &str, located: &Located) -> Search {
+        let now = commit(1, 0).at.unwrap();
+        Search::new(text, &points(), Around { zone: Zone::UTC, now, located })
+    }
+
+    fn found(text: &str) -> Vec<(u32, u64, MatchKind)> {
+        let place = |found: &Match| (found.place.0.0, found.place.1.0, found.kind);
+        search(text, &Located::default()).matches.iter().map(place).collect()
+    }
+
+    #[test]
+    fn things_are_found_by_what_they_are_called() {
+        use MatchKind::{Lsn, RestorePoint, Suspect, Time};
+        assert_eq!(found("Release"), [(1, 100, RestorePoint)]);
+        assert_eq!(found("drop"), [(1, 200, Suspect)]);
+        assert_eq!(found("16385"), [(1, 200, Suspect)], "the number of a dropped file");
+        assert_eq!(found("16384").len(), 2);
+        assert_eq!(found("300"), [(1, 100, RestorePoint), (1, 300, Suspect)], "a part of a name and an id");
+        assert_eq!(found("0/FF"), [(1, 255, Lsn), (2, 255, Lsn)]);
+        assert_eq!(found("2024-10-02T11:56:00Z"), [(1, 0, Time)], "only one timeline had that time");
+        assert_eq!(found("  "), []);
+        assert_eq!(found("e\u{301}/%"), []);
+    }
+
+    #[test]
+    fn what_was_found_is_said_and_what_is_not_known_too() {
+        let none = Located::default();
+        assert_eq!(search("drop", &none).in_words(), "“drop”: 1 match (1 suspect)");
+        assert_eq!(
+            search("300", &none).in_words(),
+            "“300”: 2 matches (1 suspect, 1 restore point); transaction 300 is being looked for"
+        );
+        let at = search("2024-10-02T11:56:00Z", &none).in_words();
+        assert_eq!(at, "“2024-10-02T11:56:00Z”: 1 match (2024-10-02 11:56:00 on 1 timeline)");
+        assert_eq!(search("nobody", &none).in_words(), "“nobody”: nothing like it");
+        assert!(search("2030-01-01", &none).in_words().contains("nothing was read of 2030-01-01"));
+        let partial = Search { partial: true, ..search("drop", &none) };
+        assert!(partial.in_words().ends_with("; not everything has been read yet"));
+    }
+
+    #[test]
+    fn a_transaction_is_looked_for_once() {
+        let mut located = Located::default();
+        assert!(located.ask(Xid(400)) && !located.ask(Xid(400)) && located.is_asked(Xid(400)));
+        located.put(Xid(400), vec![commit(1, 400), commit(2, 400)]);
+        assert!(!located.ask(Xid(400)));
+        let search = search("400", &located);
+        assert_eq!((search.matches.len(), search.unlocated), (2, None), "numbers come round again");
+        located.put(Xid(7), Vec::new());
+        located.forget_missing();
+        assert!(located.get(Xid(7)).is_none() && located.get(Xid(400)).is_some());
+        for xid in 1000..2000 {
+            located.put(Xid(xid), Vec::new());
+        }
+        assert!(located.known.len() <= LOCATED);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,40}") {
+            let _ = search(&text, &Located::default()).in_words();
+        }
+    }
 }

@@ -77,8 +77,8 @@ fn on_points(state: &State) -> String {
         Some(Row::Point(point)) if state.points.is_suspect(point) => {
             "Did this do the damage? b stops before it. s: all suspects, Enter: explain."
         }
-        Some(Row::Point(point)) if !state.reach.reaches(point.timeline, point.lsn) => {
-            "Recovery cannot stop here, as is said above. G goes to the newest transaction."
+        Some(Row::Point(point)) if !state.reach.reaches(point) => {
+            "Recovery cannot stop here, see above. G goes to the newest transactions."
         }
         Some(Row::Lack(_)) => "Recovery comes up to here and no further; a later base backup leads on.",
         Some(_) => "Find what did the damage (s: suspects, / find), then b stops before it.",

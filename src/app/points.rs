@@ -38,7 +38,7 @@ pub struct Lack {
     pub timeline: TimelineId,
     /// The first segment's number.
     pub number: u64,
-    /// Where it starts.
+    /// Where recovery ends for it.
     pub lsn: Lsn,
     /// Why it cannot be read; `None` for what is missing.
     pub damage: Option<String>,
@@ -210,7 +210,7 @@ impl Points {
             let short = format!("{} missing", counted(gap.segments, "segment"));
             let words =
                 if gap.segments == 1 { format!("{short}: {gap}") } else { format!("{short} from {} on", gap.first) };
-            (gap.first, gap.segments, None, [words, short])
+            (gap.first, gap.segments, self.size.start_of(gap.first.number(self.size)), None, [words, short])
         });
         let mut last = None;
         // One row for a segment, however often it is damaged.
@@ -222,10 +222,10 @@ impl Points {
             let name = SegmentName::new(place.timeline, place.number, self.size);
             let words = format!("WAL is damaged: {} at {}", place.file, place.damage.at);
             let damage = format!("{}; {}", place.damage.reason, place.meaning());
-            (name, 1, Some(damage), [words, "damaged segment".to_owned()])
+            (name, 1, place.damage.at, Some(damage), [words, "damaged segment".to_owned()])
         });
         gaps.chain(damaged)
-            .map(|(first, count, damage, [words, short])| {
+            .map(|(first, count, lsn, damage, [words, short])| {
                 let (timeline, number) = (first.timeline, first.number(self.size));
                 let segments = &self.overview.segments;
                 let from = segments.partition_point(|s| (s.timeline, s.number) < (timeline, number));
@@ -237,7 +237,7 @@ impl Points {
                 Lack {
                     timeline,
                     number,
-                    lsn: self.size.start_of(number),
+                    lsn,
                     damage,
                     words,
                     short,
@@ -626,7 +626,41 @@ impl Points {
     /// Moves the cursor to the next (or the previous) one of `places`, and past the last one on from the other end.
     /// They are sorted, and of timelines that are listed.
     pub fn seek(&mut self, forward: bool, places: &[Place]) -> Sought {
-        let Some(here) = self.place().or(places.first().copied()) else { return Sought::Nothing };
+        let (sought, found) = self.next_of(forward, places);
+        if let Some(found) = found {
+            self.go_to(found, None);
+        }
+        sought
+    }
+
+    /// The same with the places where WAL is missing or damaged.
+    pub fn seek_lack(&mut self, forward: bool) -> Sought {
+        let listed = self.lacks.iter().filter(|lack| self.lists(lack.timeline));
+        let mut places: Vec<Place> = listed.map(|lack| (lack.timeline, lack.lsn)).collect();
+        places.sort_unstable();
+        let (sought, found) = self.next_of(forward, &places);
+        let lack = self.lacks.iter().position(|lack| Some((lack.timeline, lack.lsn)) == found);
+        if let Some(lack) = lack {
+            self.go_to_lack(lack);
+        }
+        sought
+    }
+
+    /// Moves the cursor to the row that says that WAL is missing or damaged, by its place among [`Points::lacks`].
+    pub fn go_to_lack(&mut self, lack: usize) -> bool {
+        let Some((timeline, number)) = self.lacks.get(lack).map(|lack| (lack.timeline, lack.number)) else {
+            return false;
+        };
+        self.unlist_unless(timeline);
+        let from = self.runs.place_of((timeline, number, 0));
+        let is_it = |run: &Run| run.holds == Holds::Damaged(lack) || run.holds == Holds::Gap(lack);
+        let Some(place) = (from..from + 4).find(|place| self.runs.get(*place).is_some_and(is_it)) else { return false };
+        self.select(self.runs.first_row(place) - self.listed.start);
+        true
+    }
+
+    fn next_of(&self, forward: bool, places: &[Place]) -> (Sought, Option<Place>) {
+        let Some(here) = self.place().or(places.first().copied()) else { return (Sought::Nothing, None) };
         let before = places.partition_point(|place| *place < here);
         let behind = places.partition_point(|place| *place <= here);
         let (ahead, around) = if forward {
@@ -634,13 +668,13 @@ impl Points {
         } else {
             (before.checked_sub(1).and_then(|place| places.get(place)), places.last())
         };
-        let Some(found) = ahead.or(around).copied() else { return Sought::Nothing };
-        self.go_to(found, None);
-        match ahead {
+        let Some(found) = ahead.or(around).copied() else { return (Sought::Nothing, None) };
+        let sought = match ahead {
             Some(_) => Sought::Ahead,
             None if found == here => Sought::OnlyOne,
             None => Sought::Around,
-        }
+        };
+        (sought, Some(found))
     }
 
     /// Moves the cursor to the first row at or behind a position on its timeline, at once to its segment, and to the
@@ -1036,7 +1070,7 @@ pub(crate) mod tests {
         let name = |number| SegmentName::new(TimelineId(1), number, small());
         let gap = Gap { first: name(1), last: name(6), segments: 6 };
         let (mut overview, held) = archive(&all, small());
-        overview.damaged = [1, 2]
+        overview.damaged = [(7 << 20) + 50, (7 << 20) + 99]
             .map(|at| DamagedPlace {
                 timeline: TimelineId(1),
                 number: 7,
@@ -1053,6 +1087,11 @@ pub(crate) mod tests {
         assert_eq!(points.len(), 4);
         let Some(Row::Lack(lack)) = points.row(1) else { panic!("no gap") };
         assert_eq!((lack.after, lack.before, lack.damage.as_ref()), (all[0].at, all[1].at, None));
+        points.select(0);
+        assert_eq!(
+            [true, true, true, false].map(|forward| (points.seek_lack(forward), points.cursor())),
+            [(Sought::Ahead, 1), (Sought::Ahead, 3), (Sought::Around, 1), (Sought::Around, 3),]
+        );
         assert!(
             matches!(points.row(3), Some(Row::Lack(lack)) if lack.damage.as_deref().is_some_and(|damage| damage.starts_with("zeros; ")))
         );
@@ -1187,7 +1226,7 @@ pub(crate) mod tests {
                 }
                 prop_assert!(!points.is_settling());
                 prop_assert_eq!(points.selected(), plain.get(cursor));
-                for (row, point) in plain.iter().enumerate().take(cursor + 3).skip(cursor.saturating_sub(3)) {
+                for (row, point) in plain.iter().enumerate().skip(cursor.saturating_sub(3)).take(cursor.min(3) + 3) {
                     prop_assert_eq!(points.row(row as u64), Some(Row::Point(point)));
                 }
             }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{Backup, Catalog, Gap};
+use crate::catalog::overview::DamagedPlace;
+use crate::catalog::{Backup, Catalog, Gap, Point};
 use crate::core::{Lsn, TimelineId, TimelinePath};
 
 /// Stretches of WAL that recovery reaches from some usable backup, by timeline.
@@ -13,15 +14,15 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Of the backups and archives of this catalog.
+    /// Of the backups and archives of this catalog, with what is known to be damaged.
     #[must_use]
-    pub fn of(catalog: &Catalog) -> Reach {
+    pub fn of(catalog: &Catalog, damaged: &[DamagedPlace]) -> Reach {
         let on = |timeline: TimelineId| {
             let path = catalog.path_to(timeline)?;
             let backups = catalog.usable_backups().filter(|backup| catalog.leads_along(backup, &path));
             let stretches = backups.filter_map(|backup| {
                 let from = backup.stop_lsn.or(backup.start_lsn)?;
-                Some((from, limit(catalog, backup, &path))).filter(|(from, to)| from <= to)
+                Some((from, limit(catalog, damaged, backup, &path))).filter(|(from, to)| from <= to)
             });
             Some(stretches.collect())
         };
@@ -29,32 +30,35 @@ impl Reach {
         Reach { stretches: Some(timelines.map(|t| (t.id, on(t.id).unwrap_or_default())).collect()) }
     }
 
-    /// Whether recovery can stop there, as far as can be seen.
+    /// Whether recovery can stop at this point, as far as can be seen.
     #[must_use]
-    pub fn reaches(&self, timeline: TimelineId, lsn: Lsn) -> bool {
+    pub fn reaches(&self, point: &Point) -> bool {
         let Some(all) = &self.stretches else { return true };
-        all.get(&timeline).is_some_and(|stretches| stretches.iter().any(|(from, to)| (*from..*to).contains(&lsn)))
+        // The record that ends a backup makes it consistent: recovery can stop just behind it.
+        let within = |(from, to): &(Lsn, Lsn)| point.end_lsn.max(point.lsn) >= *from && point.lsn < *to;
+        all.get(&point.timeline).is_some_and(|stretches| stretches.iter().any(within))
     }
 
     /// Why recovery cannot stop there; `None` where it can, as far as can be seen.
     #[must_use]
-    pub fn why_not(&self, timeline: TimelineId, lsn: Lsn) -> Option<String> {
-        if self.reaches(timeline, lsn) {
+    pub fn why_not(&self, point: &Point) -> Option<String> {
+        if self.reaches(point) {
             return None;
         }
+        let (timeline, lsn) = (point.timeline, point.lsn);
         let stretches = self.stretches.as_ref()?.get(&timeline).map_or(&[][..], Vec::as_slice);
         Some(match stretches.iter().map(|(from, _)| *from).min() {
             None => format!("No usable base backup leads to timeline {timeline}."),
             Some(first) if lsn < first => {
                 format!("No usable base backup reaches back to here; the first stop is {first}.")
             }
-            Some(_) => "WAL is missing between every earlier base backup and here.".into(),
+            Some(_) => "WAL is missing or damaged between every earlier base backup and here.".into(),
         })
     }
 }
 
 /// Where WAL first ends for recovery from `backup` along `path`; at the end of all positions where nothing is missing.
-fn limit(catalog: &Catalog, backup: &Backup, path: &TimelinePath) -> Lsn {
+fn limit(catalog: &Catalog, damaged: &[DamagedPlace], backup: &Backup, path: &TimelinePath) -> Lsn {
     let size = catalog.segment_size;
     let start = size.number_of(backup.start_lsn.unwrap_or(Lsn::INVALID));
     // What the backup brought along is not missed in the archive.
@@ -76,6 +80,13 @@ fn limit(catalog: &Catalog, backup: &Backup, path: &TimelinePath) -> Lsn {
             let from = size.start_of(gap.first.number(size).max(needed)).max(stretch.begin);
             limit = limit.min(from);
         }
+        let counts = |place: &&DamagedPlace| {
+            let at = place.damage.at;
+            let needed = place.number >= needed && at >= stretch.begin && stretch.end.is_none_or(|end| at < end);
+            place.timeline == stretch.timeline && needed
+        };
+        let ends = damaged.iter().filter(counts).map(|place| place.damage.at);
+        limit = ends.fold(limit, Lsn::min);
     }
     limit
 }
@@ -84,10 +95,18 @@ fn limit(catalog: &Catalog, backup: &Backup, path: &TimelinePath) -> Lsn {
 mod tests {
     use super::*;
     use crate::app::update::tests::{backup, catalog, timeline};
+    use crate::catalog::PointKind;
+    use crate::catalog::overview::Extent;
     use crate::core::{SegmentName, SegmentSize};
+    use crate::wal::summary::Damage;
 
     fn segment(number: u64) -> SegmentName {
         SegmentName::new(TimelineId(1), number, SegmentSize::DEFAULT)
+    }
+
+    /// A transaction that ended there.
+    fn point(number: u64) -> Point {
+        Point::at(PointKind::Commit, TimelineId(1), at(number), at(number).plus(8))
     }
 
     fn at(number: u64) -> Lsn {
@@ -104,10 +123,22 @@ mod tests {
         catalog.backups = vec![backup("a")];
         catalog.backups[0].start_lsn = Some(at(4));
         catalog.backups[0].stop_lsn = Some(at(5));
-        let why = |catalog: &Catalog, number| Reach::of(catalog).why_not(TimelineId(1), at(number)).unwrap_or_default();
+        let why = |catalog: &Catalog, number| Reach::of(catalog, &[]).why_not(&point(number)).unwrap_or_default();
         assert!(why(&catalog, 3).contains("reaches back") && why(&catalog, 4).contains("reaches back"));
         assert_eq!(why(&catalog, 5) + &why(&catalog, 7), "");
         assert!(why(&catalog, 10).contains("WAL is missing"));
+        let damage = Damage { at: at(6), found: at(6), resumed: None, reason: String::new() };
+        let damaged = DamagedPlace {
+            timeline: TimelineId(1),
+            number: 6,
+            file: segment(6).to_string(),
+            extent: Extent::Part,
+            damage,
+        };
+        let reach = Reach::of(&catalog, &[damaged]);
+        assert!(reach.reaches(&point(5)) && !reach.reaches(&point(6)) && !reach.reaches(&point(7)));
+        let end = Point { end_lsn: at(5), ..Point::at(PointKind::BackupEnd, TimelineId(1), Lsn(at(5).0 - 40), at(5)) };
+        assert_eq!(Reach::of(&catalog, &[]).why_not(&end), None, "just behind it the backup is consistent");
         catalog.backups.push(backup("b"));
         catalog.backups[1].start_lsn = Some(at(10));
         catalog.backups[1].stop_lsn = Some(at(10));
@@ -116,7 +147,7 @@ mod tests {
         assert!(why(&catalog, 5).contains("reaches back"));
         catalog.backups.clear();
         assert!(why(&catalog, 5).contains("No usable base backup leads"));
-        assert_eq!(Reach::default().why_not(TimelineId(1), at(5)), None, "nothing is known yet");
+        assert_eq!(Reach::default().why_not(&point(5)), None, "nothing is known yet");
     }
 
     #[test]
@@ -128,8 +159,8 @@ mod tests {
         catalog.backups = vec![backup("a")];
         catalog.backups[0].start_lsn = Some(at(4));
         catalog.backups[0].stop_lsn = Some(at(5));
-        assert!(Reach::of(&catalog).why_not(TimelineId(1), at(7)).is_some(), "its own segments are gone");
+        assert!(Reach::of(&catalog, &[]).why_not(&point(7)).is_some(), "its own segments are gone");
         catalog.backups[0].own_wal = vec![segment(4), segment(5)];
-        assert_eq!(Reach::of(&catalog).why_not(TimelineId(1), at(7)), None);
+        assert_eq!(Reach::of(&catalog, &[]).why_not(&point(7)), None);
     }
 }

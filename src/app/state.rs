@@ -272,6 +272,12 @@ impl State {
         super::find::Around { zone: self.zone, now: self.now, located: &self.located }
     }
 
+    /// Whether the chart has the keys.
+    #[must_use]
+    pub fn is_on_chart(&self) -> bool {
+        self.screen() == Screen::Points && self.pane == Pane::Chart
+    }
+
     /// Columns of the chart: the terminal's without its frame.
     #[must_use]
     pub fn chart_columns(&self) -> usize {

@@ -3,7 +3,6 @@
 use super::act;
 use super::dialog::Dialog;
 use super::effect::Effect;
-use super::find::Search;
 use super::msg::{ActionKind, Msg};
 use super::points::Points;
 use super::press;
@@ -48,7 +47,7 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::Drawn { scroll_max } => drawn(state, scroll_max),
         Msg::Tick(now) => tick(state, now),
         Msg::Catalog(answer) => return catalog(state, answer),
-        Msg::Overview(overview) => overview_came(state, overview),
+        Msg::Overview(overview) => return overview_came(state, overview),
         Msg::Points { timeline, number, points } => points_came(state, timeline, number, points),
         Msg::Located { xid, points } => located(state, xid, points),
         Msg::ScanProgress { done, total } => (state.scan.done, state.scan.total) = (done, total),
@@ -91,7 +90,7 @@ fn catalog(state: &mut State, answer: Result<Catalog, Error>) -> Vec<Effect> {
         Ok(catalog) => {
             state.backup = catalog.backups.iter().position(crate::catalog::Backup::is_usable).unwrap_or(0);
             state.points = Points::of(&catalog);
-            state.reach = Reach::of(&catalog);
+            state.reach = Reach::of(&catalog, &[]);
             state.catalog = Loading::Loaded(catalog);
             state.scan.state = ScanState::Running;
             vec![Effect::LoadOverview]
@@ -105,13 +104,24 @@ fn catalog(state: &mut State, answer: Result<Catalog, Error>) -> Vec<Effect> {
 }
 
 /// More is known: the cursor, the search and the list of suspects stay where they are.
-fn overview_came(state: &mut State, overview: Arc<Overview>) {
+fn overview_came(state: &mut State, overview: Arc<Overview>) -> Vec<Effect> {
     if let Some(Dialog::Suspects(list)) = &mut state.dialog {
         list.keep_place(&state.points.overview().suspects, &overview.suspects);
     }
+    let now_complete = overview.complete && !state.points.overview().complete;
+    if let Loading::Loaded(catalog) = &state.catalog
+        && overview.damaged != state.points.overview().damaged
+    {
+        state.reach = Reach::of(catalog, &overview.damaged);
+    }
     state.points.set_overview(overview);
-    state.located.forget_missing();
+    if now_complete {
+        state.located.forget_missing();
+    }
     search_again(state);
+    // What was not found in a part may be in the whole.
+    let unlocated = state.search.as_ref().and_then(|search| search.unlocated).filter(|_| now_complete);
+    unlocated.map_or_else(Vec::new, |xid| act::locate(state, xid))
 }
 
 fn points_came(state: &mut State, timeline: TimelineId, number: u64, points: Result<Vec<Point>, Error>) {
@@ -126,17 +136,20 @@ fn search_again(state: &mut State) {
 
 /// A transaction was found, or was not: whoever waits for that goes on.
 fn located(state: &mut State, xid: Xid, points: Result<Vec<Point>, Error>) {
+    let waited = state.search.as_ref().is_some_and(|search| search.unlocated == Some(xid));
     match points {
-        Ok(points) => state.located.put(xid, points),
+        Ok(points) => {
+            state.located.put(xid, points);
+            search_again(state);
+            if waited && state.search.as_ref().is_some_and(|search| search.current.is_none()) {
+                act::first_match(state);
+            }
+        }
         Err(error) => {
-            state.located.put(xid, Vec::new());
+            state.located.give_up(xid);
+            state.search = state.search.take().filter(|_| !waited);
             state.refuse(error.report().message.clone());
         }
-    }
-    let waited = state.search.as_ref().is_some_and(|search| search.unlocated == Some(xid));
-    search_again(state);
-    if waited && state.search.as_ref().is_some_and(|search: &Search| search.current.is_none()) {
-        act::first_match(state);
     }
     if let Some(Dialog::Target(mut form)) = state.dialog.take_if(|dialog| matches!(dialog, Dialog::Target(_))) {
         form.read(state);

@@ -7,6 +7,8 @@ use crate::pgdata::backup_label::BackupHistory;
 use crate::pgdata::history::History;
 
 pub mod backup;
+mod destroyed;
+pub mod inspection;
 pub mod names;
 pub mod overview;
 pub mod point;
@@ -27,6 +29,8 @@ pub struct Listing {
     pub backups: Vec<Backup>,
     /// The archives' files with their sizes in bytes.
     pub files: Vec<(ArchiveFile, u64)>,
+    /// The segments that are compressed, and how.
+    pub compressed: Vec<(SegmentName, Compression)>,
     /// The contents of the archives' history files.
     pub histories: Vec<(TimelineId, String)>,
     /// The contents of the archives' `.backup` files, with their names.
@@ -52,8 +56,11 @@ pub struct Catalog {
     pub segment_size: SegmentSize,
     /// What could not be read, or does not belong here, in words.
     pub problems: Vec<String>,
-    /// The whole segments that the archives have.
+    /// The whole segments that the archives have; of compressed ones it is not known before they are read whether they
+    /// are whole.
     pub segments: BTreeSet<SegmentName>,
+    /// How segments are compressed, as far as they are.
+    pub compressions: BTreeSet<Compression>,
     /// The history of every timeline that has one which parses.
     pub histories: BTreeMap<TimelineId, History>,
 }
@@ -70,6 +77,7 @@ impl Catalog {
             segment_size: size,
             problems: listing.problems,
             segments: BTreeSet::new(),
+            compressions: BTreeSet::new(),
             histories: BTreeMap::new(),
         };
         let mut damaged: BTreeMap<TimelineId, Vec<String>> = BTreeMap::new();
@@ -92,6 +100,14 @@ impl Catalog {
                 }
                 ArchiveFile::Segment(name) => damaged.entry(name.timeline).or_default().push(name.to_string()),
                 _ => {}
+            }
+        }
+        for (name, compression) in &listing.compressed {
+            if u64::from(name.seg) < size.per_log_id() {
+                catalog.segments.insert(*name);
+                catalog.compressions.insert(*compression);
+            } else {
+                damaged.entry(name.timeline).or_default().push(format!("{name}{}", compression.ending()));
             }
         }
         catalog.timelines = catalog.describe_timelines(&listing.files, damaged);

@@ -15,7 +15,12 @@ use super::{Context, note};
 /// The index of an archive. Suspects are those of at least `rows` rows, or as many as the configuration says.
 #[must_use]
 pub fn index<'a>(context: &Context, source: &'a LocalSource, catalog: &'a Catalog, rows: Option<u64>) -> Index<'a> {
-    Index::new(source, catalog, None, rows.or(context.config.suspect_rows).unwrap_or(MANY_ROWS))
+    Index::new(
+        source,
+        catalog,
+        context.config.cache_directory.as_deref(),
+        rows.or(context.config.suspect_rows).unwrap_or(MANY_ROWS),
+    )
 }
 
 /// Reads everything that was not read before.

@@ -84,6 +84,7 @@ impl Preparation<'_> {
             restore: &request.restore,
             sources: &sources,
             archives,
+            decompressors: self.catalog.compressions.iter().filter_map(|used| Some(used.program()?.0)).collect(),
         });
         let forks = self.left_behind(request.target.timeline, &path);
         let draft = Draft {
@@ -97,6 +98,7 @@ impl Preparation<'_> {
             missing,
             notices: forks,
             archives,
+            compressions: &self.catalog.compressions,
             port,
             role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
             settings: request.restore.settings.clone().into_iter().collect(),

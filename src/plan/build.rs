@@ -1,5 +1,6 @@
 //! Puts a plan together. Pure.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -40,6 +41,8 @@ pub struct Draft<'a> {
     pub notices: Vec<Finding>,
     /// The WAL archives.
     pub archives: &'a [PathBuf],
+    /// How segments in them are compressed.
+    pub compressions: &'a BTreeSet<Compression>,
     /// The server's port.
     pub port: u16,
     /// The role that Walback connects as.
@@ -82,7 +85,7 @@ impl Draft<'_> {
         let settings = self.settings(isolation);
         let steps = self.steps(&server);
         Plan {
-            restore_command: restore_command(self.archives),
+            restore_command: restore_command(self.archives, self.compressions),
             wal: self.archives.to_vec(),
             estimate: self.estimate(wal_bytes, wal_segments),
             recovery: self.recovery,
@@ -130,7 +133,7 @@ impl Draft<'_> {
         // The operator's own take the place of ours.
         settings.retain(|(name, _)| !self.settings.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
         settings.extend(self.settings.iter().cloned());
-        settings.push(("restore_command".to_owned(), restore_command(self.archives)));
+        settings.push(("restore_command".to_owned(), restore_command(self.archives, self.compressions)));
         settings.extend(target_settings(self.target, &self.resolved));
         settings
     }

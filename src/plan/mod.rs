@@ -11,6 +11,7 @@ use crate::core::{PgMajor, SegmentSize, Target};
 use crate::error::{Error, Result};
 use crate::resolve::Resolved;
 
+pub mod audit;
 pub mod build;
 pub mod finding;
 pub mod preflight;
@@ -240,7 +241,7 @@ pub(crate) fn example() -> Plan {
         backup,
         target,
         resolved,
-        restore_command: settings::restore_command(&[PathBuf::from("/wal")]),
+        restore_command: settings::restore_command(&[PathBuf::from("/wal")], &std::collections::BTreeSet::new()),
         wal: vec![PathBuf::from("/wal")],
         server: ServerPlan {
             major: PgMajor(15),

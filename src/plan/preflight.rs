@@ -35,6 +35,8 @@ pub struct HostFacts {
     pub run_as: Result<String, String>,
     /// The archives that this user cannot read, with why.
     pub unreadable_archives: Vec<(PathBuf, String)>,
+    /// Programs that unpack the archives' segments, and are not on this machine.
+    pub missing_programs: Vec<String>,
 }
 
 /// What is where the new data directory shall be.
@@ -109,6 +111,7 @@ impl Preflight<'_> {
         findings.extend(self.port(host));
         findings.extend(self.programs(host));
         findings.extend(self.account(host));
+        findings.extend(decompressors(host));
         findings.extend(wal_missing(self.missing, self.resolved));
         findings.extend(self.tablespaces());
         findings.extend(self.time());
@@ -272,6 +275,14 @@ impl Preflight<'_> {
             .hint("check the date and the zone")
         })
     }
+}
+
+/// The server unpacks compressed segments with the system's programs.
+fn decompressors(host: &HostFacts) -> Option<Finding> {
+    let programs = host.missing_programs.join(", ");
+    let message = format!("the WAL archive is compressed, and what unpacks it is not on this machine: {programs}");
+    let hint = format!("install it (Debian, Ubuntu: apt-get install {})", host.missing_programs.join(" "));
+    (!host.missing_programs.is_empty()).then(|| Finding::error("decompressor-missing", message).hint(hint))
 }
 
 /// Segments that are missing between the base backup and the target, or the end of the archive where that is the target.

@@ -1,7 +1,9 @@
 //! The settings of a recovery: where it stops, where WAL comes from, and what keeps the copy from doing harm.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::catalog::Compression;
 use crate::core::{Action, PgMajor, Target, TargetKind, TimelineId};
 use crate::resolve::{Resolved, StopSide};
 
@@ -175,12 +177,13 @@ fn quote_list_item(item: &str) -> String {
     format!("\"{}\"", item.replace('"', "\"\""))
 }
 
-/// A `restore_command` that copies segments from plain directories, asked in order.
+/// A `restore_command` that takes segments from directories, asked in order: as they are where they are plain, else
+/// unpacked by the system's program for it.
 ///
 /// Exit status 1 means "not in the archive" to the server, which then takes it for the end of WAL; everything from
 /// 126 on stops it. So an archive that is gone, or a copy that breaks off, must never be 1.
 #[must_use]
-pub fn restore_command(archives: &[PathBuf]) -> String {
+pub fn restore_command(archives: &[PathBuf], compressions: &BTreeSet<Compression>) -> String {
     let mut command = String::new();
     for archive in archives {
         let directory = archive.display().to_string().replace('%', "%%");
@@ -188,6 +191,13 @@ pub fn restore_command(archives: &[PathBuf]) -> String {
         command.push_str(&format!(
             "test -d {directory} || {{ echo archive not reachable: {directory} >&2; exit 126; }}; if test -f {directory}/%f; then cp {directory}/%f \"%p\" || exit 126; exit 0; fi; "
         ));
+        for compression in compressions {
+            let Some((program, options)) = compression.program() else { continue };
+            let file = format!("{directory}/%f{}", compression.ending());
+            command.push_str(&format!(
+                "if test -f {file}; then {program} {options} <{file} >\"%p\" || exit 126; exit 0; fi; "
+            ));
+        }
     }
     command.push_str("exit 1");
     command
@@ -256,7 +266,7 @@ mod tests {
     #[test]
     fn an_archive_that_is_gone_is_not_the_end_of_wal() {
         let run = |archive: &Path, name: &str, to: &Path| {
-            let command = restore_command(&[archive.to_path_buf()]);
+            let command = restore_command(&[archive.to_path_buf()], &BTreeSet::from([Compression::Gzip]));
             let command = command.replace("%f", name).replace("%p", &to.display().to_string()).replace("%%", "%");
             std::process::Command::new("sh")
                 .arg("-c")
@@ -273,6 +283,14 @@ mod tests {
         let to = directory.path().join("copied");
         assert_eq!(run(&archive, "SEG", &to), Some(0));
         assert_eq!(std::fs::read_to_string(&to).unwrap(), "wal");
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut packed, b"packed wal").unwrap();
+        let packed = packed.finish().unwrap();
+        std::fs::write(archive.join("PACKED.gz"), &packed).unwrap();
+        assert_eq!(run(&archive, "PACKED", &to), Some(0));
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "packed wal");
+        std::fs::write(archive.join("CUT.gz"), &packed[..packed.len() - 4]).unwrap();
+        assert_eq!(run(&archive, "CUT", &to), Some(126), "what cannot be unpacked is not “not there”");
         assert_eq!(run(&archive, "OTHER", &to), Some(1));
         assert_eq!(run(&archive, "SEG", Path::new("/nowhere/x")), Some(126), "a copy that fails is not “not there”");
         assert_eq!(run(&directory.path().join("gone"), "SEG", &to), Some(126));

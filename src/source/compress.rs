@@ -1,5 +1,6 @@
 //! Opening files that may be compressed.
 
+use std::cell::RefCell;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -52,6 +53,64 @@ pub fn open(path: &Path, compression: Compression, count: &Count) -> io::Result<
         Compression::Gzip => Ok(Box::new(MultiGzDecoder::new(buffered))),
         other => Err(unsupported(other)),
     }
+}
+
+/// The first bytes of a file, decompressed, at most so many: for looking at what it is.
+///
+/// # Errors
+/// When the file cannot be read, or is compressed in a way that is not read.
+pub fn front(path: &Path, compression: Compression, bytes: u64) -> io::Result<Vec<u8>> {
+    let file = BufReader::new(open_file(path)?);
+    let mut front = Vec::new();
+    match compression {
+        Compression::None => file.take(bytes).read_to_end(&mut front)?,
+        Compression::Gzip => MultiGzDecoder::new(file).take(bytes).read_to_end(&mut front)?,
+        Compression::Zstd => zstd::stream::read::Decoder::with_buffer(file)?.take(bytes).read_to_end(&mut front)?,
+        Compression::Lz4 => lz4_flex::frame::FrameDecoder::new(file).take(bytes).read_to_end(&mut front)?,
+        other => return Err(unsupported(other)),
+    };
+    Ok(front)
+}
+
+thread_local! {
+    /// What the last segment of this thread was read with, to be used again: asking for so much memory anew each time
+    /// takes longer than some ways of decompressing into it.
+    static SPARE: RefCell<(SegmentReader, Vec<u8>)> = RefCell::default();
+}
+
+/// A compressed segment, decompressed.
+struct Unpacked {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Unpacked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
+        let read = rest.read(buffer)?;
+        self.at += read;
+        Ok(read)
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        SPARE.with(|spare| spare.borrow_mut().1 = bytes);
+    }
+}
+
+/// Opens a compressed segment of at most `segment_bytes`.
+///
+/// # Errors
+/// As [`SegmentReader::read`].
+pub fn open_segment(path: &Path, compression: Compression, segment_bytes: u64) -> io::Result<Box<dyn Read + Send>> {
+    SPARE.with(|spare| {
+        let (reader, bytes) = &mut *spare.borrow_mut();
+        let mut bytes = std::mem::take(bytes);
+        reader.read(path, compression, segment_bytes, &mut bytes)?;
+        Ok(Box::new(Unpacked { bytes, at: 0 }) as Box<dyn Read + Send>)
+    })
 }
 
 /// Reads segments whole, decompressed: what they unpack to is known beforehand, and that is faster than a bit at a time.

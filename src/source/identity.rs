@@ -9,6 +9,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 use sha2::{Digest, Sha256};
 
+use crate::catalog::Compression;
 use crate::core::{ArchiveFile, SegmentName};
 
 /// What tells whether a segment's file is still the one that was read. A file that was restored with its old time of
@@ -68,7 +69,7 @@ pub fn place_of(directory: &Path) -> u64 {
     digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
-/// The identities of these segments' files in the first of the directories that has each.
+/// The identities of these segments' files, plain or compressed, in the first of the directories that has each.
 #[must_use]
 pub(super) fn in_directories(directories: &[PathBuf], names: &[SegmentName]) -> Vec<Option<Identity>> {
     let open: Vec<(u64, File)> =
@@ -87,9 +88,13 @@ pub(super) fn sizes(directory: &Path, files: &[ArchiveFile]) -> Vec<Option<u64>>
 }
 
 fn first_of(directories: &[(u64, File)], name: SegmentName) -> Option<Identity> {
-    let file = name.to_string();
-    let stats = directories.iter().map(|(place, directory)| {
-        fstatat(directory.as_fd(), file.as_str(), AtFlags::empty()).map(|stat| Identity::of(*place, &stat))
+    let name = name.to_string();
+    let stats = directories.iter().flat_map(|(place, directory)| {
+        let name = &name;
+        Compression::OF_SEGMENTS.iter().map(move |compression| {
+            let file = format!("{name}{}", compression.ending());
+            fstatat(directory.as_fd(), file.as_str(), AtFlags::empty()).map(|stat| Identity::of(*place, &stat))
+        })
     });
     // As with opening: what is there and cannot be looked at does not lead on to the next archive.
     stats.into_iter().find(|stat| *stat != Err(Errno::ENOENT))?.ok()?

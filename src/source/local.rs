@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::catalog::{Backup, BackupKind, Catalog, Compression, Listing, PartContents};
 use crate::config::SourceConfig;
@@ -18,7 +19,9 @@ use super::{Cancel, Source, open_file, unreadable};
 /// How deep below a given directory base backups are looked for.
 const DEPTH: usize = 3;
 /// Bytes of a history or `.backup` file that are read; real ones have a few hundred.
-const SMALL_FILE: usize = 1 << 20;
+const SMALL_FILE: u64 = 1 << 20;
+/// The longest segment that there is (`IsValidWalSegSize`, `src/include/access/xlog_internal.h`).
+const LARGEST_SEGMENT: u64 = 1 << 30;
 /// So many segments are asked at most whose they are.
 const SAMPLE: usize = 12;
 
@@ -28,13 +31,20 @@ pub struct LocalSource {
     name: String,
     backups: Vec<PathBuf>,
     wal: Vec<PathBuf>,
+    /// As the archives' segments say, once they have been listed.
+    segment_size: OnceLock<SegmentSize>,
 }
 
 impl LocalSource {
     /// Over the directories of a configured source.
     #[must_use]
     pub fn new(config: &SourceConfig) -> LocalSource {
-        LocalSource { name: config.name.clone(), backups: config.backups.clone(), wal: config.wal.clone() }
+        LocalSource {
+            name: config.name.clone(),
+            backups: config.backups.clone(),
+            wal: config.wal.clone(),
+            segment_size: OnceLock::new(),
+        }
     }
 
     fn list_backups(&self, listing: &mut Listing, cancel: &Cancel) -> Result<()> {
@@ -54,8 +64,8 @@ impl LocalSource {
     fn list_wal(&self, listing: &mut Listing, cancel: &Cancel) -> Result<()> {
         for directory in &self.wal {
             let names = names_of(directory).map_err(|error| unreadable("the WAL archive", directory, &error))?;
-            let compressed = names.iter().filter(|name| is_compressed(name)).count();
             let mut known: Vec<ArchiveFile> = names.iter().filter_map(|name| ArchiveFile::parse(name)).collect();
+            let compressed: Vec<_> = names.iter().filter_map(|name| compressed_file(name)).collect();
             drop(names);
             known.sort_unstable();
             cancel.check()?;
@@ -64,18 +74,14 @@ impl LocalSource {
             // A file may be renamed away under us: an archive is written to while we read.
             listing.files.extend(known.into_iter().zip(sizes).filter_map(|(file, bytes)| Some((file, bytes?))));
             let found = listing.files.get(before..).unwrap_or_default().to_vec();
-            for (file, _) in &found {
+            let plain = found.iter().map(|(file, _)| (*file, Compression::None));
+            for (file, compression) in plain.chain(compressed.iter().copied()) {
                 cancel.check()?;
-                take_text(directory, *file, listing);
+                take_text(directory, file, compression, listing);
             }
-            take_headers(directory, &found, listing);
-            if compressed > 0 {
-                listing.problems.push(format!(
-                    "{}: {compressed} compressed files are not read yet by this version of Walback",
-                    directory.display()
-                ));
-            }
-            if found.is_empty() {
+            take_headers(directory, &found, &compressed, listing);
+            take_compressed(directory, &compressed, listing);
+            if found.is_empty() && compressed.is_empty() {
                 listing.problems.push(format!("{}: there are no WAL segments here", directory.display()));
             }
         }
@@ -99,6 +105,9 @@ impl Source for LocalSource {
     fn list(&self, cancel: &Cancel) -> Result<Catalog> {
         let mut listing = Listing::default();
         self.list_wal(&mut listing, cancel)?;
+        if let Some(size) = listing.segment_size {
+            let _ = self.segment_size.set(size);
+        }
         self.list_backups(&mut listing, cancel)?;
         for backup in &mut listing.backups {
             self.look_into_base(backup, cancel)?;
@@ -109,10 +118,18 @@ impl Source for LocalSource {
     }
 
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>> {
-        for directory in &self.wal {
-            let path = directory.join(name.to_string());
-            match open_file(&path) {
-                Ok(file) => return Ok(Some(Box::new(file))),
+        let name_of_file = name.to_string();
+        let bytes = self.segment_size.get().map_or(LARGEST_SEGMENT, |size| size.bytes());
+        for (directory, compression) in
+            self.wal.iter().flat_map(|directory| Compression::OF_SEGMENTS.map(|compression| (directory, compression)))
+        {
+            let path = directory.join(format!("{name_of_file}{}", compression.ending()));
+            let opened = match compression {
+                Compression::None => open_file(&path).map(|file| Box::new(file) as Box<dyn Read + Send>),
+                _ => compress::open_segment(&path, compression, bytes),
+            };
+            match opened {
+                Ok(segment) => return Ok(Some(segment)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
             }
@@ -186,12 +203,12 @@ fn find_backups(directory: &Path, depth: usize, listing: &mut Listing, cancel: &
 }
 
 /// Takes in what a history or `.backup` file says.
-fn take_text(directory: &Path, file: ArchiveFile, listing: &mut Listing) {
+fn take_text(directory: &Path, file: ArchiveFile, compression: Compression, listing: &mut Listing) {
     if !matches!(file, ArchiveFile::History(_) | ArchiveFile::BackupHistory(..)) {
         return;
     }
-    let path = directory.join(file.to_string());
-    let text = match open_file(&path).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)) {
+    let path = directory.join(format!("{file}{}", compression.ending()));
+    let text = match compress::front(&path, compression, SMALL_FILE) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => return listing.problems.push(format!("cannot read {}: {error}", path.display())),
     };
@@ -203,15 +220,22 @@ fn take_text(directory: &Path, file: ArchiveFile, listing: &mut Listing) {
 }
 
 /// Finds out of which cluster the segments are, and how long: as most of some of them say.
-fn take_headers(directory: &Path, files: &[(ArchiveFile, u64)], listing: &mut Listing) {
+fn take_headers(
+    directory: &Path,
+    files: &[(ArchiveFile, u64)],
+    compressed: &[(ArchiveFile, Compression)],
+    listing: &mut Listing,
+) {
     if listing.segment_size.is_some() {
         return;
     }
-    let segments: Vec<SegmentName> = files.iter().filter_map(|(file, _)| file.whole_segment()).collect();
+    let plain = files.iter().map(|(file, _)| (*file, Compression::None));
+    let all = plain.chain(compressed.iter().copied());
+    let segments: Vec<_> = all.filter_map(|(file, compression)| Some((file.whole_segment()?, compression))).collect();
     let mut votes: Vec<((SegmentSize, u64), usize)> = Vec::new();
-    for name in segments.iter().step_by(segments.len().div_ceil(SAMPLE).max(1)) {
-        let path = directory.join(name.to_string());
-        let header = open_file(&path).and_then(|mut file| read_prefix(&mut file, SegmentHeader::BYTES));
+    for (name, compression) in segments.iter().step_by(segments.len().div_ceil(SAMPLE).max(1)) {
+        let path = directory.join(format!("{name}{}", compression.ending()));
+        let header = compress::front(&path, *compression, SegmentHeader::BYTES as u64);
         let Some(header) = header.ok().and_then(|bytes| SegmentHeader::parse(&bytes).ok()) else { continue };
         let said = (header.segment_size, header.system_identifier);
         match votes.iter_mut().find(|(known, _)| *known == said) {
@@ -225,10 +249,24 @@ fn take_headers(directory: &Path, files: &[(ArchiveFile, u64)], listing: &mut Li
     }
 }
 
-/// Whether it is an archived file that was compressed.
-fn is_compressed(name: &str) -> bool {
-    let (stem, _) = Compression::of_name(name);
-    stem.len() < name.len() && ArchiveFile::parse(stem).is_some()
+/// The archived file that this is, compressed; `None` where it is none, or plain.
+fn compressed_file(name: &str) -> Option<(ArchiveFile, Compression)> {
+    let (stem, compression) = Compression::of_name(name);
+    (compression != Compression::None).then_some((ArchiveFile::parse(stem)?, compression))
+}
+
+/// Takes in the compressed segments, and counts those that cannot be read.
+fn take_compressed(directory: &Path, files: &[(ArchiveFile, Compression)], listing: &mut Listing) {
+    let is_read = |compression: &Compression| Compression::OF_SEGMENTS.contains(compression);
+    let segments = files.iter().filter_map(|(file, compression)| Some((file.whole_segment()?, *compression)));
+    listing.compressed.extend(segments.filter(|(_, compression)| is_read(compression)));
+    let unread = files.iter().filter(|(_, compression)| !is_read(compression)).count();
+    if unread > 0 {
+        listing.problems.push(format!(
+            "{}: {unread} files compressed with xz or bzip2 are not read yet by this version of Walback",
+            directory.display()
+        ));
+    }
 }
 
 fn names_of(directory: &Path) -> std::io::Result<Vec<String>> {

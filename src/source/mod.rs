@@ -16,6 +16,7 @@ pub mod cache;
 pub mod compress;
 pub mod identity;
 pub mod index;
+pub mod inspect;
 pub mod local;
 pub mod names;
 pub mod scan;

@@ -6,6 +6,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ struct Performer {
     source: Arc<LocalSource>,
     shared: Arc<Shared>,
     scan: Cancel,
+    /// Where questions about the archive go, once it is being read.
+    archive: Option<Sender<Question>>,
 }
 
 /// What the threads share.
@@ -93,8 +96,8 @@ impl Perform for Performer {
         match effect {
             Effect::LoadCatalog => self.load_catalog(reply),
             Effect::LoadOverview => self.load_overview(reply),
-            Effect::LoadPoints { timeline, numbers } => self.load_points(timeline, numbers, reply),
-            Effect::Locate { xid } => self.locate(xid, reply),
+            Effect::LoadPoints { timeline, numbers } => self.ask(Question::Points(timeline, numbers)),
+            Effect::Locate { xid } => self.ask(Question::Locate(xid)),
             Effect::CancelScan => self.scan.cancel(),
             Effect::LoadRecoveries => self.load_recoveries(reply),
             Effect::MakePlan { target, backup, directory } => self.make_plan(target, backup, directory, reply),
@@ -169,6 +172,7 @@ impl Performer {
             config,
             shared: Arc::default(),
             scan: Cancel::default(),
+            archive: None,
         }
     }
 
@@ -184,61 +188,30 @@ impl Performer {
         });
     }
 
+    /// Reads the archive, and answers what is asked about it from then on.
     fn load_overview(&mut self, reply: &MsgSender) {
         self.scan = Cancel::default();
+        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
         let (source, cancel) = (Arc::clone(&self.source), self.scan.clone());
+        let rows = self.config.suspect_rows.unwrap_or(MANY_ROWS);
         let cache = self.config.cache_directory.clone();
-        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
+        // Whoever served the catalog before ends with the old channel.
+        let (ask, asked) = channel();
+        self.archive = Some(ask);
         work(reply, move |reply| {
-            let index = Index::new(source.as_ref(), &catalog, cache.as_deref(), MANY_ROWS);
-            let mut told = None;
-            let read = index.build(
-                &cancel,
-                &mut |done, total| {
-                    // A message for every segment would only be in the way.
-                    let share = done.saturating_mul(200).checked_div(total);
-                    if told != share {
-                        told = share;
-                        reply.send(Msg::ScanProgress { done, total });
-                    }
-                },
-                &mut |overview| {
-                    reply.send(Msg::Overview(Arc::new(overview)));
-                },
-            );
-            let named = read.and_then(|mut overview| {
-                reply.send(Msg::Overview(Arc::new(overview.clone())));
-                // Names come last: reading them may take a while.
-                NameBook::default().name(&mut overview.suspects, &catalog, &cancel)?;
-                reply.send(Msg::Overview(Arc::new(overview)));
-                Ok(())
+            let index = Index::new(source.as_ref(), &catalog, cache.as_deref(), rows);
+            std::thread::scope(|scope| {
+                scope.spawn(|| tell_overview(&index, &catalog, &cancel, reply));
+                serve(&index, &catalog, &asked, reply);
             });
-            reply.send(Msg::ScanFinished(named));
             Ok(())
         });
     }
 
-    fn load_points(&self, timeline: TimelineId, numbers: RangeInclusive<u64>, reply: &MsgSender) {
-        let (source, cache) = (Arc::clone(&self.source), self.config.cache_directory.clone());
-        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
-        work(reply, move |reply| {
-            let index = Index::new(source.as_ref(), &catalog, cache.as_deref(), MANY_ROWS);
-            for number in numbers {
-                let points = index.points(timeline, number, &Cancel::default());
-                reply.send(Msg::Points { timeline, number, points });
-            }
-            Ok(())
-        });
-    }
-
-    fn locate(&self, xid: Xid, reply: &MsgSender) {
-        let (source, cache) = (Arc::clone(&self.source), self.config.cache_directory.clone());
-        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
-        work(reply, move |reply| {
-            let index = Index::new(source.as_ref(), &catalog, cache.as_deref(), MANY_ROWS);
-            reply.send(Msg::Located { xid, points: ends_of(xid, &index, &catalog) });
-            Ok(())
-        });
+    fn ask(&self, question: Question) {
+        if let Some(archive) = &self.archive {
+            let _ = archive.send(question);
+        }
     }
 
     fn load_recoveries(&self, reply: &MsgSender) {
@@ -375,6 +348,71 @@ fn tell_log(recoveries: &Recoveries, id: &str, reply: &MsgSender) {
     }
 }
 
+/// Tells what is known of the archive, more and more, until everything is.
+fn tell_overview(index: &Index<'_>, catalog: &Catalog, cancel: &Cancel, reply: &MsgSender) {
+    let read = guarded(|| read_archive(index, catalog, cancel, reply));
+    reply.send(Msg::ScanFinished(read));
+    // Without a cache everything works, only slower.
+    if let Some(warning) = index.warnings().into_iter().next() {
+        reply.send(Msg::Note(warning));
+    }
+}
+
+fn read_archive(index: &Index<'_>, catalog: &Catalog, cancel: &Cancel, reply: &MsgSender) -> Result<()> {
+    let mut told = None;
+    let mut overview = index.build(
+        cancel,
+        &mut |done, total| {
+            // A message for every segment would only be in the way.
+            let share = done.saturating_mul(200).checked_div(total);
+            if told != share {
+                told = share;
+                reply.send(Msg::ScanProgress { done, total });
+            }
+        },
+        &mut |overview| {
+            reply.send(Msg::Overview(Arc::new(overview)));
+        },
+    )?;
+    reply.send(Msg::Overview(Arc::new(overview.clone())));
+    // Names come last: reading them may take a while.
+    NameBook::default().name(&mut overview.suspects, catalog, cancel)?;
+    reply.send(Msg::Overview(Arc::new(overview)));
+    Ok(())
+}
+
+/// What can be asked about the archive.
+enum Question {
+    /// For the recovery points of segments.
+    Points(TimelineId, RangeInclusive<u64>),
+    /// Where a transaction ended.
+    Locate(Xid),
+}
+
+/// Answers questions until nobody asks any more, the latest first: what was asked before may have left the screen.
+fn serve(index: &Index<'_>, catalog: &Catalog, asked: &Receiver<Question>, reply: &MsgSender) {
+    std::thread::scope(|scope| {
+        let mut open = Vec::new();
+        while let Some(question) = open.pop().or_else(|| asked.recv().ok()) {
+            match question {
+                Question::Points(timeline, numbers) => {
+                    for number in numbers {
+                        let points = guarded(|| index.points(timeline, number, &Cancel::default()));
+                        reply.send(Msg::Points { timeline, number, points });
+                    }
+                }
+                // It goes through the whole archive: nobody's rows wait for it.
+                Question::Locate(xid) => {
+                    scope.spawn(move || {
+                        reply.send(Msg::Located { xid, points: guarded(|| ends_of(xid, index, catalog)) })
+                    });
+                }
+            }
+            open.extend(asked.try_iter());
+        }
+    });
+}
+
 /// Every commit or rollback of a transaction of this number.
 fn ends_of(xid: Xid, index: &Index<'_>, catalog: &Catalog) -> Result<Vec<Point>> {
     let cancel = Cancel::default();
@@ -400,15 +438,19 @@ fn ends_of(xid: Xid, index: &Index<'_>, catalog: &Catalog) -> Result<Vec<Point>>
 fn work(reply: &MsgSender, job: impl FnOnce(&MsgSender) -> Result<()> + Send + 'static) {
     let reply = reply.clone();
     std::thread::spawn(move || {
-        let error = match catch_unwind(AssertUnwindSafe(|| job(&reply))) {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(panic) => Error::failed("internal", "this is a mistake in Walback")
-                .because(panic_text(panic.as_ref()))
-                .hint("recoveries go on; please report it"),
-        };
-        reply.send(Msg::Failed(error));
+        if let Err(error) = guarded(|| job(&reply)) {
+            reply.send(Msg::Failed(error));
+        }
     });
+}
+
+/// Does something; a panic of it becomes an error.
+fn guarded<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|panic| {
+        Err(Error::failed("internal", "this is a mistake in Walback")
+            .because(panic_text(panic.as_ref()))
+            .hint("recoveries go on; please report it"))
+    })
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

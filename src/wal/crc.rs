@@ -61,7 +61,7 @@ fn portable(crc: u32, bytes: &[u8]) -> u32 {
 #[inline(always)]
 fn sound_by(page: &[u8], places: &[Place], over: impl Fn(u32, &[u8]) -> u32) -> usize {
     let is_sound = |place: &&Place| {
-        let record = page.get(place.at..place.at + place.total).unwrap_or_default();
+        let record = page.get(place.range()).unwrap_or_default();
         let Some((header, behind)) = record.split_first_chunk::<{ Header::BYTES }>() else { return false };
         let (checked, expected) = header.split_at(Header::CHECKED_BYTES);
         !over(over(u32::MAX, behind), checked) == u32::from_le_bytes(expected.try_into().unwrap_or_default())
@@ -137,7 +137,7 @@ mod tests {
             let (mut page, mut places) = (Vec::new(), Vec::new());
             for length in lengths {
                 let record = record(Lsn(8), 10, 0, 7, &vec![1; length]);
-                places.push(Place { at: page.len(), total: record.len() });
+                places.push(Place { at: page.len() as u32, total: record.len() as u32 });
                 page.extend(record);
                 page.resize(page.len().next_multiple_of(8), 0);
             }
@@ -146,10 +146,10 @@ mod tests {
             let broken = broken.index(page.len());
             page[broken] ^= 1 << bit;
             // Padding belongs to no record, and nothing looks at two bytes of the header.
-            let hit = places.iter().position(|place| (place.at..place.at + place.total).contains(&broken));
+            let hit = places.iter().position(|place| place.range().contains(&broken));
             prop_assert_eq!(sound(&page, &places), hit.unwrap_or(places.len()));
             prop_assert_eq!(sound_by(&page, &places, portable), hit.unwrap_or(places.len()));
-            prop_assert_eq!(sound(&page, &[Place { at: page.len() - 8, total: 40 }]), 0, "behind the end");
+            prop_assert_eq!(sound(&page, &[Place { at: page.len() as u32 - 8, total: 40 }]), 0, "behind the end");
         }
     }
 }

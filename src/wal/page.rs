@@ -37,7 +37,7 @@ pub(super) struct LongHeader {
 }
 
 impl PageHeader {
-    const SHORT_BYTES: u64 = 24;
+    pub(super) const SHORT_BYTES: u64 = 24;
     const LONG_BYTES: u64 = 40;
 
     /// `None` where `bytes` end within the header.

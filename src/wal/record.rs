@@ -1,10 +1,12 @@
 //! Records: their header, their checksum, where their main data lies, and putting together those that cross pages.
 
+use std::ops::Range;
+
 use super::crc::Crc;
 use super::cursor::Cursor;
 use super::end::EndReason;
 use super::layout::Layout;
-use super::rmgr::{self, Body, RelFileLocator, Rows};
+use super::rmgr::{self, Body, RelFileLocator};
 use crate::core::{Lsn, TimelineId, Xid};
 
 /// One record of WAL.
@@ -27,6 +29,17 @@ pub struct Record {
     pub info: u8,
     /// What it says, where Walback wants to know.
     pub body: Body,
+}
+
+/// The checksum that belongs into the last four of the first 24 bytes of a whole record: CRC-32C over what follows its
+/// header, then over the header before the checksum. `None` where `record` ends within the header.
+#[must_use]
+pub fn checksum(record: &[u8]) -> Option<u32> {
+    let (header, behind) = record.split_first_chunk::<{ Header::BYTES }>()?;
+    let mut crc = Crc::NEW;
+    crc.push(behind);
+    crc.push(header.get(..Header::CHECKED_BYTES)?);
+    Some(crc.value())
 }
 
 impl Record {
@@ -107,9 +120,15 @@ impl Previous {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Place {
     /// Bytes from the start of the bytes in hand.
-    pub(super) at: usize,
+    pub(super) at: u32,
     /// Its length.
-    pub(super) total: usize,
+    pub(super) total: u32,
+}
+
+impl Place {
+    pub(super) fn range(self) -> Range<usize> {
+        self.at as usize..(self.at as usize).saturating_add(self.total as usize)
+    }
 }
 
 /// The most bytes that a record can have (`XLogRecordMaxSize`, `src/include/access/xlogrecord.h`).
@@ -132,17 +151,6 @@ pub(super) fn read_sound(layout: &Layout, header: &Header, bytes: &[u8]) -> Resu
     let malformed = EndReason::Malformed { rmgr: header.rmgr, info: header.info };
     let (fragments, main) = Fragments::and_main_data(layout, bytes).ok_or(malformed)?;
     read_body(layout, header, &fragments, main)
-}
-
-/// What [`read_sound`] reads of a record that is about rows: its rows, if it is about any after all. `None` where its
-/// fragments do not add up.
-///
-/// All of it is inlined, so that it stays in registers: three in four records come this way, and each time a value is
-/// put together in memory and copied at once, the processor waits for its own writes.
-#[inline(always)]
-pub(super) fn read_rows(layout: &Layout, header: &Header, bytes: &[u8]) -> Option<Option<Rows>> {
-    let (fragments, main) = Fragments::and_main_data(layout, bytes)?;
-    Some(rmgr::read_rows(header, &fragments, main))
 }
 
 fn read_body(layout: &Layout, header: &Header, fragments: &Fragments, main: &[u8]) -> Result<Body, EndReason> {
@@ -180,9 +188,10 @@ pub(super) struct Fragments {
 }
 
 impl Fragments {
-    /// Of the whole record in `bytes`, with its main data.
+    /// Of the whole record in `bytes`, with its main data. All of it is inlined, so that it stays in registers: most
+    /// records come this way.
     #[inline(always)]
-    fn and_main_data<'a>(layout: &Layout, bytes: &'a [u8]) -> Option<(Fragments, &'a [u8])> {
+    pub(super) fn and_main_data<'a>(layout: &Layout, bytes: &'a [u8]) -> Option<(Fragments, &'a [u8])> {
         let behind_header = bytes.get(Header::BYTES..)?;
         let fragments = Fragments::read(layout, behind_header, behind_header.len())?;
         let start = behind_header.len().checked_sub(fragments.main_data)?;

@@ -384,18 +384,22 @@ pub(super) enum Common {
     Nothing,
     /// They are about rows: only [`read_rows`] is wanted of them.
     Rows,
+    /// A commit of which only the time is to be read.
+    PlainCommit,
     /// Anything else.
     No,
 }
 
 impl Common {
     #[inline]
-    pub(super) fn of(header: &Header) -> Common {
+    pub(super) fn of(layout: &Layout, header: &Header) -> Common {
         match (header.rmgr, header.info & heap::OPERATION) {
             (HEAP, heap::INSERT | heap::DELETE | heap::UPDATE | heap::HOT_UPDATE) | (HEAP2, heap::MULTI_INSERT) => {
                 Common::Rows
             }
-            (XLOG | XACT | STORAGE | DATABASE | STANDBY, _) | (HEAP, heap::TRUNCATE | heap::INPLACE) => Common::No,
+            (XACT, xact::COMMIT) if header.info & xact::HAS_INFO == 0 => Common::PlainCommit,
+            (XLOG | XACT, _) => Common::No,
+            _ if wanted_bytes(layout, header).is_some() => Common::No,
             _ => Common::Nothing,
         }
     }
@@ -475,6 +479,12 @@ pub(super) fn read_rows(header: &Header, fragments: &Fragments, main: &[u8]) -> 
         }
         _ => None,
     }
+}
+
+/// When a transaction ended, of which no more is said.
+#[inline(always)]
+pub(super) fn read_plain_time(main: &[u8]) -> Option<Timestamp> {
+    Cursor(main).timestamp()
 }
 
 fn read_storage(operation: u8, mut main: Cursor<'_>) -> Option<Body> {
@@ -641,6 +651,21 @@ fn read_database_drop(mut main: Cursor<'_>) -> Option<Body> {
     Some(Body::DatabaseDrop { database: main.u32()? })
 }
 
+impl Outcome {
+    /// That of a transaction of which no more is said.
+    pub(super) fn plain(at: Timestamp, xid: Xid) -> Outcome {
+        Outcome {
+            at,
+            xid,
+            prepared: false,
+            subxacts: Vec::new(),
+            dropped: Vec::new(),
+            dropped_statistics: Vec::new(),
+            origin: None,
+        }
+    }
+}
+
 impl RelFileLocator {
     /// In WAL.
     pub(super) const BYTES: usize = 12;
@@ -739,12 +764,22 @@ mod tests {
             let bytes: Vec<u8> =
                 (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
             let header = Header::parse(&bytes).unwrap();
-            assert_eq!(crc::sound(&bytes, &[Place { at: 0, total: bytes.len() }]), 1, "{said}");
+            assert_eq!(crc::sound(&bytes, &[Place { at: 0, total: bytes.len() as u32 }]), 1, "{said}");
             let body = record::read_sound(v(major.parse().unwrap()), &header, &bytes).unwrap();
             assert_eq!(said_of(&body), expected, "{said}");
             count += 1;
         }
         assert_eq!(count, 45);
+    }
+
+    #[test]
+    fn what_is_passed_over_says_nothing() {
+        for (rmgr, info) in (0..=u8::MAX).flat_map(|rmgr| (0..=u8::MAX).map(move |info| (rmgr, info))) {
+            let header = header(rmgr, info, 7);
+            for layout in Layout::all().iter().filter(|layout| Common::of(layout, &header) == Common::Nothing) {
+                assert_eq!(wanted_bytes(layout, &header), None, "resource manager {rmgr}, info {info:02X}");
+            }
+        }
     }
 
     #[test]
@@ -795,6 +830,31 @@ mod tests {
             Body::read(v(15), &header(XLOG, 0x50, 0), &none(), &start),
             Some(Body::BackupEnd { start: Lsn(0x0200_0028) })
         );
+    }
+
+    /// There are two ways to a body: they must not come to differ.
+    #[test]
+    fn what_is_said_to_be_common_is() {
+        for layout in Layout::all() {
+            for (rmgr, info) in (0..=u8::MAX).flat_map(|rmgr| (0..=u8::MAX).map(move |info| (rmgr, info))) {
+                let header = header(rmgr, info, 7);
+                let relation = Some(RelFileLocator { tablespace: 1663, database: 5, relation: 16384 });
+                let fragments = Fragments { relation, blocks: 1, ..none() };
+                let body = Body::read(layout, &header, &fragments, &[0; 300]).unwrap_or(Body::Switch);
+                match Common::of(layout, &header) {
+                    Common::Nothing => assert_eq!(body, Body::Other, "{rmgr} {info:02X}"),
+                    Common::Rows => {
+                        let rows = read_rows(&header, &fragments, &[0; 300]).map_or(Body::Other, Body::Rows);
+                        assert_eq!(body, rows, "{rmgr} {info:02X}");
+                    }
+                    Common::PlainCommit => {
+                        let at = read_plain_time(&[0; 300]).unwrap();
+                        assert_eq!(body, Body::Commit(Outcome::plain(at, Xid(7))), "{rmgr} {info:02X}");
+                    }
+                    Common::No => {}
+                }
+            }
+        }
     }
 
     #[test]

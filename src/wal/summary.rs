@@ -19,6 +19,8 @@ const UNOWNED: usize = 16;
 const FOLLOWED: usize = 1 << 17;
 /// Transactions without an end in the segment that a summary keeps: those with the most rows.
 const KEPT_OPEN: usize = 4096;
+/// Transactions without an end in the segment that only inserted and are kept nevertheless: those with the most rows.
+const KEPT_INSERTING: usize = 64;
 /// Damaged places that are kept; an archive that is damaged all over is no better known by more.
 const KEPT_DAMAGE: usize = 64;
 
@@ -291,8 +293,12 @@ impl Work {
     /// Adds what was done later, or by a subtransaction.
     pub fn add(&mut self, more: Work) {
         for work in &more.relations {
+            let fresh = work.created && self.locked.contains(&work.relation.relation);
             match self.on(work.relation) {
-                Some(mine) => mine.add(work),
+                Some(mine) => {
+                    mine.add(work);
+                    mine.fresh |= fresh;
+                }
                 None => {
                     self.deleted_beyond += work.deleted;
                     self.updated_beyond += work.updated;
@@ -691,13 +697,19 @@ impl Summarizer {
         let works = places
             .into_iter()
             .map(|(xid, place)| (xid, open.works.get_mut(place as usize).map(std::mem::take).unwrap_or_default()));
-        // What only inserted into relations that it did not make is nobody's loss, even together with its end.
-        summary.open = works.filter(|(_, work)| work.matters()).collect();
+        let (matters, mut inserts): (Vec<_>, Vec<_>) = works.partition(|(_, work)| work.matters());
+        summary.open = matters;
         summary.truncated = open.truncated || summary.open.len() > KEPT_OPEN;
         if summary.open.len() > KEPT_OPEN {
             summary.open.sort_by_key(|(_, work)| std::cmp::Reverse(work.rows_changed()));
             summary.open.truncate(KEPT_OPEN);
         }
+        // What only inserted is nobody's loss, unless it was into a file that it made in a segment before, and with
+        // which it replaces another.
+        inserts.retain(|(_, work)| work.inserted() > 0);
+        inserts.sort_by_key(|(_, work)| std::cmp::Reverse(work.inserted()));
+        inserts.truncate(KEPT_INSERTING);
+        summary.open.extend(inserts);
         Summary { tail, ..summary }
     }
 }
@@ -710,6 +722,10 @@ impl Work {
             && self.truncated.is_empty()
             && self.shared_delete.is_none()
             && self.relations.iter().all(|work| !work.created)
+    }
+
+    fn inserted(&self) -> u64 {
+        self.relations.iter().map(|work| work.inserted).sum()
     }
 
     /// Whether any of it can tell later what the transaction destroyed.

@@ -8,9 +8,9 @@ use super::decoder::{Decoded, Reached};
 use super::end::{EndOfWal, EndReason, Gap};
 use super::layout::Layout;
 use super::page::{PAGE_BYTES, PageHeader};
-use super::record::{self, Assembly, Header, Place, Previous, Record};
-use super::rmgr::{Body, Common};
-use crate::core::{Lsn, SegmentSize, TimelineId, Xid};
+use super::record::{self, Assembly, Fragments, Header, Place, Previous, Record};
+use super::rmgr::{self, Body, Common, Outcome, RelFileLocator, RowChange, Rows};
+use crate::core::{Lsn, SegmentSize, TimelineId, Timestamp, Xid};
 
 /// So many records of a page are found before their checksums are computed.
 const PLACES: usize = 64;
@@ -146,8 +146,9 @@ impl Walk {
 
     /// Hands the records of `window` to `each`. Where they lie whole on a page, that goes over many at once.
     pub(super) fn read(&mut self, window: Window<'_>, each: &mut impl FnMut(&Record) -> ControlFlow<()>) -> Reached {
+        let (mut forms, mut places) = (Forms::new(), [Place::default(); PLACES]);
         loop {
-            if self.read_along(window, each).is_break() {
+            if self.read_along(window, &mut forms, &mut places, each).is_break() {
                 return Reached::Enough;
             }
             match self.advance(window) {
@@ -230,7 +231,14 @@ impl Walk {
             Some(behind) => {
                 (self.at, self.state, self.previous) = (behind, State::Between, Previous::At(stop.found));
             }
-            None => self.seek(self.at.max(base), floor),
+            None => {
+                // What was asked for is no record's start: nothing before it was asked for either.
+                let from = match self.state {
+                    State::Starting(start) if start > self.at.plus(PageHeader::SHORT_BYTES) => start,
+                    _ => self.at,
+                };
+                self.seek(from.max(base), floor);
+            }
         }
     }
 
@@ -392,7 +400,7 @@ impl Walk {
         let Some(header) = Header::parse(bytes) else { return Ok(Step::Hungry) };
         header.check(layout, at, self.previous).map_err(wrong)?;
         let Some(bytes) = bytes.get(..total as usize) else { return Ok(Step::Hungry) };
-        if crc::sound(bytes, &[Place { at: 0, total: bytes.len() }]) == 0 {
+        if crc::sound(bytes, &[Place { at: 0, total }]) == 0 {
             return Err(wrong(EndReason::BadChecksum));
         }
         let body = record::read_sound(layout, &header, bytes).map_err(wrong)?;
@@ -429,44 +437,32 @@ impl Walk {
 
     /// Reads records from `at` on as long as they lie whole on its page, are in hand and are sound: whatever is wrong is
     /// left to [`Walk::step`] to find.
-    fn read_along(&mut self, window: Window<'_>, each: &mut impl FnMut(&Record) -> ControlFlow<()>) -> ControlFlow<()> {
+    fn read_along(
+        &mut self,
+        window: Window<'_>,
+        forms: &mut Forms,
+        places: &mut [Place; PLACES],
+        each: &mut impl FnMut(&Record) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let Some(Stretch { layout, timeline, .. }) = self.stretch else { return ControlFlow::Continue(()) };
         let idle = self.end.is_none() && self.search.is_none() && self.resumed.is_none();
-        // One for all: most records change only some bytes of it.
-        let mut record = Record::blank(timeline);
         while idle && matches!(self.state, State::Between) && !self.at.0.is_multiple_of(PAGE_BYTES) {
-            let mut places = [Place::default(); PLACES];
             let page = window.rest_of_page(self.at);
-            let found = find_records(layout, page, self.at, self.previous, &mut places);
+            let found = find_records(layout, page, self.at, self.previous, places);
             let sound = crc::sound(page, found);
             let start = self.at;
-            for Place { at, total } in found.get(..sound).unwrap_or_default().iter().copied() {
-                let bytes = page.get(at..at + total).unwrap_or_default();
+            for place in found.get(..sound).unwrap_or_default() {
+                let bytes = page.get(place.range()).unwrap_or_default();
                 let Some(header) = Header::parse(bytes) else { return ControlFlow::Continue(()) };
-                record.lsn = start.plus(at as u64);
-                record.end_lsn = record.lsn.plus((total as u64).next_multiple_of(8));
-                let common = Common::of(&header);
-                match common {
-                    Common::Nothing => replace(&mut record.body, Body::Other),
-                    Common::Rows => match record::read_rows(layout, &header, bytes) {
-                        Some(Some(rows)) => replace(&mut record.body, Body::Rows(rows)),
-                        Some(None) => replace(&mut record.body, Body::Other),
-                        None => return ControlFlow::Continue(()),
-                    },
-                    Common::No => match record::read_sound(layout, &header, bytes) {
-                        Ok(body) => replace(&mut record.body, body),
-                        Err(_) => return ControlFlow::Continue(()),
-                    },
-                }
+                let Some(record) = forms.fill(layout, &header, bytes) else { return ControlFlow::Continue(()) };
+                record.timeline = timeline;
+                record.lsn = start.plus(place.at.into());
+                record.end_lsn = record.lsn.plus(u64::from(place.total).next_multiple_of(8));
                 // Behind a switch of segments, what stands on its page is nothing.
-                if self.at != record.lsn || self.complete(&mut record, &header).is_err() {
+                if self.at != record.lsn || self.complete(record, &header).is_err() {
                     return ControlFlow::Continue(());
                 }
-                let enough = each(&record);
-                if common == Common::No {
-                    record.body = Body::Other;
-                }
-                enough?;
+                each(record)?;
             }
             if sound < PLACES {
                 break;
@@ -498,10 +494,53 @@ impl Walk {
     }
 }
 
-/// Writes over a body that owns nothing: there is nothing to be dropped, and nothing is asked about that.
-#[inline(always)]
-fn replace(body: &mut Body, by: Body) {
-    mem::forget(mem::replace(body, by));
+/// A record of each common kind, of which only what differs is written anew: putting together a value as large as the
+/// largest kind for each record, and moving it to its place, takes longer than reading it.
+struct Forms {
+    nothing: Record,
+    rows: Record,
+    commit: Record,
+    any: Record,
+}
+
+impl Forms {
+    fn new() -> Forms {
+        let form = |body| Record { body, ..Record::blank(TimelineId(0)) };
+        let (relation, change) = (RelFileLocator { tablespace: 0, database: 0, relation: 0 }, RowChange::Insert);
+        Forms {
+            nothing: form(Body::Other),
+            rows: form(Body::Rows(Rows { relation, change, rows: 0 })),
+            commit: form(Body::Commit(Outcome::plain(Timestamp::UNIX_EPOCH, Xid(0)))),
+            any: form(Body::Other),
+        }
+    }
+
+    /// The record in `bytes`, as far as its body goes. `None` where it is not laid out as it should.
+    #[inline(always)]
+    fn fill(&mut self, layout: &Layout, header: &Header, bytes: &[u8]) -> Option<&mut Record> {
+        match Common::of(layout, header) {
+            Common::Nothing => return Some(&mut self.nothing),
+            Common::Rows => {
+                let (fragments, main) = Fragments::and_main_data(layout, bytes)?;
+                let Some(found) = rmgr::read_rows(header, &fragments, main) else { return Some(&mut self.nothing) };
+                if let Body::Rows(rows) = &mut self.rows.body {
+                    *rows = found;
+                    return Some(&mut self.rows);
+                }
+            }
+            Common::PlainCommit => {
+                let (_, main) = Fragments::and_main_data(layout, bytes)?;
+                let at = rmgr::read_plain_time(main)?;
+                if let Body::Commit(outcome) = &mut self.commit.body {
+                    (outcome.at, outcome.xid) = (at, Xid(header.xid));
+                    return Some(&mut self.commit);
+                }
+            }
+            Common::No => {}
+        }
+        self.any.body = record::read_sound(layout, header, bytes).ok()?;
+        Some(&mut self.any)
+    }
 }
 
 /// The places of the records that lie whole on `page`, whose first byte is the start of a record at `start`, as far as
@@ -518,13 +557,12 @@ fn find_records<'a>(
         let lsn = start.plus(at as u64);
         let Some(rest) = page.get(at..) else { break };
         let Some(header) = Header::parse(rest) else { break };
-        let total = header.total as usize;
-        if total > rest.len() || header.check(layout, lsn, previous).is_err() {
+        if header.total as usize > rest.len() || header.check(layout, lsn, previous).is_err() {
             break;
         }
-        *place = Place { at, total };
+        *place = Place { at: at as u32, total: header.total };
         previous = Previous::At(lsn);
-        at = (at + total).next_multiple_of(8);
+        at = (at + header.total as usize).next_multiple_of(8);
         count += 1;
     }
     places.get(..count).unwrap_or_default()

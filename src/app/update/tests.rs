@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::*;
-use crate::app::dialog::{Reading, Then};
+use crate::app::dialog::{Reading, SuspectList, Then};
 use crate::app::guide;
 use crate::app::points::tests::{archive, commit};
 use crate::app::{Hit, Key, Pane, Setup};
@@ -74,6 +74,7 @@ pub(crate) fn catalog() -> Catalog {
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
         segments: BTreeSet::new(),
+        compressions: BTreeSet::new(),
         histories: BTreeMap::new(),
     }
 }
@@ -611,4 +612,172 @@ fn reading_that_was_interrupted_is_no_error() {
     send(&mut state, [Msg::ScanFinished(Err(Error::new(ErrorKind::Interrupted, "interrupted", "interrupted")))]);
     assert_eq!((&state.scan.state, &state.dialog), (&ScanState::Cancelled, &None));
     assert_eq!(update(&mut state, Msg::Key(Key::F(5))), [Effect::LoadCatalog, Effect::LoadRecoveries]);
+}
+
+#[test]
+fn what_is_found_is_gone_to_one_after_the_other() {
+    let mut state = state();
+    press(&mut state, "g/twice");
+    enter(&mut state);
+    let lsn = |state: &State| state.points.selected().unwrap().lsn.0;
+    assert_eq!((lsn(&state), &state.dialog), (40, &None));
+    press(&mut state, "n");
+    assert_eq!(lsn(&state), 60);
+    press(&mut state, "n");
+    assert_eq!(lsn(&state), 40, "around the end");
+    press(&mut state, "N");
+    assert_eq!(lsn(&state), 60);
+    update(&mut state, Msg::Key(Key::Esc));
+    press(&mut state, "n");
+    assert!(matches!(&state.dialog, Some(Dialog::Target(_))), "without a search it asks for a name again");
+}
+
+#[test]
+fn what_is_not_found_is_said_and_leaves_no_search() {
+    let mut state = state();
+    press(&mut state, "/nobody");
+    enter(&mut state);
+    assert!(refusal(&state).contains("nothing like it") && state.search.is_none(), "{}", refusal(&state));
+}
+
+#[test]
+fn a_transaction_that_is_not_at_hand_is_looked_for_in_the_archive() {
+    let far = Point { xid: Some(Xid(4711)), ..commit(1, 75) };
+    let mut state = state();
+    press(&mut state, "/4711");
+    assert_eq!(enter(&mut state), [Effect::Locate { xid: Xid(4711) }]);
+    assert!(refusal(&state).contains("is being looked for"), "{}", refusal(&state));
+    send(&mut state, [Msg::Located { xid: Xid(4711), points: Ok(vec![far.clone()]) }]);
+    assert_eq!(state.search.as_ref().unwrap().current, Some(0));
+    // The form for a target knows it now; another one it asks for, once.
+    update(&mut state, Msg::Key(Key::Esc));
+    let asked = press(&mut state, "x4711");
+    assert_eq!(asked, [4, 47, 471].map(|xid| Effect::Locate { xid: Xid(xid) }));
+    let Some(Dialog::Target(form)) = &state.dialog else { panic!("no form") };
+    assert!(matches!(&form.reading, Reading::Good(..)), "{:?}", form.reading);
+    send(&mut state, [Msg::Located { xid: Xid(471), points: Ok(Vec::new()) }, Msg::Key(Key::Backspace)]);
+    let Some(Dialog::Target(form)) = &state.dialog else { panic!("no form") };
+    let Reading::Doubtful(_, words) = &form.reading else { panic!("{:?}", form.reading) };
+    assert_eq!(words, &["transaction 471 does not end in the archive"]);
+}
+
+#[test]
+fn an_archive_that_cannot_be_searched_says_why() {
+    let mut state = state();
+    press(&mut state, "/4711");
+    enter(&mut state);
+    let error = Error::failed("unreadable", "the archive is gone");
+    send(&mut state, [Msg::Located { xid: Xid(4711), points: Err(error) }]);
+    assert_eq!((refusal(&state), &state.search), ("the archive is gone", &None));
+}
+
+#[test]
+fn the_list_of_suspects_leads_to_each_of_them() {
+    let mut state = state_of(&[points(), vec![Point { deletes: 9000, ..commit(2, 90) }]].concat());
+    press(&mut state, "gs");
+    assert_eq!(state.dialog, Some(Dialog::Suspects(SuspectList { selected: 0 })));
+    press(&mut state, "j");
+    enter(&mut state);
+    assert_eq!((state.points.selected().unwrap().lsn, &state.dialog), (Lsn(90), &None));
+    press(&mut state, "s");
+    assert_eq!(state.dialog, Some(Dialog::Suspects(SuspectList { selected: 1 })), "it opens where the cursor is");
+    update(&mut state, Msg::Click(Hit::Suspect(0)));
+    update(&mut state, Msg::Click(Hit::Suspect(0)));
+    assert_eq!(state.points.selected().unwrap().lsn, Lsn(50));
+    let mut none = state_of(&[commit(1, 10)]);
+    press(&mut none, "s");
+    assert_eq!(refusal(&none), "no suspect among what was read");
+}
+
+#[test]
+fn a_dropped_database_is_stopped_at_before_its_files_go() {
+    let mut state = state();
+    let (mut overview, _) = archive(&points(), SegmentSize::DEFAULT);
+    overview.suspects[0].kind = crate::catalog::SuspectKind::DropDatabase;
+    overview.suspects[0].stop_before = ["--lsn", "0/2D", "--exclusive"].map(str::to_owned).to_vec();
+    send(&mut state, [Msg::Overview(Arc::new(overview))]);
+    assert_eq!(press(&mut state, "b"), [making(target(TargetKind::Lsn(Lsn(0x2D)), false, 1), None, "/new")]);
+    update(&mut state, Msg::Key(Key::Esc));
+    assert_eq!(press(&mut state, "a"), [making(target(TargetKind::Xid(Xid(50)), true, 1), None, "/new")]);
+}
+
+#[test]
+fn the_chart_is_zoomed_moved_and_walked_through() {
+    let mut state = state();
+    let window = |state: &State| state.chart.view().window.unwrap();
+    let all = window(&state);
+    press(&mut state, "++");
+    let zoomed = window(&state);
+    assert!(zoomed.micros() < all.micros() && zoomed.contains(state.points.moment().unwrap()));
+    update(&mut state, Msg::Key(Key::Left));
+    assert!(window(&state).from() < zoomed.from(), "it is moved, and the cursor is not");
+    assert_eq!(state.points.selected().unwrap().lsn, Lsn(50));
+    press(&mut state, "0");
+    assert_eq!(window(&state), all);
+    // With the keys, it goes from one column with something in it to the next, on one timeline.
+    update(&mut state, Msg::Key(Key::BackTab));
+    assert_eq!(state.pane, Pane::Chart);
+    let mut walked = Vec::new();
+    for _ in 0..4 {
+        update(&mut state, Msg::Key(Key::Left));
+        walked.push(state.points.selected().unwrap().lsn.0);
+    }
+    assert_eq!(walked, [40, 30, 20, 10]);
+    enter(&mut state);
+    assert_eq!((state.pane, state.points.selected().unwrap().lsn), (Pane::Points, Lsn(10)));
+    let hit = Hit::Chart { column: 77, columns: 78 };
+    update(&mut state, Msg::Click(hit));
+    assert_eq!(state.points.selected().unwrap().lsn, Lsn(70), "the first that is there");
+    let before = window(&state);
+    update(&mut state, Msg::Wheel { rows: -3, over: Some(hit) });
+    assert!(window(&state).micros() < before.micros() && window(&state).contains(before.start_of(77, 78)));
+}
+
+#[test]
+fn without_a_chart_its_keys_say_so() {
+    let mut state = state_of(&[]);
+    for key in ["+", "-", "0", "<", ">"] {
+        press(&mut state, key);
+        assert_eq!(refusal(&state), "no transaction has been read yet", "{key}");
+    }
+}
+
+#[test]
+fn what_is_seen_is_fetched_and_only_once() {
+    let far = |segment: u64| commit(1, (segment << 24) + 100);
+    let all: Vec<Point> = (0..300).map(far).collect();
+    let (overview, held) = archive(&all, SegmentSize::DEFAULT);
+    let setup = Setup {
+        source: "shop".to_owned(),
+        zone: Zone::UTC,
+        now: now(),
+        read_only: false,
+        unicode: true,
+        directory: "/new".to_owned(),
+    };
+    let mut state = State::new(setup);
+    send(&mut state, [Msg::Catalog(Ok(catalog()))]);
+    let asked = |effects: Vec<Effect>| -> Vec<u64> {
+        let numbers = effects.into_iter().map(|effect| match effect {
+            Effect::LoadPoints { numbers, .. } => numbers,
+            other => panic!("{other:?}"),
+        });
+        numbers.flatten().collect()
+    };
+    let first = asked(update(&mut state, Msg::Overview(Arc::new(overview))));
+    assert!(first.contains(&299) && first.iter().all(|number| *number > 250), "what is under the cursor: {first:?}");
+    assert_eq!(asked(update(&mut state, Msg::Key(Key::Up))), Vec::<u64>::new(), "it is on its way");
+    assert!(matches!(state.points.here(), Some(crate::app::points::Row::Waiting(_))));
+    press(&mut state, "b");
+    assert!(refusal(&state).contains("is being read"), "{}", refusal(&state));
+    let mut waiting = first;
+    let mut seen = BTreeSet::new();
+    while let Some(number) = waiting.pop() {
+        assert!(seen.insert(number), "{number} was asked for twice");
+        let key = (TimelineId(1), number);
+        let came = Msg::Points { timeline: key.0, number, points: Ok(held[&key].clone()) };
+        waiting.extend(asked(update(&mut state, came)));
+    }
+    assert_eq!(state.points.selected(), Some(&all[298]));
+    assert!(seen.len() < 60, "not all of it: {}", seen.len());
 }

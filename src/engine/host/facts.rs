@@ -33,6 +33,8 @@ pub struct Wanted<'a> {
     pub sources: &'a [PathBuf],
     /// The archives that the server will read.
     pub archives: &'a [PathBuf],
+    /// The programs that unpack what is in them.
+    pub decompressors: Vec<&'static str>,
 }
 
 /// Looks at this machine.
@@ -49,8 +51,18 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
         searched,
         wrong_version,
         unreadable_archives: account.map(|account| unreadable(wanted.archives, account)).unwrap_or_default(),
+        missing_programs: missing(&wanted.decompressors),
         run_as: run_as.map(|account| account.name),
     }
+}
+
+/// Those of the programs that are in none of the directories in which a shell looks.
+fn missing(programs: &[&str]) -> Vec<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let absent =
+        programs.iter().filter(|program| !directories.iter().any(|directory| directory.join(program).is_file()));
+    absent.map(ToString::to_string).collect()
 }
 
 /// The user that will run the server: the one asked for, ourselves, or `postgres` where we are root.

@@ -226,7 +226,9 @@ fn draw_find(canvas: &mut Canvas<'_>, form: &FindForm, area: Rect) {
         let (sign, style) =
             if found.matches.is_empty() { (glyphs::DOUBT, theme.warning()) } else { (glyphs::GOOD, theme.good()) };
         below.hanging(&format!("{sign} "), style, &found.in_words(), theme.plain());
-        below.paragraph("Enter goes there; n and N go to the next and the previous one.", theme.dim());
+        if !found.matches.is_empty() {
+            below.paragraph("Enter goes there; n and N go to the next and the previous one.", theme.dim());
+        }
     }
     let (mut above, below) = (above.lines(), below.lines());
     above.truncate(room(area).saturating_sub(1 + below.len()));

@@ -41,8 +41,18 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         // Where there is no room for panes side by side, the one that has the keys is all that is drawn.
         Pane::Backups if panes == 0 => backups(canvas, state, rest),
         Pane::Timelines if panes == 0 => graph(canvas, state, rest),
+        Pane::Chart if chart::rows(rest.height) == (0, 0) => only_chart(canvas, state, rest),
         _ => lower(canvas, state, rest),
     }
+}
+
+/// The chart alone, where there is no room for it beside the list.
+fn only_chart(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
+    canvas.hit(area, Hit::Pane(Pane::Chart));
+    let (title, legend) = chart::titles(state, area.width);
+    let inner = canvas.frame(area, &title, &legend, true);
+    let below = if inner.height > 3 { 2 } else { 1 };
+    chart::draw(canvas, state, inner, (inner.height.saturating_sub(below), below));
 }
 
 fn panes_height(state: &State, body: Rect) -> u16 {
@@ -126,8 +136,8 @@ fn backup_row(canvas: &Canvas<'_>, state: &State, backup: &Backup, here: bool, c
 }
 
 fn graph(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
-    let legend =
-        format!("{} backup {} restore point {} suspect", glyphs::BACKUP, glyphs::RESTORE_POINT, glyphs::SUSPECT);
+    let signs = (glyphs::BACKUP, glyphs::RESTORE_POINT, glyphs::SUSPECT, glyphs::BAD);
+    let legend = format!("{} backup {} restore point {} suspect {} gap", signs.0, signs.1, signs.2, signs.3);
     let title = match state.points.filter() {
         Some(id) => format!("Timelines: only {id}"),
         None => "Timelines".to_owned(),
@@ -290,7 +300,7 @@ fn row_line(canvas: &Canvas<'_>, state: &State, row: Row<'_>, here: bool, column
     };
     let room = columns.saturating_sub(width(&lead));
     let reached = match row {
-        Row::Point(point) => state.reach.reaches(point.timeline, point.lsn),
+        Row::Point(point) => state.reach.reaches(point),
         Row::Waiting(_) => false,
         Row::Failed(..) | Row::Lack(_) => true,
     };
@@ -383,7 +393,7 @@ fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
         second.push_str(&format!("; {} after it", later.of("commit")));
     }
     // Where it matters most there are two rows for all of it.
-    if let Some(why) = state.reach.why_not(point.timeline, point.lsn) {
+    if let Some(why) = state.reach.why_not(point) {
         doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), &why, theme.bad());
     }
     for suspect in state.points.suspects_of(point) {
@@ -412,10 +422,7 @@ fn lack_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State, lack: &Lack) {
         return doc.paragraph(damage, theme.plain());
     }
     let (after, before) = (words::moment(lack.after, state.zone), words::moment(lack.before, state.zone));
-    doc.paragraph(
-        &format!("Recovery on timeline {} comes up to {after}, and no further.", lack.timeline),
-        theme.plain(),
-    );
+    doc.paragraph(&format!("Recovery comes up to {after} and no further."), theme.plain());
     doc.paragraph(
         &format!("Behind it, WAL goes on at {before}: a base backup taken after that leads there."),
         theme.plain(),

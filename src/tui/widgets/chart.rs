@@ -189,7 +189,7 @@ pub(crate) fn words(state: &State, mark: &Mark) -> String {
     if mark.number > 1 {
         let many = match mark.kind {
             MarkKind::Suspect => "suspects",
-            MarkKind::Lack => "times missing WAL",
+            MarkKind::Lack => "gaps",
             MarkKind::RestorePoint => "restore points",
             MarkKind::Backup => "backups",
             MarkKind::Promotion => "promotions",

@@ -1,0 +1,401 @@
+//! How fast WAL is read, as ratios to `pg_waldump` and to the programs that unpack, in one run on the same files.
+//!
+//! ```sh
+//! cargo bench --bench wal_scan [-- ROUNDS]
+//! ```
+//!
+//! The archive is made once, by `benches/make-wal.sh` with PostgreSQL 15, below `target/bench/`; delete it to have
+//! another. `gunzip`, `zstd` and `lz4` are measured where they are installed. All are processes of their own that print
+//! to nowhere, run in turn; what is compared are the medians. `docs/performance.md` holds the table.
+
+// A measurement that cannot go on stops.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::fs;
+use std::hint::black_box;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use walback::catalog::Compression;
+use walback::core::{Lsn, PgMajor, SegmentName, SegmentSize};
+use walback::source::compress::SegmentReader;
+use walback::wal::record;
+use walback::wal::summary::{Summarizer, Tail};
+use walback::wal::{Decoder, Reached, Record, Summary};
+
+/// Plain files are read so much at a time: it stays in the second-level cache.
+const BLOCK: usize = 256 << 10;
+const SIZE: SegmentSize = SegmentSize::DEFAULT;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    match arguments.next().as_deref() {
+        Some("scan") => {
+            let threads = arguments.next().unwrap().parse().unwrap();
+            let directory = arguments.next().unwrap();
+            println!("{}", scan(Path::new(&directory), threads));
+        }
+        rounds => measure(rounds.map_or(9, |rounds| rounds.parse().unwrap())),
+    }
+}
+
+/// What a scan found, for comparing it with what others find.
+#[derive(Default, PartialEq, Eq)]
+struct Found {
+    records: u64,
+    ended: u64,
+    rows: u64,
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} records, {} ends of transactions, {} rows", self.records, self.ended, self.rows)
+    }
+}
+
+impl Found {
+    fn add(&mut self, summary: &Summary) {
+        self.records += summary.records;
+        self.ended += u64::from(summary.commits + summary.aborts + summary.prepares);
+        let works = summary.notable.iter().map(|ended| &ended.work).chain(summary.open.iter().map(|(_, work)| work));
+        self.rows += works.map(walback::wal::summary::Work::rows_changed).sum::<u64>();
+    }
+}
+
+/// Summarises every segment, each thread a range of them.
+fn scan(directory: &Path, threads: usize) -> Found {
+    let files = files(directory);
+    let share = files.len().div_ceil(threads);
+    let found: Vec<Found> = std::thread::scope(|scope| {
+        let ranges = (0..threads).map(|i| (i * share, files.len().min((i + 1) * share)));
+        let handles: Vec<_> = ranges
+            .map(|(from, to)| {
+                scope.spawn({
+                    let files = &files;
+                    move || scan_range(files, from, to)
+                })
+            })
+            .collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
+    });
+    found.into_iter().fold(Found::default(), |a, b| Found {
+        records: a.records + b.records,
+        ended: a.ended + b.ended,
+        rows: a.rows + b.rows,
+    })
+}
+
+/// The records that start in some segments; the rest of the last one is in the segment behind them.
+fn scan_range(files: &[PathBuf], from: usize, to: usize) -> Found {
+    let number = |file: &Path| {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        SegmentName::parse(Compression::of_name(name).0).unwrap().number(SIZE)
+    };
+    let mut scan = Scan {
+        decoder: Decoder::at_segment(number(&files[from]), SIZE),
+        summarizer: summarizer(),
+        behind: SIZE.start_of(number(&files[from]) + 1),
+        end: SIZE.start_of(number(&files[to - 1]) + 1),
+        found: Found::default(),
+    };
+    let (mut reader, mut bytes) = (SegmentReader::default(), vec![0; BLOCK]);
+    for file in &files[from..] {
+        let compression = Compression::of_name(file.to_str().unwrap()).1;
+        let more = if compression == Compression::None {
+            scan.read_plain(file, &mut bytes)
+        } else {
+            reader.read(file, compression, SIZE.bytes(), &mut bytes).unwrap();
+            scan.read(&bytes)
+        };
+        if more.is_break() {
+            break;
+        }
+    }
+    scan.next_segment();
+    scan.found
+}
+
+fn summarizer() -> Summarizer {
+    Summarizer::new(0, PgMajor(15), Lsn::INVALID, 1000)
+}
+
+struct Scan {
+    decoder: Decoder,
+    summarizer: Summarizer,
+    /// The end of the segment in hand.
+    behind: Lsn,
+    /// The end of the last one.
+    end: Lsn,
+    found: Found,
+}
+
+impl Scan {
+    fn read_plain(&mut self, file: &Path, block: &mut [u8]) -> ControlFlow<()> {
+        use std::io::Read;
+        let mut file = fs::File::open(file).unwrap();
+        loop {
+            match file.read(block).unwrap() {
+                0 => return ControlFlow::Continue(()),
+                bytes => self.read(&block[..bytes])?,
+            }
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> ControlFlow<()> {
+        let Scan { decoder, summarizer, behind, end, found } = self;
+        let reached = decoder.read(bytes, &mut |record: &Record| {
+            if record.lsn >= *behind {
+                if record.lsn >= *end {
+                    return ControlFlow::Break(());
+                }
+                found.add(&std::mem::replace(summarizer, crate::summarizer()).finish(Tail::Full));
+                *behind = SIZE.start_of(SIZE.number_of(record.lsn) + 1);
+            }
+            summarizer.feed(record);
+            ControlFlow::Continue(())
+        });
+        match reached {
+            Reached::Hungry if decoder.wants() < *end || decoder.is_inside_record() => ControlFlow::Continue(()),
+            Reached::Hungry | Reached::Enough => ControlFlow::Break(()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn next_segment(&mut self) {
+        let summary = std::mem::replace(&mut self.summarizer, summarizer()).finish(Tail::Full);
+        self.found.add(&summary);
+    }
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// A process that is measured, and how it did, a round after the other.
+struct Subject {
+    name: String,
+    program: PathBuf,
+    arguments: Vec<String>,
+    runs: Vec<(Duration, Duration)>,
+}
+
+impl Subject {
+    fn ours(what: &str, directory: &Path, threads: usize) -> Subject {
+        let arguments = vec!["scan".to_owned(), threads.to_string(), directory.display().to_string()];
+        let name = format!("walback, {what}, {threads} {}", if threads == 1 { "thread" } else { "threads" });
+        Subject { name, program: std::env::current_exe().unwrap(), arguments, runs: Vec::new() }
+    }
+
+    fn waldump(directory: &Path, what: &str) -> Subject {
+        let files = files(directory);
+        let name = |file: &PathBuf| file.file_name().unwrap().to_str().unwrap().to_owned();
+        let arguments = vec![
+            what.to_owned(),
+            "--path".to_owned(),
+            directory.display().to_string(),
+            name(&files[0]),
+            name(files.last().unwrap()),
+        ];
+        let of = directory.file_name().unwrap().to_string_lossy();
+        Subject {
+            name: format!("pg_waldump {what}, {of}"),
+            program: pg_bin().join("pg_waldump"),
+            arguments,
+            runs: Vec::new(),
+        }
+    }
+
+    /// `None` where the program is not installed.
+    fn unpacker(program: &str, options: &str, directory: &Path) -> Option<Subject> {
+        if Command::new(program).arg("--version").output().is_err() {
+            println!("{program} is not installed: what is compared with it is left out (apt-get install {program})");
+            return None;
+        }
+        let files = files(directory).into_iter().map(|file| file.display().to_string());
+        let arguments = std::iter::once(options.to_owned()).chain(files).collect();
+        Some(Subject { name: format!("{program} {options}"), program: program.into(), arguments, runs: Vec::new() })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        // Without TZ, the C library looks for the time zone's file at every time that is printed.
+        command.args(&self.arguments).env("TZ", "UTC").stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn output(&self) -> String {
+        String::from_utf8_lossy(&self.command().output().unwrap().stdout).into_owned()
+    }
+
+    fn run(&mut self) {
+        let used = || {
+            let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+            let time = |at: nix::sys::time::TimeVal| Duration::new(at.tv_sec() as u64, at.tv_usec() as u32 * 1000);
+            time(usage.user_time()) + time(usage.system_time())
+        };
+        let (before, start) = (used(), Instant::now());
+        let _ = self.command().stdout(Stdio::null()).status().unwrap();
+        self.runs.push((start.elapsed(), used() - before));
+    }
+
+    /// The medians of the time that passed and of the processors' time, in milliseconds.
+    fn medians(&self) -> (f64, f64) {
+        let median = |mut times: Vec<Duration>| {
+            times.sort();
+            times[times.len() / 2].as_secs_f64() * 1e3
+        };
+        (median(self.runs.iter().map(|run| run.0).collect()), median(self.runs.iter().map(|run| run.1).collect()))
+    }
+}
+
+fn pg_bin() -> PathBuf {
+    std::env::var("PG_BIN").unwrap_or("/usr/lib/postgresql/15/bin".to_owned()).into()
+}
+
+/// What is to be how many times as fast as what.
+struct Goal {
+    ours: usize,
+    peer: usize,
+    least: f64,
+    /// Where several threads are compared, only the time that passes says anything.
+    parallel: bool,
+}
+
+fn measure(rounds: usize) {
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/wal");
+    if !archive.exists() {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/make-wal.sh");
+        assert!(Command::new(script).arg(&archive).status().unwrap().success(), "no archive could be made");
+    }
+    let directory = |name: &str| archive.join(name);
+    check(&directory("plain"));
+    compare_checksums(&directory("bulk"), "bulk WAL");
+    compare_checksums(&directory("commits"), "commit-dense WAL");
+    let (subjects, goals) = subjects(&directory);
+    let mut subjects = subjects;
+    for _ in 0..rounds {
+        subjects.iter_mut().for_each(Subject::run);
+    }
+    println!("\n{:<58} {:>9} {:>9}", format!("median of {rounds} rounds, ms"), "wall", "cpu");
+    for subject in &subjects {
+        let (wall, cpu) = subject.medians();
+        println!("{:<58} {wall:>9.1} {cpu:>9.1}", subject.name);
+    }
+    println!("\n{:<104} {:>6} {:>6} {:>6}", "times as fast as", "wall", "cpu", "goal");
+    for Goal { ours, peer, least, parallel } in goals {
+        let (ours, peer) = (&subjects[ours], &subjects[peer]);
+        let ((our_wall, our_cpu), (wall, cpu)) = (ours.medians(), peer.medians());
+        let cpu = if parallel { "-".to_owned() } else { format!("{:.2}", cpu / our_cpu) };
+        let what = format!("{} : {}", ours.name, peer.name);
+        println!("{what:<104} {:>6.2} {cpu:>6} {least:>6.2}", wall / our_wall);
+    }
+}
+
+fn subjects(directory: &dyn Fn(&str) -> PathBuf) -> (Vec<Subject>, Vec<Goal>) {
+    let (commits, bulk) = (directory("commits"), directory("bulk"));
+    let mut subjects = vec![
+        Subject::waldump(&commits, "--rmgr=Transaction"),
+        Subject::waldump(&commits, "--rmgr=XLOG"),
+        Subject::ours("commit-dense", &commits, 1),
+        Subject::ours("commit-dense", &commits, 2),
+        Subject::waldump(&bulk, "--rmgr=XLOG"),
+        Subject::ours("bulk", &bulk, 1),
+        Subject::ours("bulk", &bulk, 2),
+        Subject::ours("all", &directory("plain"), 1),
+        Subject::ours("all", &directory("plain"), 2),
+    ];
+    let goal = |ours, peer, least| Goal { ours, peer, least, parallel: false };
+    let parallel = |ours, peer, least| Goal { ours, peer, least, parallel: true };
+    let mut goals = vec![
+        goal(2, 0, 3.5),
+        goal(2, 1, 2.2),
+        goal(5, 4, 2.2),
+        parallel(3, 2, 1.7),
+        parallel(6, 5, 1.7),
+        parallel(8, 7, 1.7),
+    ];
+    for (program, options, name, least) in
+        [("gunzip", "-c", "gz", 4.2), ("zstd", "-dc", "zst", 1.1), ("lz4", "-dcm", "lz4", 1.1)]
+    {
+        let packed = directory(name);
+        let Some(unpacker) = Subject::unpacker(program, options, &packed).filter(|_| !files(&packed).is_empty()) else {
+            continue;
+        };
+        let at = subjects.len();
+        subjects.extend([unpacker, Subject::ours(name, &packed, 1), Subject::ours(name, &packed, 2)]);
+        goals.extend([goal(at + 1, at, least), parallel(at + 2, at + 1, 1.8)]);
+    }
+    (subjects, goals)
+}
+
+/// What is fast must also be right: as many records and ends of transactions as `pg_waldump` finds, on one thread and on
+/// two.
+fn check(directory: &Path) {
+    let stats = Subject::waldump(directory, "--stats").output();
+    let records: u64 =
+        stats.lines().find_map(|line| line.strip_prefix("Total ")?.split_whitespace().next()?.parse().ok()).unwrap();
+    let ends = Subject::waldump(directory, "--rmgr=Transaction").output();
+    let ends = ends
+        .lines()
+        .filter(|line| ["COMMIT", "ABORT", "PREPARE"].iter().any(|kind| line.contains(&format!("desc: {kind}"))))
+        .count() as u64;
+    let found = scan(directory, 1);
+    assert_eq!((found.records, found.ended), (records, ends), "pg_waldump finds other records");
+    assert!(found == scan(directory, 2), "two threads find other records than one");
+    println!("in {} segments: {found}", files(directory).len());
+}
+
+/// The checksum of each record by itself, as Walback computes it and as the crates do.
+fn compare_checksums(directory: &Path, what: &str) {
+    let mut records: Vec<Vec<u8>> = Vec::new();
+    for file in files(directory).iter().take(4) {
+        for page in fs::read(file).unwrap().chunks_exact(8192) {
+            let first = if page[2] & 2 == 0 { 24 } else { 40 };
+            let remaining = u32::from_le_bytes(page[16..20].try_into().unwrap()) as usize;
+            let mut at = (first + remaining).next_multiple_of(8);
+            while let Some(total) =
+                page.get(at..at + 4).map(|total| u32::from_le_bytes(total.try_into().unwrap()) as usize)
+            {
+                let Some(record) = page.get(at..at + total).filter(|record| record.len() >= 24) else { break };
+                records.push(record.to_vec());
+                at = (at + total).next_multiple_of(8);
+            }
+        }
+    }
+    let wanted = |record: &[u8]| u32::from_le_bytes(record[20..24].try_into().unwrap());
+    let bytes: usize = records.iter().map(Vec::len).sum();
+    let mut times = [const { Vec::new() }; 3];
+    for _ in 0..15 {
+        let ways: [&dyn Fn(&[u8]) -> u32; 3] = [
+            &|record| record::checksum(record).unwrap(),
+            &|record| {
+                let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+                digest.update(&record[24..]);
+                digest.update(&record[..20]);
+                digest.finalize() as u32
+            },
+            &|record| crc32c::crc32c_append(crc32c::crc32c(&record[24..]), &record[..20]),
+        ];
+        for (way, times) in ways.iter().zip(&mut times) {
+            let start = Instant::now();
+            let right = records.iter().filter(|record| black_box(way(record)) == wanted(record)).count();
+            times.push(start.elapsed());
+            assert_eq!(right, records.len());
+        }
+    }
+    println!(
+        "checksums of {} records of {what}, {} bytes on average, that lie whole on a page:",
+        records.len(),
+        bytes / records.len()
+    );
+    for (name, mut times) in ["walback", "crc-fast", "crc32c"].into_iter().zip(times) {
+        times.sort();
+        let each = times[times.len() / 2].as_secs_f64() * 1e9 / records.len() as f64;
+        println!("  {name:<10} {each:>5.1} ns a record");
+    }
+}

@@ -1,0 +1,147 @@
+//! Looks at names, sizes and beginnings of the files in an archive, and into `.partial` files.
+
+use std::fs;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use crate::catalog::inspection::{Flaw, Inspection, Partial, Unfit};
+use crate::catalog::{Catalog, Compression};
+use crate::core::{ArchiveFile, SegmentName};
+use crate::error::Result;
+use crate::wal::decoder::Piece;
+use crate::wal::{Body, Decoder, SegmentHeader};
+
+use super::base_backup::read_prefix;
+use super::compress;
+use super::{Cancel, open_file};
+
+/// Bytes read from a `.partial` file at a time.
+const BLOCK: u64 = 256 << 10;
+
+/// Looks at the files of these archives; `catalog` says whose they have to be.
+///
+/// # Errors
+/// When it was cancelled.
+pub fn inspect(archives: &[PathBuf], catalog: &Catalog, cancel: &Cancel) -> Result<Inspection> {
+    let mut found = Inspection::default();
+    for archive in archives {
+        let entries = match fs::read_dir(archive) {
+            Ok(entries) => entries,
+            Err(error) => {
+                found.problems.push(format!("cannot read {}: {error}", archive.display()));
+                continue;
+            }
+        };
+        for entry in entries {
+            cancel.check()?;
+            match entry {
+                Ok(entry) => look_at(&entry.path(), catalog, &mut found),
+                Err(error) => found.problems.push(format!("cannot read {}: {error}", archive.display())),
+            }
+        }
+    }
+    found.unfit.sort_by_key(|unfit| unfit.name);
+    found.partials.sort_by_key(|partial| partial.name);
+    found.temporary.sort();
+    found.unknown.sort();
+    Ok(found)
+}
+
+fn look_at(path: &Path, catalog: &Catalog, found: &mut Inspection) {
+    // A file may be renamed away under us: an archive is written to while we read.
+    let Ok(metadata) = fs::metadata(path) else { return };
+    if !metadata.is_file() {
+        return;
+    }
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (stem, compression) = Compression::of_name(&name);
+    match ArchiveFile::parse(stem) {
+        Some(ArchiveFile::Segment(_)) if !Compression::OF_SEGMENTS.contains(&compression) => {}
+        Some(ArchiveFile::Segment(name)) => {
+            let flaw = flaw_of(name, path, compression, metadata.len(), catalog);
+            found.unfit.extend(flaw.map(|flaw| Unfit { name, path: path.to_owned(), flaw }));
+        }
+        Some(ArchiveFile::Partial(name)) if compression == Compression::None => match read_partial(name, path, catalog)
+        {
+            Ok(partial) => found.partials.push(partial),
+            Err(error) => found.problems.push(format!("cannot read {}: {error}", path.display())),
+        },
+        Some(ArchiveFile::History(_) | ArchiveFile::BackupHistory(..)) => {}
+        // `pg_receivewal` puts its own ending behind that of the compression.
+        _ if is_temporary(&name) || name.ends_with(".partial") => found.temporary.push(path.to_owned()),
+        _ => found.unknown.push(path.to_owned()),
+    }
+}
+
+/// What writers of archives, and servers in their `pg_wal`, call what is not complete yet.
+fn is_temporary(name: &str) -> bool {
+    let ends = [".tmp", ".temp", ".part", ".swp", "~"];
+    name.starts_with('.')
+        || name.starts_with("xlogtemp.")
+        || matches!(name, "RECOVERYXLOG" | "RECOVERYHISTORY")
+        || ends.iter().any(|end| name.ends_with(end))
+}
+
+/// What is wrong with a segment, as far as its size and its header tell.
+fn flaw_of(name: SegmentName, path: &Path, compression: Compression, bytes: u64, catalog: &Catalog) -> Option<Flaw> {
+    let size = catalog.segment_size;
+    let plain = compression == Compression::None;
+    let start = match plain {
+        true => open_file(path).and_then(|mut file| read_prefix(&mut file, SegmentHeader::BYTES)),
+        false => compress::front(path, compression, SegmentHeader::BYTES as u64),
+    };
+    let start = match start {
+        Ok(start) => start,
+        Err(error) => return Some(Flaw::Unreadable(error.to_string())),
+    };
+    // How long a compressed one is, only reading all of it tells.
+    let wrong_size = (plain && bytes != size.bytes()).then_some(Flaw::Size { found: bytes, expected: size.bytes() });
+    if !start.is_empty() && start.iter().all(|byte| *byte == 0) {
+        return Some(wrong_size.unwrap_or(Flaw::Zeros));
+    }
+    let header = match SegmentHeader::parse(&start) {
+        Ok(header) => header,
+        // The second byte is the same in every major that Walback reads.
+        Err(_) if start.len() < SegmentHeader::BYTES && start.get(1).is_none_or(|byte| *byte == 0xD1) => {
+            return wrong_size;
+        }
+        Err(bad) => return Some(Flaw::NoWal(bad.to_string())),
+    };
+    if let Some(expected) = catalog.system_identifier.filter(|ours| *ours != header.system_identifier) {
+        return Some(Flaw::Foreign { found: header.system_identifier, expected });
+    }
+    if header.pageaddr != name.start(size) {
+        return wrong_size.or(Some(Flaw::Misnamed { found: header.pageaddr, expected: name.start(size) }));
+    }
+    // A timeline's first segment begins with its parent's pages; never with those of one that comes later.
+    let later = (header.timeline > name.timeline).then_some(Flaw::Timeline { found: header.timeline });
+    wrong_size.or(later)
+}
+
+/// Reads what a `.partial` file holds; behind its last record it is filled with zeros.
+fn read_partial(name: SegmentName, path: &Path, catalog: &Catalog) -> std::io::Result<Partial> {
+    let mut file = open_file(path)?;
+    let mut decoder = Decoder::at_segment(name.number(catalog.segment_size), catalog.segment_size);
+    let mut partial = Partial { name, path: path.to_owned(), end: None, commits: 0, last_commit_at: None };
+    let mut block = Vec::new();
+    loop {
+        block.clear();
+        if file.by_ref().take(BLOCK).read_to_end(&mut block)? == 0 {
+            return Ok(partial);
+        }
+        let read = decoder.read_through(&block, &mut |piece| {
+            // Behind a damaged place nothing can be recovered from it.
+            let Piece::Record(record) = piece else { return ControlFlow::Break(()) };
+            partial.end = Some(record.end_lsn);
+            if let Body::Commit(outcome) = &record.body {
+                partial.commits += 1;
+                partial.last_commit_at = Some(outcome.at);
+            }
+            ControlFlow::Continue(())
+        });
+        if read.is_break() {
+            return Ok(partial);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Archives of compressed segments are read as plain ones are, and recovered from where the system can unpack them.
+
+// A test that cannot go on stops.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use support::{Directory, History, Operator, ask};
+
+static HISTORY: LazyLock<History> = LazyLock::new(History::make);
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn lz4(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(bytes, 1).unwrap()
+}
+
+type Pack = fn(&[u8]) -> Vec<u8>;
+
+const FORMS: [(&str, Pack); 3] = [("gz", gzip), ("lz4", lz4), ("zst", zstd)];
+
+/// Packs every file of an archive, history files too, in one of the forms after the other.
+fn pack(archive: &Path, forms: &[(&str, Pack)]) {
+    let mut names: Vec<_> = fs::read_dir(archive).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    for (path, (ending, pack)) in names.iter().zip(forms.iter().cycle()) {
+        let packed = pack(&fs::read(path).unwrap());
+        fs::write(format!("{}.{ending}", path.display()), packed).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn every_form_is_read_as_the_plain_one_is() {
+    let plain_directory = Directory::new();
+    let plain = Operator::of(&plain_directory, &HISTORY, "");
+    let mut mixed = vec![("mixed", FORMS.to_vec())];
+    mixed.extend(FORMS.map(|form| (form.0, vec![form])));
+    for (name, forms) in mixed {
+        let directory = Directory::new();
+        let operator = Operator::of_copies(&directory, &HISTORY, "");
+        pack(&operator.archive, &forms);
+        for words in [&["points"][..], &["suspects"], &["timelines"], &["locate", "--name", "trunk", "--timeline", "1"]]
+        {
+            let told = ask(&mut operator.command(words)).ended_with(0);
+            let expected = ask(&mut plain.command(words)).ended_with(0);
+            assert_eq!(told.out, expected.out, "{name}: {words:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_damaged_is_named_and_the_rest_is_read() {
+    let directory = Directory::new();
+    let operator = Operator::of_copies(&directory, &HISTORY, "");
+    pack(&operator.archive, &FORMS[..1]);
+    let mut names: Vec<_> = fs::read_dir(&operator.archive).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let segments: Vec<_> = names.iter().filter(|path| name(path).len() == 24).collect();
+    let damaged = segments[segments.len() / 3];
+    let bytes = fs::read(damaged).unwrap();
+    fs::write(damaged, &bytes[..bytes.len() / 2]).unwrap();
+    let told = ask(&mut operator.command(&["points"]));
+    assert!(told.err.contains(&name(damaged)), "{}", told.err);
+    assert!(told.lines().len() > 10);
+}
+
+/// The system's own program unpacks for the server.
+#[test]
+fn a_recovery_takes_wal_from_a_compressed_archive() {
+    let directory = Directory::new();
+    let operator = Operator::of_copies(&directory, &HISTORY, "tar-none");
+    pack(&operator.archive, &FORMS[..1]);
+    assert!(Command::new("gzip").arg("--version").output().is_ok());
+    let expected = &HISTORY.transaction("accident").before;
+    let xid = &HISTORY.transaction("accident").xid;
+    operator.recovers("packed", &["--xid", xid, "--exclusive", "--timeline", "1"], expected);
+    operator.discards("packed");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_said_before() {
+    let directory = Directory::new();
+    let operator = Operator::of_copies(&directory, &HISTORY, "tar-none");
+    pack(&operator.archive, &FORMS[1..]);
+    let into = operator.place("never");
+    let mut command = operator.command(&["plan", "--latest", "--into", into.to_str().unwrap()]);
+    // Where PostgreSQL's programs are is found without it.
+    command.env("PATH", "/nowhere");
+    let plan = ask(&mut command).ended_with(3).json();
+    let findings = plan["plan"]["findings"].as_array().unwrap();
+    let finding = findings.iter().find(|finding| finding["code"] == "decompressor-missing").unwrap();
+    assert!(finding["message"].as_str().unwrap().contains("lz4, zstd"), "{finding}");
+    assert!(finding["hint"].as_str().unwrap().contains("apt-get install lz4 zstd"), "{finding}");
+}
