@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, Target, TargetKind, TimelineId, TimelinePath, Xid};
-use crate::wal::{Body, Outcome, Record};
+use crate::wal::summary::MarkKind;
+use crate::wal::{Body, Outcome, Record, Summary};
 
 /// On which side of its record recovery stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +160,53 @@ impl<'a> Resolver<'a> {
             return self.stop_at(StopSide::After, record, ended);
         }
         ControlFlow::Continue(())
+    }
+
+    /// Says that records were left out which do not matter, of which the last one starts at `last` and ends at `end`.
+    pub fn pass(&mut self, last: Lsn, end: Lsn) {
+        if !self.has_stopped() {
+            (self.last_record, self.replay_end) = (Some(last), end);
+        }
+    }
+
+    /// What is looked for.
+    #[must_use]
+    pub fn target(&self) -> &'a Target {
+        self.target
+    }
+
+    /// Whether the data is consistent behind what was fed.
+    #[must_use]
+    pub fn is_consistent(&self) -> bool {
+        self.consistent_at.is_some()
+    }
+
+    /// Whether the stop was found. What is fed behind it only tells what comes next.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Whether the records of this segment can be where recovery stops, or tell what comes behind the stop. The data
+    /// has to be consistent before it. Of those for which this is not so, only the last that ended before matter.
+    #[must_use]
+    pub fn may_matter(&self, segment: &Summary) -> bool {
+        if self.has_stopped() {
+            return segment.times.is_some();
+        }
+        match &self.target.kind {
+            TargetKind::Time(time) => {
+                segment.times.is_some_and(|(_, latest)| latest > *time || (!self.target.inclusive && latest == *time))
+            }
+            TargetKind::Lsn(lsn) => segment.last.is_some_and(|last| last >= *lsn),
+            TargetKind::Xid(xid) => segment.may_end(*xid),
+            TargetKind::Name(wanted) => segment
+                .marks
+                .iter()
+                .any(|mark| matches!(&mark.kind, MarkKind::RestorePoint(name) if name == wanted.as_str())),
+            TargetKind::Immediate => true,
+            TargetKind::Latest => false,
+        }
     }
 
     fn stops_before(&self, record: &Record) -> bool {

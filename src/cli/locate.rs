@@ -30,6 +30,7 @@ pub fn run(context: &Context, target: &TargetArgs, backup: Option<String>) -> Re
         source: &source,
         catalog: &catalog,
         recoveries: &recoveries,
+        cache: context.config.cache_directory.as_deref(),
         progress: &|bytes| bar.show(bytes, None, None, None),
         cancel: &context.cancel,
     };

@@ -62,6 +62,7 @@ pub fn make(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Re
         source: &source,
         catalog: &catalog,
         recoveries: &recoveries,
+        cache: context.config.cache_directory.as_deref(),
         progress: &|bytes| bar.show(bytes, None, None, None),
         cancel: &context.cancel,
     };

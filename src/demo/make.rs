@@ -301,8 +301,14 @@ pub(super) fn plan(
     let catalog = source.list(cancel)?;
     let mut restore = configured.restore.clone();
     restore.settings.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    let preparation =
-        Preparation { source: &source, catalog: &catalog, recoveries: engine.recoveries(), progress: &|_| {}, cancel };
+    let preparation = Preparation {
+        source: &source,
+        catalog: &catalog,
+        recoveries: engine.recoveries(),
+        cache: engine.cache(),
+        progress: &|_| {},
+        cancel,
+    };
     let directory = directory.to_path_buf();
     preparation.plan(&Request { target, backup: None, directory, restore, zone: config.zone })
 }

@@ -1,5 +1,6 @@
 //! Carries plans out: the only part that changes anything, and all of that in [`host`].
 
+mod find;
 pub mod host;
 pub mod mark;
 pub mod prepare;
@@ -8,6 +9,7 @@ pub mod run;
 pub mod server;
 pub mod steps;
 
+pub use find::Trust;
 pub use host::{facts, launch};
 pub use prepare::{Preparation, Request};
 pub use record::Recoveries;

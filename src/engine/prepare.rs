@@ -1,8 +1,10 @@
 //! Makes a plan of what an operator asks for: chooses the base backup, resolves the target against WAL, looks at this
 //! machine. Changes nothing.
 
-use std::path::PathBuf;
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
 
+use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Backup, Catalog, Gap};
 use crate::config::{RestoreConfig, SourceConfig};
 use crate::core::time::Timestamp;
@@ -13,11 +15,11 @@ use crate::plan::build::{Draft, name_recovery};
 use crate::plan::preflight::wal_missing;
 use crate::plan::{Finding, Plan};
 use crate::resolve::{Place, Resolved, Resolver, StopSide, Unreachable};
-use crate::source::scan::{EndCause, Scan, Start};
-use crate::source::{Cancel, LocalSource, Source};
-use crate::wal::Body;
+use crate::source::scan::EndCause;
+use crate::source::{Cancel, Index, LocalSource, Source};
 
 use super::facts::{self, Wanted};
+use super::find::{Find, Trust};
 use super::host::{is_root, now};
 use super::record::Recoveries;
 use super::run::Engine;
@@ -45,6 +47,8 @@ pub struct Preparation<'a> {
     pub catalog: &'a Catalog,
     /// The recoveries that have names already.
     pub recoveries: &'a Recoveries,
+    /// Where what is read of WAL is kept for the next time.
+    pub cache: Option<&'a Path>,
     /// Told the bytes of WAL that were read.
     pub progress: &'a dyn Fn(u64),
     /// Asks it to stop.
@@ -58,7 +62,7 @@ impl Preparation<'_> {
     /// When no base backup leads to the target, or WAL cannot be read. What is wrong with this machine is in the
     /// plan's findings.
     pub fn plan(&self, request: &Request) -> Result<Plan> {
-        let (backup, path, mut resolved) = self.choose(request)?;
+        let (backup, path, mut resolved) = self.choose(request, Trust::Nothing)?;
         resolved.backups = self.others(&backup.id, &path, &resolved);
         let major = backup.pg_version.ok_or_else(|| {
             Error::failed(
@@ -106,14 +110,20 @@ impl Preparation<'_> {
         Ok(draft.build())
     }
 
-    /// Where recovery would stop, without asking whether this machine can do it.
+    /// Where recovery would stop, without asking whether this machine can do it. Reads few segments, even where none
+    /// are known, and trusts that times and transaction ids go up along WAL, see [`crate::source::search`]: a plan
+    /// proves what this says.
     ///
     /// # Errors
     /// When no base backup leads to the target, or WAL cannot be read.
     pub fn locate(&self, request: &Request) -> Result<Resolved> {
-        let (backup, path, mut resolved) = self.choose(request)?;
+        let (backup, path, mut resolved) = self.choose(request, Trust::Order)?;
         resolved.backups = self.others(&backup.id, &path, &resolved);
         Ok(resolved)
+    }
+
+    fn index(&self) -> Index<'_> {
+        Index::new(self.source, self.catalog, self.cache, MANY_ROWS)
     }
 
     /// Another target for a recovery that there is already, from the same base backup.
@@ -137,7 +147,7 @@ impl Preparation<'_> {
         };
         let path = self.path_for(backup, target.timeline)?;
         self.check_time(backup, &request)?;
-        let mut resolved = self.resolve(backup, &path, &request)?;
+        let mut resolved = self.resolve(&self.index(), backup, &path, &request, Trust::Nothing)?;
         resolved.backups = vec![current.backup.id.clone()];
         let missing = self.missing(backup, &path, &resolved);
         let findings = wal_missing(&missing, &resolved).into_iter().collect();
@@ -145,19 +155,20 @@ impl Preparation<'_> {
     }
 
     /// The base backup to recover from, the way to the target, and where it leads.
-    fn choose(&self, request: &Request) -> Result<(&Backup, TimelinePath, Resolved)> {
+    fn choose(&self, request: &Request, trust: Trust) -> Result<(&Backup, TimelinePath, Resolved)> {
+        let index = self.index();
         if let Some(id) = &request.backup {
             let backup = self.named(id)?;
             let path = self.path_for(backup, request.target.timeline)?;
             self.check_time(backup, request)?;
-            let resolved = self.resolve(backup, &path, request)?;
+            let resolved = self.resolve(&index, backup, &path, request, trust)?;
             return Ok((backup, path, resolved));
         }
         let mut refused = None;
         for backup in self.catalog.usable_backups() {
             let tried = self.path_for(backup, request.target.timeline).and_then(|path| {
                 self.check_time(backup, request)?;
-                Ok((self.resolve(backup, &path, request)?, path))
+                Ok((self.resolve(&index, backup, &path, request, trust)?, path))
             });
             match tried {
                 Ok((resolved, path)) => return Ok((backup, path, resolved)),
@@ -251,7 +262,14 @@ impl Preparation<'_> {
     }
 
     /// Where recovery from `backup` along `path` stops.
-    fn resolve(&self, backup: &Backup, path: &TimelinePath, request: &Request) -> Result<Resolved> {
+    fn resolve(
+        &self,
+        index: &Index<'_>,
+        backup: &Backup,
+        path: &TimelinePath,
+        request: &Request,
+        trust: Trust,
+    ) -> Result<Resolved> {
         let target = &request.target;
         let start = backup.start_lsn.unwrap_or(Lsn::INVALID);
         if let (TargetKind::Lsn(lsn), Some(stop)) = (&target.kind, backup.stop_lsn)
@@ -263,24 +281,22 @@ impl Preparation<'_> {
         // that of this backup.
         let stop = backup.stop_lsn.filter(|_| backup.from_standby);
         let mut resolver = Resolver::new(target, path, start, stop);
-        let scan = Scan {
+        let find = Find {
             source: self.source,
             catalog: self.catalog,
-            backup: Some(backup),
+            index,
+            backup,
             path,
-            start: Start::Record(start),
+            progress: self.progress,
+            cancel: self.cancel,
+            done: Cell::new(0),
+            names: RefCell::default(),
         };
-        let mut names = Vec::new();
-        let end = scan.run(self.cancel, &mut |bytes| (self.progress)(bytes), &mut |record| {
-            if let Body::RestorePoint { name, .. } = &record.body {
-                names.push(name.clone());
-            }
-            resolver.feed(record)
-        })?;
+        let end = find.run(&mut resolver, start, trust)?;
         let resolved = resolver.finish(end.at).map_err(|unreachable| {
             let error = self.explain(&unreachable, backup, path, request, &end.cause);
             match &target.kind {
-                TargetKind::Name(name) => name_the_nearest(error, name.as_str(), &names),
+                TargetKind::Name(name) => name_the_nearest(error, name.as_str(), &find.names.borrow()),
                 _ => error,
             }
         })?;
@@ -458,8 +474,14 @@ pub fn plan_retarget(
         ..SourceConfig::default()
     });
     let catalog = source.list(cancel)?;
-    let preparation =
-        Preparation { source: &source, catalog: &catalog, recoveries: engine.recoveries(), progress, cancel };
+    let preparation = Preparation {
+        source: &source,
+        catalog: &catalog,
+        recoveries: engine.recoveries(),
+        cache: engine.cache(),
+        progress,
+        cancel,
+    };
     let plan = preparation.replan(current, target, zone)?;
     let strategy = engine.strategy(&buffer, &plan);
     Ok((plan, strategy))

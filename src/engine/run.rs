@@ -1,5 +1,7 @@
 //! Carries plans out, and what may follow: each act announced in the journal before it is done.
 
+use std::path::{Path, PathBuf};
+
 use crate::config::Config;
 use crate::core::Lsn;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,13 +22,24 @@ use super::steps::{configure, discard, promote, replay, start, stop, unpack};
 pub struct Engine {
     host: Host,
     recoveries: Recoveries,
+    cache: Option<PathBuf>,
 }
 
 impl Engine {
     /// # Errors
     /// With `--read-only`.
     pub fn new(config: &Config) -> Result<Engine> {
-        Ok(Engine { host: Host::new(config.read_only)?, recoveries: Recoveries::below(&config.state_directory) })
+        Ok(Engine {
+            host: Host::new(config.read_only)?,
+            recoveries: Recoveries::below(&config.state_directory),
+            cache: config.cache_directory.clone(),
+        })
+    }
+
+    /// Where what is read of WAL is kept for the next time.
+    #[must_use]
+    pub fn cache(&self) -> Option<&Path> {
+        self.cache.as_deref()
     }
 
     /// The recoveries that this machine knows.

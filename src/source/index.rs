@@ -140,6 +140,56 @@ impl<'a> Index<'a> {
         Ok(found)
     }
 
+    /// What lies in these segments, in order. Those that have to be read are read on all cores; `progress` is told the
+    /// bytes of WAL of all that are there so far.
+    ///
+    /// # Errors
+    /// When it was cancelled.
+    pub fn summaries(
+        &self,
+        names: &[SegmentName],
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Vec<Read>> {
+        let entries = self.entries(names.iter().copied());
+        let missing = self.missing(&entries);
+        let mut done = entries.len() - missing.len();
+        self.read_all(&entries, &missing, cancel, &mut |segments| {
+            done += segments;
+            progress(self.bytes(done));
+            Ok(())
+        })?;
+        let mut all = Vec::with_capacity(entries.len());
+        self.stream(&entries, cancel, &mut |_, read| {
+            all.push(read);
+            ControlFlow::Continue(())
+        })?;
+        Ok(all)
+    }
+
+    /// What lies in the segment `name`, where that is known without reading it.
+    #[must_use]
+    pub fn known(&self, name: SegmentName) -> Option<Read> {
+        let entries = self.entries(std::iter::once(name));
+        let row = self.kept(&entries, 0..1, true).into_iter().next().flatten()?;
+        postcard::from_bytes(&row.summary).ok()
+    }
+
+    /// What was known the last time of the segments that there are now, by timeline and number. Whether the files are
+    /// still the same was not looked at.
+    pub(super) fn rows_kept(&self) -> Vec<SegmentRows> {
+        let (before, _) = self.overview_kept();
+        before.map(|before| self.as_of_now(&before).segments).unwrap_or_default()
+    }
+
+    pub(super) fn source(&self) -> &'a dyn Source {
+        self.source
+    }
+
+    pub(super) fn catalog(&self) -> &'a Catalog {
+        self.catalog
+    }
+
     /// Hands the summaries of a timeline's segments to `each`, in order, with their numbers, until it has enough.
     ///
     /// # Errors

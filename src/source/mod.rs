@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod local;
 pub mod names;
 pub mod scan;
+pub mod search;
 pub mod summarize;
 
 pub use identity::Identity;

@@ -234,7 +234,7 @@ fn foreign(catalog: &Catalog, name: SegmentName, header: &SegmentHeader) -> Opti
 }
 
 /// Fills `block` with the next bytes of a segment, at most `bytes` of them; with nothing where it ends.
-fn fill(block: &mut Vec<u8>, segment: &mut dyn std::io::Read, bytes: u64, name: SegmentName) -> Result<()> {
+pub(super) fn fill(block: &mut Vec<u8>, segment: &mut dyn std::io::Read, bytes: u64, name: SegmentName) -> Result<()> {
     block.clear();
     match segment.take(bytes).read_to_end(block) {
         Ok(_) => Ok(()),

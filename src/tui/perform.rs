@@ -234,6 +234,7 @@ impl Performer {
                 source: source.as_ref(),
                 catalog: &catalog,
                 recoveries: &recoveries,
+                cache: config.cache_directory.as_deref(),
                 progress: &|_| {},
                 cancel: &Cancel::default(),
             };

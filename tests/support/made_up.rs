@@ -6,7 +6,7 @@
 
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 
 use walback::catalog::{Backup, Catalog, Listing};
 use walback::core::{ArchiveFile, Lsn, SegmentName, SegmentSize, TimelineId, Timestamp};
@@ -154,18 +154,20 @@ pub struct MadeUp {
     pub first: u64,
     pub last: u64,
     content: Box<Content>,
-    opened: AtomicU64,
-    bytes: AtomicU64,
+    opened: Mutex<Vec<u64>>,
 }
 
 impl MadeUp {
     pub fn new(size: SegmentSize, first: u64, last: u64, content: Box<Content>) -> MadeUp {
-        MadeUp { size, first, last, content, opened: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+        MadeUp { size, first, last, content, opened: Mutex::default() }
     }
 
-    /// How many segments were opened since this was asked last.
-    pub fn opened(&self) -> u64 {
-        self.opened.swap(0, Ordering::Relaxed)
+    /// The numbers of the segments that were opened since this was asked last, in order, each once.
+    pub fn opened(&self) -> Vec<u64> {
+        let mut opened = std::mem::take(&mut *self.opened.lock().unwrap());
+        opened.sort_unstable();
+        opened.dedup();
+        opened
     }
 
     pub fn name_of(&self, number: u64) -> SegmentName {
@@ -187,7 +189,7 @@ impl MadeUp {
 
 /// Ends a segment, unless it is full to the last byte.
 fn close(segment: &mut Writer) {
-    if !segment.position().0.is_multiple_of(segment.size.bytes()) {
+    if segment.bytes.is_empty() || !segment.position().0.is_multiple_of(segment.size.bytes()) {
         segment.switch();
     }
 }
@@ -220,7 +222,7 @@ impl Source for MadeUp {
         if name.timeline != TimelineId(1) || !(self.first..=self.last).contains(&number) {
             return Ok(None);
         }
-        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.opened.lock().unwrap().push(number);
         let beginning = self.beginning(number);
         let rest = self.size.bytes() - beginning.len() as u64;
         Ok(Some(Box::new(io::Cursor::new(beginning).chain(io::repeat(0).take(rest)))))
