@@ -158,9 +158,10 @@ pub fn bodies(data: &[u8]) {
     while let Some(([rmgr, info, low, high], rest)) = data.split_first_chunk() {
         let (body, rest) = rest.split_at(rest.len().min(usize::from(u16::from_le_bytes([*low, *high]))));
         data = rest;
+        let rmgr = rmgr % 22;
         // What would end the segment is another test's.
-        let info = if (*rmgr, info & 0xF0) == (0, 0x40) { 0x20 } else { *info };
-        previous = write_record(&mut wal, magic, previous, [rmgr % 22, info], body);
+        let info = if (rmgr, info & 0xF0) == (0, 0x40) { 0x20 } else { *info };
+        previous = write_record(&mut wal, magic, previous, [rmgr, info], body);
         written += 1;
     }
     let (base, size) = place(&wal);
