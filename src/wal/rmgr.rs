@@ -395,7 +395,8 @@ impl Common {
             (HEAP, heap::INSERT | heap::DELETE | heap::UPDATE | heap::HOT_UPDATE) | (HEAP2, heap::MULTI_INSERT) => {
                 Common::Rows
             }
-            (XLOG | XACT | STORAGE | DATABASE | STANDBY, _) | (HEAP, heap::TRUNCATE | heap::INPLACE) => Common::No,
+            (XLOG | XACT | STORAGE | DATABASE | STANDBY | SEQUENCE | BRIN | GENERIC, _)
+            | (HEAP, heap::TRUNCATE | heap::INPLACE) => Common::No,
             _ => Common::Nothing,
         }
     }
