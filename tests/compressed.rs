@@ -77,8 +77,11 @@ fn what_is_damaged_is_named_and_the_rest_is_read() {
     let damaged = segments[segments.len() / 3];
     let bytes = fs::read(damaged).unwrap();
     fs::write(damaged, &bytes[..bytes.len() / 2]).unwrap();
+    let missing = segments[segments.len() / 3 + 2];
+    fs::remove_file(missing).unwrap();
     let told = ask(&mut operator.command(&["points"]));
     assert!(told.err.contains(&name(damaged)), "{}", told.err);
+    assert!(told.err.contains(&format!("lacks {}", name(missing))), "{}", told.err);
     assert!(told.lines().len() > 10);
 }
 

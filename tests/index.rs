@@ -312,6 +312,35 @@ fn a_last_record_is_read_again_when_its_rest_comes() {
 }
 
 #[test]
+fn a_last_record_may_go_on_in_the_segment_of_a_timeline_that_forks_off() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("wal")).unwrap();
+    let (wal, commits_at) = crossing(3);
+    let archive = Archive { directory, made: MadeUp::new(size(), 1, 3, Box::new(content)) };
+    let segment = |number: u64| &wal.bytes[((number - 1) << 20) as usize..(number << 20) as usize];
+    for number in [1, 2] {
+        fs::write(archive.path(number), segment(number)).unwrap();
+    }
+    let fork = commits_at.iter().find(|at| **at > size().start_of(3)).unwrap();
+    let history = archive.wal().join("00000002.history");
+    let heir = archive.wal().join(SegmentName::new(TimelineId(2), 3, size()).to_string());
+    fs::write(&history, format!("1\t{fork}\tno recovery target specified\n")).unwrap();
+    archive.settle();
+    let (before, _) = archive.index();
+    fs::write(&heir, segment(3)).unwrap();
+    archive.settle();
+    let (after, opened) = archive.index();
+    assert!(opened.contains(&2), "{opened:?}");
+    assert_eq!(after, build(&archive.source(), None));
+    assert!(after.damaged.is_empty(), "{:?}", after.damaged);
+    let first = |overview: &Overview| {
+        let mine = overview.segments.iter().filter(|segment| segment.timeline == TimelineId(1));
+        mine.map(|segment| segment.rows).sum::<u32>()
+    };
+    assert!(first(&after) >= first(&before));
+}
+
+#[test]
 fn what_lies_before_a_segment_that_cannot_be_read_is_not_lost() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("wal")).unwrap();

@@ -1,6 +1,6 @@
 //! `walback points`
 
-use crate::catalog::{Catalog, Point, PointKind};
+use crate::catalog::{Catalog, Gap, Point, PointKind};
 use crate::core::progress::{counted, grouped};
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, SegmentName, TimelineId, Zone};
@@ -86,6 +86,7 @@ impl Listing<'_> {
     /// Lists what is wanted of one segment; reads it only where there may be something.
     fn segment(&mut self, name: SegmentName, points: &mut Points, place: &mut Place) -> Result<()> {
         let size = self.catalog.segment_size.bytes();
+        self.warn_of_gap(name);
         self.done += 1;
         self.bar.show(self.done * size, Some(self.total * size), None, None);
         if self.window.is_bounded() {
@@ -143,6 +144,17 @@ impl Listing<'_> {
         if self.kinds.is_empty() { kind.is_listed() } else { self.kinds.contains(&kind) }
     }
 
+    /// Says where segments are missing before this one: no recovery that begins before them comes to what is listed
+    /// behind.
+    fn warn_of_gap(&self, name: SegmentName) {
+        let size = self.catalog.segment_size;
+        let timelines = self.catalog.timelines.iter().filter(|timeline| timeline.id == name.timeline);
+        let before = |gap: &&Gap| gap.last.number(size) + 1 == name.number(size);
+        if let Some(gap) = timelines.flat_map(|timeline| &timeline.gaps).find(before) {
+            self.warn(&format!("timeline {} lacks {gap}: what happened there is not known", name.timeline));
+        }
+    }
+
     fn warn(&self, words: &str) {
         self.bar.clear();
         note(&format!("warning: {}; “walback check” says more", plain(words)));
@@ -169,8 +181,9 @@ fn may_hold(window: &Window, summary: &Summary) -> bool {
     };
     let earliest = marks.clone().chain(earliest).min();
     let latest = marks.chain(latest).max();
-    // Preparing has a time too, which no summary has.
-    summary.prepares > 0 || earliest.zip(latest).is_none_or(|(earliest, latest)| window.meets(earliest, latest))
+    // Preparing has a time too, which no summary has; what has none happened at that of what stands before it.
+    let elsewhen = summary.prepares > 0 || summary.marks.iter().any(|mark| mark.at.is_none());
+    elsewhen || earliest.zip(latest).is_none_or(|(earliest, latest)| window.meets(earliest, latest))
 }
 
 /// Lines on standard output, several at a time.
@@ -236,4 +249,23 @@ fn what(point: &Point) -> String {
         words.push(format!("{} subtransaction{}", grouped(point.subxacts), if point.subxacts == 1 { "" } else { "s" }));
     }
     words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::PgMajor;
+    use crate::wal::summary::{Mark, MarkKind, Summarizer, Tail};
+
+    #[test]
+    fn what_has_no_time_may_be_of_any() {
+        let at = |second| Timestamp::from_unix_seconds(second).unwrap();
+        let mut summary = Summarizer::new(1, PgMajor(15), Lsn::INVALID, 50).finish(Tail::Full);
+        summary.times = Some((at(100), at(200)));
+        let window = |from, to| Window { from: Some(at(from)), to: Some(at(to)), timeline: None };
+        assert!(may_hold(&window(150, 160), &summary));
+        assert!(!may_hold(&window(50, 60), &summary));
+        summary.marks.push(Mark { lsn: Lsn(8), end_lsn: Lsn(16), at: None, kind: MarkKind::BackupEnd(Lsn(8)) });
+        assert!(may_hold(&window(50, 60), &summary), "the segment before ends at 55");
+    }
 }

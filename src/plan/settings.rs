@@ -180,6 +180,8 @@ fn quote_list_item(item: &str) -> String {
 /// A `restore_command` that takes segments from directories, asked in order: as they are where they are plain, else
 /// unpacked by the system's program for it.
 ///
+/// A directory that may not be searched has no `.` either; `test -f` would say of every segment that it is not there.
+///
 /// Exit status 1 means "not in the archive" to the server, which then takes it for the end of WAL; everything from
 /// 126 on stops it. So an archive that is gone, or a copy that breaks off, must never be 1.
 #[must_use]
@@ -189,7 +191,7 @@ pub fn restore_command(archives: &[PathBuf], compressions: &BTreeSet<Compression
         let directory = archive.display().to_string().replace('%', "%%");
         let directory = shell_quote(&directory);
         command.push_str(&format!(
-            "test -d {directory} || {{ echo archive not reachable: {directory} >&2; exit 126; }}; if test -f {directory}/%f; then cp {directory}/%f \"%p\" || exit 126; exit 0; fi; "
+            "test -d {directory}/. || {{ echo archive not reachable: {directory} >&2; exit 126; }}; if test -f {directory}/%f; then cp {directory}/%f \"%p\" || exit 126; exit 0; fi; "
         ));
         for compression in compressions {
             let Some((program, options)) = compression.program() else { continue };
@@ -294,6 +296,8 @@ mod tests {
         assert_eq!(run(&archive, "OTHER", &to), Some(1));
         assert_eq!(run(&archive, "SEG", Path::new("/nowhere/x")), Some(126), "a copy that fails is not “not there”");
         assert_eq!(run(&directory.path().join("gone"), "SEG", &to), Some(126));
+        let command = restore_command(&[archive], &BTreeSet::new());
+        assert!(command.starts_with("test -d '") && command.contains("'/. ||"), "it has to be searched: {command}");
     }
 
     proptest! {

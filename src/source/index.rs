@@ -20,7 +20,7 @@ use crate::wal::{Body, Record};
 use super::cache::{Cache, FORMAT, Row, Scope};
 use super::identity::Identity;
 use super::scan::Points;
-use super::summarize::{Read, Summarized, Unreadable, summarize};
+use super::summarize::{Read, Summarized, Unreadable, heirs, summarize};
 use super::{Cancel, Source};
 
 /// Transactions that change fewer rows than this within a segment are never kept with all that they did.
@@ -339,6 +339,8 @@ impl<'a> Index<'a> {
                 Some(next) => next.identity,
                 None => self.source.identities(&[name]).first().copied().flatten(),
             };
+            let heirs = || self.source.identities(&heirs(self.catalog, name)).into_iter().flatten().next();
+            let identity = identity.or_else(heirs);
             basis.extend(bytes_of(identity));
         }
         basis.extend(self.fork_of(entry.name.timeline).0.to_le_bytes());
@@ -438,7 +440,7 @@ impl<'a> Index<'a> {
         let size = self.catalog.segment_size;
         let names =
             (0..=u64::from(behind)).map(|next| SegmentName::new(entry.name.timeline, entry.number + next, size));
-        let after = self.entries(names);
+        let after = self.entries(names.flat_map(|name| std::iter::once(name).chain(heirs(self.catalog, name))));
         let now = after.first().copied().unwrap_or(*entry);
         let lasting = !doubtful && !matches!(read, Err(Unreadable::Absent));
         let durable = lasting && now.identity == entry.identity && now.identity.is_some() && settled(&after, started);

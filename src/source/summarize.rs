@@ -143,6 +143,21 @@ impl Reading<'_> {
         if record.end_lsn >= border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    /// Opens a segment behind, or what a timeline that forks off in it begins with: a server that was promoted has
+    /// archived the whole of its own, and often nobody that of the one before.
+    fn open_next(&mut self, next: SegmentName) -> Option<Box<dyn std::io::Read + Send>> {
+        let own = self.source.open_segment(next, None);
+        let failed = own.is_err();
+        if let Some(own) = self.or_doubt(own).flatten() {
+            return Some(own);
+        }
+        if failed {
+            return None;
+        }
+        let heirs = heirs(self.catalog, next);
+        heirs.into_iter().find_map(|heir| self.or_doubt(self.source.open_segment(heir, None)).flatten())
+    }
+
     /// What was read of a segment behind; nothing where that failed.
     fn or_doubt<T>(&mut self, read: Result<T>) -> Option<T> {
         self.doubtful |= read.is_err();
@@ -159,9 +174,7 @@ impl Reading<'_> {
             self.behind += 1;
             let next = SegmentName::new(self.name.timeline, number + u64::from(self.behind), size);
             // What is wrong with that one is said of that one: it takes nothing but the last record from this one.
-            let Some(mut segment) = self.or_doubt(self.source.open_segment(next, None)).flatten() else {
-                return Ok(summarizer.finish(Tail::CutOff));
-            };
+            let Some(mut segment) = self.open_next(next) else { return Ok(summarizer.finish(Tail::CutOff)) };
             let mut left = size.bytes();
             while left > 0 {
                 self.cancel.check()?;
@@ -185,6 +198,16 @@ impl Reading<'_> {
             }
         }
     }
+}
+
+/// The first segments of the timelines that fork off in this one: each begins with a copy of it.
+pub(super) fn heirs(catalog: &Catalog, name: SegmentName) -> Vec<SegmentName> {
+    let size = catalog.segment_size;
+    let number = name.number(size);
+    let forks_in_it = |at: Lsn| at > size.start_of(number) && at <= size.start_of(number + 1);
+    let children = catalog.timelines.iter().filter(|child| child.parent == Some(name.timeline));
+    let heirs = children.filter(|child| child.forked_at_lsn.is_some_and(forks_in_it));
+    heirs.map(|child| SegmentName::new(child.id, number, size)).collect()
 }
 
 /// The summary where WAL ended within the segment, or with it.
