@@ -367,11 +367,12 @@ fn compare_checksums(directory: &Path, what: &str) {
             }
         }
     }
+    type Way<'a> = &'a dyn Fn(&[u8]) -> u32;
     let wanted = |record: &[u8]| u32::from_le_bytes(record[20..24].try_into().unwrap());
     let bytes: usize = records.iter().map(Vec::len).sum();
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..15 {
-        let ways: [&dyn Fn(&[u8]) -> u32; 3] = [
+        let ways: [Way<'_>; 3] = [
             &|record| record::checksum(record).unwrap(),
             &|record| {
                 let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
