@@ -126,7 +126,7 @@ fn describe(findings: &[ArchiveFinding], looked_at: &LookedAt, zone: Zone, colou
     let looked_at = looked_at.in_words(zone);
     text.push_str(&match worst(findings) {
         Some(Severity::Error | Severity::Warning) => format!("Looked at {looked_at}."),
-        _ => format!("Nothing is missing or damaged: {looked_at}."),
+        _ => format!("Nothing is missing or damaged: {looked_at}. What is inside base backups was not compared."),
     });
     text
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Overview, Suspect, SuspectRelation};
 use crate::core::Zone;
 use crate::core::progress::{counted, grouped};
@@ -38,7 +39,7 @@ pub fn run(context: &Context, window: &WindowArgs, rows: Option<u64>) -> Result<
     if context.json {
         context.print_json("suspects", &suspects)?;
     } else if suspects.is_empty() {
-        print(&none_found(&overview))?;
+        print(&none_found(&overview, rows.or(context.config.suspect_rows).unwrap_or(MANY_ROWS), context.config.zone))?;
     } else {
         print(&describe(&suspects, context.config.zone))?;
     }
@@ -46,12 +47,17 @@ pub fn run(context: &Context, window: &WindowArgs, rows: Option<u64>) -> Result<
     Ok(0)
 }
 
-fn none_found(overview: &Overview) -> String {
+/// Where nothing was found, what was looked at, and what does not count.
+fn none_found(overview: &Overview, rows: u64, zone: Zone) -> String {
     let commits = overview.segments.iter().map(|segment| u64::from(segment.commits)).sum();
+    let latest = overview.segments.iter().filter_map(|segment| segment.latest).max();
+    let until = latest.map_or(String::new(), |at| format!(", the last of them at {}", at.in_zone(zone)));
     format!(
-        "no transaction there destroyed data, as far as WAL tells; {} in {} were looked at",
+        "no transaction there destroyed data, as far as WAL tells; {} in {} were looked at{until}\n\
+         deletes and updates of fewer than {} do not count: --rows N",
         counted(commits, "commit"),
-        counted(overview.segments.len() as u64, "segment")
+        counted(overview.segments.len() as u64, "segment"),
+        counted(rows, "row")
     )
 }
 
@@ -75,10 +81,7 @@ fn describe(suspects: &[Suspect], zone: Zone) -> String {
         ("COMMITTED", Align::Left),
         ("XID", Align::Right),
         ("TLI", Align::Right),
-        ("LSN", Align::Left),
         ("ROWS", Align::Right),
-        ("RELATIONS", Align::Left),
-        ("STOP BEFORE", Align::Left),
     ]);
     for suspect in suspects {
         table.row(vec![
@@ -86,17 +89,26 @@ fn describe(suspects: &[Suspect], zone: Zone) -> String {
             suspect.at.in_zone(zone),
             suspect.xid.to_string(),
             suspect.timeline.to_string(),
-            suspect.lsn.to_string(),
             if suspect.rows > 0 { grouped(suspect.rows) } else { "-".to_owned() },
-            describe_relations(&suspect.relations),
-            suspect.stop_before.join(" "),
         ]);
     }
-    let mut text = table.render();
+    let table = table.render();
+    let mut lines = table.lines();
+    let mut text = lines.next().unwrap_or_default().to_owned();
+    // On lines of their own: what matters most is not to be behind the edge of a narrow terminal.
+    for (line, suspect) in lines.zip(suspects) {
+        text.push_str(&format!(
+            "\n{line}\n    {}\n    to stop before it: {}",
+            plain(&describe_relations(&suspect.relations)),
+            suspect.stop_before.join(" ")
+        ));
+    }
     for (said, xids) in notes(suspects) {
         text.push_str(&format!("\n\nnote on {}: {}", xids, plain(said)));
     }
-    text.push_str("\n\nA recovery that stops before one: walback … restore STOP-BEFORE --into DIR");
+    text.push_str(
+        "\n\nA recovery that stops before one: walback … restore OPTIONS --into DIR, with the options that it names",
+    );
     text
 }
 

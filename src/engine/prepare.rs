@@ -174,9 +174,12 @@ impl Preparation<'_> {
                 Ok((resolved, path)) => return Ok((backup, path, resolved)),
                 Err(error) if error.report().kind == ErrorKind::Interrupted => return Err(error),
                 // What the newest backup cannot do, an older one may; what it said is the likeliest to help. But where
-                // the target lies before all of them, the oldest one says where the earliest is.
+                // the target lies before all of them, the oldest one says where the earliest is; and where an older
+                // one comes to a gap, the target may lie behind that.
                 Err(error) => match &refused {
-                    Some(_) if error.report().code != BEFORE_BACKUP_END => {}
+                    Some(newer)
+                        if error.report().code != BEFORE_BACKUP_END
+                            && (is_mistyped(newer) || stops_at_gap(newer) || !stops_at_gap(&error)) => {}
                     _ => refused = Some(error),
                 },
             }
@@ -373,9 +376,7 @@ impl Preparation<'_> {
         }
         let error = match cause {
             EndCause::NoSegment(name) if self.goes_on_behind(*name, path) => {
-                return error
-                    .because(end_in_words(cause))
-                    .hint("add the archive that has the missing segments with another --wal");
+                return error.because(end_in_words(cause)).hint(ADD_ARCHIVE);
             }
             EndCause::EndOfWal(name, _) if self.goes_on_behind(*name, path) => {
                 return error.because(end_in_words(cause)).hint(format!("{GOOD_COPY}; or choose an earlier target"));
@@ -525,14 +526,27 @@ fn name_the_nearest(error: Error, asked: &str, names: &[String]) -> Error {
     };
     let error = error.because(format!("the restore points in it are: {listed}{more}"));
     match known.first().filter(|name| likeness(name) > 0.7) {
-        Some(nearest) => error.hint(format!("did you mean “{nearest}”?")),
+        Some(nearest) => error.hint(format!("{DID_YOU_MEAN} “{nearest}”?")),
         None => error,
     }
 }
 
+const DID_YOU_MEAN: &str = "did you mean";
+const ADD_ARCHIVE: &str = "add the archive that has the missing segments with another --wal";
 const GOOD_COPY: &str = "give an archive with a good copy of the segment as the first --wal";
 
 /// The end of WAL was asked for, and something broken hides it.
+/// Whether this says how a restore point is really called.
+fn is_mistyped(error: &Error) -> bool {
+    error.report().hint.as_deref().unwrap_or_default().starts_with(DID_YOU_MEAN)
+}
+
+/// Whether this says that WAL is missing or broken, and goes on behind that place.
+fn stops_at_gap(error: &Error) -> bool {
+    let hint = error.report().hint.as_deref().unwrap_or_default();
+    hint.starts_with(ADD_ARCHIVE) || hint.starts_with(GOOD_COPY)
+}
+
 fn broken_midway(path: &TimelinePath, cause: &EndCause, last: Lsn) -> Error {
     Error::new(
         ErrorKind::Unreachable,

@@ -10,6 +10,7 @@ use crate::event::{Event, EventBuffer, Failure, Recovery, RecoveryState, What, j
 use crate::plan::StepId;
 
 use super::host::{Host, now};
+use super::mark::Mark;
 
 const JOURNAL: &str = "journal.jsonl";
 
@@ -84,7 +85,7 @@ impl Recoveries {
         })
     }
 
-    /// The recovery that an operator means: by its id, a unique beginning of it, or its directory; left out where
+    /// The recovery that an operator means: by its id, its directory, or a unique beginning of its id; left out where
     /// there is just one that is not discarded.
     ///
     /// # Errors
@@ -109,8 +110,7 @@ impl Recoveries {
                     .hint(format!("name one: {}", names(several)))),
             };
         };
-        let directory = std::path::absolute(wanted).ok();
-        let exact = known.iter().find(|r| r.id == wanted || Some(&r.directory) == directory.as_ref());
+        let exact = known.iter().find(|r| r.id == wanted).or_else(|| in_directory(&known, Path::new(wanted)));
         let fitting: Vec<&Recovery> = match exact {
             Some(exact) => vec![exact],
             None => known.iter().filter(|r| r.id.starts_with(wanted)).collect(),
@@ -225,5 +225,37 @@ impl<'a> Recorder<'a> {
     #[must_use]
     pub fn buffer(&self) -> EventBuffer {
         self.buffer.borrow().clone()
+    }
+}
+/// The recovery in a directory. Where several were to go there, the directory carries the mark of the one that did.
+fn in_directory<'a>(known: &'a [Recovery], directory: &Path) -> Option<&'a Recovery> {
+    let directory = std::path::absolute(directory).ok()?;
+    let there = || known.iter().filter(|recovery| recovery.directory == directory);
+    there().find(|recovery| Mark::check(&directory, &recovery.id).is_ok()).or_else(|| there().next_back())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Plan, example};
+
+    /// Two recoveries were to go to one directory, which has the name of the first.
+    #[test]
+    fn a_name_is_a_recoverys_before_it_is_a_directorys() {
+        let state = tempfile::tempdir().unwrap();
+        let (host, recoveries) = (Host::new(false).unwrap(), Recoveries::below(state.path()));
+        let directory = std::path::absolute("shop").unwrap();
+        for id in ["shop", "shop-2"] {
+            let plan = Plan { recovery: id.to_owned(), directory: directory.clone(), ..example() };
+            let recorder = Recorder::open(&host, &recoveries, id, &|_| {}).unwrap();
+            let hash = plan.hash().unwrap();
+            recorder.emit(What::Planned { plan: Box::new(plan), hash, strategy: None }).unwrap();
+        }
+        let found = |wanted: &str| recoveries.find(Some(wanted)).map(|recovery| recovery.id);
+        assert_eq!(found("shop").unwrap(), "shop");
+        assert_eq!(found("shop-2").unwrap(), "shop-2");
+        assert_eq!(found("shop-").unwrap(), "shop-2", "a unique beginning");
+        assert!(found("./shop").is_ok(), "a directory");
+        assert_eq!(found("other").unwrap_err().report().code, "unknown-recovery");
     }
 }

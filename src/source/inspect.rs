@@ -14,6 +14,7 @@ use crate::wal::{Body, Decoder, SegmentHeader};
 
 use super::base_backup::read_prefix;
 use super::compress;
+use super::local::{is_pg_wal, is_recycled};
 use super::{Cancel, open_file};
 
 /// Bytes read from a `.partial` file at a time.
@@ -33,9 +34,11 @@ pub fn inspect(archives: &[PathBuf], catalog: &Catalog, cancel: &Cancel) -> Resu
                 continue;
             }
         };
+        let of_server = is_pg_wal(archive);
         for entry in entries {
             cancel.check()?;
             match entry {
+                Ok(entry) if of_server && is_recycled(&entry.path()) => {}
                 Ok(entry) => look_at(&entry.path(), catalog, &mut found),
                 Err(error) => found.problems.push(format!("cannot read {}: {error}", archive.display())),
             }

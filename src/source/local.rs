@@ -9,7 +9,7 @@ use crate::catalog::{Backup, BackupKind, Catalog, Compression, Listing, PartCont
 use crate::config::SourceConfig;
 use crate::core::{ArchiveFile, SegmentName, SegmentSize};
 use crate::error::{Error, Result};
-use crate::wal::SegmentHeader;
+use crate::wal::{BadPage, SegmentHeader};
 
 use super::base_backup::{self, read_prefix};
 use super::compress::{self, Count};
@@ -67,6 +67,9 @@ impl LocalSource {
             let mut known: Vec<ArchiveFile> = names.iter().filter_map(|name| ArchiveFile::parse(name)).collect();
             let compressed: Vec<_> = names.iter().filter_map(|name| compressed_file(name)).collect();
             drop(names);
+            if is_pg_wal(directory) {
+                known.retain(|file| !is_recycled(&directory.join(file.to_string())));
+            }
             known.sort_unstable();
             cancel.check()?;
             let sizes = identity::sizes(directory, &known);
@@ -200,6 +203,23 @@ fn find_backups(directory: &Path, depth: usize, listing: &mut Listing, cancel: &
         }
     }
     Ok(())
+}
+
+/// Whether this is a server's `pg_wal`.
+pub(super) fn is_pg_wal(directory: &Path) -> bool {
+    directory.join("archive_status").is_dir()
+}
+
+/// Whether it is a segment of a server's `pg_wal` that waits to be written: an old one under the name of one to come
+/// (`RemoveXlogFile`, `src/backend/access/transam/xlog.c`), or one that was made beforehand and is still empty.
+pub(super) fn is_recycled(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(ArchiveFile::parse);
+    let Some(ArchiveFile::Segment(name)) = name else { return false };
+    let Ok(front) = compress::front(path, Compression::None, SegmentHeader::BYTES as u64) else { return false };
+    match SegmentHeader::parse(&front) {
+        Ok(header) => header.pageaddr < name.start(header.segment_size),
+        Err(bad) => bad == BadPage::Zeroed,
+    }
 }
 
 /// Takes in what a history or `.backup` file says.

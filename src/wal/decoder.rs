@@ -24,7 +24,7 @@ use crate::core::{Lsn, SegmentSize};
 ///     loop {
 ///         match decoder.poll() {
 ///             Decoded::Record(record) => println!("{}", record.lsn),
-///             Decoded::Hungry => break,
+///             Decoded::Hungry | Decoded::Resumed(_) => break,
 ///             Decoded::End(end) => {
 ///                 assert_eq!(end.to_string(), "WAL ends at 0/3000000: nothing was written there yet");
 ///                 break;
