@@ -107,7 +107,7 @@ fn describe(suspects: &[Suspect], zone: Zone) -> String {
         text.push_str(&format!("\n\nnote on {}: {}", xids, plain(said)));
     }
     text.push_str(
-        "\n\nA recovery that stops before one: walback … restore OPTIONS --into DIR, with the options that it names",
+        "\n\nA recovery to before one of them: walback … restore OPTIONS --into DIR",
     );
     text
 }
