@@ -580,7 +580,20 @@ pub(super) fn carry_out(state: &mut State) -> Vec<Effect> {
     }
     state.asked = Some(ActionKind::Start);
     follow(state, plan.recovery.clone());
+    // The next recovery needs a place of its own.
+    if plan.directory.as_os_str() == state.directory.as_str() {
+        state.directory = another(&state.directory);
+    }
     vec![Effect::Start { plan }]
+}
+
+/// A directory's name, counted on: `restore`, `restore-2`, `restore-3`.
+fn another(directory: &str) -> String {
+    let counted = directory.rsplit_once('-').and_then(|(stem, count)| Some((stem, count.parse::<u8>().ok()?)));
+    match counted {
+        Some((stem, count @ 2..=98)) => format!("{stem}-{}", count + 1),
+        _ => format!("{directory}-2"),
+    }
 }
 
 fn other_backup(state: &mut State) -> Vec<Effect> {
@@ -606,7 +619,7 @@ fn ask_directory(state: &mut State) {
 fn ask_cancel(state: &mut State) {
     let text = match state.recovery.running {
         Some(StepId::Replay) => "Replay stops where it is, and the server is shut down. It can be retargeted later.",
-        Some(StepId::Unpack) => "Unpacking stops. What was unpacked stays until it is discarded.",
+        Some(StepId::Unpack) => "Unpacking stops, and what was unpacked so far is removed again.",
         _ => "The step that runs is stopped. What was made stays until it is discarded.",
     };
     let choices = vec![
@@ -773,5 +786,17 @@ pub(super) fn forget_retarget(state: &mut State) {
     let picking = state.screens.iter().filter(|screen| **screen == Screen::Points).count() > 1;
     if !picking {
         state.retarget = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::another;
+
+    #[test]
+    fn the_next_directory_is_counted_on() {
+        assert_eq!(another("/srv/restore"), "/srv/restore-2");
+        assert_eq!(another("/srv/restore-2"), "/srv/restore-3");
+        assert_eq!(another("/srv/restore-20261121-092310"), "/srv/restore-20261121-092310-2");
     }
 }

@@ -106,9 +106,7 @@ fn describe(suspects: &[Suspect], zone: Zone) -> String {
     for (said, xids) in notes(suspects) {
         text.push_str(&format!("\n\nnote on {}: {}", xids, plain(said)));
     }
-    text.push_str(
-        "\n\nA recovery to before one of them: walback … restore OPTIONS --into DIR",
-    );
+    text.push_str("\n\nA recovery to before one of them: walback … restore OPTIONS --into DIR");
     text
 }
 

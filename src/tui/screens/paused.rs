@@ -10,6 +10,7 @@ use crate::app::command;
 use crate::app::guide::locking;
 use crate::app::{Screen, State};
 use crate::event::{Failure, Recovery, RecoveryState};
+use crate::plan::StepId;
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::{clean, width};
@@ -87,12 +88,16 @@ fn headline(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
         RecoveryState::ShutDown => {
             (glyphs::WAITING, theme.strong(), "THE SERVER IS STOPPED".to_owned(), "Its directory is kept as it is.")
         }
-        RecoveryState::Failed => (
-            glyphs::BAD,
-            theme.bad(),
-            "THE RECOVERY HAS FAILED".to_owned(),
-            "Backups and archive are as they were. What was made is kept for you to look at.",
-        ),
+        RecoveryState::Failed => {
+            let unpacking = recovery.failure.as_ref().is_some_and(|failure| failure.step == Some(StepId::Unpack));
+            let kept = match unpacking {
+                true => {
+                    "Backups and archive are as they were. Half a backup is of no use: what was unpacked is removed again."
+                }
+                false => "Backups and archive are as they were. What was made is kept for you to look at.",
+            };
+            (glyphs::BAD, theme.bad(), "THE RECOVERY HAS FAILED".to_owned(), kept)
+        }
         RecoveryState::Discarded => (
             glyphs::WAITING,
             theme.strong(),
