@@ -20,8 +20,6 @@ use super::{Cancel, Source, open_file, unreadable};
 const DEPTH: usize = 3;
 /// Bytes of a history or `.backup` file that are read; real ones have a few hundred.
 const SMALL_FILE: u64 = 1 << 20;
-/// The longest segment that there is (`IsValidWalSegSize`, `src/include/access/xlog_internal.h`).
-const LARGEST_SEGMENT: u64 = 1 << 30;
 /// So many segments are asked at most whose they are.
 const SAMPLE: usize = 12;
 
@@ -77,6 +75,9 @@ impl LocalSource {
             // A file may be renamed away under us: an archive is written to while we read.
             listing.files.extend(known.into_iter().zip(sizes).filter_map(|(file, bytes)| Some((file, bytes?))));
             let found = listing.files.get(before..).unwrap_or_default().to_vec();
+            if found.is_empty() {
+                check_searchable(directory)?;
+            }
             let plain = found.iter().map(|(file, _)| (*file, Compression::None));
             for (file, compression) in plain.chain(compressed.iter().copied()) {
                 cancel.check()?;
@@ -122,14 +123,15 @@ impl Source for LocalSource {
 
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>> {
         let name_of_file = name.to_string();
-        let bytes = self.segment_size.get().map_or(LARGEST_SEGMENT, |size| size.bytes());
         for (directory, compression) in
             self.wal.iter().flat_map(|directory| Compression::OF_SEGMENTS.map(|compression| (directory, compression)))
         {
             let path = directory.join(format!("{name_of_file}{}", compression.ending()));
             let opened = match compression {
                 Compression::None => open_file(&path).map(|file| Box::new(file) as Box<dyn Read + Send>),
-                _ => compress::open_segment(&path, compression, bytes),
+                _ => self
+                    .room_for(&path, compression)
+                    .and_then(|bytes| compress::open_segment(&path, compression, bytes)),
             };
             match opened {
                 Ok(segment) => return Ok(Some(segment)),
@@ -149,6 +151,16 @@ impl Source for LocalSource {
 }
 
 impl LocalSource {
+    /// How many bytes a compressed segment has, unpacked: before any was listed, as it says itself.
+    fn room_for(&self, path: &Path, compression: Compression) -> std::io::Result<u64> {
+        if let Some(size) = self.segment_size.get() {
+            return Ok(size.bytes());
+        }
+        let front = compress::front(path, compression, SegmentHeader::BYTES as u64)?;
+        let size = SegmentHeader::parse(&front).map_or(SegmentSize::DEFAULT, |header| header.segment_size);
+        Ok(size.bytes())
+    }
+
     /// Where the archives do not have the first segment that a backup needs, it may lie in the backup's own tar; and
     /// where a standby's backup ended, a compressed tar without a manifest says at its very end.
     fn look_into_base(&self, backup: &mut Backup, cancel: &Cancel) -> Result<()> {
@@ -203,6 +215,18 @@ fn find_backups(directory: &Path, depth: usize, listing: &mut Listing, cancel: &
         }
     }
     Ok(())
+}
+
+/// A directory that may be listed and not searched has names, and nothing behind them.
+fn check_searchable(directory: &Path) -> Result<()> {
+    let mut entries = fs::read_dir(directory).map_err(|error| unreadable("the WAL archive", directory, &error))?;
+    let Some(Ok(entry)) = entries.next() else { return Ok(()) };
+    match fs::symlink_metadata(entry.path()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(unreadable("the WAL archive", directory, &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether this is a server's `pg_wal`.
