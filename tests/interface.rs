@@ -433,7 +433,11 @@ fn what_does_not_work_is_said_with_its_remedy_and_can_be_left() {
     confirm(&tmux, "restored", "DISCARDED");
     assert_eq!(fs::read_to_string(&theirs).unwrap(), "not ours to remove");
     press(&tmux, "Escape", "2 suspects");
-    let screen = press(&tmux, "b", "It cannot be started: 1 error.");
+    // Another directory is proposed than the one that was asked for before.
+    press(&tmux, "b", "restored-2");
+    press(&tmux, "d", "Enter");
+    tmux.send(&["BSpace", "BSpace"]);
+    let screen = press(&tmux, "Enter", "It cannot be started: 1 error.");
     assert!(screen.contains("not empty"), "{screen}");
     assert!(screen.contains("Choose another directory with d."), "{screen}");
     press(&tmux, "Enter", "forbidden:");

@@ -86,7 +86,7 @@ impl Recoveries {
     }
 
     /// The recovery that an operator means: by its id, its directory, or a unique beginning of its id; left out where
-    /// there is just one that is not discarded.
+    /// there is just one that is not discarded. One that is discarded is meant last.
     ///
     /// # Errors
     /// When none or several fit.
@@ -110,7 +110,11 @@ impl Recoveries {
                     .hint(format!("name one: {}", names(several)))),
             };
         };
-        let exact = known.iter().find(|r| r.id == wanted).or_else(|| in_directory(&known, Path::new(wanted)));
+        let named = || known.iter().find(|recovery| recovery.id == wanted);
+        let exact = named()
+            .filter(|recovery| recovery.state != RecoveryState::Discarded)
+            .or_else(|| in_directory(&known, Path::new(wanted)))
+            .or_else(named);
         let fitting: Vec<&Recovery> = match exact {
             Some(exact) => vec![exact],
             None => known.iter().filter(|r| r.id.starts_with(wanted)).collect(),
