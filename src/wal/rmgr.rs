@@ -862,13 +862,13 @@ mod tests {
         for layout in Layout::all() {
             for (rmgr, info) in (0..=u8::MAX).flat_map(|rmgr| (0..=u8::MAX).map(move |info| (rmgr, info))) {
                 let header = header(rmgr, info, 7);
-                let relation = Some(RelFileLocator { tablespace: 1663, database: 5, relation: 16384 });
-                let fragments = Fragments { relation, blocks: 1, ..none() };
+                let relation = RelFileLocator { tablespace: 1663, database: 5, relation: 16384 };
+                let fragments = Fragments { relation: Some(relation), blocks: 1, ..none() };
                 let body = Body::read(layout, &header, &fragments, &[0; 300]).unwrap_or(Body::Switch);
                 match Common::of(&header) {
                     Common::Nothing => assert_eq!(body, Body::Other, "{rmgr} {info:02X}"),
                     Common::Row(change) => {
-                        let row = Rows { relation: relation.unwrap(), change, rows: 1 };
+                        let row = Rows { relation, change, rows: 1 };
                         assert_eq!(body, Body::Rows(row), "{rmgr} {info:02X}");
                         assert_eq!(
                             Body::read(layout, &header, &none(), &[0; 300]),
