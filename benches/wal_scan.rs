@@ -57,6 +57,12 @@ impl std::fmt::Display for Found {
 }
 
 impl Found {
+    /// Adds what lies in a segment, and begins with the next one.
+    #[inline(never)]
+    fn next_segment(&mut self, summarizer: &mut Summarizer) {
+        self.add(&std::mem::replace(summarizer, crate::summarizer()).finish(Tail::Full));
+    }
+
     fn add(&mut self, summary: &Summary) {
         self.records += summary.records;
         self.ended += u64::from(summary.commits + summary.aborts + summary.prepares);
@@ -146,27 +152,27 @@ impl Scan {
 
     fn read(&mut self, bytes: &[u8]) -> ControlFlow<()> {
         let Scan { decoder, summarizer, behind, end, found } = self;
+        let end = *end;
         let reached = decoder.read(bytes, &mut |record: &Record| {
             if record.lsn >= *behind {
-                if record.lsn >= *end {
+                if record.lsn >= end {
                     return ControlFlow::Break(());
                 }
-                found.add(&std::mem::replace(summarizer, crate::summarizer()).finish(Tail::Full));
+                found.next_segment(summarizer);
                 *behind = SIZE.start_of(SIZE.number_of(record.lsn) + 1);
             }
             summarizer.feed(record);
             ControlFlow::Continue(())
         });
         match reached {
-            Reached::Hungry if decoder.wants() < *end || decoder.is_inside_record() => ControlFlow::Continue(()),
+            Reached::Hungry if decoder.wants() < end || decoder.is_inside_record() => ControlFlow::Continue(()),
             Reached::Hungry | Reached::Enough => ControlFlow::Break(()),
             other => panic!("{other:?}"),
         }
     }
 
     fn next_segment(&mut self) {
-        let summary = std::mem::replace(&mut self.summarizer, summarizer()).finish(Tail::Full);
-        self.found.add(&summary);
+        self.found.next_segment(&mut self.summarizer);
     }
 }
 

@@ -77,14 +77,17 @@ impl Header {
     pub(super) const CHECKED_BYTES: usize = 20;
 
     /// `None` where `bytes` end within the header.
+    #[inline(always)]
     pub(super) fn parse(bytes: &[u8]) -> Option<Header> {
-        let mut cursor = Cursor(bytes);
+        // Asked once, and not at every field, whether there is enough.
+        let mut cursor = Cursor(bytes.first_chunk::<{ Header::BYTES }>()?);
         let (total, xid, previous) = (cursor.u32()?, cursor.u32()?, cursor.lsn()?);
         let (info, rmgr, _padding, crc) = (cursor.u8()?, cursor.u8()?, cursor.u16()?, cursor.u32()?);
         Some(Header { total, xid, previous, info, rmgr, crc })
     }
 
     /// What `ValidXLogRecordHeader` (`src/backend/access/transam/xlogreader.c`) checks of the record at `lsn`.
+    #[inline(always)]
     pub(super) fn check(&self, layout: &Layout, lsn: Lsn, previous: Previous) -> Result<(), EndReason> {
         check_length(self.total)?;
         if self.rmgr > rmgr::LAST_BUILTIN && !(layout.custom_rmgrs && self.rmgr >= rmgr::FIRST_CUSTOM) {
@@ -135,6 +138,7 @@ impl Place {
 const MAX_BYTES: u32 = 1020 << 20;
 
 /// The length alone is looked at first: a header may be cut by a page's end behind it.
+#[inline(always)]
 pub(super) fn check_length(total: u32) -> Result<(), EndReason> {
     match total {
         0 => Err(EndReason::Zeroed),
@@ -188,14 +192,36 @@ pub(super) struct Fragments {
 }
 
 impl Fragments {
+    /// One block reference without an image, and the header of short main data.
+    const ONE_BLOCK_BYTES: usize = 22;
+
     /// Of the whole record in `bytes`, with its main data. All of it is inlined, so that it stays in registers: most
     /// records come this way.
     #[inline(always)]
     pub(super) fn and_main_data<'a>(layout: &Layout, bytes: &'a [u8]) -> Option<(Fragments, &'a [u8])> {
+        if let Some(found) = Fragments::of_one_block(bytes) {
+            return Some(found);
+        }
         let behind_header = bytes.get(Header::BYTES..)?;
         let fragments = Fragments::read(layout, behind_header, behind_header.len())?;
         let start = behind_header.len().checked_sub(fragments.main_data)?;
         Some((fragments, behind_header.get(start..)?))
+    }
+
+    /// The same for what most records about rows are: one block reference without an image, then short main data.
+    /// `None` for all others.
+    #[inline(always)]
+    fn of_one_block(bytes: &[u8]) -> Option<(Fragments, &[u8])> {
+        let (front, rest) = bytes.get(Header::BYTES..)?.split_first_chunk::<{ Fragments::ONE_BLOCK_BYTES }>()?;
+        let mut cursor = Cursor(front);
+        let (id, flags, data) = (cursor.u8()?, cursor.u8()?, usize::from(cursor.u16()?));
+        let relation = RelFileLocator::read(&mut cursor)?;
+        let (_block_number, last, main_data) = (cursor.u32()?, cursor.u8()?, usize::from(cursor.u8()?));
+        let plain = id <= LAST_BLOCK_ID && flags & (HAS_IMAGE | SAME_RELATION) == 0 && last == MAIN_DATA_SHORT;
+        if !plain || rest.len() != data + main_data {
+            return None;
+        }
+        Some((Fragments { main_data, blocks: 1, relation: Some(relation), origin: None }, rest.get(data..)?))
     }
 
     /// From `front`, which is what follows the record's header, or the first [`FRAGMENT_HEADERS_BYTES`] of it.

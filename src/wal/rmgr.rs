@@ -382,7 +382,9 @@ pub(super) fn wanted_bytes(layout: &Layout, header: &Header) -> Option<usize> {
 pub(super) enum Common {
     /// They say nothing that Walback wants to know.
     Nothing,
-    /// They are about rows: only [`read_rows`] is wanted of them.
+    /// They changed one row so: only its relation is wanted of them.
+    Row(RowChange),
+    /// They are about rows in another way: only [`read_rows`] is wanted of them.
     Rows,
     /// A commit of which only the time is to be read.
     PlainCommit,
@@ -390,16 +392,36 @@ pub(super) enum Common {
     No,
 }
 
+/// What records are by their resource manager and the upper half of their information byte: looked up, because they
+/// change so often that the processor would guess wrongly where to go on.
+static COMMON: [[Common; 16]; 256] = {
+    let mut table = [[Common::Nothing; 16]; 256];
+    let mut rmgr = 0;
+    while rmgr <= LAST_BUILTIN {
+        let mut half = 0;
+        while half < 16 {
+            table[rmgr as usize][half as usize] = Common::by_definition(rmgr, half << 4);
+            half += 1;
+        }
+        rmgr += 1;
+    }
+    table
+};
+
 impl Common {
-    #[inline]
-    pub(super) fn of(layout: &Layout, header: &Header) -> Common {
-        match (header.rmgr, header.info & heap::OPERATION) {
-            (HEAP, heap::INSERT | heap::DELETE | heap::UPDATE | heap::HOT_UPDATE) | (HEAP2, heap::MULTI_INSERT) => {
-                Common::Rows
-            }
-            (XACT, xact::COMMIT) if header.info & xact::HAS_INFO == 0 => Common::PlainCommit,
-            (XLOG | XACT, _) => Common::No,
-            _ if wanted_bytes(layout, header).is_some() => Common::No,
+    #[inline(always)]
+    pub(super) fn of(header: &Header) -> Common {
+        COMMON[usize::from(header.rmgr)][usize::from(header.info >> 4)]
+    }
+
+    const fn by_definition(rmgr: u8, info: u8) -> Common {
+        match (rmgr, info & heap::OPERATION) {
+            (HEAP, heap::INSERT) => Common::Row(RowChange::Insert),
+            (HEAP, heap::UPDATE | heap::HOT_UPDATE) => Common::Row(RowChange::Update),
+            (HEAP, heap::DELETE) | (HEAP2, heap::MULTI_INSERT) => Common::Rows,
+            (XACT, xact::COMMIT) if info & xact::HAS_INFO == 0 => Common::PlainCommit,
+            (HEAP, heap::TRUNCATE | heap::INPLACE) => Common::No,
+            (XLOG | XACT | STORAGE | DATABASE | STANDBY | SEQUENCE | BRIN | GENERIC, _) => Common::No,
             _ => Common::Nothing,
         }
     }
@@ -670,8 +692,10 @@ impl RelFileLocator {
     /// In WAL.
     pub(super) const BYTES: usize = 12;
 
+    #[inline]
     pub(super) fn read(cursor: &mut Cursor<'_>) -> Option<RelFileLocator> {
-        Some(RelFileLocator { tablespace: cursor.u32()?, database: cursor.u32()?, relation: cursor.u32()? })
+        let mut fields = Cursor(cursor.bytes(RelFileLocator::BYTES)?);
+        Some(RelFileLocator { tablespace: fields.u32()?, database: fields.u32()?, relation: fields.u32()? })
     }
 }
 
@@ -776,7 +800,7 @@ mod tests {
     fn what_is_passed_over_says_nothing() {
         for (rmgr, info) in (0..=u8::MAX).flat_map(|rmgr| (0..=u8::MAX).map(move |info| (rmgr, info))) {
             let header = header(rmgr, info, 7);
-            for layout in Layout::all().iter().filter(|layout| Common::of(layout, &header) == Common::Nothing) {
+            for layout in Layout::all().iter().filter(|_| Common::of(&header) == Common::Nothing) {
                 assert_eq!(wanted_bytes(layout, &header), None, "resource manager {rmgr}, info {info:02X}");
             }
         }
@@ -838,11 +862,20 @@ mod tests {
         for layout in Layout::all() {
             for (rmgr, info) in (0..=u8::MAX).flat_map(|rmgr| (0..=u8::MAX).map(move |info| (rmgr, info))) {
                 let header = header(rmgr, info, 7);
-                let relation = Some(RelFileLocator { tablespace: 1663, database: 5, relation: 16384 });
-                let fragments = Fragments { relation, blocks: 1, ..none() };
+                let relation = RelFileLocator { tablespace: 1663, database: 5, relation: 16384 };
+                let fragments = Fragments { relation: Some(relation), blocks: 1, ..none() };
                 let body = Body::read(layout, &header, &fragments, &[0; 300]).unwrap_or(Body::Switch);
-                match Common::of(layout, &header) {
+                match Common::of(&header) {
                     Common::Nothing => assert_eq!(body, Body::Other, "{rmgr} {info:02X}"),
+                    Common::Row(change) => {
+                        let row = Rows { relation, change, rows: 1 };
+                        assert_eq!(body, Body::Rows(row), "{rmgr} {info:02X}");
+                        assert_eq!(
+                            Body::read(layout, &header, &none(), &[0; 300]),
+                            Some(Body::Other),
+                            "no relation: {rmgr} {info:02X}"
+                        );
+                    }
                     Common::Rows => {
                         let rows = read_rows(&header, &fragments, &[0; 300]).map_or(Body::Other, Body::Rows);
                         assert_eq!(body, rows, "{rmgr} {info:02X}");

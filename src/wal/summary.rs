@@ -275,6 +275,16 @@ impl RelationWork {
         }
     }
 
+    #[inline]
+    fn count(&mut self, rows: &Rows) {
+        let counter = match rows.change {
+            RowChange::Insert => &mut self.inserted,
+            RowChange::Update => &mut self.updated,
+            RowChange::Delete => &mut self.deleted,
+        };
+        *counter += u64::from(rows.rows);
+    }
+
     /// Adds what was done later.
     pub fn add(&mut self, more: &RelationWork) {
         self.created |= more.created;
@@ -342,21 +352,23 @@ impl Work {
         self.relations.get_mut(place)
     }
 
+    #[inline]
     fn count(&mut self, rows: &Rows) {
-        let Some(work) = self.on(rows.relation) else {
-            match rows.change {
-                RowChange::Delete if rows.relation.is_of_users() => self.deleted_beyond += u64::from(rows.rows),
-                RowChange::Update if rows.relation.is_of_users() => self.updated_beyond += u64::from(rows.rows),
-                _ => {}
-            }
-            return;
-        };
-        let counter = match rows.change {
-            RowChange::Insert => &mut work.inserted,
-            RowChange::Update => &mut work.updated,
-            RowChange::Delete => &mut work.deleted,
-        };
-        *counter += u64::from(rows.rows);
+        match self.relations.last_mut() {
+            Some(work) if work.relation == rows.relation => work.count(rows),
+            _ => self.count_elsewhere(rows),
+        }
+    }
+
+    /// Counts rows of another relation than the one that it came to last.
+    #[inline(never)]
+    fn count_elsewhere(&mut self, rows: &Rows) {
+        match (self.on(rows.relation), rows.change) {
+            (Some(work), _) => work.count(rows),
+            (None, RowChange::Delete) if rows.relation.is_of_users() => self.deleted_beyond += u64::from(rows.rows),
+            (None, RowChange::Update) if rows.relation.is_of_users() => self.updated_beyond += u64::from(rows.rows),
+            (None, _) => {}
+        }
     }
 
     /// Notes that a file was made.
@@ -399,54 +411,94 @@ impl Work {
     }
 }
 
+/// Open transactions that are found without looking into a table: as many as their ids end differently.
+const NEAR: usize = 256;
+
 /// What the open transactions did, so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
-    /// Places in `works`.
-    places: HashMap<Xid, u32, BuildHasherDefault<XidHasher>>,
+    /// Places in `works`, by the lower bits of the ids. One that comes to where another one is, drives it out.
+    near: Vec<Place>,
+    /// Places in `works` of those that were driven out.
+    far: HashMap<Xid, u32, BuildHasherDefault<XidHasher>>,
     works: Vec<Work>,
     free: Vec<u32>,
-    /// The transaction that was asked for last, which most often is asked for next.
-    last: Option<(Xid, u32)>,
+    /// How many there are.
+    count: usize,
     truncated: bool,
 }
 
+/// Where the work of a transaction is, if there is one.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    xid: Xid,
+    work: Option<u32>,
+}
+
 impl Open {
+    fn new() -> Open {
+        let near = vec![Place { xid: Xid(0), work: None }; NEAR];
+        Open { near, far: HashMap::default(), works: Vec::new(), free: Vec::new(), count: 0, truncated: false }
+    }
+
+    #[inline]
     fn work(&mut self, xid: Xid) -> Option<&mut Work> {
-        if let Some((last, place)) = self.last
-            && last == xid
-        {
-            return self.works.get_mut(place as usize);
-        }
-        let place = match self.places.get(&xid) {
-            Some(place) => *place,
-            None if self.places.len() >= FOLLOWED => {
-                self.truncated = true;
-                return None;
-            }
-            None => {
-                let place = self.free.pop().unwrap_or_else(|| {
-                    self.works.push(Work::default());
-                    (self.works.len() - 1) as u32
-                });
-                self.places.insert(xid, place);
-                place
-            }
+        let work = match self.near.get(xid.0 as usize % NEAR) {
+            Some(Place { xid: known, work: Some(work) }) if *known == xid => *work,
+            _ => self.far_or_new(xid)?,
         };
-        self.last = Some((xid, place));
-        self.works.get_mut(place as usize)
+        self.works.get_mut(work as usize)
+    }
+
+    /// The place in `works` of a transaction that is not near.
+    #[inline(never)]
+    fn far_or_new(&mut self, xid: Xid) -> Option<u32> {
+        if let Some(work) = self.far.get(&xid) {
+            return Some(*work);
+        }
+        if self.count >= FOLLOWED {
+            self.truncated = true;
+            return None;
+        }
+        let work = self.free.pop().unwrap_or_else(|| {
+            self.works.push(Work::default());
+            (self.works.len() - 1) as u32
+        });
+        let near = self.near.get_mut(xid.0 as usize % NEAR)?;
+        if let Place { xid, work: Some(work) } = std::mem::replace(near, Place { xid, work: Some(work) }) {
+            self.far.insert(xid, work);
+        }
+        self.count += 1;
+        Some(work)
     }
 
     /// What the transaction did, where anything is known; what was set aside for it is used again.
     fn end(&mut self, xid: Xid, look: impl FnOnce(&Work)) -> bool {
-        let Some(place) = self.places.remove(&xid) else { return false };
-        self.last = None;
+        let near = self.near.get_mut(xid.0 as usize % NEAR).filter(|near| near.xid == xid);
+        let place = match near.and_then(|near| near.work.take()) {
+            Some(place) => place,
+            None if self.far.is_empty() => return false,
+            None => match self.far.remove(&xid) {
+                Some(place) => place,
+                None => return false,
+            },
+        };
+        self.count -= 1;
         self.free.push(place);
         if let Some(work) = self.works.get_mut(place as usize) {
             look(work);
             work.clear();
         }
         true
+    }
+
+    /// What was done by those that have not ended, in the order of their ids.
+    fn into_works(mut self) -> Vec<(Xid, Work)> {
+        let near = self.near.into_iter().filter_map(|near| Some((near.xid, near.work?)));
+        let mut places: Vec<(Xid, u32)> = near.chain(self.far).collect();
+        places.sort_unstable_by_key(|(xid, _)| *xid);
+        let mut take = |place: u32| self.works.get_mut(place as usize).map(std::mem::take).unwrap_or_default();
+        places.into_iter().map(|(xid, place)| (xid, take(place))).collect()
     }
 }
 
@@ -513,10 +565,11 @@ impl Summarizer {
             damage: Vec::new(),
             damaged_places: 0,
         };
-        Summarizer { from, floor, open: Open::default(), unowned: VecDeque::new(), summary }
+        Summarizer { from, floor, open: Open::new(), unowned: VecDeque::new(), summary }
     }
 
     /// Takes the next record.
+    #[inline]
     pub fn feed(&mut self, record: &Record) {
         let summary = &mut self.summary;
         if summary.first.is_none() {
@@ -534,9 +587,12 @@ impl Summarizer {
         }
     }
 
+    #[inline]
     fn count_rows(&mut self, record: &Record, rows: &Rows) {
         let Some(xid) = record.xid else { return };
-        self.claim(xid, |relation| *relation == rows.relation);
+        if !self.unowned.is_empty() {
+            self.claim(xid, |relation| *relation == rows.relation);
+        }
         let last_mark = self.summary.last_mark;
         if let Some(work) = self.open.work(xid) {
             work.count(rows);
@@ -548,6 +604,7 @@ impl Summarizer {
         }
     }
 
+    #[inline(never)]
     fn feed_rare(&mut self, record: &Record, body: &Body) {
         match body {
             Body::FileCreate(relation) => self.create(record, *relation, false),
@@ -604,9 +661,6 @@ impl Summarizer {
 
     /// Gives a transaction the file that it made before it had an id.
     fn claim(&mut self, xid: Xid, is_it: impl Fn(&RelFileLocator) -> bool) {
-        if self.unowned.is_empty() {
-            return;
-        }
         let Some(place) = self.unowned.iter().position(|(made, _)| is_it(made)) else { return };
         if let Some((relation, unlogged)) = self.unowned.remove(place)
             && let Some(work) = self.open.work(xid)
@@ -646,15 +700,18 @@ impl Summarizer {
         self.ended(record, outcome);
         let listed = record.lsn >= self.from;
         self.summary.commits += u32::from(listed);
-        let mut total = Work::default();
-        let mut rows = 0;
+        let (mut kept, mut rows) = (None, 0);
         let (floor, simple) = (self.floor, outcome.subxacts.is_empty() && outcome.dropped.is_empty());
         self.open.end(outcome.xid, |work| {
             rows = work.rows_changed();
             if !simple || rows >= floor || !work.databases.is_empty() {
-                total = work.clone();
+                kept = Some(work.clone());
             }
         });
+        if simple && kept.is_none() && floor > 0 {
+            return;
+        }
+        let mut total = kept.unwrap_or_default();
         // A subtransaction has an id only where it wrote something: what is not known of it lies in another segment.
         let mut elsewhere = false;
         for xid in &outcome.subxacts {
@@ -705,15 +762,12 @@ impl Summarizer {
     /// The summary, when all records that start in the segment have been fed.
     #[must_use]
     pub fn finish(self, tail: Tail) -> Summary {
-        let Summarizer { mut open, mut summary, .. } = self;
-        let mut places: Vec<(Xid, u32)> = open.places.into_iter().collect();
-        places.sort_unstable_by_key(|(xid, _)| *xid);
-        let works = places
-            .into_iter()
-            .map(|(xid, place)| (xid, open.works.get_mut(place as usize).map(std::mem::take).unwrap_or_default()));
-        let (matters, mut inserts): (Vec<_>, Vec<_>) = works.partition(|(_, work)| work.matters());
+        let Summarizer { open, mut summary, .. } = self;
+        let truncated = open.truncated;
+        let (matters, mut inserts): (Vec<_>, Vec<_>) =
+            open.into_works().into_iter().partition(|(_, work)| work.matters());
         summary.open = matters;
-        summary.truncated = open.truncated || summary.open.len() > KEPT_OPEN;
+        summary.truncated = truncated || summary.open.len() > KEPT_OPEN;
         if summary.open.len() > KEPT_OPEN {
             summary.open.sort_by_key(|(_, work)| std::cmp::Reverse(work.rows_changed()));
             summary.open.truncate(KEPT_OPEN);
@@ -751,5 +805,80 @@ impl Work {
             || !self.truncated.is_empty()
             || !self.databases.is_empty()
             || self.relations.iter().any(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn rows(xid: Xid, relation: u32) -> Record {
+        let relation =
+            RelFileLocator { tablespace: 1663, database: 5, relation: RelFileLocator::FIRST_USER + relation };
+        let body = Body::Rows(Rows { relation, change: RowChange::Delete, rows: 1 });
+        Record { lsn: Lsn(8), end_lsn: Lsn(16), xid: Some(xid), body, ..Record::blank(TimelineId(1)) }
+    }
+
+    fn commit(xid: Xid) -> Record {
+        let body = Body::Commit(Outcome::plain(Timestamp::UNIX_EPOCH, xid));
+        Record { body, ..rows(xid, 0) }
+    }
+
+    proptest! {
+        /// Also of those whose ids drive each other out.
+        #[test]
+        fn what_each_transaction_did_is_told_apart(
+            steps in proptest::collection::vec((0u32..3, 0u32..4, 0u32..3, prop::bool::weighted(0.2)), 0..200),
+            floor in 0u64..4,
+        ) {
+            let mut summarizer = Summarizer::new(7, PgMajor(15), Lsn::INVALID, floor);
+            let mut open: BTreeMap<Xid, BTreeMap<u32, u64>> = BTreeMap::new();
+            let mut notable = Vec::new();
+            for (low, high, relation, ends) in steps {
+                let xid = Xid(700 + low + high * NEAR as u32);
+                if ends {
+                    summarizer.feed(&commit(xid));
+                    let deleted = open.remove(&xid).unwrap_or_default().values().sum::<u64>();
+                    if deleted >= floor {
+                        notable.push((xid, deleted));
+                    }
+                } else {
+                    summarizer.feed(&rows(xid, relation));
+                    *open.entry(xid).or_default().entry(RelFileLocator::FIRST_USER + relation).or_default() += 1;
+                }
+            }
+            let summary = summarizer.finish(Tail::Full);
+            let found: Vec<_> = summary.notable.iter().map(|ended| (ended.xid, ended.work.rows_changed())).collect();
+            prop_assert_eq!(found, notable);
+            let deleted = |work: &Work| work.relations.iter().map(|work| (work.relation.relation, work.deleted)).collect();
+            let found: BTreeMap<Xid, BTreeMap<u32, u64>> =
+                summary.open.iter().map(|(xid, work)| (*xid, deleted(work))).collect();
+            prop_assert_eq!(summary.open.len(), found.len());
+            prop_assert!(summary.open.is_sorted_by_key(|(xid, _)| *xid));
+            prop_assert_eq!(found, open);
+        }
+    }
+
+    #[test]
+    fn more_transactions_than_are_followed_are_not_counted_and_said_to_be() {
+        let mut summarizer = Summarizer::new(7, PgMajor(15), Lsn::INVALID, 1);
+        let last = Xid(1000 + FOLLOWED as u32);
+        for xid in 1000..last.0 {
+            summarizer.feed(&rows(Xid(xid), 0));
+        }
+        summarizer.feed(&commit(Xid(1000)));
+        summarizer.feed(&commit(Xid(1000 + NEAR as u32)));
+        for xid in [last, Xid(last.0 + 1), Xid(last.0 + 2), Xid(last.0 + 2)] {
+            summarizer.feed(&rows(xid, 0));
+        }
+        for xid in [last, Xid(last.0 + 1), Xid(last.0 + 2)] {
+            summarizer.feed(&commit(xid));
+        }
+        let summary = summarizer.finish(Tail::Full);
+        let ended: Vec<u32> = summary.notable.iter().map(|ended| ended.xid.0).collect();
+        assert_eq!(ended, [1000, 1000 + NEAR as u32, last.0, last.0 + 1], "two had room, the third had none");
+        assert!(summary.truncated);
     }
 }

@@ -454,12 +454,20 @@ impl Walk {
             for place in found.get(..sound).unwrap_or_default() {
                 let bytes = page.get(place.range()).unwrap_or_default();
                 let Some(header) = Header::parse(bytes) else { return ControlFlow::Continue(()) };
-                let Some(record) = forms.fill(layout, &header, bytes) else { return ControlFlow::Continue(()) };
+                let common = Common::of(&header);
+                let Some(record) = forms.fill(layout, common, &header, bytes) else {
+                    return ControlFlow::Continue(());
+                };
                 record.timeline = timeline;
                 record.lsn = start.plus(place.at.into());
                 record.end_lsn = record.lsn.plus(u64::from(place.total).next_multiple_of(8));
                 // Behind a switch of segments, what stands on its page is nothing.
-                if self.at != record.lsn || self.complete(record, &header).is_err() {
+                if self.at != record.lsn {
+                    return ControlFlow::Continue(());
+                }
+                if common != Common::No {
+                    self.take_over(record, &header);
+                } else if self.complete(record, &header).is_err() {
                     return ControlFlow::Continue(());
                 }
                 each(record)?;
@@ -472,7 +480,6 @@ impl Walk {
     }
 
     /// Takes over a whole record, whose position and body are known, and completes it.
-    #[inline]
     fn complete(&mut self, record: &mut Record, header: &Header) -> Result<(), EndReason> {
         match record.body {
             Body::Switch => record.end_lsn = Lsn(record.end_lsn.0.next_multiple_of(self.size.bytes())),
@@ -483,6 +490,13 @@ impl Walk {
             }
             _ => {}
         }
+        self.take_over(record, header);
+        Ok(())
+    }
+
+    /// [`Walk::complete`], where the body says nothing that concerns the walk.
+    #[inline(always)]
+    fn take_over(&mut self, record: &mut Record, header: &Header) {
         self.overwritten = None;
         self.at = record.end_lsn;
         self.replayed = record.end_lsn;
@@ -490,7 +504,6 @@ impl Walk {
         record.previous = header.previous.valid();
         record.xid = Some(Xid(header.xid)).filter(|xid| xid.0 != 0);
         (record.rmgr, record.info) = (header.rmgr, header.info);
-        Ok(())
     }
 }
 
@@ -517,16 +530,25 @@ impl Forms {
 
     /// The record in `bytes`, as far as its body goes. `None` where it is not laid out as it should.
     #[inline(always)]
-    fn fill(&mut self, layout: &Layout, header: &Header, bytes: &[u8]) -> Option<&mut Record> {
-        match Common::of(layout, header) {
-            Common::Nothing => return Some(&mut self.nothing),
+    fn fill(&mut self, layout: &Layout, common: Common, header: &Header, bytes: &[u8]) -> Option<&mut Record> {
+        match common {
+            Common::Nothing => Some(&mut self.nothing),
+            Common::Row(change) => {
+                let (fragments, _) = Fragments::and_main_data(layout, bytes)?;
+                let row = fragments.relation.map(|relation| Rows { relation, change, rows: 1 });
+                Some(self.fill_rows(row))
+            }
+            _ => self.fill_rarer(layout, common, header, bytes),
+        }
+    }
+
+    /// [`Forms::fill`] for the others. By itself, because choosing among few ways takes the processor less time.
+    #[inline(never)]
+    fn fill_rarer(&mut self, layout: &Layout, common: Common, header: &Header, bytes: &[u8]) -> Option<&mut Record> {
+        match common {
             Common::Rows => {
                 let (fragments, main) = Fragments::and_main_data(layout, bytes)?;
-                let Some(found) = rmgr::read_rows(header, &fragments, main) else { return Some(&mut self.nothing) };
-                if let Body::Rows(rows) = &mut self.rows.body {
-                    *rows = found;
-                    return Some(&mut self.rows);
-                }
+                return Some(self.fill_rows(rmgr::read_rows(header, &fragments, main)));
             }
             Common::PlainCommit => {
                 let (_, main) = Fragments::and_main_data(layout, bytes)?;
@@ -536,10 +558,21 @@ impl Forms {
                     return Some(&mut self.commit);
                 }
             }
-            Common::No => {}
+            Common::Nothing | Common::Row(_) | Common::No => {}
         }
         self.any.body = record::read_sound(layout, header, bytes).ok()?;
         Some(&mut self.any)
+    }
+
+    #[inline(always)]
+    fn fill_rows(&mut self, found: Option<Rows>) -> &mut Record {
+        match (found, &mut self.rows.body) {
+            (Some(found), Body::Rows(rows)) => {
+                *rows = found;
+                &mut self.rows
+            }
+            _ => &mut self.nothing,
+        }
     }
 }
 
