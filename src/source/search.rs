@@ -325,18 +325,11 @@ impl<'a> Search<'a> {
         let (Some(summary), Some(head)) = (self.summary(gaps.low)?, self.head(gaps.high)?) else { return Ok(None) };
         let Some((_, newest)) = summary.xids else { return Ok(None) };
         let ended = (u64::from(summary.commits) + u64::from(summary.aborts)).max(1);
-        let begun = self.begun.borrow();
-        let mut places = vec![(gaps.low, newest)];
-        for number in gaps.empty {
-            let (Some(begun), Some((_, before))) = (begun.get(number), places.last().copied()) else { return Ok(None) };
-            places.push((*number, newer(before, *begun)));
-        }
-        places.push((gaps.high, head.from));
-        let apart = places
-            .array_windows()
-            .filter(|[(from, before), (to, behind)]| to - from > 1 && are_apart(*before, *behind));
-        let nearest = apart.min_by_key(|[(from, _), (to, _)]| from.saturating_sub(aim).max(aim.saturating_sub(*to)));
-        let Some([(from, before), (to, behind)]) = nearest else { return Ok(None) };
+        let Some(places) = self.ids_along(gaps, newest, head.from) else { return Ok(None) };
+        let pairs = places.iter().zip(places.iter().skip(1));
+        let apart = pairs.filter(|((from, before), (to, behind))| to - from > 1 && are_apart(*before, *behind));
+        let nearest = apart.min_by_key(|((from, _), (to, _))| from.saturating_sub(aim).max(aim.saturating_sub(*to)));
+        let Some(((from, before), (to, behind))) = nearest else { return Ok(None) };
         let ids = u64::from(behind.0.wrapping_sub(before.0));
         // Where so many fit, shorter bulk operations lie among them; close to an edge there are none.
         let on_average = (ids as f64 * self.segments_per_id.get()) as u64;
@@ -344,7 +337,7 @@ impl<'a> Search<'a> {
         let gap = to - from;
         let missing = match on_average {
             _ if on_average < gap => on_average.max(missing),
-            _ if gap > 16 && turn % 3 != 0 => missing.max(gap - gap / 8),
+            _ if gap > 16 && !turn.is_multiple_of(3) => missing.max(gap - gap / 8),
             _ => missing,
         };
         // How wide what is known of a bulk operation is beside it.
@@ -364,6 +357,19 @@ impl<'a> Search<'a> {
             _ => by_ids(to.saturating_sub(missing)).min(from.saturating_add(alike(*before))),
         };
         Ok(Some(number.clamp(from + 1, to - 1)))
+    }
+
+    /// The segments that are known from one side to the other, with the newest id that was given out up to each.
+    fn ids_along(&self, gaps: &Gaps<'_>, newest: Xid, next: Xid) -> Option<Vec<(u64, Xid)>> {
+        let begun = self.begun.borrow();
+        let mut places = vec![(gaps.low, newest)];
+        let mut last = newest;
+        for number in gaps.empty {
+            last = newer(last, *begun.get(number)?);
+            places.push((*number, last));
+        }
+        places.push((gaps.high, next));
+        Some(places)
     }
 
     /// In about how many segments between two transactions ended that are not known, by the ids that are missing; 0
