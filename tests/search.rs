@@ -224,6 +224,24 @@ fn a_time_is_found_where_bulk_operations_have_no_ids() {
     assert!(few >= 75, "fewer than 25 of {few} times only: {counts:?}");
 }
 
+/// A few commits in the midst of a long bulk operation: the ids that are missing on both sides say that they are there.
+#[test]
+fn commits_within_a_bulk_operation_are_found() {
+    let archive = Archive::new(5000, |number, segment| match number {
+        2000..2700 | 2706..3000 => {
+            segment.record(11, 0x00, 10_000, &[0xAB; 2000]);
+        }
+        _ => {
+            let bulk = 700 * u64::from(number >= 2700) + 294 * u64::from(number >= 3000);
+            for i in 0..5 {
+                let at = i64::try_from(number * 5 + i).unwrap() * 1_000_000;
+                segment.commit(((number - bulk) * 5 + i) as u32, micros(at));
+            }
+        }
+    });
+    opened_for(&archive, [1999, 2001, 2350, 2698, 2699, 2700, 2703, 2705, 2706, 2800, 2999, 3000].into_iter());
+}
+
 /// Prints how many segments are opened and how long it takes: `cargo test --release --test search -- --ignored
 /// --nocapture figures`.
 #[test]
