@@ -46,7 +46,8 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
     HostFacts {
         directory: directory(wanted.directory, account, wanted.sources),
         free_bytes: free_bytes(wanted.directory),
-        port_taken_by: port_taken_by(wanted.port),
+        // One that was chosen was free a moment ago; another Walback that looks for one may be holding it just now.
+        port_taken_by: wanted.restore.port.and_then(port_taken_by),
         bin_dir,
         searched,
         wrong_version,
