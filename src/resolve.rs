@@ -63,6 +63,149 @@ pub struct Resolved {
     pub ambiguous: Vec<Place>,
     /// The base backups that lead there, the best one first.
     pub backups: Vec<String>,
+    /// What the server is told instead of the target as it was given; `None` where it is told just that.
+    #[serde(default)]
+    pub told: Option<Target>,
+    /// How many commits lie behind the stop up to the end of WAL; `None` where they were not counted.
+    #[serde(default)]
+    pub commits_lost: Option<u64>,
+    /// The last commit in WAL, where it is not replayed.
+    #[serde(default)]
+    pub last_lost: Option<Place>,
+    /// The other restore points of the same name further on: the server stops at the first.
+    #[serde(default)]
+    pub named_again: Vec<Place>,
+    /// Whether the server answers queries at the stop; only then it can pause there.
+    #[serde(default = "yes")]
+    pub is_readable: bool,
+    /// What keeps relations locked at the stop.
+    #[serde(default)]
+    pub locked: Vec<Locked>,
+    /// The least settings that the records on the way ask for.
+    #[serde(default)]
+    pub requires: Option<Requirements>,
+    /// The places at which “before this transaction” can stop, in the order of WAL; empty where there is but one.
+    #[serde(default)]
+    pub before: Vec<StopBefore>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Resolved {
+    /// A stop at the record at `lsn`, of which nothing else is known.
+    #[must_use]
+    pub fn new(timeline: TimelineId, stop: StopSide, lsn: Lsn) -> Resolved {
+        Resolved {
+            timeline,
+            path: vec![timeline],
+            stop,
+            lsn,
+            replay_end: lsn,
+            xid: None,
+            at: None,
+            name: None,
+            consistent_at: lsn,
+            last_kept: None,
+            first_lost: None,
+            ambiguous: Vec::new(),
+            backups: Vec::new(),
+            told: None,
+            commits_lost: None,
+            last_lost: None,
+            named_again: Vec::new(),
+            is_readable: true,
+            locked: Vec::new(),
+            requires: None,
+            before: Vec::new(),
+        }
+    }
+}
+
+/// Relations that stay locked while recovery is paused: a transaction took `ACCESS EXCLUSIVE` locks before the stop and
+/// ends behind it. Who reads them waits until the server is promoted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Locked {
+    /// The transaction.
+    pub xid: Xid,
+    /// Where its first lock's record starts: whoever stops before it can read everything.
+    pub from: Lsn,
+    /// How many relations.
+    pub relations: u64,
+}
+
+/// The least values of settings with which a server in recovery goes on (`CheckRequiredParameterValues`,
+/// `xlogrecovery.c` of 15 to 18, `xlog.c` of 13 and 14): those of the server that wrote the WAL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Requirements {
+    /// `max_connections`.
+    pub max_connections: u32,
+    /// `max_worker_processes`.
+    pub max_worker_processes: u32,
+    /// `max_wal_senders`.
+    pub max_wal_senders: u32,
+    /// `max_prepared_transactions`.
+    pub max_prepared_transactions: u32,
+    /// `max_locks_per_transaction`.
+    pub max_locks_per_transaction: u32,
+}
+
+impl Requirements {
+    /// Enough for both.
+    #[must_use]
+    pub fn and(self, other: Requirements) -> Requirements {
+        Requirements {
+            max_connections: self.max_connections.max(other.max_connections),
+            max_worker_processes: self.max_worker_processes.max(other.max_worker_processes),
+            max_wal_senders: self.max_wal_senders.max(other.max_wal_senders),
+            max_prepared_transactions: self.max_prepared_transactions.max(other.max_prepared_transactions),
+            max_locks_per_transaction: self.max_locks_per_transaction.max(other.max_locks_per_transaction),
+        }
+    }
+
+    /// The settings by their names.
+    #[must_use]
+    pub fn settings(self) -> [(&'static str, u32); 5] {
+        [
+            ("max_connections", self.max_connections),
+            ("max_worker_processes", self.max_worker_processes),
+            ("max_wal_senders", self.max_wal_senders),
+            ("max_prepared_transactions", self.max_prepared_transactions),
+            ("max_locks_per_transaction", self.max_locks_per_transaction),
+        ]
+    }
+}
+
+/// Which of the places “before this transaction” is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BeforeWhat {
+    /// Before its commit: everything that committed meanwhile is kept; what it locked stays locked.
+    Commit,
+    /// Before its first lock: everything can be read; what committed since then is lost.
+    FirstLock,
+    /// Before it marked the first database as being dropped: later, that one's files are gone.
+    DatabaseDrop,
+}
+
+/// A place at which “before this transaction” can stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopBefore {
+    /// Which one.
+    pub what: BeforeWhat,
+    /// The record before which recovery stops.
+    pub lsn: Lsn,
+    /// How many commits between here and its own commit are lost by stopping here.
+    pub commits_lost: u64,
+    /// Whether everything that the transaction destroys can be read while recovery is paused here.
+    pub is_readable: bool,
+    /// Whether everything that the transaction destroys is still there after stopping here.
+    pub saves: bool,
+    /// Whether this is where the plan stops.
+    pub chosen: bool,
+    /// The TARGET options that stop here.
+    pub target: Vec<String>,
 }
 
 /// Why no place in WAL belongs to a target.
@@ -307,10 +450,7 @@ impl<'a> Resolver<'a> {
         };
         let reached = self.path.timeline_at(stop.lsn).unwrap_or(self.path.last());
         Ok(Resolved {
-            timeline: self.path.last(),
             path: path_until(self.path, self.backup_start, reached),
-            stop: stop.side,
-            lsn: stop.lsn,
             replay_end: self.replay_end,
             xid: stop.place.and_then(|place| place.xid),
             at: stop.at,
@@ -319,7 +459,7 @@ impl<'a> Resolver<'a> {
             last_kept: self.last_kept,
             first_lost: self.first_lost,
             ambiguous,
-            backups: Vec::new(),
+            ..Resolved::new(self.path.last(), stop.side, stop.lsn)
         })
     }
 

@@ -308,19 +308,13 @@ fn plan() -> Plan {
     let points = points();
     let stop = place(&points, 1_234_573).unwrap();
     let resolved = Resolved {
-        timeline: TimelineId(1),
-        path: vec![TimelineId(1)],
-        stop: StopSide::Before,
-        lsn: stop.lsn,
-        replay_end: stop.lsn,
         xid: stop.xid,
         at: stop.at,
-        name: None,
         consistent_at: Lsn(0x1_5000_1000),
         last_kept: place(&points, 1_234_572),
         first_lost: Some(stop),
-        ambiguous: Vec::new(),
         backups: vec!["20241002T020000".to_owned(), "20241001T020000".to_owned()],
+        ..Resolved::new(TimelineId(1), StopSide::Before, stop.lsn)
     };
     let step = |id, title: &str, commands: &[&str], undo: Option<&str>| Step {
         id,
@@ -385,6 +379,7 @@ fn plan() -> Plan {
             total_s: Some(357.0),
             basis: "the last recovery on this machine: 136 MB/s unpacking, 34 MB/s replay".to_owned(),
         },
+        candidates: Vec::new(),
         made_at: clock(15, 2, 0, 0),
     }
 }

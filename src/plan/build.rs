@@ -97,6 +97,7 @@ impl Draft<'_> {
             server,
             steps,
             findings,
+            candidates: Vec::new(),
             made_at: self.now,
         }
     }

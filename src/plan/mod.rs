@@ -50,6 +50,10 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// What it will take.
     pub estimate: Estimate,
+    /// All base backups that there are, the chosen one first, then the others that lead to the target, the best ones
+    /// first, then those that do not.
+    #[serde(default)]
+    pub candidates: Vec<Candidate>,
     /// When the plan was made.
     pub made_at: Timestamp,
 }
@@ -93,6 +97,17 @@ impl ServerPlan {
 pub fn conninfo_value(value: &str) -> String {
     let plain = !value.is_empty() && value.chars().all(|c| !c.is_whitespace() && !matches!(c, '\'' | '\\'));
     if plain { value.to_owned() } else { format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'")) }
+}
+
+/// A base backup as a way to the target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The backup's name.
+    pub backup: String,
+    /// What a recovery from it would take; `None` where it does not lead to the target.
+    pub estimate: Option<Estimate>,
+    /// Why it does not lead there, in words.
+    pub why_not: Option<String>,
 }
 
 /// What a recovery will take.
@@ -220,19 +235,13 @@ pub(crate) fn example() -> Plan {
     let place = |lsn, xid, at| Place { lsn: Lsn(lsn), xid: Some(Xid(xid)), at: Timestamp::from_unix_seconds(at) };
     let target = Target { inclusive: false, ..Target::new(TargetKind::Xid(Xid(735))) };
     let resolved = Resolved {
-        timeline: TimelineId(1),
-        path: vec![TimelineId(1)],
-        stop: StopSide::Before,
-        lsn: Lsn(0x300_0148),
-        replay_end: Lsn(0x300_0148),
         xid: Some(Xid(735)),
         at: Timestamp::from_unix_seconds(1_700_000_100),
-        name: None,
         consistent_at: Lsn(0x200_0100),
         last_kept: Some(place(0x300_0100, 734, 1_700_000_090)),
         first_lost: Some(place(0x300_0148, 735, 1_700_000_100)),
-        ambiguous: Vec::new(),
         backups: vec!["monday".to_owned()],
+        ..Resolved::new(TimelineId(1), StopSide::Before, Lsn(0x300_0148))
     };
     Plan {
         recovery: "restore".to_owned(),
@@ -256,6 +265,7 @@ pub(crate) fn example() -> Plan {
         steps: Vec::new(),
         findings: Vec::new(),
         estimate: Estimate { unpack_bytes: 3_000_000, wal_bytes: 16_777_504, wal_segments: 2, ..Estimate::default() },
+        candidates: Vec::new(),
         made_at: Timestamp::UNIX_EPOCH,
     }
 }

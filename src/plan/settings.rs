@@ -54,12 +54,14 @@ pub fn is_reserved(name: &str) -> bool {
     RECOVERY_SETTINGS.iter().chain(&OWN_SETTINGS).any(|own| own.eq_ignore_ascii_case(name))
 }
 
-/// The settings that make the server stop where the resolved target says.
+/// The settings that make the server stop where the resolved target says: those of what it is told instead of the
+/// target, where that is not the same.
 ///
 /// The order matters: a target that is set to nothing after another one was set is taken for a second target and
 /// refused, so the empty ones come first (`assign_recovery_target*`, `xlogrecovery.c`; 13 to 18).
 #[must_use]
 pub fn target_settings(target: &Target, resolved: &Resolved) -> Vec<(String, String)> {
+    let target = resolved.told.as_ref().unwrap_or(target);
     let (wanted, value) = match (&target.kind, resolved.stop) {
         // Without a target the server would promote at the end of WAL, at a gap as well, and without a word. The last
         // record is known, so that it is named.
@@ -224,19 +226,9 @@ mod tests {
 
     fn resolved(stop: StopSide) -> Resolved {
         Resolved {
-            timeline: TimelineId(2),
             path: vec![TimelineId(1), TimelineId(2)],
-            stop,
-            lsn: Lsn(0x300_0148),
-            replay_end: Lsn(0x300_0148),
-            xid: None,
-            at: None,
-            name: None,
             consistent_at: Lsn(0x200_0100),
-            last_kept: None,
-            first_lost: None,
-            ambiguous: Vec::new(),
-            backups: Vec::new(),
+            ..Resolved::new(TimelineId(2), stop, Lsn(0x300_0148))
         }
     }
 

@@ -161,19 +161,10 @@ fn plan(target: Target) -> Box<Plan> {
         directory: PathBuf::from("/new"),
         backup: backup("b"),
         resolved: Resolved {
-            timeline: TimelineId(1),
-            path: vec![TimelineId(1)],
-            stop: StopSide::Before,
-            lsn: Lsn(50),
-            replay_end: Lsn(50),
             xid: Some(Xid(50)),
-            at: None,
-            name: None,
             consistent_at: Lsn(20),
-            last_kept: None,
-            first_lost: None,
-            ambiguous: Vec::new(),
             backups: vec!["b".to_owned(), "a".to_owned()],
+            ..Resolved::new(TimelineId(1), StopSide::Before, Lsn(50))
         },
         target,
         settings: Vec::new(),
@@ -192,6 +183,7 @@ fn plan(target: Target) -> Box<Plan> {
         steps: Vec::new(),
         findings: Vec::new(),
         estimate: Estimate::default(),
+        candidates: Vec::new(),
         made_at: now(),
     })
 }
