@@ -15,8 +15,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
-use walback::app::state::{Loading, ScanState};
-use walback::app::{ActionKind, Effect, Hit, Key, Msg, Pane, Screen, Setup, State, command, update};
+use walback::app::dialog::TargetForm;
+use walback::app::state::{Loading, ScanState, Wanted};
+use walback::app::{ActionKind, Dialog, Effect, Hit, Key, Msg, Pane, Screen, Setup, State, command, update};
 use walback::catalog::overview::SegmentRows;
 use walback::catalog::suspect::sort_worst_first;
 use walback::catalog::{
@@ -30,7 +31,7 @@ use walback::error::{Error, ErrorKind};
 use walback::event::{Event, EventBuffer, Failure, Progress, Recovery, RecoveryState, Strategy, What};
 use walback::pgdata::server_log::{StopKind, Stopped};
 use walback::plan::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
-use walback::resolve::{Place, Resolved, StopSide};
+use walback::resolve::{BeforeWhat, Place, Resolved, StopBefore, StopSide};
 use walback::tui::{Theme, draw};
 
 const NAME: &str = "shop-20241002-1502";
@@ -389,6 +390,32 @@ fn planned() -> State {
     press(&mut state, "b");
     fold(&mut state, [Msg::Planned(Ok(Box::new(plan())))]);
     state
+}
+
+/// A plan to stop before a transaction that dropped something, two commits after its first lock.
+fn planned_before() -> State {
+    let mut state = home();
+    press(&mut state, "b");
+    let mut plan = plan();
+    let place = |what, lsn, commits_lost, is_readable| StopBefore {
+        what,
+        lsn,
+        commits_lost,
+        is_readable,
+        saves: true,
+        chosen: commits_lost == 0,
+        target: Vec::new(),
+    };
+    let commit = plan.resolved.lsn;
+    plan.resolved.before =
+        vec![place(BeforeWhat::FirstLock, Lsn(commit.0 - 0x1F8), 2, true), place(BeforeWhat::Commit, commit, 0, false)];
+    fold(&mut state, [Msg::Planned(Ok(Box::new(plan)))]);
+    state
+}
+
+fn form(state: &State) -> &TargetForm {
+    let Some(Dialog::Target(form)) = &state.dialog else { panic!("no form is open") };
+    form
 }
 
 fn event(second: i64, what: What) -> Msg {
@@ -818,6 +845,48 @@ fn all() -> Vec<(&'static str, State)> {
         }),
     ));
     states.push((
+        "time-resolved",
+        with(home, &|s| {
+            press(s, "t14:30");
+            let asked = form(s).asked.clone().unwrap();
+            fold(s, [Msg::Resolved { target: asked, answer: Ok(Box::new(plan().resolved)) }]);
+        }),
+    ));
+    states.push((
+        "time-nowhere",
+        with(home, &|s| {
+            press(s, "t14:30");
+            let asked = form(s).asked.clone().unwrap();
+            let error = Error::failed("target-not-reached", "the WAL of timeline 1 ends before the target is reached")
+                .hint("choose an earlier time");
+            fold(s, [Msg::Resolved { target: asked, answer: Err(error) }]);
+        }),
+    ));
+    states.push((
+        "change",
+        with(planned, &|s| {
+            press(s, "e");
+        }),
+    ));
+    states.push((
+        "change-place",
+        with(planned_before, &|s| {
+            press(s, "ew");
+        }),
+    ));
+    states.push((
+        "change-action",
+        with(planned, &|s| {
+            press(s, "ea");
+        }),
+    ));
+    states.push((
+        "change-setting",
+        with(planned, &|s| {
+            press(s, "eeshared_buffers");
+        }),
+    ));
+    states.push((
         "xid",
         with(home, &|s| {
             press(s, "x1234573");
@@ -925,7 +994,7 @@ fn all() -> Vec<(&'static str, State)> {
         "retarget-plan",
         with(paused, &|s| {
             press(s, "rpwb");
-            let waiting = s.planning.as_ref().unwrap().target.clone();
+            let waiting = s.planning.as_ref().unwrap().wanted.target.clone();
             let plan = Plan { target: waiting, ..plan() };
             fold(s, [Msg::RetargetPlanned(Ok((Box::new(plan), Strategy::Unpack)))]);
         }),
@@ -934,7 +1003,7 @@ fn all() -> Vec<(&'static str, State)> {
         "retarget-confirm",
         with(paused, &|s| {
             press(s, "rpwb");
-            let waiting = s.planning.as_ref().unwrap().target.clone();
+            let waiting = s.planning.as_ref().unwrap().wanted.target.clone();
             let plan = Plan { target: waiting, ..plan() };
             fold(s, [Msg::RetargetPlanned(Ok((Box::new(plan), Strategy::Unpack)))]);
             key(s, Key::Enter);
@@ -1178,7 +1247,7 @@ proptest! {
         for pressed in keys {
             for effect in update(&mut state, Msg::Key(pressed)) {
                 // A plan is answered, so that the keys come further.
-                if let Effect::MakePlan { target, .. } = effect {
+                if let Effect::MakePlan(Wanted { target, .. }) = effect {
                     let plan = Plan { target, ..plan() };
                     update(&mut state, Msg::Planned(Ok(Box::new(plan))));
                 }

@@ -1,5 +1,6 @@
 //! Carries commands out: changes the state, and says what has to be done outside.
 
+use super::change;
 use super::chart::{self, Chart, MarkKind};
 use super::command::{Act, empties_directory};
 use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FindForm, FormKind, Menu, SuspectList, TargetForm, Then};
@@ -9,7 +10,7 @@ use super::find::{Located, MatchKind, Search};
 use super::msg::ActionKind;
 use super::points::{Amount, Place, Sought};
 use super::reach::Reach;
-use super::state::{Answer, Loading, Pane, Planning, Scan, ScanState, Screen, State};
+use super::state::{Answer, Loading, Pane, Planning, Scan, ScanState, Screen, State, Wanted};
 use super::suspects;
 use crate::catalog::{Point, PointKind, SuspectKind};
 use crate::core::progress::{Pace, grouped};
@@ -63,6 +64,7 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::Start => return start(state),
         Act::OtherBackup => return other_backup(state),
         Act::Directory => ask_directory(state),
+        Act::Change => change::offer(state),
         Act::CancelStep => ask_cancel(state),
         Act::Look => return with_recovery(state, |recovery| Effect::Look { recovery }),
         Act::Retarget => ask_retarget(state),
@@ -403,7 +405,7 @@ fn explain_stop(state: &mut State) {
     state.dialog = Some(Dialog::Menu(Menu { title, text, choices, selected: 0 }));
 }
 
-fn nothing(label: &str, meaning: &str) -> Choice {
+pub(super) fn nothing(label: &str, meaning: &str) -> Choice {
     Choice { key: None, label: label.to_owned(), meaning: meaning.to_owned(), then: Then::Nothing }
 }
 
@@ -411,7 +413,7 @@ fn stop_at_selected(state: &mut State, inclusive: bool) -> Vec<Effect> {
     let Some(target) = state.points.selected().map(|point| target_at(state, point, inclusive)) else {
         return Vec::new();
     };
-    plan_for(state, target, None)
+    plan_for(state, target)
 }
 
 /// The target that stops just before or after a point, along the point's own timeline: a newer one is never
@@ -444,44 +446,26 @@ fn is_only_one(state: &State, name: &str) -> bool {
 }
 
 /// Asks for a plan to `target`, for the recovery that is to be retargeted or for a new one.
-pub(super) fn plan_for(state: &mut State, target: Target, backup: Option<String>) -> Vec<Effect> {
+pub(super) fn plan_for(state: &mut State, target: Target) -> Vec<Effect> {
     if let Some(recovery) = state.retarget.clone() {
         return plan_retarget(state, recovery, target);
     }
+    let wanted = Wanted::new(target, state.directory.clone());
     if state.directory.is_empty() {
-        let form = DirectoryForm { field: Field::default(), target, backup };
-        state.dialog = Some(Dialog::Directory(form));
+        state.dialog = Some(Dialog::Directory(DirectoryForm { field: Field::default(), wanted }));
         return Vec::new();
     }
-    let directory = state.directory.clone();
-    make_plan(state, target, backup, directory)
+    make_plan(state, wanted)
 }
 
-pub(super) fn make_plan(state: &mut State, target: Target, backup: Option<String>, directory: String) -> Vec<Effect> {
-    show_plan(
-        state,
-        Planning {
-            target: target.clone(),
-            backup: backup.clone(),
-            directory: directory.clone(),
-            retarget: None,
-            answer: Answer::Making,
-        },
-    );
-    vec![Effect::MakePlan { target, backup, directory }]
+pub(super) fn make_plan(state: &mut State, wanted: Wanted) -> Vec<Effect> {
+    show_plan(state, Planning { wanted: wanted.clone(), retarget: None, answer: Answer::Making });
+    vec![Effect::MakePlan(wanted)]
 }
 
-fn plan_retarget(state: &mut State, recovery: String, target: Target) -> Vec<Effect> {
-    show_plan(
-        state,
-        Planning {
-            target: target.clone(),
-            backup: None,
-            directory: String::new(),
-            retarget: Some(recovery.clone()),
-            answer: Answer::Making,
-        },
-    );
+pub(super) fn plan_retarget(state: &mut State, recovery: String, target: Target) -> Vec<Effect> {
+    let wanted = Wanted::new(target.clone(), String::new());
+    show_plan(state, Planning { wanted, retarget: Some(recovery.clone()), answer: Answer::Making });
     vec![Effect::PlanRetarget { recovery, target }]
 }
 
@@ -602,18 +586,14 @@ fn other_backup(state: &mut State) -> Vec<Effect> {
     let now = ids.iter().position(|id| *id == plan.backup.id).unwrap_or(0);
     let Some(next) = ids.get((now + 1) % ids.len().max(1)).cloned() else { return Vec::new() };
     let Some(planning) = &state.planning else { return Vec::new() };
-    let (target, directory) = (planning.target.clone(), planning.directory.clone());
-    make_plan(state, target, Some(next), directory)
+    let wanted = Wanted { backup: Some(next), ..planning.wanted.clone() };
+    make_plan(state, wanted)
 }
 
-fn ask_directory(state: &mut State) {
+pub(super) fn ask_directory(state: &mut State) {
     let Some(planning) = &state.planning else { return };
-    let form = DirectoryForm {
-        field: Field::new(planning.directory.clone()),
-        target: planning.target.clone(),
-        backup: planning.backup.clone(),
-    };
-    state.dialog = Some(Dialog::Directory(form));
+    let wanted = planning.wanted.clone();
+    state.dialog = Some(Dialog::Directory(DirectoryForm { field: Field::new(wanted.directory.clone()), wanted }));
 }
 
 fn ask_cancel(state: &mut State) {
@@ -764,12 +744,13 @@ pub(super) fn confirmed(state: &mut State, what: ActionKind) -> Vec<Effect> {
 pub(super) fn chosen(state: &mut State, then: Then) -> Vec<Effect> {
     match then {
         Then::Nothing => {}
-        Then::StopAt(target) => return plan_for(state, target, None),
+        Then::StopAt(target) => return plan_for(state, target),
         Then::Ask(kind) => {
             // Only a recovery that stands still offers this from a menu.
             state.retarget = state.following.clone();
             ask(state, kind);
         }
+        Then::Change(change) => return change::chosen(state, change),
         Then::Pick => pick(state),
         Then::Open(recovery) => return open_recovery(state, recovery),
         Then::CancelStep => {

@@ -44,6 +44,7 @@ pub enum Act {
     Start,
     OtherBackup,
     Directory,
+    Change,
     CancelStep,
     Look,
     Retarget,
@@ -181,6 +182,8 @@ pub static COMMANDS: &[Command] = &[
         "Plans with the next backup that leads to the target."),
     command!(Directory, "directory", "directory", &[Key::Char('d')], PLAN, None, can_move,
         "Plans with another new directory."),
+    command!(Change, "change", "change", &[Key::Char('e')], PLAN, None, can_change,
+        "Changes something about the plan: where and how it stops, the timeline, the backup, the server's settings."),
     command!(CancelStep, "cancel-step", "cancel", &[Key::Char('c')], RUNNING, Changes, can_cancel,
         "Stops the step that runs, after asking. What was made stays where it is."),
     command!(Look, "look", "look", &[Key::Char('i')], FOLLOWED, None, can_look,
@@ -373,6 +376,11 @@ fn has_other_backups(state: &State) -> Enabled {
 fn can_move(state: &State) -> Enabled {
     let retarget = state.planning.as_ref().is_some_and(|p| p.retarget.is_some());
     unless(retarget, "a retarget keeps the recovery's directory")
+}
+
+fn can_change(state: &State) -> Enabled {
+    let making = state.planning.as_ref().is_none_or(|planning| planning.answer == Answer::Making);
+    unless(making, "the plan is still being made")
 }
 
 /// Whether a step of the followed recovery is being done.

@@ -1,14 +1,16 @@
 //! What lies over a screen: menus, forms, confirmations.
 
+use super::change::{Change, ValueForm};
 use super::field::Field;
 use super::find::Search;
 use super::msg::ActionKind;
-use super::state::State;
+use super::state::{State, Wanted};
 use crate::catalog::{Point, PointKind, Suspect};
 use crate::core::progress::counted;
 use crate::core::time::parse_time;
 use crate::core::{Lsn, RestorePointName, Target, TargetKind, TimelineChoice, Timestamp, Xid, Zone};
 use crate::error::Error;
+use crate::resolve::Resolved;
 
 /// What lies over a screen and has the keys.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +21,8 @@ pub enum Dialog {
     Target(TargetForm),
     /// The new data directory is being typed.
     Directory(DirectoryForm),
+    /// A port or a setting is being typed.
+    Value(ValueForm),
     /// A name has to be typed before something is done.
     Confirm(Confirm),
     /// What is to be found is being typed.
@@ -64,6 +68,8 @@ pub enum Then {
     Nothing,
     /// Recovery shall stop there.
     StopAt(Target),
+    /// Something about the plan is changed.
+    Change(Change),
     /// A target of this kind is to be typed.
     Ask(FormKind),
     /// Another target is to be picked on the home screen.
@@ -149,6 +155,23 @@ pub struct TargetForm {
     pub reading: Reading,
     /// Names of restore points that fit what was typed.
     pub names: Vec<String>,
+    /// The target that was asked about last.
+    pub asked: Option<Target>,
+    /// Where recovery would stop for it.
+    pub stop: Stop,
+}
+
+/// Where recovery would stop for a target that is being typed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stop {
+    /// Nothing was asked.
+    Unasked,
+    /// It is being found out.
+    Asked,
+    /// There.
+    At(Box<Resolved>),
+    /// Nowhere: why.
+    Nowhere(Error),
 }
 
 /// What a text that is being typed means.
@@ -228,6 +251,8 @@ impl TargetForm {
             timeline,
             reading: Reading::Empty,
             names: Vec::new(),
+            asked: None,
+            stop: Stop::Unasked,
         };
         form.read(state);
         form
@@ -244,6 +269,26 @@ impl TargetForm {
     pub fn target(&self) -> Option<Target> {
         let (Reading::Good(kind, _) | Reading::Doubtful(kind, _)) = &self.reading else { return None };
         Some(Target { inclusive: self.inclusive, timeline: self.timeline(), ..Target::new(kind.clone()) })
+    }
+
+    /// The target to ask about, where that is not the one that was asked about last. What nobody knows is not asked
+    /// about: for that the whole archive would be read, after every key.
+    pub fn ask(&mut self) -> Option<Target> {
+        let known = matches!(self.reading, Reading::Good(..) | Reading::Doubtful(TargetKind::Time(_), _));
+        let target = self.target().filter(|_| known);
+        if target == self.asked {
+            return None;
+        }
+        self.stop = if target.is_some() { Stop::Asked } else { Stop::Unasked };
+        self.asked.clone_from(&target);
+        target
+    }
+
+    /// Takes in where recovery would stop, if that is what was asked last.
+    pub fn answered(&mut self, target: &Target, answer: Result<Box<Resolved>, Error>) {
+        if self.asked.as_ref() == Some(target) {
+            self.stop = answer.map_or_else(Stop::Nowhere, Stop::At);
+        }
     }
 
     /// Reads what was typed.
@@ -367,10 +412,8 @@ fn nearest_names(text: &str, state: &State) -> Vec<String> {
 pub struct DirectoryForm {
     /// What was typed.
     pub field: Field,
-    /// The target that waits for it.
-    pub target: Target,
-    /// The backup that goes with it.
-    pub backup: Option<String>,
+    /// What the plan is asked for with besides.
+    pub wanted: Wanted,
 }
 
 impl DirectoryForm {

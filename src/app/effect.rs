@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::state::Wanted;
 use crate::core::{Target, TimelineId, Xid};
 use crate::event::Strategy;
 use crate::plan::Plan;
@@ -30,13 +31,12 @@ pub enum Effect {
     /// Stop reading the WAL archive. Answered by `ScanFinished`.
     CancelScan,
     /// Make a plan, which changes nothing. Answered by `Planned`.
-    MakePlan {
-        /// Where to stop.
+    MakePlan(Wanted),
+    /// Find out where recovery would stop, as far as that can be told at once; what was asked before is given up.
+    /// Answered by `Resolved`.
+    Resolve {
+        /// For which target.
         target: Target,
-        /// The base backup's id; `None` for the best one.
-        backup: Option<String>,
-        /// The new data directory.
-        directory: String,
     },
     /// Carry a plan out. Answered by events, then `Done` or `Failed`.
     Start {

@@ -4,6 +4,7 @@
 //! somebody else carries out. No I/O and no clock here: even the time comes as a message.
 
 mod act;
+pub mod change;
 pub mod chart;
 pub mod command;
 pub mod dialog;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::key::Key;
 use super::state::Pane;
 use crate::catalog::{Catalog, Overview, Point};
-use crate::core::{TimelineId, Timestamp, Xid};
+use crate::core::{Target, TimelineId, Timestamp, Xid};
 use crate::error::Error;
 use crate::event::{Event, Recovery, Strategy};
 use crate::plan::Plan;
+use crate::resolve::Resolved;
 
 /// Something that happened: a key, the clock, an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +69,13 @@ pub enum Msg {
     ScanFinished(Result<(), Error>),
     /// The recoveries that this machine knows.
     Recoveries(Vec<Recovery>),
+    /// Where recovery would stop.
+    Resolved {
+        /// For which target.
+        target: Target,
+        /// There; or why nowhere.
+        answer: Result<Box<Resolved>, Error>,
+    },
     /// The plan that was asked for.
     Planned(Result<Box<Plan>, Error>),
     /// The plan of a retarget, and how it gets there.

@@ -7,7 +7,7 @@ use super::effect::Effect;
 use super::field::Field;
 use super::key::Key;
 use super::msg::Hit;
-use super::state::{Pane, Screen, State};
+use super::state::{Pane, Screen, State, Wanted};
 use crate::core::TargetKind;
 
 pub(super) fn key(state: &mut State, key: Key) -> Vec<Effect> {
@@ -121,7 +121,7 @@ fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
     match dialog {
         Dialog::Target(form) => match form.target() {
             Some(target) => {
-                let effects = act::plan_for(state, target, None);
+                let effects = act::plan_for(state, target);
                 act::forget_retarget(state);
                 effects
             }
@@ -134,8 +134,16 @@ fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
         Dialog::Directory(form) if form.problem().is_none() => {
             let directory = form.field.text().to_owned();
             state.directory.clone_from(&directory);
-            act::make_plan(state, form.target, form.backup, directory)
+            act::make_plan(state, Wanted { directory, ..form.wanted })
         }
+        Dialog::Value(form) => match form.wanted() {
+            Ok(wanted) => act::make_plan(state, wanted),
+            Err(why) => {
+                state.refuse(why);
+                state.dialog = Some(Dialog::Value(form));
+                Vec::new()
+            }
+        },
         Dialog::Confirm(confirm) if confirm.is_typed() => act::confirmed(state, confirm.what),
         Dialog::Confirm(confirm) => {
             state.refuse(format!("type {} to confirm, or Esc to leave it", confirm.name));
@@ -165,6 +173,9 @@ fn edit(state: &mut State, mut dialog: Dialog, key: Key) -> Vec<Effect> {
             }
         },
         Dialog::Directory(form) => {
+            form.field.press(key);
+        }
+        Dialog::Value(form) => {
             form.field.press(key);
         }
         Dialog::Confirm(confirm) => {
@@ -217,6 +228,7 @@ pub(super) fn paste(state: &mut State, text: &str) -> Vec<Effect> {
             form.read(state);
         }
         Dialog::Directory(form) => form.field.paste(text),
+        Dialog::Value(form) => form.field.paste(text),
         // A name is typed so that somebody thinks about it.
         Dialog::Confirm(_) => state.refuse("the name has to be typed, not pasted"),
         Dialog::Menu(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}

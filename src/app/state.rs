@@ -79,15 +79,34 @@ pub struct Scan {
     pub pace: Pace,
 }
 
-/// A plan that was asked for.
+/// What a plan is asked for with.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Planning {
-    /// The target as it was chosen.
+pub struct Wanted {
+    /// Where to stop.
     pub target: Target,
-    /// The backup as it was chosen; `None` for the best one.
+    /// The base backup's id; `None` for the best one.
     pub backup: Option<String>,
     /// The new data directory.
     pub directory: String,
+    /// The server's port; `None` for the configured one, or one that is free.
+    pub port: Option<u16>,
+    /// Settings of the server besides the configured ones.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Wanted {
+    /// A recovery to `target` into `directory`, and nothing else said.
+    #[must_use]
+    pub fn new(target: Target, directory: impl Into<String>) -> Wanted {
+        Wanted { target, backup: None, directory: directory.into(), port: None, settings: Vec::new() }
+    }
+}
+
+/// A plan that was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planning {
+    /// What it was asked for with.
+    pub wanted: Wanted,
     /// The recovery that is to go there instead; `None` for a new one.
     pub retarget: Option<String>,
     /// What came of it.

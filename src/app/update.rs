@@ -11,7 +11,7 @@ use super::state::{Answer, Loading, Planning, ScanState, Screen, State};
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, Overview, Point};
-use crate::core::{TimelineId, Xid};
+use crate::core::{Target, TimelineId, Xid};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Recovery, RecoveryState, Strategy, What};
 use crate::plan::Plan;
@@ -20,7 +20,17 @@ use crate::plan::Plan;
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
     let mut effects = fold(state, msg);
     effects.extend(look_after_points(state));
+    effects.extend(ask_where(state).map(|target| Effect::Resolve { target }));
     effects
+}
+
+/// Where recovery would stop is asked as soon as a target is typed.
+fn ask_where(state: &mut State) -> Option<Target> {
+    let is_listed = state.loaded().is_some();
+    match &mut state.dialog {
+        Some(Dialog::Target(form)) if is_listed => form.ask(),
+        _ => None,
+    }
 }
 
 /// The chart follows the cursor, and what is seen is fetched.
@@ -53,6 +63,11 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::ScanProgress { done, total } => (state.scan.done, state.scan.total) = (done, total),
         Msg::ScanFinished(answer) => scanned(state, answer),
         Msg::Recoveries(recoveries) => known(state, recoveries),
+        Msg::Resolved { target, answer } => {
+            if let Some(Dialog::Target(form)) = &mut state.dialog {
+                form.answered(&target, answer);
+            }
+        }
         Msg::Planned(answer) => planned(state, answer.map(|plan| (plan, None))),
         Msg::RetargetPlanned(answer) => planned(state, answer.map(|(plan, strategy)| (plan, Some(strategy)))),
         Msg::Event(event) => return happened(state, &event),
@@ -194,8 +209,11 @@ fn planned(state: &mut State, answer: Result<(Box<Plan>, Option<Strategy>), Erro
 
 fn answers(planning: &Planning, plan: &Plan, strategy: Option<Strategy>) -> bool {
     let same_way = planning.retarget.is_some() == strategy.is_some();
-    let same_backup = planning.backup.as_ref().is_none_or(|id| *id == plan.backup.id);
-    same_way && same_backup && plan.target == planning.target
+    let wanted = &planning.wanted;
+    let same_backup = wanted.backup.as_ref().is_none_or(|id| *id == plan.backup.id);
+    let same_port = wanted.port.is_none_or(|port| port == plan.server.port);
+    let same_settings = wanted.settings.iter().all(|setting| plan.settings.contains(setting));
+    same_way && same_backup && same_port && same_settings && plan.target == wanted.target
 }
 
 fn happened(state: &mut State, event: &Event) -> Vec<Effect> {

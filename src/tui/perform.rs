@@ -13,12 +13,12 @@ use std::time::Duration;
 use super::glyphs::is_utf8_locale;
 use super::run::{self, MsgSender, Perform};
 use crate::app::msg::ActionKind;
-use crate::app::state::Setup;
+use crate::app::state::{Setup, Wanted};
 use crate::app::{Effect, Msg, State};
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Point, PointKind};
 use crate::config::{Config, RestoreConfig, SourceConfig};
-use crate::core::{Target, TimelineId, Xid};
+use crate::core::{Target, TimelineId, Xid, Zone};
 use crate::engine::host::{facts::server_account, now};
 use crate::engine::prepare::plan_retarget;
 use crate::engine::server::last_lines;
@@ -72,6 +72,8 @@ struct Performer {
     source: Arc<LocalSource>,
     shared: Arc<Shared>,
     scan: Cancel,
+    /// Gives up finding out where recovery would stop.
+    resolving: Cancel,
     /// Where questions about the archive go, once it is being read.
     archive: Option<Sender<Question>>,
 }
@@ -100,7 +102,8 @@ impl Perform for Performer {
             Effect::Locate { xid } => self.ask(Question::Locate(xid)),
             Effect::CancelScan => self.scan.cancel(),
             Effect::LoadRecoveries => self.load_recoveries(reply),
-            Effect::MakePlan { target, backup, directory } => self.make_plan(target, backup, directory, reply),
+            Effect::MakePlan(wanted) => self.make_plan(wanted, reply),
+            Effect::Resolve { target } => self.resolve(target, reply),
             Effect::PlanRetarget { recovery, target } => self.plan_retarget(recovery, target, reply),
             Effect::Start { plan } => {
                 let shared = Arc::clone(&self.shared);
@@ -172,6 +175,7 @@ impl Performer {
             config,
             shared: Arc::default(),
             scan: Cancel::default(),
+            resolving: Cancel::default(),
             archive: None,
         }
     }
@@ -224,28 +228,57 @@ impl Performer {
         });
     }
 
-    fn make_plan(&self, target: Target, backup: Option<String>, directory: String, reply: &MsgSender) {
-        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
-        let (source, shared, config) = (Arc::clone(&self.source), Arc::clone(&self.shared), self.config.clone());
-        let restore = self.restore.clone();
-        work(reply, move |reply| {
-            let recoveries = Recoveries::below(&config.state_directory);
-            let preparation = Preparation {
-                source: source.as_ref(),
-                catalog: &catalog,
-                recoveries: &recoveries,
-                cache: config.cache_directory.as_deref(),
-                progress: &|_| {},
-                cancel: &Cancel::default(),
-            };
-            let directory = std::path::absolute(Path::new(directory.trim()))
-                .map_err(|error| Error::usage("bad-path", format!("this is no path: {directory}")).caused_by(&error));
+    fn make_plan(&self, wanted: Wanted, reply: &MsgSender) {
+        let shared = Arc::clone(&self.shared);
+        let mut restore = self.restore.clone();
+        restore.port = wanted.port.or(restore.port);
+        restore.settings.extend(wanted.settings);
+        let directory = std::path::absolute(Path::new(wanted.directory.trim())).map_err(|error| {
+            Error::usage("bad-path", format!("this is no path: {}", wanted.directory)).caused_by(&error)
+        });
+        self.prepare(reply, Cancel::default(), move |preparation, zone, reply| {
             let planned = directory.and_then(|directory| {
-                let plan = preparation.plan(&Request { target, backup, directory, restore, zone: config.zone })?;
+                let request = Request { target: wanted.target, backup: wanted.backup, directory, restore, zone };
+                let plan = preparation.plan(&request)?;
                 shared.remember(&plan)?;
                 Ok(Box::new(plan))
             });
             reply.send(Msg::Planned(planned));
+        });
+    }
+
+    /// Tells where recovery would stop, until the next target is asked about.
+    fn resolve(&mut self, target: Target, reply: &MsgSender) {
+        std::mem::take(&mut self.resolving).cancel();
+        self.prepare(reply, self.resolving.clone(), move |preparation, zone, reply| {
+            let (directory, restore) = (PathBuf::new(), RestoreConfig::default());
+            let request = Request { target, backup: None, directory, restore, zone };
+            let answer = preparation.locate(&request).map(Box::new);
+            if !preparation.cancel.is_cancelled() {
+                reply.send(Msg::Resolved { target: request.target, answer });
+            }
+        });
+    }
+
+    /// Does something with all that is known of the source, once that is listed.
+    fn prepare(
+        &self,
+        reply: &MsgSender,
+        cancel: Cancel,
+        job: impl FnOnce(&Preparation<'_>, Zone, &MsgSender) + Send + 'static,
+    ) {
+        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
+        let (source, config) = (Arc::clone(&self.source), self.config.clone());
+        work(reply, move |reply| {
+            let preparation = Preparation {
+                source: source.as_ref(),
+                catalog: &catalog,
+                recoveries: &Recoveries::below(&config.state_directory),
+                cache: config.cache_directory.as_deref(),
+                progress: &|_| {},
+                cancel: &cancel,
+            };
+            job(&preparation, config.zone, reply);
             Ok(())
         });
     }

@@ -2,18 +2,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::*;
-use crate::app::dialog::{Reading, SuspectList, Then};
+use crate::app::dialog::{Reading, Stop, SuspectList, Then};
 use crate::app::guide;
 use crate::app::points::tests::{archive, commit};
+use crate::app::state::Wanted;
 use crate::app::{Hit, Key, Pane, Setup};
 use crate::catalog::{Backup, BackupKind, Compression, Point, PointKind, Timeline};
 use crate::core::{
-    Lsn, PgMajor, RestorePointName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid, Zone,
+    Action, Lsn, PgMajor, RestorePointName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp,
+    Xid, Zone,
 };
 use crate::event::EventBuffer;
 use crate::pgdata::server_log::{StopKind, Stopped};
 use crate::plan::{Estimate, Finding, ServerPlan, StepId};
-use crate::resolve::{Resolved, StopSide};
+use crate::resolve::{BeforeWhat, Resolved, StopBefore, StopSide};
 
 const NAME: &str = "shop-1";
 
@@ -152,7 +154,7 @@ fn xid_50() -> Target {
 }
 
 fn making(target: Target, backup: Option<&str>, directory: &str) -> Effect {
-    Effect::MakePlan { target, backup: backup.map(str::to_owned), directory: directory.to_owned() }
+    Effect::MakePlan(Wanted { backup: backup.map(str::to_owned), ..Wanted::new(target, directory) })
 }
 
 fn plan(target: Target) -> Box<Plan> {
@@ -300,13 +302,89 @@ fn a_typed_time_is_read_at_once_and_planned_on_the_selected_timeline() {
     let mut state = state();
     press(&mut state, "t14:3");
     assert_eq!(enter(&mut state), [], "it is not a time yet");
-    let effects = press(&mut state, "0");
-    assert_eq!(effects, []);
-    update(&mut state, Msg::Key(Key::Tab));
-    update(&mut state, Msg::Key(Key::Down));
     let at = crate::core::time::parse_time("2024-10-02T14:30:00Z", Zone::UTC, now()).unwrap();
+    let asked = |inclusive, timeline| [Effect::Resolve { target: target(TargetKind::Time(at), inclusive, timeline) }];
+    assert_eq!(press(&mut state, "0"), asked(false, 1));
+    assert_eq!(update(&mut state, Msg::Key(Key::Tab)), asked(false, 2));
+    assert_eq!(update(&mut state, Msg::Key(Key::Down)), asked(true, 2));
     assert_eq!(enter(&mut state), [making(target(TargetKind::Time(at), true, 2), None, "/new")]);
     assert_eq!((state.screen(), &state.dialog), (Screen::Plan, &None));
+}
+
+#[test]
+fn where_a_typed_target_stops_is_shown_and_only_of_what_was_typed_last() {
+    let mut state = state();
+    let stop = |state: &State| match &state.dialog {
+        Some(Dialog::Target(form)) => form.stop.clone(),
+        other => panic!("no form: {other:?}"),
+    };
+    let answer = |lsn| Ok(Box::new(Resolved::new(TimelineId(1), StopSide::Before, Lsn(lsn))));
+    press(&mut state, "l0/30");
+    assert_eq!(stop(&state), Stop::Asked);
+    let typed = |lsn| target(TargetKind::Lsn(Lsn(lsn)), false, 1);
+    send(&mut state, [Msg::Resolved { target: typed(3), answer: answer(3) }]);
+    assert_eq!(stop(&state), Stop::Asked, "that was the answer to what was typed before");
+    send(&mut state, [Msg::Resolved { target: typed(0x30), answer: answer(0x30) }]);
+    assert!(matches!(stop(&state), Stop::At(resolved) if resolved.lsn == Lsn(0x30)));
+    press(&mut state, "x");
+    assert_eq!(stop(&state), Stop::Unasked, "what cannot be read is nowhere");
+    update(&mut state, Msg::Key(Key::Backspace));
+    send(&mut state, [Msg::Resolved { target: typed(0x30), answer: Err(Error::failed("gone", "it is gone")) }]);
+    assert!(matches!(stop(&state), Stop::Nowhere(_)));
+    // Nobody reads the whole archive after every key.
+    update(&mut state, Msg::Key(Key::Esc));
+    assert_eq!(press(&mut state, "nnobody"), []);
+}
+
+#[test]
+fn everything_about_a_plan_can_be_changed() {
+    let planned = || {
+        let mut state = state();
+        press(&mut state, "b");
+        let mut plan = plan(xid_50());
+        let place = |what, lsn, chosen: bool| StopBefore {
+            what,
+            lsn: Lsn(lsn),
+            commits_lost: 2,
+            is_readable: !chosen,
+            saves: true,
+            chosen,
+            target: Vec::new(),
+        };
+        plan.resolved.before = vec![place(BeforeWhat::FirstLock, 40, false), place(BeforeWhat::Commit, 50, true)];
+        send(&mut state, [Msg::Planned(Ok(plan))]);
+        state
+    };
+    let wanted = |keys: &str| {
+        let mut state = planned();
+        let mut effects = Vec::new();
+        for line in keys.split_inclusive('\n') {
+            effects = press(&mut state, line.trim_end_matches('\n'));
+            if line.ends_with('\n') {
+                effects = enter(&mut state);
+            }
+        }
+        match effects.as_slice() {
+            [Effect::MakePlan(wanted)] => wanted.clone(),
+            other => panic!("{keys:?} came to {other:?}"),
+        }
+    };
+    let as_it_is = Wanted::new(xid_50(), "/new");
+    assert_eq!(wanted("es"), Wanted { target: Target { inclusive: true, ..xid_50() }, ..as_it_is.clone() });
+    let action = |action| Wanted { target: Target { action, ..xid_50() }, ..as_it_is.clone() };
+    assert_eq!((wanted("eas"), wanted("eao")), (action(Action::Shutdown), action(Action::Promote)));
+    // The newest timeline comes first, and the place nearest to the commit.
+    assert_eq!(wanted("et\n").target.timeline, TimelineChoice::Number(TimelineId(2)));
+    assert_eq!(wanted("ew\n").target, target(TargetKind::Lsn(Lsn(50)), false, 1));
+    assert_eq!(wanted("ewj\n").target, target(TargetKind::Lsn(Lsn(40)), false, 1));
+    assert!(wanted("eb\n").backup.is_some());
+    assert_eq!(wanted("ed2\n").directory, "/new2");
+    assert_eq!(wanted("ep5499\n").port, Some(5499));
+    assert_eq!(wanted("eework_mem = 8MB\n").settings, [("work_mem".to_owned(), "8MB".to_owned())]);
+    let mut state = planned();
+    press(&mut state, "ep0");
+    assert_eq!(enter(&mut state), []);
+    assert!(refusal(&state).contains("from 1 to 65535"), "{}", refusal(&state));
 }
 
 #[test]
@@ -316,7 +394,7 @@ fn a_typed_name_is_completed_with_the_arrows() {
     update(&mut state, Msg::Key(Key::Down));
     let name = TargetKind::Name(RestorePointName::try_from("good".to_owned()).unwrap());
     let effects = enter(&mut state);
-    assert!(matches!(&effects[..], [Effect::MakePlan { target, .. }] if target.kind == name), "{effects:?}");
+    assert!(matches!(&effects[..], [Effect::MakePlan(wanted)] if wanted.target.kind == name), "{effects:?}");
 }
 
 #[test]
@@ -470,7 +548,7 @@ fn a_retarget_that_was_not_gone_through_with_leaves_nothing_behind() {
     update(&mut state, Msg::Key(Key::Esc));
     assert_eq!((state.screen(), &state.retarget), (Screen::Paused, &None));
     update(&mut state, Msg::Key(Key::Esc));
-    assert!(matches!(&press(&mut state, "b")[..], [Effect::MakePlan { .. }]), "a new recovery, no retarget");
+    assert!(matches!(&press(&mut state, "b")[..], [Effect::MakePlan(_)]), "a new recovery, no retarget");
 }
 
 #[test]
@@ -644,7 +722,9 @@ fn a_transaction_that_is_not_at_hand_is_looked_for_in_the_archive() {
     // The form for a target knows it now; another one it asks for, once.
     update(&mut state, Msg::Key(Key::Esc));
     let asked = press(&mut state, "x4711");
-    assert_eq!(asked, [4, 47, 471].map(|xid| Effect::Locate { xid: Xid(xid) }));
+    let known = Effect::Resolve { target: target(TargetKind::Xid(Xid(4711)), false, 1) };
+    let looked_for = [4, 47, 471].map(|xid| Effect::Locate { xid: Xid(xid) });
+    assert_eq!(asked, [&looked_for[..], &[known]].concat(), "where it stops is asked of what is known");
     let Some(Dialog::Target(form)) = &state.dialog else { panic!("no form") };
     assert!(matches!(&form.reading, Reading::Good(..)), "{:?}", form.reading);
     send(&mut state, [Msg::Located { xid: Xid(471), points: Ok(Vec::new()) }, Msg::Key(Key::Backspace)]);

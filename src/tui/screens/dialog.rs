@@ -4,9 +4,11 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::dialog::{Choice, Confirm, DirectoryForm, FindForm, Menu, Reading, SuspectList, TargetForm};
+use crate::app::change::ValueForm;
+use crate::app::dialog::{Choice, Confirm, DirectoryForm, FindForm, Menu, Reading, Stop, SuspectList, TargetForm};
 use crate::app::field::Field;
 use crate::app::{ActionKind, Danger, Dialog, Hit, State, command, suspects};
+use crate::core::Zone;
 use crate::core::progress::{counted, grouped};
 use crate::error::Error;
 use crate::tui::canvas::Canvas;
@@ -22,8 +24,9 @@ const COLUMNS: u16 = 76;
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area: Rect) {
     match dialog {
         Dialog::Menu(menu) => draw_menu(canvas, menu, area),
-        Dialog::Target(form) => draw_target(canvas, form, area),
+        Dialog::Target(form) => draw_target(canvas, state.zone, form, area),
         Dialog::Directory(form) => draw_directory(canvas, form, area),
+        Dialog::Value(form) => draw_value(canvas, form, area),
         Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),
         Dialog::Find(form) => draw_find(canvas, form, area),
         Dialog::Suspects(list) => draw_suspects(canvas, state, *list, area),
@@ -130,7 +133,7 @@ fn draw_field(canvas: &mut Canvas<'_>, field: &Field, area: Rect, row: usize) {
     }
 }
 
-fn draw_target(canvas: &mut Canvas<'_>, form: &TargetForm, area: Rect) {
+fn draw_target(canvas: &mut Canvas<'_>, zone: Zone, form: &TargetForm, area: Rect) {
     let theme = canvas.theme;
     let columns = inside(area);
     let mut above = Doc::new(columns, theme);
@@ -148,10 +151,11 @@ fn draw_target(canvas: &mut Canvas<'_>, form: &TargetForm, area: Rect) {
     below.line(Line::default());
     if form.kind.has_sides() {
         let side = form.kind.side(form.inclusive);
-        below.row("Stop", &format!("{side}   (up or down changes)"), theme.plain());
+        below.row("Stop", &format!("{side}   (up, down)"), theme.plain());
     }
     let other = if form.timelines.len() > 1 { "   (Tab changes)" } else { "" };
     below.row("Timeline", &format!("{}{other}", form.timeline()), theme.plain());
+    write_stop(&mut below, theme, zone, &form.stop);
     let (mut above, below) = (above.lines(), below.lines());
     // In a low terminal the examples give way: what was typed and what it means stay.
     above.truncate(room(area).saturating_sub(1 + below.len()));
@@ -162,6 +166,28 @@ fn draw_target(canvas: &mut Canvas<'_>, form: &TargetForm, area: Rect) {
     let rest = above.len() as u16 + 1;
     let lower = Rect { y: inner.y + rest, height: inner.height.saturating_sub(rest), ..inner };
     put(canvas, lower, &below);
+}
+
+/// Where recovery would stop for what was typed, with what that keeps and loses.
+fn write_stop(doc: &mut Doc, theme: Theme, zone: Zone, stop: &Stop) {
+    match stop {
+        Stop::Unasked => {}
+        Stop::Asked => doc.row("Will stop", "finding out …", theme.dim()),
+        Stop::Nowhere(error) => {
+            let report = error.report();
+            doc.row("Will stop", &format!("{} {}", glyphs::BAD, report.message), theme.bad());
+            if let Some(hint) = &report.hint {
+                doc.row("to do", hint, theme.plain());
+            }
+        }
+        Stop::At(resolved) => {
+            doc.row("Will stop", &words::predicted(resolved), theme.strong());
+            let kept = resolved.last_kept.as_ref().map(|place| words::place(place, zone));
+            let lost = resolved.first_lost.as_ref().map(|place| words::place(place, zone));
+            doc.row("Last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.good());
+            doc.row("First lost", &lost.unwrap_or("nothing that is in the archive".to_owned()), theme.warning());
+        }
+    }
 }
 
 /// What was understood, with a sign that says how well.
@@ -181,6 +207,19 @@ fn draw_directory(canvas: &mut Canvas<'_>, form: &DirectoryForm, area: Rect) {
     }
     let below = doc.lines();
     let inner = open(canvas, area, "Recover into which directory?", "Enter plans, Esc leaves", below.len() + 1);
+    draw_field(canvas, &form.field, inner, 0);
+    put(canvas, Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner }, &below);
+}
+
+fn draw_value(canvas: &mut Canvas<'_>, form: &ValueForm, area: Rect) {
+    let theme = canvas.theme;
+    let mut doc = Doc::new(inside(area), theme);
+    doc.paragraph(form.kind.help(), theme.dim());
+    if let Some(why) = form.wanted().err().filter(|_| !form.field.text().is_empty()) {
+        doc.hanging(&format!("{} ", glyphs::DOUBT), theme.warning(), &why, theme.warning());
+    }
+    let below = doc.lines();
+    let inner = open(canvas, area, form.kind.title(), "Enter plans, Esc leaves", below.len() + 1);
     draw_field(canvas, &form.field, inner, 0);
     put(canvas, Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner }, &below);
 }

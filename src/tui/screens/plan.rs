@@ -4,12 +4,13 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use crate::app::State;
+use crate::app::change::keeps;
 use crate::app::state::{Answer, Planning};
 use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds, counted};
 use crate::event::Strategy;
 use crate::plan::{Finding, Plan, Severity};
-use crate::resolve::StopSide;
+use crate::resolve::{Resolved, StopSide};
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::clean;
@@ -36,7 +37,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
 }
 
 fn making(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning) {
-    doc.row("Target", &planning.target.in_words(zone), theme.strong());
+    doc.row("Target", &planning.wanted.target.in_words(zone), theme.strong());
     doc.blank();
     doc.paragraph(
         "Making the plan: finding where recovery will stop, and looking for whatever could go wrong …",
@@ -46,7 +47,7 @@ fn making(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning) {
 
 fn failed(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning, error: &crate::error::Error) {
     let report = error.report();
-    doc.row("Target", &planning.target.in_words(zone), theme.strong());
+    doc.row("Target", &planning.wanted.target.in_words(zone), theme.strong());
     doc.blank();
     doc.hanging(&format!("{} no plan: ", glyphs::BAD), theme.bad(), &report.message, theme.bad());
     for cause in &report.causes {
@@ -116,13 +117,25 @@ fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     let lost = resolved.first_lost.as_ref().map(|p| words::place(p, state.zone));
     doc.row("Last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.good());
     doc.row("First lost", &lost.unwrap_or("nothing that is in the archive".to_owned()), theme.warning());
-    let after = if resolved.stop == StopSide::Before { resolved.lsn } else { resolved.lsn.plus(1) };
-    let lost = state.points.commits_from(resolved.timeline, after);
-    if lost.number > 0 {
-        let text = format!("in all {} on timeline {}, as far as read", lost.of("commit"), resolved.timeline);
+    if let Some(text) = all_lost(state, resolved) {
         doc.row("", &text, theme.plain());
     }
+    for place in resolved.before.iter().filter(|place| !place.chosen) {
+        let text = format!("before {}: {}  (e, w: stop there)", place.lsn, keeps(place));
+        doc.row("Or stop", &text, theme.plain());
+    }
     doc.row("Then", action(plan), theme.plain());
+}
+
+/// How many commits are lost in all: as the plan counted them, else as far as the archive was read.
+fn all_lost(state: &State, resolved: &Resolved) -> Option<String> {
+    let timeline = resolved.timeline;
+    if let Some(lost) = resolved.commits_lost {
+        return (lost > 0).then(|| format!("in all {} on timeline {timeline}", counted(lost, "commit")));
+    }
+    let after = if resolved.stop == StopSide::Before { resolved.lsn } else { resolved.lsn.plus(1) };
+    let lost = state.points.commits_from(timeline, after);
+    (lost.number > 0).then(|| format!("in all {} on timeline {timeline}, as far as read", lost.of("commit")))
 }
 
 fn action(plan: &Plan) -> &'static str {
