@@ -52,9 +52,6 @@ fn segment(timeline: u32, number: u64) -> SegmentName {
 fn backup(id: &str, finished: Timestamp, lsn: u64) -> Backup {
     Backup {
         id: id.to_owned(),
-        kind: BackupKind::Tar,
-        location: PathBuf::from("/srv/backups/shop").join(id),
-        compression: Compression::Gzip,
         pg_version: Some(PgMajor(15)),
         system_identifier: Some(7_420_000_000_000_000_001),
         segment_size: Some(SegmentSize::DEFAULT),
@@ -66,19 +63,15 @@ fn backup(id: &str, finished: Timestamp, lsn: u64) -> Backup {
         finished_at: Some(finished),
         size_bytes: 44_238_479_360,
         unpacked_bytes: Some(120_000_000_000),
-        parent: None,
-        tablespaces: Vec::new(),
         manifest: true,
         label: Some("nightly".to_owned()),
-        from_standby: false,
         parts: vec![Part {
             path: PathBuf::from("/srv/backups/shop").join(id).join("base.tar.gz"),
             holds: PartContents::Data,
             compression: Compression::Gzip,
             size_bytes: 44_238_479_360,
         }],
-        own_wal: Vec::new(),
-        problems: Vec::new(),
+        ..Backup::at(PathBuf::from("/srv/backups/shop").join(id), BackupKind::Tar, Compression::Gzip)
     }
 }
 

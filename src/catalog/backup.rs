@@ -187,6 +187,36 @@ pub enum PartContents {
 }
 
 impl Backup {
+    /// A backup of which only the place is known, and how it is kept there.
+    #[must_use]
+    pub fn at(location: impl Into<PathBuf>, kind: BackupKind, compression: Compression) -> Backup {
+        Backup {
+            id: String::new(),
+            kind,
+            location: location.into(),
+            compression,
+            pg_version: None,
+            system_identifier: None,
+            segment_size: None,
+            timeline: None,
+            start_lsn: None,
+            start_wal: None,
+            stop_lsn: None,
+            started_at: None,
+            finished_at: None,
+            size_bytes: 0,
+            unpacked_bytes: None,
+            parent: None,
+            tablespaces: Vec::new(),
+            manifest: false,
+            label: None,
+            from_standby: false,
+            parts: Vec::new(),
+            own_wal: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
     /// Whether it can be recovered from, as far as can be seen.
     #[must_use]
     pub fn is_usable(&self) -> bool {

@@ -331,7 +331,6 @@ mod tests {
     use super::*;
     use crate::core::{PgMajor, time::Timestamp};
     use proptest::prelude::*;
-    use std::path::PathBuf;
 
     const SEGMENT: u64 = 1 << 20;
 
@@ -345,9 +344,6 @@ mod tests {
 
     pub(crate) fn backup(location: &str, start: u64, stop: u64) -> Backup {
         Backup {
-            id: String::new(),
-            kind: BackupKind::Tar,
-            location: PathBuf::from(location),
             compression: Compression::Gzip,
             pg_version: Some(PgMajor(15)),
             system_identifier: Some(7),
@@ -357,17 +353,10 @@ mod tests {
             start_wal: Some(segment(1, start / SEGMENT)),
             stop_lsn: Some(Lsn(stop)),
             started_at: Timestamp::from_unix_seconds(start as i64),
-            finished_at: None,
             size_bytes: 1,
             unpacked_bytes: Some(2),
-            parent: None,
-            tablespaces: Vec::new(),
             manifest: true,
-            label: None,
-            from_standby: false,
-            parts: Vec::new(),
-            own_wal: Vec::new(),
-            problems: Vec::new(),
+            ..Backup::at(location, BackupKind::Tar, Compression::Gzip)
         }
     }
 

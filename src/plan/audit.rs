@@ -460,9 +460,6 @@ mod tests {
     fn backup(name: &str, number: u64) -> Backup {
         let start = number * SEGMENT + 0x28;
         Backup {
-            id: String::new(),
-            kind: BackupKind::Tar,
-            location: PathBuf::from(format!("/b/{name}")),
             compression: Compression::None,
             pg_version: Some(PgMajor(15)),
             system_identifier: Some(7),
@@ -472,17 +469,7 @@ mod tests {
             start_wal: Some(segment(number)),
             stop_lsn: Some(Lsn(start + 0x100)),
             started_at: Timestamp::from_unix_seconds(number as i64),
-            finished_at: None,
-            size_bytes: 0,
-            unpacked_bytes: None,
-            parent: None,
-            tablespaces: Vec::new(),
-            manifest: false,
-            label: None,
-            from_standby: false,
-            parts: Vec::new(),
-            own_wal: Vec::new(),
-            problems: Vec::new(),
+            ..Backup::at(format!("/b/{name}"), BackupKind::Tar, Compression::None)
         }
     }
 

@@ -31,12 +31,12 @@ pub fn describe(directory: &Path, names: &[String], cancel: &Cancel) -> Result<O
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
     let base = names.iter().find(|name| Compression::of_name(name).0 == "base.tar");
     let mut backup = if let Some(base) = base {
-        let mut backup = blank(directory, BackupKind::Tar, Compression::of_name(base).1);
+        let mut backup = Backup::at(directory, BackupKind::Tar, Compression::of_name(base).1);
         collect_parts(&mut backup, names);
         describe_tar(&mut backup, cancel)?;
         backup
     } else if has("PG_VERSION") && has("global") {
-        let mut backup = blank(directory, BackupKind::Directory, Compression::None);
+        let mut backup = Backup::at(directory, BackupKind::Directory, Compression::None);
         describe_directory(&mut backup, has("backup_label"), cancel)?;
         backup
     } else {
@@ -50,34 +50,6 @@ pub fn describe(directory: &Path, names: &[String], cancel: &Cancel) -> Result<O
         take_wal_part(&mut backup);
     }
     Ok(Some(backup))
-}
-
-fn blank(directory: &Path, kind: BackupKind, compression: Compression) -> Backup {
-    Backup {
-        id: String::new(),
-        kind,
-        location: directory.to_path_buf(),
-        compression,
-        pg_version: None,
-        system_identifier: None,
-        segment_size: None,
-        timeline: None,
-        start_lsn: None,
-        start_wal: None,
-        stop_lsn: None,
-        started_at: None,
-        finished_at: None,
-        size_bytes: 0,
-        unpacked_bytes: None,
-        parent: None,
-        tablespaces: Vec::new(),
-        manifest: false,
-        label: None,
-        from_standby: false,
-        parts: Vec::new(),
-        own_wal: Vec::new(),
-        problems: Vec::new(),
-    }
 }
 
 /// `base.tar`, `<oid>.tar` and `pg_wal.tar`, with whatever ending, in the order in which they are unpacked.

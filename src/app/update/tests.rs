@@ -26,28 +26,14 @@ fn now() -> Timestamp {
 pub(crate) fn backup(id: &str) -> Backup {
     Backup {
         id: id.to_owned(),
-        kind: BackupKind::Tar,
-        location: PathBuf::from("/b").join(id),
-        compression: Compression::None,
         pg_version: Some(PgMajor(15)),
-        system_identifier: None,
         segment_size: Some(SegmentSize::DEFAULT),
         timeline: Some(TimelineId(1)),
         start_lsn: Some(Lsn(5)),
-        start_wal: None,
         stop_lsn: Some(Lsn(20)),
-        started_at: None,
-        finished_at: None,
         size_bytes: 1,
-        unpacked_bytes: None,
-        parent: None,
-        tablespaces: Vec::new(),
         manifest: true,
-        label: None,
-        from_standby: false,
-        parts: Vec::new(),
-        own_wal: Vec::new(),
-        problems: Vec::new(),
+        ..Backup::at(PathBuf::from("/b").join(id), BackupKind::Tar, Compression::None)
     }
 }
 
