@@ -105,10 +105,10 @@ fn first_of(directories: &[(u64, File)], name: SegmentName) -> Option<Identity> 
 pub(super) fn in_parallel<T: Sync, R: Send>(all: &[T], work: &(dyn Fn(&[T]) -> Vec<R> + Sync)) -> Vec<R> {
     /// What is not worth a thread.
     const FEW: usize = 2000;
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if cores == 1 || all.len() < FEW {
+    if all.len() < FEW {
         return work(all);
     }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         let parts = all.chunks(all.len().div_ceil(cores));
         let threads: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();

@@ -14,7 +14,7 @@ use crate::wal::{BadPage, SegmentHeader};
 use super::base_backup::{self, read_prefix};
 use super::compress::{self, Count};
 use super::identity::{self, Identity};
-use super::{Cancel, Source, open_file, unreadable};
+use super::{Blocks, Cancel, Source, blocks, open_file, unreadable};
 
 /// How deep below a given directory base backups are looked for.
 const DEPTH: usize = 3;
@@ -122,27 +122,24 @@ impl Source for LocalSource {
     }
 
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>> {
-        let name_of_file = name.to_string();
-        for (directory, compression) in
-            self.wal.iter().flat_map(|directory| Compression::OF_SEGMENTS.map(|compression| (directory, compression)))
-        {
-            let path = directory.join(format!("{name_of_file}{}", compression.ending()));
-            let opened = match compression {
-                Compression::None => open_file(&path).map(|file| Box::new(file) as Box<dyn Read + Send>),
-                _ => self
-                    .room_for(&path, compression)
-                    .and_then(|bytes| compress::open_segment(&path, compression, bytes)),
-            };
-            match opened {
-                Ok(segment) => return Ok(Some(segment)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
-            }
+        let archived = self.first_in_archives(name, &|path, compression| match compression {
+            Compression::None => open_file(path).map(|file| Box::new(file) as Box<dyn Read + Send>),
+            _ => compress::open_segment(path, compression, self.room_for(path, compression)?),
+        })?;
+        if archived.is_some() {
+            return Ok(archived);
         }
         match backup.filter(|backup| backup.own_wal.contains(&name)) {
             Some(backup) => open_own_segment(backup, name),
             None => Ok(None),
         }
+    }
+
+    fn open_blocks(&self, name: SegmentName) -> Result<Option<Box<dyn Blocks>>> {
+        self.first_in_archives(name, &|path, compression| match compression {
+            Compression::None => blocks::open(path, compression, 0),
+            _ => blocks::open(path, compression, self.room_for(path, compression)?),
+        })
     }
 
     fn identities(&self, names: &[SegmentName]) -> Vec<Option<Identity>> {
@@ -151,6 +148,26 @@ impl Source for LocalSource {
 }
 
 impl LocalSource {
+    /// What `open` makes of a segment's file, plain or compressed, in the first archive that has it.
+    fn first_in_archives<T>(
+        &self,
+        name: SegmentName,
+        open: &dyn Fn(&Path, Compression) -> std::io::Result<T>,
+    ) -> Result<Option<T>> {
+        let name = name.to_string();
+        for (directory, compression) in
+            self.wal.iter().flat_map(|directory| Compression::OF_SEGMENTS.map(|compression| (directory, compression)))
+        {
+            let path = directory.join(format!("{name}{}", compression.ending()));
+            match open(&path, compression) {
+                Ok(segment) => return Ok(Some(segment)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
+            }
+        }
+        Ok(None)
+    }
+
     /// How many bytes a compressed segment has, unpacked: before any was listed, as it says itself.
     fn room_for(&self, path: &Path, compression: Compression) -> std::io::Result<u64> {
         if let Some(size) = self.segment_size.get() {
