@@ -61,19 +61,22 @@ impl LocalSource {
 
     fn list_wal(&self, listing: &mut Listing, cancel: &Cancel) -> Result<()> {
         for directory in &self.wal {
-            let names = names_of(directory).map_err(|error| unreadable("the WAL archive", directory, &error))?;
-            let mut known: Vec<ArchiveFile> = names.iter().filter_map(|name| ArchiveFile::parse(name)).collect();
-            let compressed: Vec<_> = names.iter().filter_map(|name| compressed_file(name)).collect();
-            drop(names);
-            if is_pg_wal(directory) {
-                known.retain(|file| !is_recycled(&directory.join(file.to_string())));
+            let files = look_into(directory).map_err(|error| unreadable("the WAL archive", directory, &error))?;
+            cancel.check()?;
+            let is_pg_wal = is_pg_wal(directory);
+            let (mut known, mut compressed) = (Vec::with_capacity(files.len()), Vec::new());
+            for file in files {
+                match file {
+                    Found::Plain(file, bytes) if !is_pg_wal || !is_recycled(&directory.join(file.to_string())) => {
+                        known.push((file, bytes));
+                    }
+                    Found::Plain(..) => {}
+                    Found::Compressed(file, compression) => compressed.push((file, compression)),
+                }
             }
             known.sort_unstable();
-            cancel.check()?;
-            let sizes = identity::sizes(directory, &known);
             let before = listing.files.len();
-            // A file may be renamed away under us: an archive is written to while we read.
-            listing.files.extend(known.into_iter().zip(sizes).filter_map(|(file, bytes)| Some((file, bytes?))));
+            listing.files.extend(known);
             let found = listing.files.get(before..).unwrap_or_default().to_vec();
             if found.is_empty() {
                 check_searchable(directory)?;
@@ -333,10 +336,25 @@ fn take_compressed(directory: &Path, files: &[(ArchiveFile, Compression)], listi
     }
 }
 
-fn names_of(directory: &Path) -> std::io::Result<Vec<String>> {
-    fs::read_dir(directory)?
-        .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
-        .collect()
+/// A file of an archive.
+enum Found {
+    /// With its size in bytes.
+    Plain(ArchiveFile, u64),
+    Compressed(ArchiveFile, Compression),
+}
+
+/// The files of an archive, in no order. Their sizes are asked for on all cores while the directory is still read.
+fn look_into(directory: &Path) -> std::io::Result<Vec<Found>> {
+    let names = fs::read_dir(directory)?
+        .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose());
+    let sizes = identity::Sizes::of(directory);
+    identity::as_they_come(names, &|name: String| {
+        if let Some((file, compression)) = compressed_file(&name) {
+            return Some(Found::Compressed(file, compression));
+        }
+        // A file may be renamed away under us: an archive is written to while we read.
+        ArchiveFile::parse(&name).and_then(|file| Some(Found::Plain(file, sizes.get(&name)?)))
+    })
 }
 
 fn file_names_and_directories(directory: &Path) -> std::io::Result<Vec<String>> {
