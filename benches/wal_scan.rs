@@ -77,7 +77,8 @@ fn scan(directory: &Path, threads: usize) -> Found {
 fn stay_on(cores: usize) {
     let mut set = CpuSet::new();
     let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
-    let ours = (0..CpuSet::count()).filter(|core| all.is_set(*core).unwrap());
+    // The first core often has the machine's interrupts to look after.
+    let ours = (0..CpuSet::count()).rev().filter(|core| all.is_set(*core).unwrap());
     ours.take(cores).for_each(|core| set.set(core).unwrap());
     sched_setaffinity(Pid::from_raw(0), &set).unwrap();
 }
