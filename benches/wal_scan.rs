@@ -18,17 +18,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
-use walback::catalog::Compression;
-use walback::core::{Lsn, PgMajor, SegmentName, SegmentSize};
-use walback::source::compress::SegmentReader;
-use walback::wal::record;
-use walback::wal::summary::{Summarizer, Tail};
-use walback::wal::{Decoder, Reached, Record, Summary};
-
-/// Plain files are read so much at a time: it stays in the second-level cache.
-const BLOCK: usize = 256 << 10;
-const SIZE: SegmentSize = SegmentSize::DEFAULT;
+use nix::unistd::Pid;
+use walback::config::SourceConfig;
+use walback::source::summarize::Unreadable;
+use walback::source::{Cancel, Index, LocalSource, Source};
+use walback::wal::{Summary, record};
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
@@ -56,123 +52,43 @@ impl std::fmt::Display for Found {
     }
 }
 
-impl Found {
-    /// Adds what lies in a segment, and begins with the next one.
-    #[inline(never)]
-    fn next_segment(&mut self, summarizer: &mut Summarizer) {
-        self.add(&std::mem::replace(summarizer, crate::summarizer()).finish(Tail::Full));
+/// Builds the index of an archive as the program does, on so many cores, and keeps it nowhere.
+fn scan(directory: &Path, threads: usize) -> Found {
+    stay_on(threads);
+    let config = SourceConfig { wal: vec![directory.to_owned()], ..SourceConfig::default() };
+    let source = LocalSource::new(&config);
+    let cancel = Cancel::default();
+    let catalog = source.list(&cancel).unwrap();
+    let index = Index::new(&source, &catalog, None, 1000);
+    let overview = index.build(&cancel, &mut |_, _| {}, &mut |_| {}).unwrap();
+    assert!(overview.complete && overview.damaged.is_empty(), "{:?}", overview.damaged);
+    let mut found = Found::default();
+    for timeline in &catalog.timelines {
+        let each = &mut |_, read: Result<Summary, Unreadable>| {
+            found.add(&read.unwrap());
+            ControlFlow::Continue(())
+        };
+        index.for_each(timeline.id, &cancel, each).unwrap();
     }
+    found
+}
 
+/// As many threads read as there are cores to run on: on some of them alone, fewer do.
+fn stay_on(cores: usize) {
+    let mut set = CpuSet::new();
+    let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    // The first core often has the machine's interrupts to look after.
+    let ours = (0..CpuSet::count()).rev().filter(|core| all.is_set(*core).unwrap());
+    ours.take(cores).for_each(|core| set.set(core).unwrap());
+    sched_setaffinity(Pid::from_raw(0), &set).unwrap();
+}
+
+impl Found {
     fn add(&mut self, summary: &Summary) {
         self.records += summary.records;
         self.ended += u64::from(summary.commits + summary.aborts + summary.prepares);
         let works = summary.notable.iter().map(|ended| &ended.work).chain(summary.open.iter().map(|(_, work)| work));
         self.rows += works.map(walback::wal::summary::Work::rows_changed).sum::<u64>();
-    }
-}
-
-/// Summarises every segment, each thread a range of them.
-fn scan(directory: &Path, threads: usize) -> Found {
-    let files = files(directory);
-    let share = files.len().div_ceil(threads);
-    let found: Vec<Found> = std::thread::scope(|scope| {
-        let ranges = (0..threads).map(|i| (i * share, files.len().min((i + 1) * share)));
-        let handles: Vec<_> = ranges
-            .map(|(from, to)| {
-                scope.spawn({
-                    let files = &files;
-                    move || scan_range(files, from, to)
-                })
-            })
-            .collect();
-        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
-    });
-    found.into_iter().fold(Found::default(), |a, b| Found {
-        records: a.records + b.records,
-        ended: a.ended + b.ended,
-        rows: a.rows + b.rows,
-    })
-}
-
-/// The records that start in some segments; the rest of the last one is in the segment behind them.
-fn scan_range(files: &[PathBuf], from: usize, to: usize) -> Found {
-    let number = |file: &Path| {
-        let name = file.file_name().unwrap().to_str().unwrap();
-        SegmentName::parse(Compression::of_name(name).0).unwrap().number(SIZE)
-    };
-    let mut scan = Scan {
-        decoder: Decoder::at_segment(number(&files[from]), SIZE),
-        summarizer: summarizer(),
-        behind: SIZE.start_of(number(&files[from]) + 1),
-        end: SIZE.start_of(number(&files[to - 1]) + 1),
-        found: Found::default(),
-    };
-    let (mut reader, mut bytes) = (SegmentReader::default(), vec![0; BLOCK]);
-    for file in &files[from..] {
-        let compression = Compression::of_name(file.to_str().unwrap()).1;
-        let more = if compression == Compression::None {
-            scan.read_plain(file, &mut bytes)
-        } else {
-            reader.read(file, compression, SIZE.bytes(), &mut bytes).unwrap();
-            scan.read(&bytes)
-        };
-        if more.is_break() {
-            break;
-        }
-    }
-    scan.next_segment();
-    scan.found
-}
-
-fn summarizer() -> Summarizer {
-    Summarizer::new(0, PgMajor(15), Lsn::INVALID, 1000)
-}
-
-struct Scan {
-    decoder: Decoder,
-    summarizer: Summarizer,
-    /// The end of the segment in hand.
-    behind: Lsn,
-    /// The end of the last one.
-    end: Lsn,
-    found: Found,
-}
-
-impl Scan {
-    fn read_plain(&mut self, file: &Path, block: &mut [u8]) -> ControlFlow<()> {
-        use std::io::Read;
-        let mut file = fs::File::open(file).unwrap();
-        loop {
-            match file.read(block).unwrap() {
-                0 => return ControlFlow::Continue(()),
-                bytes => self.read(&block[..bytes])?,
-            }
-        }
-    }
-
-    fn read(&mut self, bytes: &[u8]) -> ControlFlow<()> {
-        let Scan { decoder, summarizer, behind, end, found } = self;
-        let end = *end;
-        let reached = decoder.read(bytes, &mut |record: &Record| {
-            if record.lsn >= *behind {
-                if record.lsn >= end {
-                    return ControlFlow::Break(());
-                }
-                found.next_segment(summarizer);
-                *behind = SIZE.start_of(SIZE.number_of(record.lsn) + 1);
-            }
-            summarizer.feed(record);
-            ControlFlow::Continue(())
-        });
-        match reached {
-            Reached::Hungry if decoder.wants() < end || decoder.is_inside_record() => ControlFlow::Continue(()),
-            Reached::Hungry | Reached::Enough => ControlFlow::Break(()),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn next_segment(&mut self) {
-        self.found.next_segment(&mut self.summarizer);
     }
 }
 
@@ -350,10 +266,14 @@ fn check(directory: &Path) {
         .lines()
         .filter(|line| ["COMMIT", "ABORT", "PREPARE"].iter().any(|kind| line.contains(&format!("desc: {kind}"))))
         .count() as u64;
-    let found = scan(directory, 1);
-    assert_eq!((found.records, found.ended), (records, ends), "pg_waldump finds other records");
-    assert!(found == scan(directory, 2), "two threads find other records than one");
-    println!("in {} segments: {found}", files(directory).len());
+    for threads in [1, 2] {
+        let found = Subject::ours("all", directory, threads).output();
+        assert!(
+            found.starts_with(&format!("{records} records, {ends} ends")),
+            "pg_waldump finds other records: {found}"
+        );
+    }
+    println!("in {} segments: {records} records, {ends} ends of transactions", files(directory).len());
 }
 
 /// The checksum of each record by itself, as Walback computes it and as the crates do.

@@ -10,7 +10,7 @@ use crate::source::LocalSource;
 use crate::source::index::Index;
 use crate::source::scan::Points;
 use crate::source::summarize::summarize;
-use crate::wal::Summary;
+use crate::wal::{Record, Summary};
 
 use super::args::{KindArg, Window, WindowArgs};
 use super::table::plain;
@@ -99,14 +99,16 @@ impl Listing<'_> {
                 _ => {}
             }
         }
+        let (source, catalog, cancel) = (self.source, self.catalog, self.context.cancel.clone());
         let mut failed = None;
-        let read = summarize(self.source, self.catalog, name, u64::MAX, &self.context.cancel, &mut |record| {
+        let mut each = |record: &Record| {
             let Some(point) = points.of(record).filter(|point| point.lsn >= place.from && failed.is_none()) else {
                 return;
             };
             let point = Point { timeline: place.timeline, ..point };
             failed = self.take(place, point).err();
-        })?;
+        };
+        let read = summarize(source, catalog, name, u64::MAX, &cancel, Some(&mut each))?;
         if let Some(error) = failed {
             return Err(error);
         }

@@ -1,6 +1,7 @@
 //! Opening files that may be compressed.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -135,11 +136,12 @@ impl SegmentReader {
         bytes: &mut Vec<u8>,
     ) -> io::Result<()> {
         let room = usize::try_from(segment_bytes).map_err(io::Error::other)?;
+        let file = open_file(path)?;
         if compression == Compression::None {
-            return read_at_most(path, room, bytes);
+            return read_at_most(&file, room, bytes);
         }
         // What cannot be made smaller is a little longer when it is compressed.
-        read_at_most(path, room + room / 16 + (1 << 20), &mut self.packed)?;
+        read_at_most(&file, room + room / 16 + (1 << 20), &mut self.packed)?;
         unpack(&self.packed, compression, room, bytes)
     }
 }
@@ -159,8 +161,7 @@ pub fn of_contents(first_bytes: &[u8]) -> Compression {
 }
 
 /// Reads a file into `bytes`, instead of what they hold.
-fn read_at_most(path: &Path, room: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
-    let file = open_file(path)?;
+pub(super) fn read_at_most(file: &File, room: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
     bytes.clear();
     bytes.reserve(usize::try_from(file.metadata()?.len()).unwrap_or(room).min(room) + 1);
     file.take(room as u64 + 1).read_to_end(bytes)?;
@@ -182,7 +183,7 @@ fn unpack(packed: &[u8], compression: Compression, room: usize, bytes: &mut Vec<
 
 /// Without a word, `libdeflater` leaves out what follows the first member. Where there seems to be more, it is done
 /// again the slow way.
-fn gunzip(packed: &[u8], bytes: &mut [u8]) -> io::Result<usize> {
+pub(super) fn gunzip(packed: &[u8], bytes: &mut [u8]) -> io::Result<usize> {
     use libdeflater::{DecompressionError, Decompressor};
     let unpacked = match Decompressor::new().gzip_decompress(packed, bytes) {
         Ok(unpacked) => unpacked,
@@ -217,9 +218,9 @@ fn unpack_lz4(packed: &[u8], bytes: &mut [u8]) -> io::Result<usize> {
 
 /// Bytes that are asked for more than there are only where they are cut off. `lz4_flex` takes the end of its input for
 /// that of a frame.
-struct Uncut<'a>(&'a [u8]);
+pub(super) struct Uncut<R>(pub(super) R);
 
-impl Read for Uncut<'_> {
+impl<R: Read> Read for Uncut<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.0.read(buffer)? {
             0 if !buffer.is_empty() => Err(io::Error::new(io::ErrorKind::InvalidData, "it is cut off")),
@@ -244,17 +245,17 @@ fn fill(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-fn too_long() -> io::Error {
+pub(super) fn too_long() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "it is longer than a segment")
 }
 
-fn unsupported(compression: Compression) -> io::Error {
+pub(super) fn unsupported(compression: Compression) -> io::Error {
     let message = format!("{} is not read yet by this version of Walback", compression.name());
     io::Error::new(io::ErrorKind::Unsupported, message)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use proptest::prelude::*;
@@ -262,7 +263,7 @@ mod tests {
     use super::*;
 
     /// Each way to compress that is read, in one piece.
-    fn packed(bytes: &[u8], compression: Compression) -> Vec<u8> {
+    pub(in crate::source) fn packed(bytes: &[u8], compression: Compression) -> Vec<u8> {
         match compression {
             Compression::Gzip => {
                 let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -285,7 +286,7 @@ mod tests {
         }
     }
 
-    fn any_compression() -> impl Strategy<Value = Compression> {
+    pub(in crate::source) fn any_compression() -> impl Strategy<Value = Compression> {
         prop_oneof![Just(Compression::Gzip), Just(Compression::Zstd), Just(Compression::Lz4)]
     }
 
@@ -295,7 +296,7 @@ mod tests {
     }
 
     /// Repeats itself, as WAL does, and does not.
-    fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+    pub(in crate::source) fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
         (proptest::collection::vec(any::<u8>(), 1..3000), 1usize..60)
             .prop_map(|(bytes, times)| bytes.iter().copied().cycle().take(bytes.len() * times).collect())
     }

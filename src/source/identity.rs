@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
@@ -10,7 +11,7 @@ use nix::sys::stat::{FileStat, SFlag, fstatat};
 use sha2::{Digest, Sha256};
 
 use crate::catalog::Compression;
-use crate::core::{ArchiveFile, SegmentName};
+use crate::core::SegmentName;
 
 /// What tells whether a segment's file is still the one that was read. A file that was restored with its old time of
 /// modification has another time of change: nobody can set that one.
@@ -77,14 +78,19 @@ pub(super) fn in_directories(directories: &[PathBuf], names: &[SegmentName]) -> 
     in_parallel(names, &|names| names.iter().map(|name| first_of(&open, *name)).collect())
 }
 
-/// The sizes of these files of a directory, in bytes; `None` for each that is no plain file.
-pub(super) fn sizes(directory: &Path, files: &[ArchiveFile]) -> Vec<Option<u64>> {
-    let Ok(open) = File::open(directory) else { return vec![None; files.len()] };
-    let size = |file: &ArchiveFile| {
-        let stat = fstatat(open.as_fd(), file.to_string().as_str(), AtFlags::empty()).ok()?;
+/// The sizes of a directory's files.
+pub(super) struct Sizes(Option<File>);
+
+impl Sizes {
+    pub(super) fn of(directory: &Path) -> Sizes {
+        Sizes(File::open(directory).ok())
+    }
+
+    /// The size of a file, in bytes; `None` where it is no plain file.
+    pub(super) fn get(&self, name: &str) -> Option<u64> {
+        let stat = fstatat(self.0.as_ref()?.as_fd(), name, AtFlags::empty()).ok()?;
         Identity::of(0, &stat).map(|identity| identity.bytes)
-    };
-    in_parallel(files, &|files| files.iter().map(size).collect())
+    }
 }
 
 fn first_of(directories: &[(u64, File)], name: SegmentName) -> Option<Identity> {
@@ -100,15 +106,54 @@ fn first_of(directories: &[(u64, File)], name: SegmentName) -> Option<Identity> 
     stats.into_iter().find(|stat| *stat != Err(Errno::ENOENT))?.ok()?
 }
 
+/// So many short calls of the system are not worth a thread.
+const FEW: usize = 2000;
+
+/// Does `work` to what comes, on every core while more of it comes, and gives what came out in no order.
+///
+/// # Errors
+/// Where what comes is an error.
+pub(super) fn as_they_come<T: Send, R: Send>(
+    mut all: impl Iterator<Item = std::io::Result<T>>,
+    work: &(dyn Fn(T) -> Option<R> + Sync),
+) -> std::io::Result<Vec<R>> {
+    let mut next = || all.by_ref().take(FEW).collect::<std::io::Result<Vec<T>>>();
+    let first = next()?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if first.len() < FEW {
+        return Ok(first.into_iter().filter_map(work).collect());
+    }
+    let (sender, receiver) = std::sync::mpsc::channel::<Vec<T>>();
+    let parts = Mutex::new(receiver);
+    let take = || parts.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores)
+            .map(|_| scope.spawn(|| std::iter::from_fn(take).flatten().filter_map(work).collect::<Vec<R>>()))
+            .collect();
+        let (mut part, mut failed) = (first, None);
+        while !part.is_empty() {
+            // Whoever takes them ends only when the sender is gone.
+            let _ = sender.send(part);
+            part = next().unwrap_or_else(|error| {
+                failed = Some(error);
+                Vec::new()
+            });
+        }
+        drop(sender);
+        let done =
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let done = done.flatten().collect();
+        failed.map_or(Ok(done), Err)
+    })
+}
+
 /// Does `work` to parts of `all` on every core, and gives what came out in order. For calls of the system, of which
 /// each is short and there are many.
 pub(super) fn in_parallel<T: Sync, R: Send>(all: &[T], work: &(dyn Fn(&[T]) -> Vec<R> + Sync)) -> Vec<R> {
-    /// What is not worth a thread.
-    const FEW: usize = 2000;
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if cores == 1 || all.len() < FEW {
+    if all.len() < FEW {
         return work(all);
     }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         let parts = all.chunks(all.len().div_ceil(cores));
         let threads: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();

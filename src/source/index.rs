@@ -25,8 +25,10 @@ use super::{Cancel, Source};
 
 /// Transactions that change fewer rows than this within a segment are never kept with all that they did.
 const FLOOR: u64 = 50;
-/// So many segments in a row are read by one core: the end of one is the beginning of the next.
+/// So many segments in a row are read by one core, at most: the end of one is the beginning of the next.
 const RUN: usize = 8;
+/// So many runs are there at least for each core, where there are enough segments: a core that ends early finds more.
+const RUNS: usize = 4;
 /// So many summaries are taken from the cache at once.
 const CHUNK: usize = 512;
 /// So many summaries are kept at once.
@@ -436,7 +438,7 @@ impl<'a> Index<'a> {
     fn read_fresh(&self, entry: &Entry, cancel: &Cancel) -> Result<(Fresh, Read)> {
         let started = SystemTime::now();
         let Summarized { read, behind, doubtful } =
-            summarize(self.source, self.catalog, entry.name, self.floor(), cancel, &mut |_| {})?;
+            summarize(self.source, self.catalog, entry.name, self.floor(), cancel, None)?;
         let size = self.catalog.segment_size;
         let names =
             (0..=u64::from(behind)).map(|next| SegmentName::new(entry.name.timeline, entry.number + next, size));
@@ -467,9 +469,10 @@ impl<'a> Index<'a> {
         cancel: &Cancel,
         done: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<bool> {
-        let runs = runs(entries, missing);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let runs = runs(entries, missing, (missing.len() / (cores * RUNS)).clamp(1, RUN));
         let next = AtomicUsize::new(0);
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(runs.len());
+        let threads = cores.min(runs.len());
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(BATCH);
             for _ in 0..threads {
@@ -689,7 +692,7 @@ impl<'a> Index<'a> {
         cancel: &Cancel,
         each: &mut dyn FnMut(&Record),
     ) -> Result<Summarized> {
-        summarize(self.source, self.catalog, name, floor, cancel, each)
+        summarize(self.source, self.catalog, name, floor, cancel, Some(each))
     }
 
     fn cluster(&self) -> u64 {
@@ -715,13 +718,14 @@ fn is_listed(kind: PointKind) -> bool {
     !matches!(kind, PointKind::Prepare | PointKind::Checkpoint)
 }
 
-/// The missing ones in runs of consecutive segments, the newest first.
-fn runs(entries: &[Entry], missing: &[usize]) -> Vec<Vec<usize>> {
+/// The missing ones in runs of at most so many consecutive segments, the newest first.
+fn runs(entries: &[Entry], missing: &[usize], longest: usize) -> Vec<Vec<usize>> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
     for place in missing {
         let next = |run: &&mut Vec<usize>| {
             let timeline = |place: &usize| entries.get(*place).map(|entry| entry.name.timeline);
-            run.len() < RUN && run.last().is_some_and(|last| last + 1 == *place && timeline(last) == timeline(place))
+            run.len() < longest
+                && run.last().is_some_and(|last| last + 1 == *place && timeline(last) == timeline(place))
         };
         match runs.last_mut().filter(next) {
             Some(run) => run.push(*place),

@@ -14,7 +14,7 @@ use crate::wal::{BadPage, SegmentHeader};
 use super::base_backup::{self, read_prefix};
 use super::compress::{self, Count};
 use super::identity::{self, Identity};
-use super::{Cancel, Source, open_file, unreadable};
+use super::{Blocks, Cancel, Source, blocks, open_file, unreadable};
 
 /// How deep below a given directory base backups are looked for.
 const DEPTH: usize = 3;
@@ -61,19 +61,22 @@ impl LocalSource {
 
     fn list_wal(&self, listing: &mut Listing, cancel: &Cancel) -> Result<()> {
         for directory in &self.wal {
-            let names = names_of(directory).map_err(|error| unreadable("the WAL archive", directory, &error))?;
-            let mut known: Vec<ArchiveFile> = names.iter().filter_map(|name| ArchiveFile::parse(name)).collect();
-            let compressed: Vec<_> = names.iter().filter_map(|name| compressed_file(name)).collect();
-            drop(names);
-            if is_pg_wal(directory) {
-                known.retain(|file| !is_recycled(&directory.join(file.to_string())));
+            let files = look_into(directory).map_err(|error| unreadable("the WAL archive", directory, &error))?;
+            cancel.check()?;
+            let is_pg_wal = is_pg_wal(directory);
+            let (mut known, mut compressed) = (Vec::with_capacity(files.len()), Vec::new());
+            for file in files {
+                match file {
+                    Found::Plain(file, bytes) if !is_pg_wal || !is_recycled(&directory.join(file.to_string())) => {
+                        known.push((file, bytes));
+                    }
+                    Found::Plain(..) => {}
+                    Found::Compressed(file, compression) => compressed.push((file, compression)),
+                }
             }
             known.sort_unstable();
-            cancel.check()?;
-            let sizes = identity::sizes(directory, &known);
             let before = listing.files.len();
-            // A file may be renamed away under us: an archive is written to while we read.
-            listing.files.extend(known.into_iter().zip(sizes).filter_map(|(file, bytes)| Some((file, bytes?))));
+            listing.files.extend(known);
             let found = listing.files.get(before..).unwrap_or_default().to_vec();
             if found.is_empty() {
                 check_searchable(directory)?;
@@ -122,27 +125,24 @@ impl Source for LocalSource {
     }
 
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>> {
-        let name_of_file = name.to_string();
-        for (directory, compression) in
-            self.wal.iter().flat_map(|directory| Compression::OF_SEGMENTS.map(|compression| (directory, compression)))
-        {
-            let path = directory.join(format!("{name_of_file}{}", compression.ending()));
-            let opened = match compression {
-                Compression::None => open_file(&path).map(|file| Box::new(file) as Box<dyn Read + Send>),
-                _ => self
-                    .room_for(&path, compression)
-                    .and_then(|bytes| compress::open_segment(&path, compression, bytes)),
-            };
-            match opened {
-                Ok(segment) => return Ok(Some(segment)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
-            }
+        let archived = self.first_in_archives(name, &|path, compression| match compression {
+            Compression::None => open_file(path).map(|file| Box::new(file) as Box<dyn Read + Send>),
+            _ => compress::open_segment(path, compression, self.room_for(path, compression)?),
+        })?;
+        if archived.is_some() {
+            return Ok(archived);
         }
         match backup.filter(|backup| backup.own_wal.contains(&name)) {
             Some(backup) => open_own_segment(backup, name),
             None => Ok(None),
         }
+    }
+
+    fn open_blocks(&self, name: SegmentName) -> Result<Option<Box<dyn Blocks>>> {
+        self.first_in_archives(name, &|path, compression| match compression {
+            Compression::None => blocks::open(path, compression, 0),
+            _ => blocks::open(path, compression, self.room_for(path, compression)?),
+        })
     }
 
     fn identities(&self, names: &[SegmentName]) -> Vec<Option<Identity>> {
@@ -151,6 +151,26 @@ impl Source for LocalSource {
 }
 
 impl LocalSource {
+    /// What `open` makes of a segment's file, plain or compressed, in the first archive that has it.
+    fn first_in_archives<T>(
+        &self,
+        name: SegmentName,
+        open: &dyn Fn(&Path, Compression) -> std::io::Result<T>,
+    ) -> Result<Option<T>> {
+        let name = name.to_string();
+        for (directory, compression) in
+            self.wal.iter().flat_map(|directory| Compression::OF_SEGMENTS.map(|compression| (directory, compression)))
+        {
+            let path = directory.join(format!("{name}{}", compression.ending()));
+            match open(&path, compression) {
+                Ok(segment) => return Ok(Some(segment)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
+            }
+        }
+        Ok(None)
+    }
+
     /// How many bytes a compressed segment has, unpacked: before any was listed, as it says itself.
     fn room_for(&self, path: &Path, compression: Compression) -> std::io::Result<u64> {
         if let Some(size) = self.segment_size.get() {
@@ -316,10 +336,25 @@ fn take_compressed(directory: &Path, files: &[(ArchiveFile, Compression)], listi
     }
 }
 
-fn names_of(directory: &Path) -> std::io::Result<Vec<String>> {
-    fs::read_dir(directory)?
-        .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
-        .collect()
+/// A file of an archive.
+enum Found {
+    /// With its size in bytes.
+    Plain(ArchiveFile, u64),
+    Compressed(ArchiveFile, Compression),
+}
+
+/// The files of an archive, in no order. Their sizes are asked for on all cores while the directory is still read.
+fn look_into(directory: &Path) -> std::io::Result<Vec<Found>> {
+    let names = fs::read_dir(directory)?
+        .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose());
+    let sizes = identity::Sizes::of(directory);
+    identity::as_they_come(names, &|name: String| {
+        if let Some((file, compression)) = compressed_file(&name) {
+            return Some(Found::Compressed(file, compression));
+        }
+        // A file may be renamed away under us: an archive is written to while we read.
+        ArchiveFile::parse(&name).and_then(|file| Some(Found::Plain(file, sizes.get(&name)?)))
+    })
 }
 
 fn file_names_and_directories(directory: &Path) -> std::io::Result<Vec<String>> {

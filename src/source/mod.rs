@@ -12,6 +12,7 @@ use crate::core::SegmentName;
 use crate::error::{Error, ErrorKind, Result};
 
 pub mod base_backup;
+pub mod blocks;
 pub mod cache;
 pub mod compress;
 pub mod identity;
@@ -23,6 +24,7 @@ pub mod scan;
 pub mod search;
 pub mod summarize;
 
+pub use blocks::Blocks;
 pub use identity::Identity;
 pub use index::Index;
 pub use local::LocalSource;
@@ -51,6 +53,15 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When it is there and cannot be read.
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>>;
+
+    /// Opens a segment of the archives, of which perhaps only the beginning is read. Where it is damaged, that is
+    /// found when it is come to.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    fn open_blocks(&self, name: SegmentName) -> Result<Option<Box<dyn Blocks>>> {
+        Ok(self.open_segment(name, None)?.map(blocks::of_plain))
+    }
 
     /// What tells whether these segments' files in the archives are still the ones that they were, in order; `None`
     /// for each that no archive has. Of a source that cannot tell, nothing is kept.

@@ -26,7 +26,7 @@ use crate::wal::{Body, Decoder, Reached, Record, SegmentHeader, Summary};
 
 use super::Cancel;
 use super::index::Index;
-use super::summarize::fill;
+use super::summarize::next_block;
 
 /// So many segments before the one that was found are read whole at most.
 const NEIGHBOURS: usize = 2;
@@ -41,8 +41,6 @@ const FIRST_ENDED: usize = 8;
 const CLOSE_XIDS: u32 = 8;
 /// So many segments are looked into where others have to be between two, and are not where they should be.
 const EXPLORED: usize = 64;
-/// Bytes read from the beginning of a segment at a time.
-const BLOCK: u64 = 64 << 10;
 
 /// Segments along a path of timelines.
 pub struct Search<'a> {
@@ -329,22 +327,23 @@ impl<'a> Search<'a> {
             return Ok(head_in(&summary));
         }
         let size = self.catalog().segment_size;
-        let Ok(Some(mut segment)) = self.index.source().open_segment(name, None) else { return Ok(None) };
+        let Ok(Some(mut segment)) = self.index.source().open_blocks(name) else { return Ok(None) };
         let mut decoder = Decoder::at_segment(name.number(size), size);
-        let (mut block, mut left) = (Vec::new(), size.bytes());
+        let mut left = size.bytes();
         let mut ended = Vec::new();
         while left > 0 {
             self.cancel.check()?;
             // A segment that cannot be read is as good as empty here: whoever reads on will say so.
-            if fill(&mut block, segment.as_mut(), left.min(BLOCK), name).is_err() || block.is_empty() {
+            let Ok(block) = next_block(segment.as_mut(), left, name) else { break };
+            if block.is_empty() {
                 break;
             }
             let is_first = left == size.bytes();
-            if is_first && SegmentHeader::parse(&block).map(|header| header.pageaddr) != Ok(name.start(size)) {
+            if is_first && SegmentHeader::parse(block).map(|header| header.pageaddr) != Ok(name.start(size)) {
                 break;
             }
             left -= block.len() as u64;
-            let reached = decoder.read(&block, &mut |record| take_ended(record, &mut ended));
+            let reached = decoder.read(block, &mut |record| take_ended(record, &mut ended));
             if reached != Reached::Hungry || !ended.is_empty() {
                 break;
             }

@@ -1,6 +1,5 @@
 //! Reads one segment into its summary.
 
-use std::io::Read as _;
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
@@ -13,12 +12,7 @@ use crate::wal::decoder::{Piece, Reached};
 use crate::wal::summary::{Damage, Summarizer, Summary, Tail};
 use crate::wal::{Decoder, EndOfWal, EndReason, Record, SegmentHeader};
 
-use super::{Cancel, Source};
-
-/// Bytes read from a segment at a time.
-const BLOCK: u64 = 256 << 10;
-/// Bytes of the next segment read at a time, for the rest of a record: mostly one page has it.
-const PAGE: u64 = 8192;
+use super::{Blocks, Cancel, Source, blocks};
 
 /// Why a segment has no summary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -50,17 +44,17 @@ pub type Read = std::result::Result<Summary, Unreadable>;
 
 /// Reads the segment `name` alone, and of the next ones on its timeline as much as its last record takes. Records
 /// before the fork of its timeline are not counted; fewer than `floor` rows changed are not notable. `each` is shown
-/// every record that starts in it.
+/// every record that starts in it, if it is a file that can be read whole.
 ///
 /// # Errors
 /// When it was cancelled. What is damaged is in the summary.
-pub fn summarize(
-    source: &dyn Source,
-    catalog: &Catalog,
+pub fn summarize<'a>(
+    source: &'a dyn Source,
+    catalog: &'a Catalog,
     name: SegmentName,
     floor: u64,
-    cancel: &Cancel,
-    each: &mut dyn FnMut(&Record),
+    cancel: &'a Cancel,
+    each: Option<&'a mut (dyn FnMut(&Record) + 'a)>,
 ) -> Result<Summarized> {
     let mut reading = Reading { source, catalog, name, cancel, behind: 0, doubtful: false, each };
     let read = match reading.run(floor) {
@@ -83,17 +77,21 @@ struct Reading<'a> {
     cancel: &'a Cancel,
     behind: u32,
     doubtful: bool,
-    each: &'a mut dyn FnMut(&Record),
+    each: Option<&'a mut (dyn FnMut(&Record) + 'a)>,
 }
 
 impl Reading<'_> {
     fn run(&mut self, floor: u64) -> Result<Read> {
         let (name, size) = (self.name, self.catalog.segment_size);
         let number = name.number(size);
-        let Some(mut segment) = self.source.open_segment(name, None)? else { return Ok(Err(Unreadable::Absent)) };
-        let mut block = Vec::with_capacity(BLOCK as usize);
-        fill(&mut block, segment.as_mut(), size.bytes().min(BLOCK), name)?;
-        let header = match SegmentHeader::parse(&block) {
+        let opened = match self.each {
+            None => self.source.open_blocks(name)?,
+            // What was shown cannot be taken back: all of a packed one is unpacked beforehand.
+            Some(_) => self.source.open_segment(name, None)?.map(blocks::of_plain),
+        };
+        let Some(mut segment) = opened else { return Ok(Err(Unreadable::Absent)) };
+        let mut block = next_block(segment.as_mut(), size.bytes(), name)?;
+        let header = match SegmentHeader::parse(block) {
             Ok(header) => header,
             Err(bad) => return Ok(Err(Unreadable::Foreign(bad.to_string()))),
         };
@@ -109,7 +107,7 @@ impl Reading<'_> {
         loop {
             self.cancel.check()?;
             left -= block.len() as u64;
-            let read = decoder.read_through(&block, &mut |piece| match piece {
+            let read = decoder.read_through(block, &mut |piece| match piece {
                 Piece::Record(record) => self.take(record, border, &mut summarizer),
                 Piece::Gap(gap) => {
                     summarizer.damaged(damage(&gap.stopped, gap.found, Some(gap.resumed)));
@@ -117,16 +115,19 @@ impl Reading<'_> {
                 }
             });
             if read.is_break() {
+                segment.check_rest().map_err(|error| unreadable(name, &error))?;
                 return Ok(Ok(summarizer.finish(Tail::Full)));
             }
             if left == 0 {
                 break;
             }
-            fill(&mut block, segment.as_mut(), left.min(BLOCK), name)?;
+            block = next_block(segment.as_mut(), left, name)?;
             if block.is_empty() {
                 return Ok(Ok(too_short(summarizer, decoder.finish().at, size.bytes() - left)));
             }
         }
+        segment.check_rest().map_err(|error| unreadable(name, &error))?;
+        drop(segment);
         if decoder.is_inside_record() {
             return self.complete(decoder, summarizer).map(Ok);
         }
@@ -138,15 +139,17 @@ impl Reading<'_> {
     fn take(&mut self, record: &Record, border: Lsn, summarizer: &mut Summarizer) -> ControlFlow<()> {
         if record.lsn < border {
             summarizer.feed(record);
-            (self.each)(record);
+            if let Some(each) = &mut self.each {
+                each(record);
+            }
         }
         if record.end_lsn >= border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Opens a segment behind, or what a timeline that forks off in it begins with: a server that was promoted has
     /// archived the whole of its own, and often nobody that of the one before.
-    fn open_next(&mut self, next: SegmentName) -> Option<Box<dyn std::io::Read + Send>> {
-        let own = self.source.open_segment(next, None);
+    fn open_next(&mut self, next: SegmentName) -> Option<Box<dyn Blocks>> {
+        let own = self.source.open_blocks(next);
         let failed = own.is_err();
         if let Some(own) = self.or_doubt(own).flatten() {
             return Some(own);
@@ -155,7 +158,7 @@ impl Reading<'_> {
             return None;
         }
         let heirs = heirs(self.catalog, next);
-        heirs.into_iter().find_map(|heir| self.or_doubt(self.source.open_segment(heir, None)).flatten())
+        heirs.into_iter().find_map(|heir| self.or_doubt(self.source.open_blocks(heir)).flatten())
     }
 
     /// What was read of a segment behind; nothing where that failed.
@@ -169,7 +172,6 @@ impl Reading<'_> {
         let size = self.catalog.segment_size;
         let number = self.name.number(size);
         let border = size.start_of(number + 1);
-        let mut block = Vec::with_capacity(PAGE as usize);
         loop {
             self.behind += 1;
             let next = SegmentName::new(self.name.timeline, number + u64::from(self.behind), size);
@@ -178,12 +180,12 @@ impl Reading<'_> {
             let mut left = size.bytes();
             while left > 0 {
                 self.cancel.check()?;
-                let filled = fill(&mut block, segment.as_mut(), left.min(PAGE), next);
-                if self.or_doubt(filled).is_none() || block.is_empty() {
+                let block = self.or_doubt(next_block(segment.as_mut(), left, next));
+                let Some(block) = block.filter(|block| !block.is_empty()) else {
                     return Ok(summarizer.finish(Tail::CutOff));
-                }
+                };
                 left -= block.len() as u64;
-                let reached = decoder.read(&block, &mut |record| {
+                let reached = decoder.read(block, &mut |record| {
                     let _ = self.take(record, border, &mut summarizer);
                     ControlFlow::Break(())
                 });
@@ -256,11 +258,12 @@ fn foreign(catalog: &Catalog, name: SegmentName, header: &SegmentHeader) -> Opti
     })
 }
 
-/// Fills `block` with the next bytes of a segment, at most `bytes` of them; with nothing where it ends.
-pub(super) fn fill(block: &mut Vec<u8>, segment: &mut dyn std::io::Read, bytes: u64, name: SegmentName) -> Result<()> {
-    block.clear();
-    match segment.take(bytes).read_to_end(block) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::failed("unreadable", format!("cannot read segment {name}")).caused_by(&error)),
-    }
+/// The next bytes of a segment, at most so many; none where it ends.
+pub(super) fn next_block(segment: &mut dyn Blocks, bytes: u64, name: SegmentName) -> Result<&[u8]> {
+    let block = segment.next_block().map_err(|error| unreadable(name, &error))?;
+    Ok(usize::try_from(bytes).ok().and_then(|bytes| block.get(..bytes)).unwrap_or(block))
+}
+
+fn unreadable(name: SegmentName, error: &std::io::Error) -> Error {
+    Error::failed("unreadable", format!("cannot read segment {name}")).caused_by(error)
 }

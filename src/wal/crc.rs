@@ -87,7 +87,7 @@ mod sse42 {
     #[target_feature(enable = "sse4.2")]
     #[inline]
     fn is_sound(page: &[u8], place: Place) -> bool {
-        let (total, whole) = (place.total as usize, place.total as usize & !7);
+        let (total, whole) = (place.header.total as usize, place.header.total as usize & !7);
         let record = page.get(place.at as usize..).unwrap_or_default();
         if total >= LONG || record.len() < whole + 8 {
             let over = |crc, bytes: &[u8]| if bytes.len() < LONG { over(crc, bytes) } else { portable(crc, bytes) };
@@ -170,7 +170,7 @@ mod tests {
             let (mut page, mut places) = (Vec::new(), Vec::new());
             for length in lengths {
                 let record = record(Lsn(8), 10, 0, 7, &vec![1; length]);
-                places.push(Place { at: page.len() as u32, total: record.len() as u32 });
+                places.push(Place { at: page.len() as u32, header: Header { total: record.len() as u32, ..Header::default() } });
                 page.extend(record);
                 page.resize(page.len().next_multiple_of(8), 0);
             }
@@ -182,7 +182,7 @@ mod tests {
             let hit = places.iter().position(|place| place.range().contains(&broken));
             prop_assert_eq!(sound(&page, &places), hit.unwrap_or(places.len()));
             prop_assert_eq!(sound_by(&page, &places, portable), hit.unwrap_or(places.len()));
-            prop_assert_eq!(sound(&page, &[Place { at: page.len() as u32 - 8, total: 40 }]), 0, "behind the end");
+            prop_assert_eq!(sound(&page, &[Place { at: page.len() as u32 - 8, header: Header { total: 40, ..Header::default() } }]), 0, "behind the end");
         }
     }
 }

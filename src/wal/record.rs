@@ -59,7 +59,7 @@ impl Record {
 }
 
 /// The header that each record begins with (`XLogRecord`, `src/include/access/xlogrecord.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Header {
     /// Bytes of the whole record, this header included.
     pub(super) total: u32,
@@ -124,13 +124,13 @@ impl Previous {
 pub(super) struct Place {
     /// Bytes from the start of the bytes in hand.
     pub(super) at: u32,
-    /// Its length.
-    pub(super) total: u32,
+    /// As it stands there.
+    pub(super) header: Header,
 }
 
 impl Place {
     pub(super) fn range(self) -> Range<usize> {
-        self.at as usize..(self.at as usize).saturating_add(self.total as usize)
+        self.at as usize..(self.at as usize).saturating_add(self.header.total as usize)
     }
 }
 

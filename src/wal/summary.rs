@@ -275,14 +275,13 @@ impl RelationWork {
         }
     }
 
-    #[inline]
-    fn count(&mut self, rows: &Rows) {
-        let counter = match rows.change {
+    fn count(&mut self, change: RowChange, rows: u64) {
+        let counter = match change {
             RowChange::Insert => &mut self.inserted,
             RowChange::Update => &mut self.updated,
             RowChange::Delete => &mut self.deleted,
         };
-        *counter += u64::from(rows.rows);
+        *counter += rows;
     }
 
     /// Adds what was done later.
@@ -353,20 +352,21 @@ impl Work {
     }
 
     #[inline]
-    fn count(&mut self, rows: &Rows) {
+    fn count(&mut self, relation: RelFileLocator, change: RowChange, rows: u64) {
+        // Most records are about the relation of the one before.
         match self.relations.last_mut() {
-            Some(work) if work.relation == rows.relation => work.count(rows),
-            _ => self.count_elsewhere(rows),
+            Some(work) if work.relation == relation => work.count(change, rows),
+            _ => self.count_elsewhere(relation, change, rows),
         }
     }
 
     /// Counts rows of another relation than the one that it came to last.
     #[inline(never)]
-    fn count_elsewhere(&mut self, rows: &Rows) {
-        match (self.on(rows.relation), rows.change) {
-            (Some(work), _) => work.count(rows),
-            (None, RowChange::Delete) if rows.relation.is_of_users() => self.deleted_beyond += u64::from(rows.rows),
-            (None, RowChange::Update) if rows.relation.is_of_users() => self.updated_beyond += u64::from(rows.rows),
+    fn count_elsewhere(&mut self, relation: RelFileLocator, change: RowChange, rows: u64) {
+        match (self.on(relation), change) {
+            (Some(work), _) => work.count(change, rows),
+            (None, RowChange::Delete) if relation.is_of_users() => self.deleted_beyond += rows,
+            (None, RowChange::Update) if relation.is_of_users() => self.updated_beyond += rows,
             (None, _) => {}
         }
     }
@@ -522,6 +522,31 @@ impl Hasher for XidHasher {
     }
 }
 
+/// Rows of one relation that one transaction changed in one way, a record after the other: most often the next record
+/// about rows is of the same kind, and then only a number goes up.
+#[derive(Debug)]
+struct Latest {
+    /// `None` where there are none: no transaction is meant.
+    xid: Option<Xid>,
+    relation: RelFileLocator,
+    change: RowChange,
+    rows: u64,
+}
+
+impl Latest {
+    const NONE: Latest = Latest {
+        xid: None,
+        relation: RelFileLocator { tablespace: 0, database: 0, relation: 0 },
+        change: RowChange::Insert,
+        rows: 0,
+    };
+
+    #[inline(always)]
+    fn is(&self, xid: Option<Xid>, rows: &Rows) -> bool {
+        self.xid.is_some() && self.xid == xid && self.relation == rows.relation && self.change == rows.change
+    }
+}
+
 /// Makes a segment's [`Summary`] of its records.
 #[derive(Debug)]
 pub struct Summarizer {
@@ -530,6 +555,8 @@ pub struct Summarizer {
     /// So many rows deleted or updated make a transaction notable.
     floor: u64,
     open: Open,
+    /// Rows that were counted last, and not added to `open` yet.
+    latest: Latest,
     /// Files that were made before it can be told by whom, and whether they are unlogged.
     unowned: VecDeque<(RelFileLocator, bool)>,
     summary: Summary,
@@ -565,7 +592,7 @@ impl Summarizer {
             damage: Vec::new(),
             damaged_places: 0,
         };
-        Summarizer { from, floor, open: Open::new(), unowned: VecDeque::new(), summary }
+        Summarizer { from, floor, open: Open::new(), latest: Latest::NONE, unowned: VecDeque::new(), summary }
     }
 
     /// Takes the next record.
@@ -580,10 +607,35 @@ impl Summarizer {
         summary.records += 1;
         match &record.body {
             Body::Other => {}
+            Body::Rows(rows) if self.latest.is(record.xid, rows) => self.latest.rows += u64::from(rows.rows),
+            body => self.feed_more(record, body),
+        }
+    }
+
+    /// [`Summarizer::feed`] of anything but more of the same.
+    #[inline(never)]
+    fn feed_more(&mut self, record: &Record, body: &Body) {
+        if self.latest.rows > 0 {
+            self.add_latest();
+        }
+        match body {
             Body::Rows(rows) => self.count_rows(record, rows),
             Body::Commit(outcome) => self.commit(record, outcome),
             Body::Abort(outcome) => self.abort(record, outcome),
-            body => self.feed_rare(record, body),
+            body => {
+                self.latest = Latest::NONE;
+                self.feed_rare(record, body);
+            }
+        }
+    }
+
+    /// Adds the rows that were counted last to what their transaction did.
+    #[inline(never)]
+    fn add_latest(&mut self) {
+        let Latest { xid, relation, change, rows } = &mut self.latest;
+        let rows = std::mem::take(rows);
+        if let Some(work) = xid.and_then(|xid| self.open.work(xid)) {
+            work.count(*relation, *change, rows);
         }
     }
 
@@ -594,14 +646,17 @@ impl Summarizer {
             self.claim(xid, |relation| *relation == rows.relation);
         }
         let last_mark = self.summary.last_mark;
+        let Rows { relation, change, rows } = *rows;
         if let Some(work) = self.open.work(xid) {
-            work.count(rows);
-            if rows.relation.database == 0 && rows.change == RowChange::Delete {
+            work.count(relation, change, rows.into());
+            if relation.database == 0 && change == RowChange::Delete {
                 let delete = SharedDelete::behind(record.lsn, last_mark);
                 let known = work.shared_delete.filter(|known| delete.mark.is_none() && known.mark.is_some());
                 work.shared_delete = known.or(Some(delete));
             }
         }
+        let again = relation.database != 0 && self.unowned.is_empty();
+        self.latest = Latest { xid: record.xid.filter(|_| again), relation, change, rows: 0 };
     }
 
     #[inline(never)]
@@ -761,7 +816,10 @@ impl Summarizer {
 
     /// The summary, when all records that start in the segment have been fed.
     #[must_use]
-    pub fn finish(self, tail: Tail) -> Summary {
+    pub fn finish(mut self, tail: Tail) -> Summary {
+        if self.latest.rows > 0 {
+            self.add_latest();
+        }
         let Summarizer { open, mut summary, .. } = self;
         let truncated = open.truncated;
         let (matters, mut inserts): (Vec<_>, Vec<_>) =

@@ -400,7 +400,7 @@ impl Walk {
         let Some(header) = Header::parse(bytes) else { return Ok(Step::Hungry) };
         header.check(layout, at, self.previous).map_err(wrong)?;
         let Some(bytes) = bytes.get(..total as usize) else { return Ok(Step::Hungry) };
-        if crc::sound(bytes, &[Place { at: 0, total }]) == 0 {
+        if crc::sound(bytes, &[Place { at: 0, header }]) == 0 {
             return Err(wrong(EndReason::BadChecksum));
         }
         let body = record::read_sound(layout, &header, bytes).map_err(wrong)?;
@@ -451,23 +451,27 @@ impl Walk {
             let found = find_records(layout, page, self.at, self.previous, places);
             let sound = crc::sound(page, found);
             let start = self.at;
-            for place in found.get(..sound).unwrap_or_default() {
-                let bytes = page.get(place.range()).unwrap_or_default();
-                let Some(header) = Header::parse(bytes) else { return ControlFlow::Continue(()) };
-                let common = Common::of(&header);
-                let Some(record) = forms.fill(layout, common, &header, bytes) else {
-                    return ControlFlow::Continue(());
+            for Place { at, header } in found.get(..sound).unwrap_or_default() {
+                let common = Common::of(header);
+                let record = if common == Common::Nothing {
+                    &mut forms.nothing
+                } else {
+                    let bytes = page.get(Place { at: *at, header: *header }.range()).unwrap_or_default();
+                    match forms.fill(layout, common, header, bytes) {
+                        Some(record) => record,
+                        None => return ControlFlow::Continue(()),
+                    }
                 };
                 record.timeline = timeline;
-                record.lsn = start.plus(place.at.into());
-                record.end_lsn = record.lsn.plus(u64::from(place.total).next_multiple_of(8));
+                record.lsn = start.plus((*at).into());
+                record.end_lsn = record.lsn.plus(u64::from(header.total).next_multiple_of(8));
                 // Behind a switch of segments, what stands on its page is nothing.
                 if self.at != record.lsn {
                     return ControlFlow::Continue(());
                 }
                 if common != Common::No {
-                    self.take_over(record, &header);
-                } else if self.complete(record, &header).is_err() {
+                    self.take_over(record, header);
+                } else if self.complete(record, header).is_err() {
                     return ControlFlow::Continue(());
                 }
                 each(record)?;
@@ -593,7 +597,7 @@ fn find_records<'a>(
         if header.total as usize > rest.len() || header.check(layout, lsn, previous).is_err() {
             break;
         }
-        *place = Place { at: at as u32, total: header.total };
+        *place = Place { at: at as u32, header };
         previous = Previous::At(lsn);
         at = (at + header.total as usize).next_multiple_of(8);
         count += 1;

@@ -1,0 +1,379 @@
+//! Segments read a block after the other, in place: nothing is unpacked before it is asked for, and nothing is copied
+//! once more. What a block holds is still in the processor's cache when it is looked at.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use lz4_flex::frame::FrameDecoder;
+use zstd::zstd_safe::{DCtx, InBuffer, OutBuffer, ResetDirective, get_error_name};
+
+use super::compress::{Uncut, gunzip, read_at_most, too_long, unsupported};
+use super::open_file;
+use crate::catalog::Compression;
+
+/// Bytes of a plain segment in a block: they stay in the second-level cache.
+const BLOCK: usize = 256 << 10;
+/// Bytes that are unpacked at a time, and bytes of a file that they are unpacked from: as large as zstd's blocks are.
+const UNPACKED: usize = 128 << 10;
+/// Bytes of the first block, where it may be smaller: often no more is wanted of a segment.
+const FRONT: usize = 64 << 10;
+
+/// A segment, read from its beginning on.
+pub trait Blocks: Send {
+    /// The next bytes; none at the end.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, cut off or longer than a segment.
+    fn next_block(&mut self) -> io::Result<&[u8]>;
+
+    /// Goes over what has not been asked for: a packed file that is damaged there is no segment for whoever unpacks it
+    /// to restore from.
+    ///
+    /// # Errors
+    /// As [`Blocks::next_block`].
+    fn check_rest(&mut self) -> io::Result<()> {
+        while !self.next_block()?.is_empty() {}
+        Ok(())
+    }
+}
+
+/// Opens a segment of at most `segment_bytes`.
+///
+/// # Errors
+/// When the file cannot be opened, or is compressed in a way that is not read.
+pub fn open(path: &Path, compression: Compression, segment_bytes: u64) -> io::Result<Box<dyn Blocks>> {
+    let room = usize::try_from(segment_bytes).map_err(io::Error::other)?;
+    let file = open_file(path)?;
+    Ok(match compression {
+        Compression::None => of_plain(Box::new(file)),
+        Compression::Gzip => Box::new(Gzip { file, room, step: Step::Front, memory: take_spare() }),
+        Compression::Zstd => Box::new(Zstd::open(file, room)?),
+        Compression::Lz4 => Box::new(Lz4 {
+            decoder: FrameDecoder::new(Uncut(BufReader::with_capacity(UNPACKED, file))),
+            shown: 0,
+            left: room,
+        }),
+        other => return Err(unsupported(other)),
+    })
+}
+
+/// Blocks of what is read as it is.
+#[must_use]
+pub fn of_plain(segment: Box<dyn Read + Send>) -> Box<dyn Blocks> {
+    let mut memory = take_spare();
+    memory.bytes.resize(BLOCK, 0);
+    Box::new(Plain { segment, block: FRONT, memory })
+}
+
+/// What the last segment of a thread was read with, to be used again: asking for so much memory anew each time takes
+/// longer than some ways of unpacking into it.
+#[derive(Default)]
+struct Memory {
+    packed: Vec<u8>,
+    bytes: Vec<u8>,
+    zstd: Option<DCtx<'static>>,
+}
+
+thread_local! {
+    static SPARE: RefCell<Memory> = RefCell::default();
+}
+
+fn take_spare() -> Memory {
+    SPARE.take()
+}
+
+impl Memory {
+    fn give_back(&mut self) {
+        SPARE.set(std::mem::take(self));
+    }
+}
+
+struct Plain {
+    segment: Box<dyn Read + Send>,
+    /// Bytes of the next block.
+    block: usize,
+    memory: Memory,
+}
+
+impl Blocks for Plain {
+    fn next_block(&mut self) -> io::Result<&[u8]> {
+        let block = std::mem::replace(&mut self.block, BLOCK);
+        let filled = fill(&mut self.segment, self.memory.bytes.get_mut(..block).unwrap_or_default())?;
+        Ok(self.memory.bytes.get(..filled).unwrap_or_default())
+    }
+
+    /// Nothing can be wrong with it.
+    fn check_rest(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        self.memory.give_back();
+    }
+}
+
+/// Fills `room` as far as the file goes.
+fn fill(file: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = room.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(bytes) => filled += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The fastest way to unpack gzip wants all of it at once; a slower one gives the beginning alone.
+struct Gzip {
+    file: File,
+    room: usize,
+    step: Step,
+    memory: Memory,
+}
+
+enum Step {
+    Front,
+    Rest { behind: usize },
+    End,
+}
+
+impl Blocks for Gzip {
+    fn next_block(&mut self) -> io::Result<&[u8]> {
+        let Memory { packed, bytes, .. } = &mut self.memory;
+        match self.step {
+            Step::Front => {
+                bytes.resize(self.room, 0);
+                let front = bytes.get_mut(..FRONT.min(self.room)).unwrap_or_default();
+                let filled = fill(&mut MultiGzDecoder::new(BufReader::new(&self.file)), front)?;
+                self.step = Step::Rest { behind: filled };
+                Ok(front.get(..filled).unwrap_or_default())
+            }
+            Step::Rest { behind } => {
+                self.step = Step::End;
+                self.file.rewind()?;
+                read_at_most(&self.file, self.room + self.room / 16 + (1 << 20), packed)?;
+                let unpacked = gunzip(packed, bytes)?;
+                Ok(bytes.get(behind..unpacked).unwrap_or_default())
+            }
+            Step::End => Ok(&[]),
+        }
+    }
+}
+
+impl Drop for Gzip {
+    fn drop(&mut self) {
+        self.memory.give_back();
+    }
+}
+
+struct Zstd {
+    file: File,
+    /// What was read of the file and not unpacked: this part of the packed bytes.
+    from: usize,
+    to: usize,
+    /// A frame has begun and not ended.
+    inside: bool,
+    /// The segment may still have so many bytes.
+    left: usize,
+    memory: Memory,
+}
+
+impl Zstd {
+    fn open(file: File, room: usize) -> io::Result<Zstd> {
+        let mut memory = take_spare();
+        memory.packed.resize(UNPACKED, 0);
+        memory.bytes.resize(UNPACKED, 0);
+        let context = memory.zstd.get_or_insert_with(DCtx::create);
+        context.reset(ResetDirective::SessionOnly).map_err(damaged)?;
+        Ok(Zstd { file, from: 0, to: 0, inside: false, left: room, memory })
+    }
+}
+
+impl Blocks for Zstd {
+    fn next_block(&mut self) -> io::Result<&[u8]> {
+        let Zstd { file, from, to, inside, left, memory: Memory { packed, bytes, zstd } } = self;
+        let context = zstd.get_or_insert_with(DCtx::create);
+        let room = bytes.get_mut(..UNPACKED).unwrap_or_default();
+        let mut filled = 0;
+        while filled < room.len() {
+            let mut input = InBuffer::around(packed.get(*from..*to).unwrap_or_default());
+            let mut output = OutBuffer::around_pos(&mut *room, filled);
+            let hint = context.decompress_stream(&mut output, &mut input).map_err(damaged)?;
+            // What has been read may be all unpacked, and not all handed out.
+            let moved = input.pos() > 0 || output.pos() > filled;
+            (*from, filled) = (*from + input.pos(), output.pos());
+            if moved {
+                *inside = hint != 0;
+                continue;
+            }
+            (*from, *to) = (0, fill(file, packed.get_mut(..UNPACKED).unwrap_or_default())?);
+            match (*to, *inside) {
+                (0, true) => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is cut off")),
+                (0, false) => break,
+                _ => {}
+            }
+        }
+        *left = left.checked_sub(filled).ok_or_else(too_long)?;
+        Ok(room.get(..filled).unwrap_or_default())
+    }
+}
+
+impl Drop for Zstd {
+    fn drop(&mut self) {
+        self.memory.give_back();
+    }
+}
+
+fn damaged(code: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, get_error_name(code))
+}
+
+struct Lz4 {
+    decoder: FrameDecoder<Uncut<BufReader<File>>>,
+    /// Bytes of the block that was shown last.
+    shown: usize,
+    /// The segment may still have so many bytes.
+    left: usize,
+}
+
+impl Blocks for Lz4 {
+    fn next_block(&mut self) -> io::Result<&[u8]> {
+        self.decoder.consume(std::mem::take(&mut self.shown));
+        while self.decoder.fill_buf()?.is_empty() {
+            // Behind a frame may come another one.
+            if self.decoder.get_mut().0.fill_buf()?.is_empty() {
+                return Ok(&[]);
+            }
+        }
+        let block = self.decoder.fill_buf()?;
+        self.shown = block.len();
+        self.left = self.left.checked_sub(block.len()).ok_or_else(too_long)?;
+        Ok(block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::compress::tests::{any_bytes, any_compression, packed};
+    use super::*;
+
+    /// A file that is gone as soon as it is opened.
+    fn opened(contents: &[u8], compression: Compression, room: usize) -> Box<dyn Blocks> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("000000010000000000000001");
+        std::fs::write(&path, contents).unwrap();
+        open(&path, compression, room as u64).unwrap()
+    }
+
+    fn all(blocks: &mut dyn Blocks) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        loop {
+            match blocks.next_block()? {
+                [] => return Ok(all),
+                block => all.extend_from_slice(block),
+            }
+        }
+    }
+
+    fn read(contents: &[u8], compression: Compression, room: usize) -> io::Result<Vec<u8>> {
+        all(opened(contents, compression, room).as_mut())
+    }
+
+    #[test]
+    fn a_segment_is_read_however_it_is_compressed() {
+        let segment: Vec<u8> = (0..1u32 << 18).flat_map(|word| (word / 7).to_le_bytes()).collect();
+        assert!(read(&segment, Compression::None, 0).unwrap() == segment);
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+            let file = packed(&segment, compression);
+            assert!(read(&file, compression, 1 << 20).unwrap() == segment, "{compression:?}");
+            assert!(read(&file, compression, (1 << 20) - 1).is_err(), "{compression:?} is longer than it may be");
+        }
+        for compression in [Compression::Xz, Compression::Bzip2] {
+            let error = open(Path::new("/dev/null"), compression, 1 << 20).err().map(|error| error.kind());
+            assert!(matches!(error, Some(io::ErrorKind::Unsupported | io::ErrorKind::Other)));
+        }
+    }
+
+    /// Of a segment of which only the beginning is wanted, no more than that is unpacked.
+    #[test]
+    fn the_beginning_is_there_before_the_rest_is_looked_at() {
+        let segment: Vec<u8> = (0..1u32 << 18).flat_map(u32::to_le_bytes).collect();
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+            let mut file = packed(&segment, compression);
+            let middle = file.len() / 2;
+            file[middle..].fill(0);
+            let mut blocks = opened(&file, compression, 1 << 20);
+            let first = blocks.next_block().unwrap();
+            assert!(first.len() >= 8192 && segment.starts_with(first), "{compression:?}");
+            assert!(blocks.check_rest().is_err(), "{compression:?}: the rest is damaged");
+        }
+        let mut plain = opened(&segment, Compression::None, 0);
+        assert_eq!(plain.next_block().unwrap().len(), FRONT);
+        plain.check_rest().unwrap();
+    }
+
+    /// What it claims to hold is never set aside.
+    #[test]
+    fn a_bomb_is_refused() {
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+            let bomb = packed(&vec![0; 64 << 20], compression);
+            let mut blocks = opened(&bomb, compression, 1 << 20);
+            let mut bytes = 0;
+            let refused = loop {
+                match blocks.next_block() {
+                    Ok(block) => bytes += block.len(),
+                    Err(error) => break error,
+                }
+            };
+            assert!(bytes <= 1 << 20, "{compression:?}: {bytes} bytes until {refused}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_was_packed_comes_out(
+            bytes in any_bytes(), other in any_bytes(), compression in any_compression(), more in 0usize..3,
+        ) {
+            let file = packed(&bytes, compression);
+            prop_assert!(read(&file, compression, bytes.len() + more).unwrap() == bytes);
+            prop_assert!(read(&file, compression, bytes.len() - 1).is_err());
+            let (file, both) = ([file, packed(&other, compression)].concat(), [bytes, other].concat());
+            prop_assert!(read(&file, compression, both.len()).unwrap() == both, "several members are one file");
+            prop_assert!(read(&file, compression, both.len() - 1).is_err());
+        }
+
+        #[test]
+        fn what_is_cut_off_or_has_more_behind_it_is_refused(
+            bytes in any_bytes(),
+            compression in any_compression(),
+            cut: prop::sample::Index,
+            more in proptest::collection::vec(any::<u8>(), 1..40),
+        ) {
+            let mut file = packed(&bytes, compression);
+            let cut = cut.index(file.len() - 1) + 1;
+            prop_assert!(read(&file[..cut], compression, bytes.len()).is_err(), "{} of {}", cut, file.len());
+            file.extend(more);
+            prop_assert!(read(&file, compression, bytes.len() * 2 + 100).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(mut bytes: Vec<u8>, compression in any_compression(), room in 0usize..100_000) {
+            let _ = read(&bytes, compression, room);
+            let mut front = packed(&[1; 100], compression)[..4].to_vec();
+            front.append(&mut bytes);
+            let _ = read(&front, compression, room);
+        }
+    }
+}
