@@ -13,12 +13,15 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub mod base_backup;
 pub mod cache;
+mod closing;
 pub mod compress;
 pub mod identity;
 pub mod index;
 pub mod inspect;
 pub mod local;
 pub mod names;
+mod probe;
+mod proof;
 pub mod scan;
 pub mod search;
 pub mod summarize;
@@ -51,6 +54,15 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When it is there and cannot be read.
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>>;
+
+    /// Opens a segment of an archive for reading its beginning: [`Source::open_segment`] may take longer until it gives
+    /// the first byte, in order to take less until the last.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    fn peek_segment(&self, name: SegmentName) -> Result<Option<Box<dyn Read + Send>>> {
+        self.open_segment(name, None)
+    }
 
     /// What tells whether these segments' files in the archives are still the ones that they were, in order; `None`
     /// for each that no archive has. Of a source that cannot tell, nothing is kept.

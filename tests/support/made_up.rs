@@ -128,6 +128,19 @@ impl Writer {
         self.record(0, 0x50, 0, &start.0.to_le_bytes())
     }
 
+    /// The next id to be given out, and the transactions that run.
+    pub fn running(&mut self, next: u32, xids: &[u32]) -> Lsn {
+        let oldest = xids.first().copied().unwrap_or(next);
+        let head = [xids.len() as u32, 0, 0, next, oldest, oldest.wrapping_sub(1)];
+        let main: Vec<u8> = head.iter().chain(xids).flat_map(|word| word.to_le_bytes()).collect();
+        self.record(8, 0x10, 0, &main)
+    }
+
+    /// What a transaction writes that loads rows.
+    pub fn load(&mut self, xid: u32) -> Lsn {
+        self.record(11, 0x00, xid, &[0xAB; 1000])
+    }
+
     /// A record about nothing that ends recovery or is counted, with so many bytes.
     pub fn other(&mut self, bytes: usize) -> Lsn {
         self.record(11, 0x00, 0, &vec![0xAB; bytes])
