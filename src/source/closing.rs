@@ -48,7 +48,7 @@ impl Search<'_> {
     /// # Errors
     /// When it was cancelled.
     pub(super) fn close(&self, mut low: u64, mut high: u64, wanted: &mut Wanted<'_>) -> Result<(u64, u64)> {
-        let (mut is_closer, mut aim, mut turn) = (true, low, 0);
+        let (mut is_closer, mut aim) = (true, low);
         let most = 2 * (high - low).ilog2() + 8;
         let mut explored = 0;
         while high - low > 1 && !self.closed.borrow().contains(&(low, high)) {
@@ -60,8 +60,7 @@ impl Search<'_> {
                 aim = (wanted.guess)(low, high)?;
             }
             let outside = |place| empty.first().is_none_or(|first| place < *first) || empty.last() < Some(&place);
-            let place = if is_closer && outside(aim) { Some(aim) } else { self.by_ids(low, high, &empty, aim, turn)? };
-            turn += 1;
+            let place = if is_closer && outside(aim) { Some(aim) } else { self.by_ids(low, high, &empty, aim)? };
             let place = match place.or_else(|| self.one_of_few(low, high, &empty)) {
                 Some(place) => place,
                 None => match self.verdict(low, high, &empty)? {
@@ -102,7 +101,8 @@ impl Search<'_> {
     /// Reads everything between two segments, on all cores.
     fn read_between(&self, mut low: u64, mut high: u64, wanted: &Wanted<'_>) -> Result<(u64, u64)> {
         let unknown = (low + 1..high).filter(|number| !self.probes.borrow().contains_key(number));
-        let named: Vec<(u64, SegmentName)> = unknown.filter_map(|number| Some((number, self.name_at(number)?))).collect();
+        let named: Vec<(u64, SegmentName)> =
+            unknown.filter_map(|number| Some((number, self.name_at(number)?))).collect();
         let names: Vec<SegmentName> = named.iter().map(|(_, name)| *name).collect();
         let read = self.index.summaries(&names, self.cancel, &mut |_| {})?;
         let probes = read.iter().map(|read| read.as_ref().map(Probe::of).unwrap_or_default());
@@ -123,8 +123,9 @@ impl Search<'_> {
 
     /// Where to look next by the ids that were given out from one place to the next: the records of a bulk operation
     /// have its own id, or there are lists of those that run. `None` where they do not say that anybody is missing.
-    fn by_ids(&self, low: u64, high: u64, empty: &[u64], aim: u64, turn: u32) -> Result<Option<u64>> {
+    fn by_ids(&self, low: u64, high: u64, empty: &[u64], aim: u64) -> Result<Option<u64>> {
         let points = self.points(low, high, empty)?;
+        self.take_average(&points);
         let pairs = points.iter().zip(points.iter().skip(1));
         let stretches = pairs.filter_map(|(from, to)| {
             let ids = to.next.0.wrapping_sub(from.next.0);
@@ -132,11 +133,10 @@ impl Search<'_> {
             unknown_near(from.number + 1, from.number, to.number, empty)?;
             missing.then_some(Stretch { from: *from, to: *to, ids })
         });
-        let distance = |stretch: &Stretch| {
-            stretch.from.number.saturating_sub(aim).max(aim.saturating_sub(stretch.to.number))
-        };
+        let distance =
+            |stretch: &Stretch| stretch.from.number.saturating_sub(aim).max(aim.saturating_sub(stretch.to.number));
         let Some(stretch) = stretches.min_by_key(distance) else { return Ok(None) };
-        let place = self.within(&stretch, &points, empty, aim, turn);
+        let place = self.within(&stretch, &points, empty, aim);
         Ok(unknown_near(place, stretch.from.number, stretch.to.number, empty))
     }
 
@@ -158,34 +158,51 @@ impl Search<'_> {
         Ok(points)
     }
 
-    /// Where within a stretch to look for those that ended in it: where they would reach to, were there no bulk
-    /// operations between them, or as many as everywhere.
-    fn within(&self, stretch: &Stretch, points: &[Point], empty: &[u64], aim: u64, turn: u32) -> u64 {
-        let Stretch { from, to, ids } = stretch;
-        let segments = |ends: f64| (f64::from(*ids) / ends.max(1.0)).ceil() as u64;
-        let on_average = (f64::from(*ids) * self.segments_per_id.get()) as u64;
-        let is_turn = turn.is_multiple_of(2);
-        // How far what is known of a bulk operation reaches.
-        let alike = |next: Xid| {
-            let mut alike = points.iter().filter(|point| point.next == next).map(|point| point.number);
-            let first = alike.next().unwrap_or_default();
-            (alike.next_back().unwrap_or(first) - first + 1).saturating_mul(2)
-        };
-        match (from.ends, to.ends) {
-            (Some(ends), None) => {
-                let far = from.number.saturating_add(on_average);
-                let far = if far < to.number { far } else { to.number.saturating_sub(alike(to.next)) };
-                let dense = from.number.saturating_add(segments(ends));
-                if is_turn { far.max(dense) } else { dense }
-            }
-            (None, Some(ends)) => {
-                let far = to.number.saturating_sub(on_average);
-                let far = if far > from.number { far } else { from.number.saturating_add(alike(from.next)) };
-                let dense = to.number.saturating_sub(segments(ends));
-                if is_turn { far.min(dense) } else { dense }
-            }
-            _ => edge(from.number, to.number, empty, aim),
+    /// In how many segments an id is given out, on average, outside of what is known to be empty. What is not known yet
+    /// makes it too many: the least that was found is the best.
+    fn take_average(&self, points: &[Point]) {
+        let pairs = points.iter().zip(points.iter().skip(1));
+        let given = pairs.filter(|(from, to)| from.next.precedes(to.next));
+        let (segments, ids) = given.fold((0, 0_u64), |(segments, ids), (from, to)| {
+            (segments + (to.number - from.number), ids + u64::from(to.next.0.wrapping_sub(from.next.0)))
+        });
+        if ids > 0 {
+            self.segments_per_id.set(self.segments_per_id.get().min(segments as f64 / ids as f64));
         }
+    }
+
+    /// Where within a stretch to look for the edge of what is empty at its near end. Were there only such segments as
+    /// the fullest, the ids would reach so far from its far end, and no less; were it as on average, they would reach
+    /// farther.
+    fn within(&self, stretch: &Stretch, points: &[Point], empty: &[u64], aim: u64) -> u64 {
+        let Stretch { from, to, ids } = stretch;
+        let (begin, end) = (from.number, to.number);
+        let is_before = match (from.ends, to.ends) {
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            _ if aim >= end => true,
+            _ if aim <= begin => false,
+            _ => return edge(begin, end, empty, aim),
+        };
+        // A bulk operation has an id of its own, which is given out before it.
+        let ids = f64::from(ids - u32::from(is_before));
+        let fullest = points.iter().filter_map(|point| point.ends).fold(1.0, f64::max);
+        let alike = |next: Xid| points.iter().filter(move |point| point.ends.is_none() && point.next == next);
+        let near: Vec<u64> = alike(if is_before { to.next } else { from.next }).map(|point| point.number).collect();
+        let known = match near.as_slice() {
+            [first, second, ..] if is_before => second - first,
+            [.., before_last, last] => last - before_last,
+            _ => 1,
+        };
+        let distance = Reach {
+            width: end - begin,
+            least: (ids / fullest).ceil() as u64,
+            average: (ids * self.segments_per_id.get()) as u64,
+            known,
+            is_inside: alike(if is_before { from.next } else { to.next }).nth(1).is_some(),
+        };
+        let distance = distance.distance();
+        if is_before { begin + distance } else { end - distance }
     }
 
     /// Where to look next for a transaction that is known to have ended between two segments: behind the place where it
@@ -241,6 +258,43 @@ impl Search<'_> {
         let events = is_whole.then(|| Rc::new(events));
         self.events.borrow_mut().insert(number, events.clone());
         Ok(events)
+    }
+}
+
+/// What tells how far away from the far end of a stretch the edge is of what is empty at its near end.
+struct Reach {
+    /// The far end's distance from the near end.
+    width: u64,
+    /// It is not closer to the far end than this, as far as the ids tell.
+    least: u64,
+    /// It is so far away where the ids are as dense as on average.
+    average: u64,
+    /// At the near end the last step within what is empty was as long as this.
+    known: u64,
+    /// The far end lies in another bulk operation, of which it is known that it has some length.
+    is_inside: bool,
+}
+
+impl Reach {
+    /// Each step away from the near end is at least so many times as long as the last one.
+    const LONGER: u64 = 2;
+    /// An average is not exact to more than such a part.
+    const INEXACT: u64 = 64;
+
+    /// Where to look: at the average, but in ever longer steps, so that there are not many.
+    fn distance(&self) -> u64 {
+        let (least, most) = (self.least.max(1), self.width.max(2) - 1);
+        let distance = match least {
+            // The ids are denser than they seemed to be.
+            least if least > most => self.width / 2,
+            least => {
+                let step = self.known.saturating_mul(Self::LONGER).max(self.width / Self::INEXACT);
+                let beside = self.width.saturating_sub(step).max(least.midpoint(most));
+                let inside = if self.is_inside { self.width / 2 } else { 0 };
+                self.average.min(beside).max(least).max(inside)
+            }
+        };
+        distance.clamp(1, most)
     }
 }
 

@@ -113,6 +113,22 @@ pub fn open_segment(path: &Path, compression: Compression, segment_bytes: u64) -
     })
 }
 
+/// Opens a compressed segment for reading its beginning: the first bytes are there at once, but to read all of it takes
+/// longer than with [`open_segment`], and no more than `segment_bytes` are read.
+///
+/// # Errors
+/// When the file cannot be opened, or is compressed in a way that is not read.
+pub fn peek_segment(path: &Path, compression: Compression, segment_bytes: u64) -> io::Result<Box<dyn Read + Send>> {
+    let file = BufReader::with_capacity(64 << 10, open_file(path)?);
+    Ok(match compression {
+        Compression::None => Box::new(file.take(segment_bytes)),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(file).take(segment_bytes)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(file)?.take(segment_bytes)),
+        Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(file).take(segment_bytes)),
+        other => return Err(unsupported(other)),
+    })
+}
+
 /// Reads segments whole, decompressed: what they unpack to is known beforehand, and that is faster than a bit at a time.
 #[derive(Default)]
 pub struct SegmentReader {

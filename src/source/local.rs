@@ -122,27 +122,17 @@ impl Source for LocalSource {
     }
 
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>> {
-        let name_of_file = name.to_string();
-        for (directory, compression) in
-            self.wal.iter().flat_map(|directory| Compression::OF_SEGMENTS.map(|compression| (directory, compression)))
-        {
-            let path = directory.join(format!("{name_of_file}{}", compression.ending()));
-            let opened = match compression {
-                Compression::None => open_file(&path).map(|file| Box::new(file) as Box<dyn Read + Send>),
-                _ => self
-                    .room_for(&path, compression)
-                    .and_then(|bytes| compress::open_segment(&path, compression, bytes)),
-            };
-            match opened {
-                Ok(segment) => return Ok(Some(segment)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
-            }
+        match self.open_archived(name, compress::open_segment)? {
+            Some(segment) => Ok(Some(segment)),
+            None => match backup.filter(|backup| backup.own_wal.contains(&name)) {
+                Some(backup) => open_own_segment(backup, name),
+                None => Ok(None),
+            },
         }
-        match backup.filter(|backup| backup.own_wal.contains(&name)) {
-            Some(backup) => open_own_segment(backup, name),
-            None => Ok(None),
-        }
+    }
+
+    fn peek_segment(&self, name: SegmentName) -> Result<Option<Box<dyn Read + Send>>> {
+        self.open_archived(name, compress::peek_segment)
     }
 
     fn identities(&self, names: &[SegmentName]) -> Vec<Option<Identity>> {
@@ -150,7 +140,30 @@ impl Source for LocalSource {
     }
 }
 
+/// Opens a compressed segment of at most so many bytes.
+type OpenCompressed = fn(&Path, Compression, u64) -> std::io::Result<Box<dyn Read + Send>>;
+
 impl LocalSource {
+    /// Opens a segment from the first archive that has it; a compressed one with `compressed`.
+    fn open_archived(&self, name: SegmentName, compressed: OpenCompressed) -> Result<Option<Box<dyn Read + Send>>> {
+        let name_of_file = name.to_string();
+        for (directory, compression) in
+            self.wal.iter().flat_map(|directory| Compression::OF_SEGMENTS.map(|compression| (directory, compression)))
+        {
+            let path = directory.join(format!("{name_of_file}{}", compression.ending()));
+            let opened = match compression {
+                Compression::None => open_file(&path).map(|file| Box::new(file) as Box<dyn Read + Send>),
+                _ => self.room_for(&path, compression).and_then(|bytes| compressed(&path, compression, bytes)),
+            };
+            match opened {
+                Ok(segment) => return Ok(Some(segment)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
+            }
+        }
+        Ok(None)
+    }
+
     /// How many bytes a compressed segment has, unpacked: before any was listed, as it says itself.
     fn room_for(&self, path: &Path, compression: Compression) -> std::io::Result<u64> {
         if let Some(size) = self.segment_size.get() {

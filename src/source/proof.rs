@@ -84,7 +84,8 @@ pub(super) fn verdict(before: &[&Events], behind: &[&Events]) -> Verdict {
             || before.iter().chain(behind).any(|events| events.ended.contains(xid))
             || behind.iter().any(|events| events.wrote.contains(xid))
     };
-    let between = (0..given).map(|more| Xid(first.next_xid.0.wrapping_add(more))).filter(|xid| *xid >= Xid::FIRST_NORMAL);
+    let between =
+        (0..given).map(|more| Xid(first.next_xid.0.wrapping_add(more))).filter(|xid| *xid >= Xid::FIRST_NORMAL);
     let mut missing: Vec<Xid> = first.xids.iter().copied().chain(between).filter(|xid| !elsewhere(xid)).collect();
     missing.sort_unstable_by_key(|xid| xid.0.wrapping_sub(first.next_xid.0) as i32);
     match (missing.first(), missing.last()) {

@@ -1,16 +1,18 @@
 //! Finds out from which segment on WAL has to be read for a target, without reading what lies before it.
 //!
-//! Times and transaction ids go up along WAL, but not strictly: a transaction takes its time before it gets its place in
-//! WAL, and may be long. A search that opens only few segments has to trust something:
+//! What is trusted, and what is proven:
 //!
-//! * A segment's first transactions that ended stand for it. The segments are narrowed down by them, guessing by how the
-//!   times run between the two ends (the ITP method: it takes no more steps than bisection, and mostly far fewer).
-//! * WAL in which no transaction ends, as bulk operations write it, is passed over in ever longer steps. Its edges are
-//!   found by bisection, and believed where the ids on both sides are close: else there were others between them, which
-//!   are looked for; and where that does not find them, everything between is read.
-//! * What is found is then read whole, and so are the segments before it in which transactions ended, until one lies at
-//!   least a second before the target, at most two of them: a transaction that has an earlier place and a later time is
-//!   not farther away.
+//! * Times go up along WAL, but not strictly: a server takes the time of a commit shortly before the commit gets its
+//!   place. It is trusted that this is less than a second. The segment is found by the times of the first transactions
+//!   that ended in some segments, guessing by how the times run between the two ends (the ITP method: it takes no more
+//!   than some steps more than bisection, and mostly far fewer). It is then read whole, and so are those before it in
+//!   which transactions ended, until one lies a second before the target.
+//! * In between there may be WAL in which no transaction ends, as bulk operations write it. Where its edges are, is
+//!   guessed by ids. That there is none, between two segments that are taken for neighbours, is proven by who is listed
+//!   as running before and behind it, see [`super::proof`]; where the proof does not succeed, everything between is
+//!   read. So what is named as the last transaction that is kept, or the first that is lost, is just that.
+//! * For a transaction's id, it is trusted that it does not end before transactions do whose ids are so much higher that
+//!   they first end in the ninth segment behind, or later.
 //!
 //! Where all segments were read before, the first one in which a transaction ended too late is known, and nothing has to
 //! be trusted but that the files are the same as then. Whoever needs proof asks for all the summaries.
@@ -30,13 +32,17 @@ use super::index::Index;
 use super::probe::{Head, Probe, probe};
 use super::proof::Events;
 
-/// So many segments before the one that was found are read whole at most.
-const NEIGHBOURS: usize = 2;
+/// So many segments before the one that was found are read whole at most: a server that writes more than that in
+/// [`SAFE_MICROS`] is faster than any.
+const NEIGHBOURS: usize = 64;
 /// So many segments before the one that was found are looked into for the end of a transaction: others that were given
 /// an id before it may end behind it.
 const XID_NEIGHBOURS: u64 = 8;
 /// A segment whose transactions all ended so long before the target has none before it that ended behind the target.
 const SAFE_MICROS: i64 = 1_000_000;
+/// So many steps more than bisection may be taken.
+const SLACK: i32 = 8;
+
 /// Segments along a path of timelines.
 pub struct Search<'a> {
     pub(super) index: &'a Index<'a>,
@@ -68,7 +74,7 @@ impl<'a> Search<'a> {
             probes: RefCell::default(),
             events: RefCell::default(),
             closed: RefCell::default(),
-            segments_per_id: Cell::new(0.0),
+            segments_per_id: Cell::new(f64::INFINITY),
         }
     }
 
@@ -226,8 +232,6 @@ impl<'a> Search<'a> {
         if beyond(&behind) <= 0 {
             return Ok(high);
         }
-        let ids = behind.from.0.wrapping_sub(before.from.0).max(1);
-        self.segments_per_id.set((high - low) as f64 / f64::from(ids));
         let mut steps = Itp::new(low, high);
         let at = |number| Ok(self.probe(number)?.head.map_or(0, |head| beyond(&head)));
         let mut guess = |low, high| Ok(steps.next(low, at(low)?, high, at(high)?));
@@ -381,7 +385,7 @@ struct Itp {
 impl Itp {
     fn new(low: u64, high: u64) -> Itp {
         let width = (high - low).max(1) as f64;
-        Itp { width, steps: 0, most: width.log2().ceil() as i32 + 1 }
+        Itp { width, steps: 0, most: width.log2().ceil() as i32 + SLACK }
     }
 
     /// Strictly between `low` and `high`, which are at least two apart; the values there are at most 0 and more than 0.

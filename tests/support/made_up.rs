@@ -115,6 +115,20 @@ impl Writer {
         self.record(1, 0x20, xid, &(at.unix_micros() - EPOCH).to_le_bytes())
     }
 
+    /// A transaction that commits with these subtransactions.
+    pub fn commit_with(&mut self, xid: u32, subxacts: &[u32], at: Timestamp) -> Lsn {
+        let mut main = (at.unix_micros() - EPOCH).to_le_bytes().to_vec();
+        main.extend([2, subxacts.len() as u32].iter().chain(subxacts).flat_map(|word| word.to_le_bytes()));
+        self.record(1, 0x80, xid, &main)
+    }
+
+    /// A transaction that was prepared before commits: the record is none of its own.
+    pub fn commit_prepared(&mut self, xid: u32, at: Timestamp) -> Lsn {
+        let mut main = (at.unix_micros() - EPOCH).to_le_bytes().to_vec();
+        main.extend([16, xid].iter().flat_map(|word: &u32| word.to_le_bytes()));
+        self.record(1, 0xB0, 0, &main)
+    }
+
     /// A restore point.
     pub fn restore_point(&mut self, name: &str, at: Timestamp) -> Lsn {
         let mut main = (at.unix_micros() - EPOCH).to_le_bytes().to_vec();
