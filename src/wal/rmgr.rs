@@ -112,7 +112,6 @@ mod first_page {
 mod standby {
     pub(super) const LOCKS: u8 = 0x00;
     pub(super) const RUNNING_TRANSACTIONS: u8 = 0x10;
-    pub(super) const RUNNING_TRANSACTIONS_BYTES: usize = 24;
     pub(super) const LOCK_BYTES: usize = 12;
     /// So many locks of one record are looked at: few have more than some.
     pub(super) const LOCKS_BYTES: usize = 4 + 1024 * LOCK_BYTES;
@@ -277,7 +276,7 @@ pub struct Lock {
 }
 
 /// The transactions that run (`xl_running_xacts`, `src/include/storage/standbydefs.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningTransactions {
     /// Transactions that run.
     pub transactions: u32,
@@ -290,6 +289,8 @@ pub struct RunningTransactions {
     pub next_xid: Xid,
     /// All before this one have ended.
     pub oldest_running: Xid,
+    /// Those that run, and then their subtransactions, as far as they are listed.
+    pub xids: Vec<Xid>,
 }
 
 /// The files of one relation (`RelFileLocator`, `src/include/storage/relfilelocator.h`).
@@ -371,7 +372,7 @@ pub(super) fn wanted_bytes(layout: &Layout, header: &Header) -> Option<usize> {
         SEQUENCE | BRIN | GENERIC if writes_pages(header) => Some(0),
         STORAGE if matches!(operation, storage::CREATE | storage::TRUNCATE) => Some(storage::BYTES),
         STANDBY if operation == standby::LOCKS => Some(standby::LOCKS_BYTES),
-        STANDBY if operation == standby::RUNNING_TRANSACTIONS => Some(standby::RUNNING_TRANSACTIONS_BYTES),
+        STANDBY if operation == standby::RUNNING_TRANSACTIONS => Some(usize::MAX),
         DATABASE if operation == layout.database_drop => Some(size_of::<u32>()),
         _ => None,
     }
@@ -536,13 +537,16 @@ fn read_standby(operation: u8, mut main: Cursor<'_>) -> Option<Body> {
         }
         standby::RUNNING_TRANSACTIONS => {
             let (transactions, subtransactions, overflowed) = (main.u32()?, main.u32()?, main.u32()? & 0xFF != 0);
-            let (next_xid, oldest_running) = (Xid(main.u32()?), Xid(main.u32()?));
+            let (next_xid, oldest_running, _latest_completed) = (Xid(main.u32()?), Xid(main.u32()?), main.u32()?);
+            let listed = usize::try_from(transactions.checked_add(subtransactions)?).ok()?.checked_mul(4)?;
+            let (xids, _) = main.bytes(listed)?.as_chunks();
             Body::RunningTransactions(RunningTransactions {
                 transactions,
                 subtransactions,
                 overflowed,
                 next_xid,
                 oldest_running,
+                xids: xids.iter().map(|xid| Xid(u32::from_le_bytes(*xid))).collect(),
             })
         }
         _ => Body::Other,

@@ -115,6 +115,20 @@ impl Writer {
         self.record(1, 0x20, xid, &(at.unix_micros() - EPOCH).to_le_bytes())
     }
 
+    /// A transaction that commits with these subtransactions.
+    pub fn commit_with(&mut self, xid: u32, subxacts: &[u32], at: Timestamp) -> Lsn {
+        let mut main = (at.unix_micros() - EPOCH).to_le_bytes().to_vec();
+        main.extend([2, subxacts.len() as u32].iter().chain(subxacts).flat_map(|word| word.to_le_bytes()));
+        self.record(1, 0x80, xid, &main)
+    }
+
+    /// A transaction that was prepared before commits: the record is none of its own.
+    pub fn commit_prepared(&mut self, xid: u32, at: Timestamp) -> Lsn {
+        let mut main = (at.unix_micros() - EPOCH).to_le_bytes().to_vec();
+        main.extend([16, xid].iter().flat_map(|word: &u32| word.to_le_bytes()));
+        self.record(1, 0xB0, 0, &main)
+    }
+
     /// A restore point.
     pub fn restore_point(&mut self, name: &str, at: Timestamp) -> Lsn {
         let mut main = (at.unix_micros() - EPOCH).to_le_bytes().to_vec();
@@ -126,6 +140,19 @@ impl Writer {
     /// The end of a base backup that began there.
     pub fn backup_end(&mut self, start: Lsn) -> Lsn {
         self.record(0, 0x50, 0, &start.0.to_le_bytes())
+    }
+
+    /// The next id to be given out, and the transactions that run.
+    pub fn running(&mut self, next: u32, xids: &[u32]) -> Lsn {
+        let oldest = xids.first().copied().unwrap_or(next);
+        let head = [xids.len() as u32, 0, 0, next, oldest, oldest.wrapping_sub(1)];
+        let main: Vec<u8> = head.iter().chain(xids).flat_map(|word| word.to_le_bytes()).collect();
+        self.record(8, 0x10, 0, &main)
+    }
+
+    /// What a transaction writes that loads rows.
+    pub fn load(&mut self, xid: u32) -> Lsn {
+        self.record(11, 0x00, xid, &[0xAB; 1000])
     }
 
     /// A record about nothing that ends recovery or is counted, with so many bytes.

@@ -272,6 +272,7 @@ fn wal() -> impl Strategy<Value = Vec<Record>> {
                         overflowed: false,
                         next_xid: Xid(next + 1),
                         oldest_running: Xid(xids[0]),
+                        xids: xids.map(Xid).to_vec(),
                     };
                     wal.add(None, Body::RunningTransactions(running));
                 }
