@@ -313,6 +313,25 @@ fn both_sides_of_a_prepared_transaction() {
 }
 
 #[test]
+fn the_record_that_ends_a_backup_can_be_stopped_after() {
+    let directory = Directory::new();
+    let operator = Operator::of_history(&directory);
+    let backups = ask(&mut operator.command(&["--json", "backups"])).ended_with(0).json();
+    let backup = backups["backups"].as_array().unwrap().iter().find(|backup| backup["id"] == "tar-none").unwrap();
+    let stop: Lsn = backup["stop_lsn"].as_str().unwrap().parse().unwrap();
+    // It takes 40 bytes (`XLOG_BACKUP_END`), and is the last one of the backup.
+    let lsn = Lsn(stop.0 - 40).to_string();
+    let words = ["--lsn", &lsn, "--backup", "tar-none", "--timeline", "1"];
+    let before = ask(&mut operator.restore("copy", &[&words[..], &["--exclusive"]].concat())).ended_with(4);
+    assert_eq!(before.json()["error"]["code"], "target-before-backup-end");
+    let recovery = operator.recovers("copy", &words, "0");
+    assert_is(&recovery, "resolved/lsn", lsn.as_str());
+    assert_is(&recovery, "resolved/replay_end", stop.to_string());
+    operator.discards("copy");
+    HISTORY.assert_untouched();
+}
+
+#[test]
 fn restore_points_consistency_and_the_end_of_wal() {
     let directory = Directory::new();
     let operator = Operator::of_history(&directory);
