@@ -312,6 +312,30 @@ fn both_sides_of_a_prepared_transaction() {
     both_sides("plain-none", &["--xid"], "prepared");
 }
 
+/// The server looks for what was prepared in the older timeline's file of the segment, which it never asks for.
+#[test]
+fn a_transaction_that_was_prepared_in_the_segment_of_a_fork() {
+    let directory = Directory::new();
+    let settings = vec![("max_prepared_transactions", "2".to_owned())];
+    let cluster =
+        Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, settings, ..Options::default() });
+    cluster.psql("create table kept (n int); insert into kept values (1)");
+    let backup = cluster.base_backup_without_wal(Format::Plain, "monday");
+    cluster.psql("begin; insert into kept values (2); prepare transaction 'open'");
+    cluster.restore_point("fork");
+    cluster.switch_and_wait_archived();
+    let copy = cluster.promote_copy(&backup, "branch", &[("recovery_target_name", "fork")]);
+    copy.psql("insert into kept values (3)");
+    copy.restore_point("on the branch");
+    copy.stop(Stop::Fast);
+    cluster.stop(Stop::Fast);
+
+    let backups = directory.path().join("backups");
+    let operator = Operator { directory: &directory, backups, archive: cluster.archive.clone() };
+    operator.recovers("copy", &["--name", "on the branch"], "1,3");
+    operator.discards("copy");
+}
+
 #[test]
 fn the_record_that_ends_a_backup_can_be_stopped_after() {
     let directory = Directory::new();

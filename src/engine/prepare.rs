@@ -99,6 +99,7 @@ impl Preparation<'_> {
             notices: forks,
             archives,
             compressions: &self.catalog.compressions,
+            older_files: self.catalog.older_files(backup),
             port,
             role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
             settings: request.restore.settings.clone().into_iter().collect(),
