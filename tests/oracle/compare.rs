@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use walback::core::{Lsn, TargetKind, TimelineChoice, Timestamp};
@@ -19,11 +19,6 @@ const NOT_CONSISTENT: &str = "requested recovery stop point is before consistent
 /// Whether plans take into account that the server promotes instead of pausing where an overflowed snapshot keeps it
 /// from taking connections.
 const PROMOTIONS_ARE_PREDICTED: bool = false;
-
-/// Whether plans take into account that the server cannot replay the shutdown checkpoint that begins a timeline while a
-/// transaction is open that was prepared in the same segment: it looks for its record in the older timeline's file of
-/// that segment, which recovery never asked for (`xlog_redo`, `XlogReadTwoPhaseData`; seen with 13.23 and 15.18).
-const LOST_PREPARED_ARE_PREDICTED: bool = false;
 
 /// What came out for one target.
 #[derive(Debug, Default)]
@@ -76,20 +71,13 @@ impl Verdict {
     }
 
     /// Whether the server did what plans do not take into account yet, where it should have ended like that.
-    fn is_known(&mut self, end: Option<&End>, happened: &Happened) -> bool {
+    fn is_known(&mut self, end: &End, happened: &Happened) -> bool {
         let is_open = !happened.log.contains("ready to accept read");
-        let known = match &happened.end {
-            End::Promoted if !PROMOTIONS_ARE_PREDICTED && end == Some(&End::Paused) && is_open => {
-                "promoted instead of paused"
-            }
-            End::Fatal(words) if !LOST_PREPARED_ARE_PREDICTED && is_lost_prepared(words, &happened.log) => {
-                "cannot find a prepared transaction"
-            }
-            _ => return false,
-        };
-        self.is_known = true;
-        self.count(&format!("KNOWN: {known}"));
-        true
+        self.is_known = !PROMOTIONS_ARE_PREDICTED && is_open && *end == End::Paused && happened.end == End::Promoted;
+        if self.is_known {
+            self.count("KNOWN: promoted instead of paused");
+        }
+        self.is_known
     }
 }
 
@@ -177,9 +165,6 @@ impl<'a> Judge<'a> {
         compare(resolved, &settings, &happened, verdict);
         let raw = self.raw_target(aim, &id);
         let is_told = |(name, value): &(String, String)| settings.iter().any(|(n, v)| n == name && v == value);
-        if verdict.is_known && happened.stop.is_none() {
-            return;
-        }
         if !raw.iter().filter(|(name, _)| name != "recovery_target_timeline").all(is_told) {
             self.translated(aim, &id, resolved, verdict);
         }
@@ -217,9 +202,6 @@ impl<'a> Judge<'a> {
         for id in backups {
             let happened = self.recover_raw(aim, &id);
             verdict.heard(&happened);
-            if verdict.is_known(None, &happened) {
-                continue;
-            }
             self.compare_refusal(aim, &id, only.then_some(&*code), &happened, verdict);
         }
     }
@@ -295,7 +277,7 @@ impl<'a> Judge<'a> {
             ("log_line_prefix", "%m [%p] %b %e: ".to_owned()),
             ("archive_mode", "off".to_owned()),
             ("max_connections", MOST_CONNECTIONS.to_string()),
-            ("restore_command", format!("cp '{}/%f' \"%p\"", self.past.archive.display())),
+            ("restore_command", restore_command(&self.past.archive)),
         ];
         let mut settings: Settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
         settings.extend(self.raw_target(aim, id));
@@ -323,11 +305,14 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn is_lost_prepared(words: &str, log: &str) -> bool {
-    let context = log.lines().find(|line| line.contains("CONTEXT:  WAL redo at ")).unwrap_or_default();
-    words.starts_with("requested WAL segment pg_wal/")
-        && words.ends_with(" has already been removed")
-        && context.contains("for XLOG/CHECKPOINT_SHUTDOWN:")
+/// A `restore_command` that puts the other timelines' files of a segment into `pg_wal` too: without them the server
+/// cannot replay every beginning of a timeline, which is not the target's fault.
+fn restore_command(archive: &Path) -> String {
+    let archive = archive.display();
+    format!(
+        "f=%f; case $f in *.*) ;; *) for o in {archive}/????????${{f#????????}}; do \
+         test -f pg_wal/${{o##*/}} || cp $o pg_wal/; done;; esac; cp {archive}/$f \"%p\""
+    )
 }
 
 /// The words of a command line.
@@ -370,10 +355,8 @@ fn compare(resolved: &Value, settings: &Settings, happened: &Happened, verdict: 
         "shutdown" => End::ShutDown,
         _ => End::Paused,
     };
-    if !verdict.is_known(Some(&end), happened) {
+    if !verdict.is_known(&end, happened) {
         verdict.same("the end", end, happened.end.clone());
-    } else if happened.end != End::Promoted {
-        return;
     }
     compare_stop(resolved, &setting, happened, verdict);
     verdict.same("consistent at", lsn(resolved, "consistent_at"), happened.consistent);
