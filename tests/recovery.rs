@@ -321,7 +321,8 @@ fn a_transaction_that_was_prepared_in_the_segment_of_a_fork() {
         Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, settings, ..Options::default() });
     cluster.psql("create table kept (n int); insert into kept values (1)");
     let backup = cluster.base_backup_without_wal(Format::Plain, "monday");
-    cluster.psql("begin; insert into kept values (2); prepare transaction 'open'");
+    let first = cluster.psql("begin; insert into kept values (2); select txid_current(); commit");
+    cluster.psql("begin; insert into kept values (4); prepare transaction 'open'");
     cluster.restore_point("fork");
     cluster.switch_and_wait_archived();
     let copy = cluster.promote_copy(&backup, "branch", &[("recovery_target_name", "fork")]);
@@ -332,8 +333,14 @@ fn a_transaction_that_was_prepared_in_the_segment_of_a_fork() {
 
     let backups = directory.path().join("backups");
     let operator = Operator { directory: &directory, backups, archive: cluster.archive.clone() };
-    operator.recovers("copy", &["--name", "on the branch"], "1,3");
+    operator.recovers("copy", &["--name", "on the branch"], "1,2,3");
     operator.discards("copy");
+
+    // What ended there before the fork is not forgotten either, by a look that reads little and has none of it in a cache.
+    let other = Directory::new();
+    let operator = Operator { directory: &other, backups: operator.backups, archive: operator.archive };
+    let located = ask(&mut operator.command(&["--json", "locate", "--immediate"])).ended_with(0).json();
+    assert_is(&located, "resolved/first_lost/xid", first.parse::<u64>().unwrap());
 }
 
 #[test]
