@@ -16,10 +16,12 @@ use crate::targets::{Aim, Ground};
 const NOT_REACHED: &str = "recovery ended before configured recovery target was reached";
 const NOT_CONSISTENT: &str = "requested recovery stop point is before consistent recovery point";
 
-/// Whether plans know what a server in recovery needs for taking connections: that it promotes instead of pausing where
-/// an overflowed snapshot keeps it from that, and that its `max_connections` has to be as high as it is in WAL. Where they
-/// do not, the first is counted as known, and the second is set for them.
-const PLANS_KNOW_HOT_STANDBY: bool = false;
+/// Whether plans know that the server promotes instead of pausing where an overflowed snapshot keeps it from taking
+/// connections. Where they do not, it is counted as known.
+const PLANS_KNOW_PROMOTIONS: bool = false;
+
+/// Whether plans set `max_connections` as high as a server in recovery needs it. Where they do not, it is set for them.
+const PLANS_RAISE_SETTINGS: bool = false;
 
 /// In what the answer of `locate` has to be that of `plan`: all that says where recovery stops.
 const LOCATED: [&str; 13] = [
@@ -91,7 +93,7 @@ impl Verdict {
     /// Whether the server did what plans do not take into account yet, where it should have ended like that.
     fn is_known(&mut self, end: &End, happened: &Happened) -> bool {
         let is_open = !happened.log.contains("ready to accept read");
-        self.is_known = !PLANS_KNOW_HOT_STANDBY && is_open && *end == End::Paused && happened.end == End::Promoted;
+        self.is_known = !PLANS_KNOW_PROMOTIONS && is_open && *end == End::Paused && happened.end == End::Promoted;
         if self.is_known {
             self.count("KNOWN: promoted instead of paused");
         }
@@ -143,7 +145,7 @@ impl<'a> Judge<'a> {
 
     fn server_options(&self, command: &mut std::process::Command) {
         command.arg("--bin-dir").arg(&self.past.server.bin_dir);
-        if !PLANS_KNOW_HOT_STANDBY {
+        if !PLANS_RAISE_SETTINGS {
             command.arg("--set").arg(format!("max_connections={MOST_CONNECTIONS}"));
         }
         command.arg("--set").arg("fsync=off");
