@@ -312,6 +312,56 @@ fn both_sides_of_a_prepared_transaction() {
     both_sides("plain-none", &["--xid"], "prepared");
 }
 
+/// The server looks for what was prepared in the older timeline's file of the segment, which it never asks for.
+#[test]
+fn a_transaction_that_was_prepared_in_the_segment_of_a_fork() {
+    let directory = Directory::new();
+    let settings = vec![("max_prepared_transactions", "2".to_owned())];
+    let cluster =
+        Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, settings, ..Options::default() });
+    cluster.psql("create table kept (n int); insert into kept values (1)");
+    let backup = cluster.base_backup_without_wal(Format::Plain, "monday");
+    let first = cluster.psql("begin; insert into kept values (2); select txid_current(); commit");
+    cluster.psql("begin; insert into kept values (4); prepare transaction 'open'");
+    cluster.restore_point("fork");
+    cluster.switch_and_wait_archived();
+    let copy = cluster.promote_copy(&backup, "branch", &[("recovery_target_name", "fork")]);
+    // Nothing ends in the segment of the fork behind it.
+    copy.switch_and_wait_archived();
+    copy.psql("insert into kept values (3)");
+    copy.restore_point("on the branch");
+    copy.stop(Stop::Fast);
+    cluster.stop(Stop::Fast);
+
+    let backups = directory.path().join("backups");
+    let operator = Operator { directory: &directory, backups, archive: cluster.archive.clone() };
+    operator.recovers("copy", &["--name", "on the branch"], "1,2,3");
+    operator.discards("copy");
+
+    // What ended there before the fork is not forgotten either where the segments are known by their summaries.
+    let located = ask(&mut operator.command(&["--json", "locate", "--immediate"])).ended_with(0).json();
+    assert_is(&located, "resolved/first_lost/xid", first.parse::<u64>().unwrap());
+}
+
+#[test]
+fn the_record_that_ends_a_backup_can_be_stopped_after() {
+    let directory = Directory::new();
+    let operator = Operator::of_history(&directory);
+    let backups = ask(&mut operator.command(&["--json", "backups"])).ended_with(0).json();
+    let backup = backups["backups"].as_array().unwrap().iter().find(|backup| backup["id"] == "tar-none").unwrap();
+    let stop: Lsn = backup["stop_lsn"].as_str().unwrap().parse().unwrap();
+    // It takes 40 bytes (`XLOG_BACKUP_END`), and is the last one of the backup.
+    let lsn = Lsn(stop.0 - 40).to_string();
+    let words = ["--lsn", &lsn, "--backup", "tar-none", "--timeline", "1"];
+    let before = ask(&mut operator.restore("copy", &[&words[..], &["--exclusive"]].concat())).ended_with(4);
+    assert_eq!(before.json()["error"]["code"], "target-before-backup-end");
+    let recovery = operator.recovers("copy", &words, "0");
+    assert_is(&recovery, "resolved/lsn", lsn.as_str());
+    assert_is(&recovery, "resolved/replay_end", stop.to_string());
+    operator.discards("copy");
+    HISTORY.assert_untouched();
+}
+
 #[test]
 fn restore_points_consistency_and_the_end_of_wal() {
     let directory = Directory::new();

@@ -248,6 +248,29 @@ impl Catalog {
         candidates.into_iter().find(|id| self.path_to(*id).is_some_and(|path| self.leads_along(backup, &path)))
     }
 
+    /// The segments in which timelines fork off behind the start of `backup`, each with the archive's own files of that
+    /// segment from the timelines before: recovery asks for the newest alone, which repeats what the older ones have
+    /// before the fork.
+    #[must_use]
+    pub fn older_files(&self, backup: &Backup) -> BTreeMap<SegmentName, BTreeSet<SegmentName>> {
+        let size = self.segment_size;
+        let start = backup.start_lsn.unwrap_or(Lsn::INVALID);
+        let mut older: BTreeMap<SegmentName, BTreeSet<SegmentName>> = BTreeMap::new();
+        for path in self.timelines.iter().filter_map(|timeline| self.path_to(timeline.id)) {
+            for stretch in path.stretches().iter().skip(1).filter(|stretch| stretch.begin > start) {
+                let number = size.number_of(stretch.begin);
+                let files = path.owners_of(number, size).into_iter().map(|owner| SegmentName::new(owner, number, size));
+                let mut files = files.skip_while(|file| file.timeline != stretch.timeline);
+                let Some(newest) = files.next() else { continue };
+                let there: BTreeSet<SegmentName> = files.filter(|file| self.segments.contains(file)).collect();
+                if !there.is_empty() {
+                    older.entry(newest).or_default().extend(there);
+                }
+            }
+        }
+        older
+    }
+
     /// The number of the last segment on `path` that the archive has, be there gaps before it or not.
     #[must_use]
     pub fn last_number(&self, path: &TimelinePath) -> Option<u64> {
@@ -406,6 +429,21 @@ mod tests {
         let third = &catalog.timelines[2];
         assert_eq!((third.parent, third.forked_at_lsn), (Some(TimelineId(2)), Some(Lsn(0x80_0200))));
         assert_eq!(third.reason.as_deref().map(str::trim), Some("at restore point \"a\""));
+    }
+
+    #[test]
+    fn older_files_of_a_fork_are_those_that_the_archive_has() {
+        let older = |without: &[(u32, u64)], backup: &Backup| -> Vec<(SegmentName, Vec<SegmentName>)> {
+            let files = Catalog::build(listing(without)).older_files(backup);
+            files.into_iter().map(|(newest, older)| (newest, older.into_iter().collect())).collect()
+        };
+        let early = backup("/b/early", 0x20_0028, 0x20_0100);
+        let second = (segment(2, 5), vec![segment(1, 5)]);
+        let third = (segment(3, 8), vec![segment(2, 8)]);
+        let behind_the_first_fork = backup("/b/late", 0x60_0028, 0x60_0100);
+        assert_eq!(older(&[], &early), [second, third.clone()]);
+        assert_eq!(older(&[(1, 5)], &early), older(&[], &behind_the_first_fork));
+        assert_eq!(older(&[], &behind_the_first_fork), [third]);
     }
 
     #[test]

@@ -202,7 +202,9 @@ impl Find<'_> {
         let size = self.catalog.segment_size;
         let last = search.last_in_a_row(way.next);
         let next = last.map(|last| search.next_ended(way.next, last)).transpose()?.flatten();
-        let Some(next) = next else {
+        // What ended in it before the fork is not among what its summary tells.
+        let fork = self.next_fork(way.next).filter(|fork| last.is_some_and(|last| *fork <= last));
+        let Some(next) = next.into_iter().chain(fork).min() else {
             let end = ScanEnd { at: size.start_of(way.next), cause: EndCause::Enough };
             return Ok(ControlFlow::Break(end));
         };
@@ -269,6 +271,12 @@ impl Find<'_> {
     fn begins_timeline(&self, number: u64) -> bool {
         let begins = self.path.stretches().iter().skip(1).map(|stretch| stretch.begin);
         begins.into_iter().any(|begin| self.catalog.segment_size.number_of(begin) == number)
+    }
+
+    /// The first segment from this one on in which a timeline of the path begins.
+    fn next_fork(&self, from: u64) -> Option<u64> {
+        let begins = self.path.stretches().iter().skip(1);
+        begins.map(|stretch| self.catalog.segment_size.number_of(stretch.begin)).filter(|number| *number >= from).min()
     }
 
     /// Feeds the records of one segment; gives the end, where it comes to one.

@@ -99,6 +99,7 @@ impl Preparation<'_> {
             notices: forks,
             archives,
             compressions: &self.catalog.compressions,
+            older_files: self.catalog.older_files(backup),
             port,
             role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
             settings: request.restore.settings.clone().into_iter().collect(),
@@ -275,8 +276,9 @@ impl Preparation<'_> {
     ) -> Result<Resolved> {
         let target = &request.target;
         let start = backup.start_lsn.unwrap_or(Lsn::INVALID);
-        if let (TargetKind::Lsn(lsn), Some(stop)) = (&target.kind, backup.stop_lsn)
-            && *lsn < stop
+        // Between the backup's start and its end only its records tell: the one that ends it may be stopped at.
+        if let (TargetKind::Lsn(lsn), Some(_)) = (&target.kind, backup.stop_lsn)
+            && *lsn <= start
         {
             return Err(before_backup_end(backup, &lsn.to_string(), None, request.zone));
         }
@@ -325,8 +327,16 @@ impl Preparation<'_> {
         cause: &EndCause,
     ) -> Error {
         match unreachable {
-            Unreachable::BeforeConsistency { stop, at, .. } if matches!(cause, EndCause::Enough) || at.is_some() => {
-                let what = at.map_or_else(|| stop.to_string(), |at| at.in_zone(request.zone));
+            // For a position there always was a record to stop at: else it would not have been reached.
+            Unreachable::BeforeConsistency { stop, at, .. }
+                if matches!(cause, EndCause::Enough)
+                    || at.is_some()
+                    || matches!(request.target.kind, TargetKind::Lsn(_)) =>
+            {
+                let what = match request.target.kind {
+                    TargetKind::Lsn(lsn) => lsn.to_string(),
+                    _ => at.map_or_else(|| stop.to_string(), |at| at.in_zone(request.zone)),
+                };
                 before_backup_end(backup, &what, None, request.zone)
             }
             Unreachable::BeforeConsistency { .. } => Error::new(

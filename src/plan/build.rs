@@ -1,13 +1,13 @@
 //! Puts a plan together. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::catalog::{Backup, BackupKind, Compression, Gap, Part, PartContents};
 use crate::core::time::Timestamp;
-use crate::core::{PgMajor, SegmentSize, Target, Zone};
+use crate::core::{PgMajor, SegmentName, SegmentSize, Target, Zone};
 use crate::resolve::Resolved;
 
 use super::preflight::{HostFacts, Preflight};
@@ -43,6 +43,8 @@ pub struct Draft<'a> {
     pub archives: &'a [PathBuf],
     /// How segments in them are compressed.
     pub compressions: &'a BTreeSet<Compression>,
+    /// The segments in which timelines fork off, with the older timelines' files of them.
+    pub older_files: BTreeMap<SegmentName, BTreeSet<SegmentName>>,
     /// The server's port.
     pub port: u16,
     /// The role that Walback connects as.
@@ -85,7 +87,7 @@ impl Draft<'_> {
         let settings = self.settings(isolation);
         let steps = self.steps(&server);
         Plan {
-            restore_command: restore_command(self.archives, self.compressions),
+            restore_command: self.restore_command(),
             wal: self.archives.to_vec(),
             estimate: self.estimate(wal_bytes, wal_segments),
             recovery: self.recovery,
@@ -134,9 +136,13 @@ impl Draft<'_> {
         // The operator's own take the place of ours.
         settings.retain(|(name, _)| !self.settings.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
         settings.extend(self.settings.iter().cloned());
-        settings.push(("restore_command".to_owned(), restore_command(self.archives, self.compressions)));
+        settings.push(("restore_command".to_owned(), self.restore_command()));
         settings.extend(target_settings(self.target, &self.resolved));
         settings
+    }
+
+    fn restore_command(&self) -> String {
+        restore_command(self.archives, self.compressions, &self.older_files)
     }
 
     /// What the operator's own settings would break.

@@ -250,7 +250,11 @@ pub(crate) fn example() -> Plan {
         backup,
         target,
         resolved,
-        restore_command: settings::restore_command(&[PathBuf::from("/wal")], &std::collections::BTreeSet::new()),
+        restore_command: settings::restore_command(
+            &[PathBuf::from("/wal")],
+            &std::collections::BTreeSet::new(),
+            &std::collections::BTreeMap::new(),
+        ),
         wal: vec![PathBuf::from("/wal")],
         server: ServerPlan {
             major: PgMajor(15),

@@ -1,10 +1,10 @@
 //! The settings of a recovery: where it stops, where WAL comes from, and what keeps the copy from doing harm.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::catalog::Compression;
-use crate::core::{Action, PgMajor, Target, TargetKind, TimelineId};
+use crate::core::{Action, PgMajor, SegmentName, Target, TargetKind, TimelineId};
 use crate::resolve::{Resolved, StopSide};
 
 /// Every setting that says where recovery stops (`src/backend/utils/misc/guc_tables.c`, 13 to 18).
@@ -186,12 +186,17 @@ fn quote_list_item(item: &str) -> String {
 ///
 /// Exit status 1 means "not in the archive" to the server, which then takes it for the end of WAL; everything from
 /// 126 on stops it. So an archive that is gone, or a copy that breaks off, must never be 1.
+///
+/// `older_files` are copied beside the file of a segment in which a timeline begins, see [`place_older_files`].
 #[must_use]
-pub fn restore_command(archives: &[PathBuf], compressions: &BTreeSet<Compression>) -> String {
-    let mut command = String::new();
+pub fn restore_command(
+    archives: &[PathBuf],
+    compressions: &BTreeSet<Compression>,
+    older_files: &BTreeMap<SegmentName, BTreeSet<SegmentName>>,
+) -> String {
+    let mut command = place_older_files(archives, compressions, older_files);
     for archive in archives {
-        let directory = archive.display().to_string().replace('%', "%%");
-        let directory = shell_quote(&directory);
+        let directory = quoted_for_server(archive);
         command.push_str(&format!(
             "test -d {directory}/. || {{ echo archive not reachable: {directory} >&2; exit 126; }}; if test -f {directory}/%f; then cp {directory}/%f \"%p\" || exit 126; exit 0; fi; "
         ));
@@ -205,6 +210,51 @@ pub fn restore_command(archives: &[PathBuf], compressions: &BTreeSet<Compression
     }
     command.push_str("exit 1");
     command
+}
+
+/// Commands that put the older timelines' files of a segment into `pg_wal` when the server asks for the newest one.
+///
+/// Where a transaction that was prepared in that segment is still open at the shutdown checkpoint with which the new
+/// timeline begins, the server looks for its record once more, and in the file of the timeline before: `requested WAL
+/// segment pg_wal/… has already been removed`, and recovery ends. It never asks an archive for that file
+/// (`xlog_redo`, `XlogReadTwoPhaseData`, `read_local_xlog_page`; seen with 13.23, 15.18, 17.10 and 18.4). What cannot
+/// be put there is not missed in any other case, so that it is no error. The server runs it in the data directory.
+fn place_older_files(
+    archives: &[PathBuf],
+    compressions: &BTreeSet<Compression>,
+    older_files: &BTreeMap<SegmentName, BTreeSet<SegmentName>>,
+) -> String {
+    if older_files.is_empty() {
+        return String::new();
+    }
+    let mut command = "case %f in ".to_owned();
+    for (newest, older) in older_files {
+        let names: Vec<String> = older.iter().map(ToString::to_string).collect();
+        command.push_str(&format!("{newest}) set -- {};; ", names.join(" ")));
+    }
+    command.push_str("*) set --;; esac; for o do ");
+    for archive in archives {
+        let directory = quoted_for_server(archive);
+        let mut place = |file: String, copy: String| {
+            command.push_str(&format!(
+                "if test -f {file} && ! test -f pg_wal/$o; then {copy} pg_wal/$o || rm -f pg_wal/$o; fi; "
+            ));
+        };
+        let file = format!("{directory}/$o");
+        place(file.clone(), format!("cp {file}"));
+        for compression in compressions {
+            let Some((program, options)) = compression.program() else { continue };
+            let file = format!("{directory}/$o{}", compression.ending());
+            place(file.clone(), format!("{program} {options} <{file} >"));
+        }
+    }
+    command.push_str("done; ");
+    command
+}
+
+/// A path for `sh`, in a command in which the server replaces what begins with `%`.
+fn quoted_for_server(path: &Path) -> String {
+    shell_quote(&path.display().to_string().replace('%', "%%"))
 }
 
 /// A word for `sh`, in single quotes where it has anything but harmless characters.
@@ -260,7 +310,8 @@ mod tests {
     #[test]
     fn an_archive_that_is_gone_is_not_the_end_of_wal() {
         let run = |archive: &Path, name: &str, to: &Path| {
-            let command = restore_command(&[archive.to_path_buf()], &BTreeSet::from([Compression::Gzip]));
+            let command =
+                restore_command(&[archive.to_path_buf()], &BTreeSet::from([Compression::Gzip]), &BTreeMap::new());
             let command = command.replace("%f", name).replace("%p", &to.display().to_string()).replace("%%", "%");
             std::process::Command::new("sh")
                 .arg("-c")
@@ -288,8 +339,39 @@ mod tests {
         assert_eq!(run(&archive, "OTHER", &to), Some(1));
         assert_eq!(run(&archive, "SEG", Path::new("/nowhere/x")), Some(126), "a copy that fails is not “not there”");
         assert_eq!(run(&directory.path().join("gone"), "SEG", &to), Some(126));
-        let command = restore_command(&[archive], &BTreeSet::new());
+        let command = restore_command(&[archive], &BTreeSet::new(), &BTreeMap::new());
         assert!(command.starts_with("test -d '") && command.contains("'/. ||"), "it has to be searched: {command}");
+    }
+
+    #[test]
+    fn beside_the_segment_of_a_fork_lie_the_older_files_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (archive, data) = (directory.path().join("a 'b' 100%"), directory.path().join("data"));
+        std::fs::create_dir(&archive).unwrap();
+        std::fs::create_dir_all(data.join("pg_wal")).unwrap();
+        let name = |timeline: u32| format!("{timeline:08X}0000000000000005");
+        std::fs::write(archive.join(name(1)), "older").unwrap();
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut packed, b"packed").unwrap();
+        std::fs::write(archive.join(name(2) + ".gz"), packed.finish().unwrap()).unwrap();
+        std::fs::write(archive.join(name(3)), "newest").unwrap();
+        std::fs::write(archive.join(name(4)), "no fork").unwrap();
+        let segment = |timeline: u32| SegmentName::parse(&name(timeline)).unwrap();
+        let older = BTreeMap::from([(segment(3), BTreeSet::from([segment(1), segment(2)]))]);
+        let command = restore_command(&[archive], &BTreeSet::from([Compression::Gzip]), &older);
+        let run = |asked: u32| {
+            let command = command.replace("%f", &name(asked)).replace("%p", "pg_wal/RECOVERYXLOG").replace("%%", "%");
+            std::process::Command::new("sh").arg("-c").arg(command).current_dir(&data).status().unwrap().code()
+        };
+        let placed = |name: &str| std::fs::read_to_string(data.join("pg_wal").join(name)).ok();
+        assert_eq!(run(4), Some(0));
+        assert_eq!((placed("RECOVERYXLOG").as_deref(), placed(&name(1))), (Some("no fork"), None));
+        assert_eq!(run(3), Some(0));
+        assert_eq!(placed("RECOVERYXLOG").as_deref(), Some("newest"));
+        assert_eq!((placed(&name(1)).as_deref(), placed(&name(2)).as_deref()), (Some("older"), Some("packed")));
+        std::fs::write(data.join("pg_wal").join(name(1)), "the backup's own").unwrap();
+        assert_eq!(run(3), Some(0));
+        assert_eq!(placed(&name(1)).as_deref(), Some("the backup's own"));
     }
 
     proptest! {

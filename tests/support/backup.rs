@@ -98,17 +98,20 @@ impl Cluster<'_> {
         backup
     }
 
-    /// From 15 on, since `pg_basebackup` 15 talks to all before.
     #[track_caller]
     fn copy_by_sql(&self, backup: &Backup, name: &str, meanwhile: impl FnOnce()) {
         let copy = self.directory().create(&format!("backups/.{name}"));
         let mut session = self.session();
-        session.query(&format!("select pg_backup_start('{name}', true);"));
+        let (start, stop) = match self.server.major {
+            // Not exclusive, as it is always from 15 on.
+            13 | 14 => ("pg_start_backup('NAME', true, false)", "pg_stop_backup(false, false)"),
+            _ => ("pg_backup_start('NAME', true)", "pg_backup_stop(false)"),
+        };
+        session.query(&format!("select {};", start.replace("NAME", name)));
         meanwhile();
         copy_files(&self.data, &copy);
         // Waiting by ourselves, since the function asks the archive only once a second.
-        let stopped =
-            session.query("select lsn, '<label>', labelfile, '<map>', spcmapfile from pg_backup_stop(false);");
+        let stopped = session.query(&format!("select lsn, '<label>', labelfile, '<map>', spcmapfile from {stop};"));
         let (stop, files) = stopped.split_once("|<label>|").unwrap();
         let (label, map) = files.split_once("|<map>|").unwrap();
         assert_eq!(map, "", "tablespaces need pg_basebackup");

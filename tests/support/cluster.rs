@@ -28,11 +28,13 @@ pub struct Options {
     pub gzip: bool,
     /// More for `postgresql.conf`: names and values, without quotes.
     pub settings: Vec<(&'static str, String)>,
+    /// A library that the servers are made to load before all others (`LD_PRELOAD`).
+    pub preload: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { segment_mib: 16, checksums: false, gzip: false, settings: Vec::new() }
+        Options { segment_mib: 16, checksums: false, gzip: false, settings: Vec::new(), preload: None }
     }
 }
 
@@ -58,6 +60,7 @@ pub struct Cluster<'a> {
     /// What its socket's name ends with: `.s.PGSQL.PORT`.
     pub port: u16,
     gzip: bool,
+    preload: Option<PathBuf>,
 }
 
 impl<'a> Cluster<'a> {
@@ -65,7 +68,7 @@ impl<'a> Cluster<'a> {
     #[track_caller]
     pub fn create(directory: &'a Directory, server: &Server, options: &Options) -> Cluster<'a> {
         let archive = directory.create("archive");
-        let cluster = Cluster::at(directory, server, "primary", archive, options.gzip);
+        let cluster = Cluster::at(directory, server, "primary", archive, options);
         let mut initdb = server.command("initdb");
         initdb.arg("-D").arg(&cluster.data).args(["-N", "-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8"]);
         initdb.arg(format!("--wal-segsize={}", options.segment_mib));
@@ -80,9 +83,16 @@ impl<'a> Cluster<'a> {
     }
 
     /// The cluster `name`, with a port of its own; nothing is made yet.
-    fn at(directory: &'a Directory, server: &Server, name: &str, archive: PathBuf, gzip: bool) -> Cluster<'a> {
+    fn at(directory: &'a Directory, server: &Server, name: &str, archive: PathBuf, options: &Options) -> Cluster<'a> {
         let data = directory.path().join(name);
-        Cluster { directory, server: server.clone(), data, archive, port: free_port(), gzip }
+        let (gzip, preload) = (options.gzip, options.preload.clone());
+        Cluster { directory, server: server.clone(), data, archive, port: free_port(), gzip, preload }
+    }
+
+    /// Another one, `name`, beside it, with its archive; nothing is made yet.
+    fn beside(&self, name: &str) -> Cluster<'a> {
+        let options = Options { gzip: self.gzip, preload: self.preload.clone(), ..Options::default() };
+        Cluster::at(self.directory, &self.server, name, self.archive.clone(), &options)
     }
 
     /// Copies to a temporary name and renames; a file that is there already has to be the same.
@@ -138,6 +148,7 @@ impl<'a> Cluster<'a> {
     fn pg_ctl(&self, what: &str) -> Command {
         let mut command = self.server.command("pg_ctl");
         command.arg(what).arg("-D").arg(&self.data);
+        command.envs(self.preload.iter().map(|library| ("LD_PRELOAD", library)));
         command
     }
 
@@ -219,7 +230,7 @@ impl<'a> Cluster<'a> {
     /// cluster's archive to read. It does not archive until `archive_mode` is among the settings.
     #[track_caller]
     pub fn recover(&self, backup: &Backup, name: &str, target: &[(&str, &str)]) -> Cluster<'a> {
-        let copy = Cluster::at(self.directory, &self.server, name, self.archive.clone(), self.gzip);
+        let copy = self.beside(name);
         backup.unpack(&self.directory.create(name));
         copy.configure(&[("archive_mode", "off"), ("restore_command", &self.restore_command())]);
         copy.configure(target);
@@ -245,7 +256,7 @@ impl<'a> Cluster<'a> {
     /// Makes the standby `DIRECTORY/name` of it, which streams, and starts it.
     #[track_caller]
     pub fn standby(&self, name: &str) -> Cluster<'a> {
-        let standby = Cluster::at(self.directory, &self.server, name, self.archive.clone(), self.gzip);
+        let standby = self.beside(name);
         let mut command = self.server.pg_basebackup().expect("pg_basebackup");
         command.arg("-D").arg(&standby.data).args(["-d", &self.connection(), "-R", "-c", "fast", "-X", "stream"]);
         run(&mut command);
