@@ -748,7 +748,8 @@ mod tests {
     use super::*;
     use crate::core::{PgMajor, Timestamp};
     use crate::wal::summary::{
-        Damage, DatabaseDrop, Ended, Mark, MarkKind, RelationWork, SharedDelete, Summary, Tail, Work,
+        Damage, DatabaseDrop, Ended, Mark, MarkKind, Obstacle, ObstacleKind, RelationWork, SharedDelete, Summary, Tail,
+        Work,
     };
     use crate::wal::{ParameterChange, RelFileLocator};
 
@@ -798,6 +799,7 @@ mod tests {
             wal_log_hints: true,
             track_commit_timestamp: false,
         };
+        let obstacle = |kind| Obstacle { lsn: Lsn(50), kind };
         Summary {
             system_identifier: 23,
             major: PgMajor(15),
@@ -821,6 +823,11 @@ mod tests {
                 mark(MarkKind::EndOfRecovery(TimelineId(37))),
             ],
             parameter_changes: vec![(Lsn(38), change)],
+            obstacles: vec![
+                obstacle(ObstacleKind::TablespaceCreated { oid: 49, location: "w".to_owned() }),
+                obstacle(ObstacleKind::Extension(200)),
+                obstacle(ObstacleKind::WalLevelMinimal),
+            ],
             notable: vec![ended],
             open: vec![(Xid(39), work)],
             last_mark: Some(Lsn(48)),
