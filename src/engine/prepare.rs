@@ -12,7 +12,7 @@ use crate::core::{Lsn, SegmentName, Target, TargetKind, TimelineChoice, Timeline
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Strategy;
 use crate::plan::build::{Draft, name_recovery};
-use crate::plan::preflight::{BackupFacts, add_wal, obstacles, wal_missing};
+use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
 use crate::plan::{Finding, Plan};
 use crate::resolve::{Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::scan::EndCause;
@@ -546,7 +546,9 @@ fn name_the_nearest(error: Error, asked: &str, names: &[String]) -> Error {
         more => format!(" and {more} more; “walback points --kind restore-point” lists them"),
     };
     let error = error.because(format!("the restore points in it are: {listed}{more}"));
-    match known.first().filter(|name| likeness(name) > 0.7) {
+    // WAL that was never archived may well have the very name.
+    let has_more = error.report().hint.as_deref().is_some_and(|hint| hint.starts_with(ADD_UNARCHIVED));
+    match known.first().filter(|name| likeness(name) > 0.7 && !has_more) {
         Some(nearest) => error.hint(format!("{DID_YOU_MEAN} “{nearest}”?")),
         None => error,
     }

@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn files_are_read_in_the_order_of_the_server() {
         let configuration = read(&[
-            (MAIN, "a = 1\ninclude 'more/x.conf'\nb = 1\ninclude_dir = conf.d\ninclude_if_exists 'none'\n"),
+            (MAIN, "a = 1\ninclude 'more/x.conf'\nb = 1\ninclude_dir 'conf.d'\ninclude_if_exists 'none'\n"),
             ("more/x.conf", "a = 2\nb = 2\ninclude '../y'\n"),
             ("y", "c = 'it''s'"),
             ("conf.d/2.conf", "d = 2"),

@@ -52,11 +52,14 @@ pub(super) fn missing_libraries<'a>(
 
 /// Where the server's libraries are: where `pg_config` says, or beside its programs.
 fn library_directories(bin_dir: &Path) -> Vec<PathBuf> {
+    // The directory may be one of links to the programs.
+    let program = bin_dir.join("postgres").canonicalize().unwrap_or_else(|_| bin_dir.join("postgres"));
+    let bin_dir = program.parent().unwrap_or(bin_dir);
     let told = Command::new(bin_dir.join("pg_config")).arg("--pkglibdir").stdin(Stdio::null()).output().ok();
     let told = told.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
-    let above = bin_dir.canonicalize().ok().and_then(|bin_dir| Some(bin_dir.parent()?.to_path_buf()));
-    let beside = above.into_iter().flat_map(|above| [above.join("lib"), above.join("lib/postgresql")]);
-    // Every server has this one: its `plpgsql` needs it.
+    let above = bin_dir.parent().into_iter();
+    let beside = above.flat_map(|above| [above.join("lib"), above.join("lib/postgresql")]);
+    // Every server has this one.
     told.into_iter().chain(beside).filter(|directory| directory.join("plpgsql.so").is_file()).collect()
 }
 

@@ -15,7 +15,7 @@ mod place;
 mod wal;
 
 pub use backup::BackupFacts;
-pub use wal::{add_wal, obstacles, wal_missing};
+pub use wal::{ADD_UNARCHIVED, add_wal, obstacles, wal_missing};
 
 /// Room for a recovery besides the data and its WAL: the server's log, temporary files, a little air.
 const SPARE_BYTES: u64 = 64 << 20;

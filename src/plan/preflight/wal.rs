@@ -6,6 +6,7 @@ use crate::catalog::Gap;
 use crate::core::progress::counted;
 use crate::core::{Lsn, PgMajor};
 use crate::plan::Finding;
+use crate::plan::settings::shell_quote;
 use crate::resolve::{ObstacleKind, Resolved, StopSide};
 
 use super::HostFacts;
@@ -101,8 +102,11 @@ pub(super) fn living(host: &HostFacts, resolved: &Resolved) -> Vec<Finding> {
     findings
 }
 
+/// What the advice begins with to add WAL that was never archived.
+pub const ADD_UNARCHIVED: &str = "add it with another --wal";
+
 /// How WAL that was never archived is added.
 #[must_use]
 pub fn add_wal(directory: &Path) -> String {
-    format!("add it with another --wal: --wal {}", crate::plan::settings::shell_quote(&directory.display().to_string()))
+    format!("{ADD_UNARCHIVED}: --wal {}", shell_quote(&directory.display().to_string()))
 }
