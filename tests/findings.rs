@@ -105,16 +105,17 @@ fn every_code_in_the_document_has_a_case_and_a_neighbour() {
     let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
     let document = read("docs/findings.md");
     let (of_plans, of_checks) = document.split_once("\n## Archives and backups\n").unwrap();
-    let codes = |part: &str| -> BTreeSet<String> {
-        part.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned).collect()
+    // Codes with their severities.
+    let codes = |part: &str| -> BTreeSet<(String, String)> {
+        let rows = part.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('|'));
+        let cells =
+            rows.map(|(code, rest)| (code.trim_end_matches(['`', ' ']), rest.split('|').next().unwrap().trim()));
+        cells.map(|(code, severity)| (code.to_owned(), severity.to_owned())).collect()
     };
     let squeezed: String = read("tests/findings.rs").split_whitespace().collect();
-    let says = |call: &str, code: &str| {
-        let squeezed = &squeezed;
-        squeezed
-            .split(call)
-            .skip(1)
-            .any(|rest| rest.split_once(',').is_some_and(|(_, rest)| rest.starts_with(&format!("\"{code}\""))))
+    let calls = |name: &str, end: &str| {
+        let calls = squeezed.split(name).skip(1).filter_map(|rest| rest.split(';').next());
+        calls.filter(|call| call.contains(end)).count()
     };
     // These need what another test has: a compressed archive, a file system of its own, a server at the stop.
     let elsewhere = [("decompressor-missing", "tests/compressed.rs"), ("too-little-space", "tests/refusals.rs")];
@@ -123,19 +124,19 @@ fn every_code_in_the_document_has_a_case_and_a_neighbour() {
     }
     let of_plans = codes(of_plans);
     assert!(of_plans.len() > 30, "{of_plans:?}");
-    for code in of_plans.iter().filter(|code| !elsewhere.iter().any(|(known, _)| known == code)) {
+    for (code, severity) in of_plans.iter().filter(|(code, _)| !elsewhere.iter().any(|(known, _)| known == code)) {
         // Where recovery stops is told with the targets, in a test of its own.
         let stops = root.join("tests/stops.rs");
         if stops.exists() && fs::read_to_string(&stops).unwrap().contains(&format!("\"{code}\"")) {
             continue;
         }
-        assert!(says("has(", code), "no case provokes {code}");
-        assert!(says("lacks(", code) || says("assert_none(", code), "no neighbour of {code}");
+        assert!(calls("has(", &format!(",\"{code}\",\"{severity}\",")) > 0, "no case provokes {code}: {severity}");
+        assert!(calls("lacks(", &format!(",\"{code}\")")) > 0, "no neighbour of {code}");
     }
     // What a check says of archives has tests of its own; what cannot be read is made by no test that root runs.
     let of_archives =
         ["tests/archive.rs", "tests/index.rs", "tests/hardship.rs", "src/plan/audit.rs"].map(read).concat();
-    for code in codes(of_checks) {
+    for (code, _) in codes(of_checks) {
         assert!(of_archives.contains(&format!("\"{code}\"")), "no test knows {code}");
     }
 }
