@@ -82,7 +82,7 @@ impl Preparation<'_> {
             directory: &directory,
             backup,
             backup_facts: &backup_facts,
-            newest: self.newest_archived(&path),
+            newest: self.newest_archived(&path).filter(|_| resolved.stop == StopSide::EndOfWal),
             major,
             port,
             restore: &request.restore,

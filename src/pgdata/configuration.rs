@@ -159,6 +159,7 @@ fn beside(file: &str, path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     struct Made(BTreeMap<&'static str, &'static str>);
@@ -221,5 +222,40 @@ mod tests {
     fn a_file_that_includes_itself_comes_to_an_end() {
         let twice = "a = 1\ninclude 'postgresql.conf'\ninclude 'postgresql.conf'";
         assert_eq!(read(&[(MAIN, twice)]).get("a"), Some("1"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_texts_make_it_panic_or_hang(main in text(), included in text()) {
+            let files = BTreeMap::from([(MAIN.to_owned(), main.clone()), ("a".to_owned(), included)]);
+            let configuration = Configuration::read(&Owned(files));
+            let own = configuration.not_followed.iter().filter(|include| include.file == MAIN);
+            let lines: Vec<usize> = own.map(|include| include.line).collect();
+            let left = without_lines(&main, &lines);
+            prop_assert_eq!(left.split('\n').count(), main.split('\n').count());
+            let files = BTreeMap::from([(MAIN.to_owned(), left)]);
+            let again = Configuration::read(&Owned(files)).not_followed;
+            prop_assert!(again.iter().all(|include| !include.leads_out), "{again:?}");
+        }
+    }
+
+    struct Owned(BTreeMap<String, String>);
+
+    impl ConfigurationFiles for Owned {
+        fn text(&self, name: &str) -> Option<String> {
+            self.0.get(name).cloned()
+        }
+
+        fn names_in(&self, _: &str) -> Option<Vec<String>> {
+            None
+        }
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let line = prop_oneof![
+            "(include|include_dir|INCLUDE_IF_EXISTS|x) ?=? ?'(a|/a|[.]{2}/a|b|postgresql.conf)'",
+            any::<String>()
+        ];
+        prop::collection::vec(line, 0..6).prop_map(|lines| lines.join("\n"))
     }
 }

@@ -223,6 +223,34 @@ mod tests {
         assert_eq!(classes(&file, PgMajor(15)).map(|class| class.relfilenode).collect::<Vec<_>>(), [16385, 16391]);
     }
 
+    /// A row of `pg_database` of 16, in which `daticulocale` and `daticurules` are null.
+    fn database(texts: &[&str]) -> Vec<u8> {
+        let mut columns = columns(16_385, "shop");
+        columns.truncate(96);
+        columns[76] = b'c';
+        for text in texts {
+            columns.push((text.len() as u8 + 1) << 1 | 1);
+            columns.extend(text.as_bytes());
+        }
+        columns
+    }
+
+    #[test]
+    fn locales_are_read_behind_columns_that_are_null() {
+        let locale = |present: [u8; 2], texts: &[&str]| {
+            let mut page = page(&[database(texts), database(&[])]);
+            let at = le_u16(&page, PAGE_HEADER).map(|pointer| usize::from(pointer & 0x7FFF)).unwrap();
+            page[at + 18..at + 22].copy_from_slice(&[16, 0, 1, 0]);
+            page[at + 23..at + 25].copy_from_slice(&present);
+            database_locales(&page, PgMajor(16)).next()
+        };
+        let found = locale([0xFF, 0x9F], &["de_DE.UTF-8", "C", "2.36"]).unwrap();
+        assert_eq!((found.collate.as_str(), found.ctype.as_str(), found.provider), ("de_DE.UTF-8", "C", 'c'));
+        assert_eq!((found.collation_version.as_deref(), found.name.as_str()), (Some("2.36"), "shop"));
+        assert_eq!(locale([0xFF, 0x1F], &["C", "C"]).unwrap().collation_version, None);
+        assert_eq!(locale([0xFF, 0x9F], &["C", "C"]), None, "a text that is said to be there and is not");
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(lower: u16, pointers in proptest::collection::vec(any::<u32>(), 0..200), fill: u8) {
@@ -232,6 +260,9 @@ mod tests {
                 page[PAGE_HEADER + 4 * i..PAGE_HEADER + 4 * i + 4].copy_from_slice(&pointer.to_le_bytes());
             }
             let _ = classes(&page, PgMajor(18)).count() + named(&page).count();
+            for major in [13, 15, 16, 17] {
+                let _ = database_locales(&page, PgMajor(major)).count();
+            }
         }
     }
 }

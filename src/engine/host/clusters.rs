@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::core::SegmentName;
 use crate::plan::build::OWN_DIRECTORY;
 use crate::plan::preflight::UnarchivedWal;
+use crate::source::open_file;
 use crate::wal::SegmentHeader;
 
 /// Where distributions put data directories; `*` stands for any name.
@@ -71,7 +72,8 @@ fn newer_segment(directory: &Path, system_identifier: u64, than: SegmentName) ->
     names.sort();
     let written = |name: &SegmentName| {
         let mut first = [0; SegmentHeader::BYTES];
-        File::open(directory.join(name.to_string())).and_then(|mut file| file.read_exact(&mut first)).ok()?;
+        // Anybody may have put something else there, which would have to be waited for.
+        open_file(&directory.join(name.to_string())).and_then(|mut file| file.read_exact(&mut first)).ok()?;
         let header = SegmentHeader::parse(&first).ok()?;
         let is_its_own = header.pageaddr == name.start(header.segment_size);
         (is_its_own && header.system_identifier == system_identifier).then_some(*name)

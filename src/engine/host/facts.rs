@@ -28,7 +28,7 @@ pub struct Wanted<'a> {
     pub backup: &'a Backup,
     /// What its own files say.
     pub backup_facts: &'a BackupFacts,
-    /// The newest segment of the archives on the timeline that is recovered.
+    /// The newest segment of the archives on the timeline that is recovered, where all of it is.
     pub newest: Option<SegmentName>,
     /// The version of the server.
     pub major: PgMajor,

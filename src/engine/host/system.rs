@@ -38,16 +38,20 @@ pub(super) fn missing_libraries<'a>(
     settings: impl Iterator<Item = (&'a String, &'a String)>,
     bin_dir: &Path,
 ) -> Vec<String> {
-    let directories = library_directories(bin_dir);
     let named = settings.filter(|(name, _)| LIBRARY_SETTINGS.iter().any(|known| name.eq_ignore_ascii_case(known)));
     let libraries = named.flat_map(|(_, value)| value.split(',')).map(|name| name.trim().trim_matches('"'));
+    let libraries: Vec<&str> = libraries.filter(|name| !name.is_empty()).collect();
+    if libraries.is_empty() {
+        return Vec::new();
+    }
+    let directories = library_directories(bin_dir);
     let is_there = |name: &str| {
         let name = name.strip_prefix("$libdir/").unwrap_or(name);
         let file = if name.ends_with(".so") { name.to_owned() } else { format!("{name}.so") };
         directories.iter().any(|directory| directory.join(&file).is_file())
     };
-    let libraries = libraries.filter(|name| !name.is_empty() && !directories.is_empty());
-    libraries.filter(|name| !is_there(name)).map(str::to_owned).collect()
+    let missing = libraries.into_iter().filter(|name| !directories.is_empty() && !is_there(name));
+    missing.map(str::to_owned).collect()
 }
 
 /// Where the server's libraries are: where `pg_config` says, or beside its programs.

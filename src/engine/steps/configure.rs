@@ -139,8 +139,10 @@ impl Unpacked<'_> {
 impl ConfigurationFiles for Unpacked<'_> {
     fn text(&self, name: &str) -> Option<String> {
         let path = self.directory.join(name);
-        let is_file = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
-        let bytes = self.host.read_file(&path).ok().filter(|_| is_file)?;
+        if !fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+            return None;
+        }
+        let bytes = self.host.read_file(&path).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
