@@ -310,7 +310,10 @@ impl Preparation<'_> {
                 _ => error,
             }
         })?;
-        find.on_the_way.borrow().tell(&mut resolved);
+        // Who trusts does not look at all that is on the way.
+        if trust == Trust::Nothing {
+            find.on_the_way.borrow().tell(&mut resolved);
+        }
         match end.cause {
             EndCause::EndOfWal(name, _) if resolved.stop == StopSide::EndOfWal && self.goes_on_behind(name, path) => {
                 Err(broken_midway(path, &end.cause, resolved.lsn))
