@@ -258,6 +258,7 @@ pub fn pgdata(format: u8, bytes: &[u8]) {
             looked_at(pgdata::filenode_map::FilenodeMap::parse(bytes));
             for major in 13..=18 {
                 looked_at(pgdata::system_rows::classes(bytes, PgMajor(major)).count());
+                looked_at(pgdata::system_rows::database_locales(bytes, PgMajor(major)).count());
             }
             looked_at(pgdata::system_rows::named(bytes).count());
         }

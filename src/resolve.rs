@@ -9,6 +9,10 @@ use crate::core::{Lsn, Target, TargetKind, TimelineId, TimelinePath, Xid};
 use crate::wal::summary::MarkKind;
 use crate::wal::{Body, Outcome, Record, Summary};
 
+pub mod obstacles;
+
+pub use crate::wal::summary::{Obstacle, ObstacleKind};
+
 /// On which side of its record recovery stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -84,6 +88,9 @@ pub struct Resolved {
     /// The least settings that the records on the way ask for.
     #[serde(default)]
     pub requires: Option<Requirements>,
+    /// What is replayed on the way to the stop and not every server can replay.
+    #[serde(default)]
+    pub obstacles: Vec<Obstacle>,
     /// The places at which “before this transaction” can stop, in the order of WAL; empty where there is but one.
     #[serde(default)]
     pub before: Vec<StopBefore>,
@@ -118,6 +125,7 @@ impl Resolved {
             is_readable: true,
             locked: Vec::new(),
             requires: None,
+            obstacles: Vec::new(),
             before: Vec::new(),
         }
     }

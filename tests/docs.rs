@@ -140,11 +140,12 @@ fn the_sample_configuration_is_one() {
     assert_eq!((shop.restore.port, shop.restore.settings["jit"].as_str()), (Some(5499), "off"));
 }
 
-/// The codes of errors and findings that a source text makes: the first string in a call of their constructors.
-fn codes(source: &str) -> BTreeSet<String> {
+const ERRORS: [&str; 3] = ["Error::failed(", "Error::usage(", "Error::new("];
+const FINDINGS: [&str; 3] = ["Finding::error(", "Finding::warning(", "Finding::note("];
+
+/// The codes of errors or findings that a source text makes: the first string in a call of their constructors.
+fn codes(source: &str, makers: &[&str]) -> BTreeSet<String> {
     let program = source.split("#[cfg(test)]").next().unwrap_or_default();
-    let makers =
-        ["Error::failed(", "Error::usage(", "Error::new(", "Finding::error(", "Finding::warning(", "Finding::note("];
     let mut codes = BTreeSet::new();
     for maker in makers {
         for after in program.split(maker).skip(1) {
@@ -179,22 +180,40 @@ fn sources() -> Vec<PathBuf> {
     found
 }
 
+/// All codes of the sources that these make.
+fn made_by(makers: &[&str]) -> BTreeSet<String> {
+    sources().iter().flat_map(|path| codes(&fs::read_to_string(path).unwrap(), makers)).collect()
+}
+
 #[test]
-fn every_code_of_an_error_or_a_finding_is_explained() {
-    let made: BTreeSet<String> = sources().iter().flat_map(|path| codes(&fs::read_to_string(path).unwrap())).collect();
-    for known in ["target-before-backup-end", "wal-missing", "configuration-wrong", "cancelled"] {
+fn every_code_of_an_error_is_explained() {
+    let made = made_by(&ERRORS);
+    for known in ["target-before-backup-end", "configuration-wrong", "cancelled"] {
         assert!(made.contains(known), "the sources are not read as they should be: no {known}");
     }
     let document = read("docs/errors.md");
     let explained = quoted(&document);
     let missing: Vec<&String> = made.iter().filter(|code| !explained.contains(code.as_str())).collect();
     assert!(missing.is_empty(), "docs/errors.md does not have {missing:?}");
+}
 
-    let guide = read("docs/guide.md");
-    let findings = quoted(&guide);
-    let preflight = ["src/plan/preflight.rs", "src/plan/build.rs", "src/engine/steps/replay.rs"].map(read).concat();
-    for code in preflight.split("Finding::").skip(1).filter_map(|text| text.split('"').nth(1)) {
-        assert!(findings.contains(code), "the table of findings in docs/guide.md does not have {code}");
+#[test]
+fn every_finding_is_explained_and_no_other() {
+    let made = made_by(&FINDINGS);
+    for known in ["wal-missing", "setting-too-low", "server-silent", "backup-reach"] {
+        assert!(made.contains(known), "the sources are not read as they should be: no {known}");
+    }
+    let document = read("docs/findings.md");
+    let rows: Vec<Vec<&str>> = document
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let explained: BTreeSet<String> = rows.iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
+    assert_eq!(explained, made, "the rows of docs/findings.md");
+    for row in rows {
+        assert!(["error", "warning", "note"].contains(&row[1]), "{row:?}");
+        assert!(row[2..].iter().all(|cell| !cell.is_empty()), "{row:?}");
     }
 }
 

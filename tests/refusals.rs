@@ -333,7 +333,6 @@ fn a_server_that_does_not_start_is_quoted_and_does_not_run() {
         ("shared_buffers=100TB", &["shared_buffers", "100TB"][..]),
         ("work_mem=plenty", &["work_mem", "plenty"]),
         ("no_such_setting=1", &["no_such_setting"]),
-        ("max_connections=5", &["max_connections"]),
     ] {
         let answer = ask(&mut place.restore(&["--set", setting])).ended_with(1);
         assert_error(

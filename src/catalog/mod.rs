@@ -7,6 +7,7 @@ use crate::pgdata::backup_label::BackupHistory;
 use crate::pgdata::history::History;
 
 pub mod backup;
+pub mod backup_files;
 mod destroyed;
 pub mod inspection;
 pub mod names;
@@ -16,6 +17,7 @@ pub mod suspect;
 pub mod timeline;
 
 pub use backup::{Backup, BackupKind, Compression, Part, PartContents, Tablespace};
+pub use backup_files::BackupFiles;
 pub use names::{RelationName, RelationNames};
 pub use overview::{Overview, OverviewBuilder};
 pub use point::{Point, PointKind};

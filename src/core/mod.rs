@@ -14,5 +14,5 @@ pub use segment::{ArchiveFile, SegmentName, SegmentSize};
 pub use target::{Action, RestorePointName, Target, TargetKind, TimelineChoice};
 pub use time::{Timestamp, Zone};
 pub use timeline::{TimelineId, TimelinePath};
-pub use version::PgMajor;
+pub use version::{DatabaseLocaleColumns, PgMajor};
 pub use xid::Xid;

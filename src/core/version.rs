@@ -19,6 +19,30 @@ const CATALOG_VERSIONS: [(u32, PgMajor); 6] = [
     (202_506_291, PgMajor(18)),
 ];
 
+/// Where the locale stands in a row of `pg_database`. Places are bytes from the first column on; numbers of columns
+/// are `attnum`s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseLocaleColumns {
+    /// In names of 64 bytes. Nothing is known about the version of a collation (up to 14).
+    Names {
+        /// The place of `datcollate`.
+        collate: usize,
+        /// The place of `datctype`.
+        ctype: usize,
+    },
+    /// In texts behind all columns of a fixed length, one after the other (from 15 on).
+    Texts {
+        /// The place of `datlocprovider`.
+        provider: usize,
+        /// The place of `datcollate`, the first text.
+        texts: usize,
+        /// The number of `datcollate`; `datctype` follows it.
+        first: usize,
+        /// The number of `datcollversion`, which has only texts before it from `datcollate` on.
+        version: usize,
+    },
+}
+
 impl PgMajor {
     /// The oldest that Walback recovers.
     pub const OLDEST: PgMajor = PgMajor(13);
@@ -87,6 +111,29 @@ impl PgMajor {
     #[must_use]
     pub fn pg_class_kind_at(self) -> usize {
         if self.0 >= 18 { 119 } else { 115 }
+    }
+
+    /// A server refuses WAL that was written with `wal_level = minimal` (from 14 on); 13 warns and goes on.
+    #[must_use]
+    pub fn refuses_minimal_wal(self) -> bool {
+        self >= PgMajor(14)
+    }
+
+    /// Extensions may have records of their own in WAL (from 15 on).
+    #[must_use]
+    pub fn has_custom_resource_managers(self) -> bool {
+        self >= PgMajor(15)
+    }
+
+    /// Where the locale stands in a row of `pg_database` (`src/include/catalog/pg_database.h`).
+    #[must_use]
+    pub fn pg_database_locale(self) -> DatabaseLocaleColumns {
+        match self.0 {
+            ..15 => DatabaseLocaleColumns::Names { collate: 76, ctype: 140 },
+            15 => DatabaseLocaleColumns::Texts { provider: 76, texts: 96, first: 12, version: 15 },
+            16 => DatabaseLocaleColumns::Texts { provider: 76, texts: 96, first: 12, version: 16 },
+            _ => DatabaseLocaleColumns::Texts { provider: 76, texts: 96, first: 13, version: 17 },
+        }
     }
 
     /// `pg_get_wal_replay_pause_state()` tells a pause that was asked for from one that has come (from 14 on).

@@ -14,6 +14,7 @@ use crate::catalog::{Backup, Catalog};
 use crate::core::{Lsn, SegmentName, TargetKind, TimelinePath, Timestamp};
 use crate::error::Result;
 use crate::resolve::Resolver;
+use crate::resolve::obstacles::OnTheWay;
 use crate::source::scan::{EndCause, Scan, ScanEnd, Start};
 use crate::source::search::Search;
 use crate::source::summarize::Read;
@@ -46,6 +47,8 @@ pub(super) struct Find<'a> {
     pub(super) done: Cell<u64>,
     /// The restore points on the way.
     pub(super) names: RefCell<Vec<String>>,
+    /// What not every server can replay.
+    pub(super) on_the_way: RefCell<OnTheWay>,
 }
 
 /// How far it came.
@@ -234,6 +237,7 @@ impl Find<'_> {
             way.context.push(number, &summary);
             way.passed = last_record(&summary).or(way.passed);
             way.skipped = true;
+            self.on_the_way.borrow_mut().segment(&summary);
             for mark in &summary.marks {
                 if let MarkKind::RestorePoint(name) = &mark.kind {
                     self.names.borrow_mut().push(name.clone());
@@ -326,6 +330,7 @@ impl Find<'_> {
                 if let Body::RestorePoint { name, .. } = &record.body {
                     self.names.borrow_mut().push(name.clone());
                 }
+                self.on_the_way.borrow_mut().record(record);
                 each(record)
             },
         )?;

@@ -12,15 +12,15 @@ use crate::core::{Lsn, SegmentName, Target, TargetKind, TimelineChoice, Timeline
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Strategy;
 use crate::plan::build::{Draft, name_recovery};
-use crate::plan::preflight::wal_missing;
+use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
 use crate::plan::{Finding, Plan};
 use crate::resolve::{Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::scan::EndCause;
-use crate::source::{Cancel, Index, LocalSource, Source};
+use crate::source::{Cancel, Index, LocalSource, Source, backup_files};
 
 use super::facts::{self, Wanted};
 use super::find::{Find, Trust};
-use super::host::{is_root, now};
+use super::host::{clusters, is_root, now};
 use super::record::Recoveries;
 use super::run::Engine;
 
@@ -77,8 +77,12 @@ impl Preparation<'_> {
         let directory: PathBuf = request.directory.components().collect();
         let archives = self.source.archives();
         let sources: Vec<PathBuf> = archives.iter().chain(self.source.backups()).cloned().collect();
+        let backup_facts = BackupFacts::of(backup_files::read(backup, self.cancel)?, major);
         let host = facts::gather(&Wanted {
             directory: &directory,
+            backup,
+            backup_facts: &backup_facts,
+            newest: self.newest_archived(&path).filter(|_| resolved.stop == StopSide::EndOfWal),
             major,
             port,
             restore: &request.restore,
@@ -96,6 +100,7 @@ impl Preparation<'_> {
             target: &request.target,
             resolved,
             missing,
+            facts: &backup_facts,
             notices: forks,
             archives,
             compressions: &self.catalog.compressions,
@@ -151,7 +156,8 @@ impl Preparation<'_> {
         let mut resolved = self.resolve(&self.index(), backup, &path, &request, Trust::Nothing)?;
         resolved.backups = vec![current.backup.id.clone()];
         let missing = self.missing(backup, &path, &resolved);
-        let findings = wal_missing(&missing, &resolved).into_iter().collect();
+        let mut findings: Vec<Finding> = wal_missing(&missing, &resolved).into_iter().collect();
+        findings.extend(obstacles(&resolved, current.server.major, &current.settings));
         Ok(current.retargeted(target, resolved, findings, now()))
     }
 
@@ -296,15 +302,20 @@ impl Preparation<'_> {
             cancel: self.cancel,
             done: Cell::new(0),
             names: RefCell::default(),
+            on_the_way: RefCell::default(),
         };
         let end = find.run(&mut resolver, start, trust)?;
-        let resolved = resolver.finish(end.at).map_err(|unreachable| {
+        let mut resolved = resolver.finish(end.at).map_err(|unreachable| {
             let error = self.explain(&unreachable, backup, path, request, &end.cause);
             match &target.kind {
                 TargetKind::Name(name) => name_the_nearest(error, name.as_str(), &find.names.borrow()),
                 _ => error,
             }
         })?;
+        // Who trusts does not look at all that is on the way.
+        if trust == Trust::Nothing {
+            find.on_the_way.borrow().tell(&mut resolved);
+        }
         match end.cause {
             EndCause::EndOfWal(name, _) if resolved.stop == StopSide::EndOfWal && self.goes_on_behind(name, path) => {
                 Err(broken_midway(path, &end.cause, resolved.lsn))
@@ -393,6 +404,14 @@ impl Preparation<'_> {
             }
             _ => error,
         };
+        // What was never archived is in the server's own directory, if that is still there.
+        let unarchived = self
+            .newest_archived(path)
+            .and_then(|newest| clusters::unarchived(backup.system_identifier, newest, self.source.archives()));
+        if let Some(wal) = unarchived {
+            let more = format!("{} has newer segments, up to {}", wal.directory.display(), wal.newest);
+            return error.because(more).hint(add_wal(&wal.directory));
+        }
         let others: Vec<String> = self
             .catalog
             .timelines
@@ -445,6 +464,11 @@ impl Preparation<'_> {
     fn missing(&self, backup: &Backup, path: &TimelinePath, resolved: &Resolved) -> Vec<Gap> {
         let until = (resolved.stop != StopSide::EndOfWal).then_some(resolved.replay_end);
         self.catalog.missing(backup, path, until)
+    }
+
+    /// The newest segment of the archives on the way.
+    fn newest_archived(&self, path: &TimelinePath) -> Option<SegmentName> {
+        self.catalog.segments_of(path.last()).next_back().copied()
     }
 
     /// Every backup from which the same place can be reached, the chosen one first.
@@ -535,7 +559,9 @@ fn name_the_nearest(error: Error, asked: &str, names: &[String]) -> Error {
         more => format!(" and {more} more; “walback points --kind restore-point” lists them"),
     };
     let error = error.because(format!("the restore points in it are: {listed}{more}"));
-    match known.first().filter(|name| likeness(name) > 0.7) {
+    // WAL that was never archived may well have the very name.
+    let has_more = error.report().hint.as_deref().is_some_and(|hint| hint.starts_with(ADD_UNARCHIVED));
+    match known.first().filter(|name| likeness(name) > 0.7 && !has_more) {
         Some(nearest) => error.hint(format!("{DID_YOU_MEAN} “{nearest}”?")),
         None => error,
     }

@@ -6,6 +6,7 @@
 pub mod auto_conf;
 pub mod backup_label;
 mod bytes;
+pub mod configuration;
 pub mod control_file;
 pub mod filenode_map;
 pub mod history;
@@ -18,6 +19,7 @@ pub mod tablespace_map;
 
 pub use auto_conf::{AutoConf, is_setting_name};
 pub use backup_label::{BackupHistory, BackupLabel, BadBackupLabel};
+pub use configuration::{Configuration, ConfigurationFiles, NotFollowed};
 pub use control_file::{BadControlFile, ClusterState, ControlFile};
 pub use filenode_map::{BadFilenodeMap, FilenodeMap};
 pub use history::{BadHistory, History, HistoryEntry};

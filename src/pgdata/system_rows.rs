@@ -4,7 +4,7 @@
 //! in it may be old. That is enough for giving names to numbers, and for nothing else.
 
 use super::bytes::{le_u16, le_u32};
-use crate::core::PgMajor;
+use crate::core::{DatabaseLocaleColumns, PgMajor};
 
 /// The size of a page (`BLCKSZ`, `src/include/pg_config.h`).
 const PAGE: usize = 8192;
@@ -16,6 +16,12 @@ const NAME: usize = 64;
 const NORMAL: u32 = 1;
 /// Nobody has deleted the row (`HEAP_XMAX_INVALID`, `src/include/access/htup_details.h`).
 const XMAX_INVALID: u16 = 0x0800;
+/// Some columns are null (`HEAP_HASNULL`).
+const HAS_NULL: u16 = 0x0001;
+/// The bits of the number of columns (`HEAP_NATTS_MASK`).
+const COUNT: u16 = 0x07FF;
+/// Where the bits for columns begin (`SizeofHeapTupleHeader`).
+const PRESENT_AT: usize = 23;
 
 /// A row as it stands in a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +30,18 @@ struct Row<'a> {
     current: bool,
     /// Its columns.
     columns: &'a [u8],
+    /// A bit for each column that is not null; `None` where none is.
+    present: Option<&'a [u8]>,
+    /// How many columns it has; further ones are null.
+    count: usize,
+}
+
+impl Row<'_> {
+    /// Whether the column of this `attnum` is not null.
+    fn has(&self, number: usize) -> bool {
+        let Some(at) = number.checked_sub(1).filter(|_| number <= self.count) else { return false };
+        self.present.is_none_or(|bits| bits.get(at / 8).is_some_and(|byte| byte & (1 << (at % 8)) != 0))
+    }
 }
 
 /// An object with a name: a database or a schema.
@@ -75,6 +93,62 @@ pub fn named(file: &[u8]) -> impl Iterator<Item = Named> + '_ {
     })
 }
 
+/// A database's locale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseLocale {
+    /// The database's OID.
+    pub oid: u32,
+    /// Its name; bytes that are no UTF-8 are replaced.
+    pub name: String,
+    /// Who compares texts: `c` the C library, `i` ICU, `b` the server itself.
+    pub provider: char,
+    /// `LC_COLLATE`.
+    pub collate: String,
+    /// `LC_CTYPE`.
+    pub ctype: String,
+    /// The version of the library with which its indexes were made; not known before 15, nor for locales that never
+    /// change.
+    pub collation_version: Option<String>,
+}
+
+/// The locales of databases, from a file of `pg_database`.
+pub fn database_locales(file: &[u8], major: PgMajor) -> impl Iterator<Item = DatabaseLocale> + '_ {
+    rows(file).filter(|row| row.current).filter_map(move |row| database_locale(&row, major))
+}
+
+fn database_locale(row: &Row<'_>, major: PgMajor) -> Option<DatabaseLocale> {
+    let columns = row.columns;
+    let (oid, name) = (le_u32(columns, 0)?, name_at(columns, 4)?);
+    Some(match major.pg_database_locale() {
+        DatabaseLocaleColumns::Names { collate, ctype } => {
+            let (collate, ctype) = (name_at(columns, collate)?, name_at(columns, ctype)?);
+            DatabaseLocale { oid, name, provider: 'c', collate, ctype, collation_version: None }
+        }
+        DatabaseLocaleColumns::Texts { provider, texts, first, version } => {
+            let provider = char::from(*columns.get(provider)?);
+            let mut rest = columns.get(texts..)?;
+            let mut values = Vec::new();
+            for number in first..=version {
+                values.push(if row.has(number) { Some(short_text(&mut rest)?) } else { None });
+            }
+            let collation_version = values.pop().flatten();
+            let mut values = values.into_iter().flatten();
+            let (collate, ctype) = (values.next()?, values.next()?);
+            DatabaseLocale { oid, name, provider, collate, ctype, collation_version }
+        }
+    })
+}
+
+/// A text of at most 126 bytes, which has a header of one byte and stands where the one before it ends
+/// (`VARATT_IS_1B`, `src/include/varatt.h`). Names of locales are never longer.
+fn short_text(rest: &mut &[u8]) -> Option<String> {
+    let header = *rest.first()?;
+    let length = usize::from(header >> 1);
+    let text = rest.get(1..length).filter(|_| header & 1 == 1)?;
+    *rest = rest.get(length..)?;
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
 fn name_at(columns: &[u8], at: usize) -> Option<String> {
     let bytes = columns.get(at..at + NAME)?;
     let name = bytes.split(|byte| *byte == 0).next()?;
@@ -100,7 +174,9 @@ fn row(page: &[u8], pointer: u32) -> Option<Row<'_>> {
     let tuple = page.get(offset..offset.checked_add(length)?)?;
     let (xmax, infomask, header) = (le_u32(tuple, 4)?, le_u16(tuple, 20)?, *tuple.get(22)?);
     let columns = tuple.get(usize::from(header)..)?;
-    Some(Row { current: xmax == 0 || infomask & XMAX_INVALID != 0, columns })
+    let present = tuple.get(PRESENT_AT..usize::from(header)).filter(|_| infomask & HAS_NULL != 0);
+    let count = usize::from(le_u16(tuple, 18)? & COUNT);
+    Some(Row { current: xmax == 0 || infomask & XMAX_INVALID != 0, columns, present, count })
 }
 
 #[cfg(test)]
@@ -147,6 +223,34 @@ mod tests {
         assert_eq!(classes(&file, PgMajor(15)).map(|class| class.relfilenode).collect::<Vec<_>>(), [16385, 16391]);
     }
 
+    /// A row of `pg_database` of 16, in which `daticulocale` and `daticurules` are null.
+    fn database(texts: &[&str]) -> Vec<u8> {
+        let mut columns = columns(16_385, "shop");
+        columns.truncate(96);
+        columns[76] = b'c';
+        for text in texts {
+            columns.push((text.len() as u8 + 1) << 1 | 1);
+            columns.extend(text.as_bytes());
+        }
+        columns
+    }
+
+    #[test]
+    fn locales_are_read_behind_columns_that_are_null() {
+        let locale = |present: [u8; 2], texts: &[&str]| {
+            let mut page = page(&[database(texts), database(&[])]);
+            let at = le_u16(&page, PAGE_HEADER).map(|pointer| usize::from(pointer & 0x7FFF)).unwrap();
+            page[at + 18..at + 22].copy_from_slice(&[16, 0, 1, 0]);
+            page[at + 23..at + 25].copy_from_slice(&present);
+            database_locales(&page, PgMajor(16)).next()
+        };
+        let found = locale([0xFF, 0x9F], &["de_DE.UTF-8", "C", "2.36"]).unwrap();
+        assert_eq!((found.collate.as_str(), found.ctype.as_str(), found.provider), ("de_DE.UTF-8", "C", 'c'));
+        assert_eq!((found.collation_version.as_deref(), found.name.as_str()), (Some("2.36"), "shop"));
+        assert_eq!(locale([0xFF, 0x1F], &["C", "C"]).unwrap().collation_version, None);
+        assert_eq!(locale([0xFF, 0x9F], &["C", "C"]), None, "a text that is said to be there and is not");
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(lower: u16, pointers in proptest::collection::vec(any::<u32>(), 0..200), fill: u8) {
@@ -156,6 +260,9 @@ mod tests {
                 page[PAGE_HEADER + 4 * i..PAGE_HEADER + 4 * i + 4].copy_from_slice(&pointer.to_le_bytes());
             }
             let _ = classes(&page, PgMajor(18)).count() + named(&page).count();
+            for major in [13, 15, 16, 17] {
+                let _ = database_locales(&page, PgMajor(major)).count();
+            }
         }
     }
 }

@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 use crate::catalog::{Backup, BackupKind, Compression, Gap, Part, PartContents};
 use crate::core::time::Timestamp;
 use crate::core::{PgMajor, SegmentName, SegmentSize, Target, Zone};
-use crate::resolve::Resolved;
+use crate::resolve::{Requirements, Resolved};
 
-use super::preflight::{HostFacts, Preflight};
+use super::parameters;
+use super::preflight::{BackupFacts, HostFacts, Preflight};
 use super::settings::{Isolation, is_reserved, restore_command, shell_quote, target_settings};
 use super::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
 
@@ -37,6 +38,8 @@ pub struct Draft<'a> {
     pub resolved: Resolved,
     /// Segments that are missing on the way.
     pub missing: Vec<Gap>,
+    /// What the backup's own files say.
+    pub facts: &'a BackupFacts,
     /// What was found while the way was chosen.
     pub notices: Vec<Finding>,
     /// The WAL archives.
@@ -74,6 +77,8 @@ impl Draft<'_> {
             target: self.target,
             missing: &self.missing,
             resolved: &self.resolved,
+            facts: self.facts,
+            settings: &self.settings,
             wal_bytes,
             zone: self.zone,
             now: self.now,
@@ -82,6 +87,7 @@ impl Draft<'_> {
         let isolation = self.isolation(&server);
         let mut findings = preflight.findings(self.host);
         findings.extend(self.own_settings(&isolation));
+        findings.extend(self.parameters());
         findings.extend(self.notices.iter().cloned());
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let settings = self.settings(isolation);
@@ -133,6 +139,11 @@ impl Draft<'_> {
 
     fn settings(&self, isolation: Vec<(String, String)>) -> Vec<(String, String)> {
         let mut settings = isolation;
+        let adapted = self.facts.adapted(&self.host.missing_locales);
+        settings.extend(adapted.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        if let Some(needed) = self.needed() {
+            parameters::raise(&mut settings, self.configured().map_or(needed, |configured| needed.and(configured)));
+        }
         // The operator's own take the place of ours.
         settings.retain(|(name, _)| !self.settings.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
         settings.extend(self.settings.iter().cloned());
@@ -143,6 +154,24 @@ impl Draft<'_> {
 
     fn restore_command(&self) -> String {
         restore_command(self.archives, self.compressions, &self.older_files)
+    }
+
+    /// The least that recovery goes on with, as far as it is known before the backup is unpacked.
+    fn needed(&self) -> Option<Requirements> {
+        let control = self.facts.files.control().map(|control| parameters::of_control(&control));
+        control.into_iter().chain(self.resolved.requires).reduce(Requirements::and)
+    }
+
+    fn configured(&self) -> Option<Requirements> {
+        self.facts.configuration.as_ref().map(parameters::of_configuration)
+    }
+
+    fn parameters(&self) -> Vec<Finding> {
+        let Some(needed) = self.needed() else { return Vec::new() };
+        let mut findings = parameters::too_low(&self.settings, needed);
+        let raised = self.configured().and_then(|configured| parameters::raised(configured, needed, &self.settings));
+        findings.extend(raised);
+        findings
     }
 
     /// What the operator's own settings would break.
@@ -243,6 +272,9 @@ impl Plan {
         let mut settings = self.settings.clone();
         let new = target_settings(target, &resolved);
         settings.retain(|(name, _)| !new.iter().any(|(replaced, _)| replaced == name));
+        if let Some(needed) = resolved.requires {
+            parameters::raise(&mut settings, needed);
+        }
         settings.extend(new);
         let (wal_bytes, wal_segments) = wal_to_replay(&self.backup, &resolved, self.server.segment_size);
         let mut steps = self.steps.clone();

@@ -14,6 +14,7 @@ use crate::resolve::Resolved;
 pub mod audit;
 pub mod build;
 pub mod finding;
+pub mod parameters;
 pub mod preflight;
 pub mod settings;
 pub mod step;

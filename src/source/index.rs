@@ -752,7 +752,8 @@ mod tests {
     use super::*;
     use crate::core::{PgMajor, Timestamp};
     use crate::wal::summary::{
-        Damage, DatabaseDrop, Ended, Mark, MarkKind, RelationWork, SharedDelete, Summary, Tail, Work,
+        Damage, DatabaseDrop, Ended, Mark, MarkKind, Obstacle, ObstacleKind, RelationWork, SharedDelete, Summary, Tail,
+        Work,
     };
     use crate::wal::{ParameterChange, RelFileLocator};
 
@@ -802,6 +803,7 @@ mod tests {
             wal_log_hints: true,
             track_commit_timestamp: false,
         };
+        let obstacle = |kind| Obstacle { lsn: Lsn(50), kind };
         Summary {
             system_identifier: 23,
             major: PgMajor(15),
@@ -825,6 +827,11 @@ mod tests {
                 mark(MarkKind::EndOfRecovery(TimelineId(37))),
             ],
             parameter_changes: vec![(Lsn(38), change)],
+            obstacles: vec![
+                obstacle(ObstacleKind::TablespaceCreated { oid: 49, location: "w".to_owned() }),
+                obstacle(ObstacleKind::Extension(200)),
+                obstacle(ObstacleKind::WalLevelMinimal),
+            ],
             notable: vec![ended],
             open: vec![(Xid(39), work)],
             last_mark: Some(Lsn(48)),
@@ -845,7 +852,7 @@ mod tests {
         ];
         let packed: Vec<u8> = kept.iter().flat_map(|read: &Read| postcard::to_stdvec(read).unwrap()).collect();
         let digest: String = Sha256::digest(&packed).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!((FORMAT, digest.as_str()), (2, "0e482acf77f2f985"));
+        assert_eq!((FORMAT, digest.as_str()), (3, "b5e18e5fe2d02be4"));
         assert_eq!(postcard::from_bytes::<Read>(&postcard::to_stdvec(&kept[0]).unwrap()).unwrap(), kept[0]);
     }
 }

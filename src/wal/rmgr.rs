@@ -12,6 +12,7 @@ const XLOG: u8 = 0;
 const XACT: u8 = 1;
 const STORAGE: u8 = 2;
 const DATABASE: u8 = 4;
+const TABLESPACE: u8 = 5;
 const STANDBY: u8 = 8;
 const HEAP2: u8 = 9;
 const HEAP: u8 = 10;
@@ -100,6 +101,13 @@ mod storage {
     pub(super) const INIT_FORK: i32 = 3;
 }
 
+/// Records about tablespaces (`src/include/commands/tablespace.h`).
+mod tablespace {
+    pub(super) const CREATE: u8 = 0x00;
+    /// The OID, and the longest path of a server (`MAXPGPATH`) with its closing zero.
+    pub(super) const CREATE_BYTES: usize = 4 + 1024;
+}
+
 /// Records that give a relation its first page, beside whole pages (`src/include/access/brin_xlog.h`,
 /// `src/include/commands/sequence.h`).
 mod first_page {
@@ -164,6 +172,20 @@ pub enum Body {
     DatabaseDrop {
         /// Its OID.
         database: u32,
+    },
+    /// `CREATE TABLESPACE`. Who replays it makes the tablespace at the same place, and that at once: it belongs to no
+    /// transaction's end.
+    TablespaceCreate {
+        /// Its OID.
+        tablespace: u32,
+        /// Where it is on the original server; bytes that are no UTF-8 are replaced.
+        location: String,
+    },
+    /// A record of an extension's own resource manager (from PostgreSQL 15 on): only a server that has loaded the
+    /// extension can replay it.
+    Extension {
+        /// The resource manager's number.
+        rmgr: u8,
     },
     /// The record's transaction changed rows of a relation.
     Rows(Rows),
@@ -342,6 +364,11 @@ pub struct ParameterChange {
     pub track_commit_timestamp: bool,
 }
 
+impl ParameterChange {
+    /// The `wal_level` with which WAL does not have everything that recovery needs.
+    pub const MINIMAL: i32 = 0;
+}
+
 /// How many bytes of a record's main data [`Body::read`] looks at, at most; 0 where its block references are enough,
 /// and `None` where the header says everything.
 pub(super) fn wanted_bytes(layout: &Layout, header: &Header) -> Option<usize> {
@@ -374,6 +401,7 @@ pub(super) fn wanted_bytes(layout: &Layout, header: &Header) -> Option<usize> {
         STANDBY if operation == standby::LOCKS => Some(standby::LOCKS_BYTES),
         STANDBY if operation == standby::RUNNING_TRANSACTIONS => Some(usize::MAX),
         DATABASE if operation == layout.database_drop => Some(size_of::<u32>()),
+        TABLESPACE if operation == tablespace::CREATE => Some(tablespace::CREATE_BYTES),
         _ => None,
     }
 }
@@ -396,7 +424,8 @@ pub(super) enum Common {
 /// What records are by their resource manager and the upper half of their information byte: looked up, because they
 /// change so often that the processor would guess wrongly where to go on.
 static COMMON: [[Common; 16]; 256] = {
-    let mut table = [[Common::Nothing; 16]; 256];
+    // What extensions have is seldom, and has to be noticed.
+    let mut table = [[Common::No; 16]; 256];
     let mut rmgr = 0;
     while rmgr <= LAST_BUILTIN {
         let mut half = 0;
@@ -422,7 +451,7 @@ impl Common {
             (HEAP, heap::DELETE) | (HEAP2, heap::MULTI_INSERT) => Common::Rows,
             (XACT, xact::COMMIT) if info & xact::HAS_INFO == 0 => Common::PlainCommit,
             (HEAP, heap::TRUNCATE | heap::INPLACE) => Common::No,
-            (XLOG | XACT | STORAGE | DATABASE | STANDBY | SEQUENCE | BRIN | GENERIC, _) => Common::No,
+            (XLOG | XACT | STORAGE | DATABASE | TABLESPACE | STANDBY | SEQUENCE | BRIN | GENERIC, _) => Common::No,
             _ => Common::Nothing,
         }
     }
@@ -449,6 +478,8 @@ impl Body {
             STORAGE => Some(read_storage(operation, main).unwrap_or(Body::Other)),
             STANDBY => Some(read_standby(operation, main).unwrap_or(Body::Other)),
             DATABASE if operation == layout.database_drop => read_database_drop(main),
+            TABLESPACE if operation == tablespace::CREATE => Some(read_tablespace_create(main).unwrap_or(Body::Other)),
+            rmgr if rmgr >= FIRST_CUSTOM => Some(Body::Extension { rmgr }),
             _ => Some(Body::Other),
         }
     }
@@ -677,6 +708,10 @@ fn read_database_drop(mut main: Cursor<'_>) -> Option<Body> {
     Some(Body::DatabaseDrop { database: main.u32()? })
 }
 
+fn read_tablespace_create(mut main: Cursor<'_>) -> Option<Body> {
+    Some(Body::TablespaceCreate { tablespace: main.u32()?, location: text(main.0) })
+}
+
 impl Outcome {
     /// That of a transaction of which no more is said.
     pub(super) fn plain(at: Timestamp, xid: Xid) -> Outcome {
@@ -769,6 +804,8 @@ mod tests {
                 p.track_commit_timestamp
             ),
             Body::DatabaseDrop { database } => format!("drop of database {database}"),
+            Body::TablespaceCreate { tablespace, location } => format!("tablespace {tablespace} made at {location}"),
+            Body::Extension { rmgr } => format!("extension's record of resource manager {rmgr}"),
             Body::Other
             | Body::Rows(_)
             | Body::FileCreate(_)

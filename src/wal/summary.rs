@@ -64,6 +64,8 @@ pub struct Summary {
     pub marks: Vec<Mark>,
     /// Changes of settings that a server in recovery has to match, with their positions.
     pub parameter_changes: Vec<(Lsn, ParameterChange)>,
+    /// Records that not every server can replay, in order.
+    pub obstacles: Vec<Obstacle>,
     /// Transactions that committed here and may have destroyed something, in order.
     pub notable: Vec<Ended>,
     /// What transactions did here that did not end here, by their own or a subtransaction's id.
@@ -100,6 +102,32 @@ pub struct Mark {
     pub at: Option<Timestamp>,
     /// What it is.
     pub kind: MarkKind,
+}
+
+/// A record that keeps a server from replaying what follows, or that does harm where it is replayed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obstacle {
+    /// Where it starts.
+    pub lsn: Lsn,
+    /// What it is.
+    pub kind: ObstacleKind,
+}
+
+/// What an [`Obstacle`] is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObstacleKind {
+    /// `CREATE TABLESPACE`: replay makes it at the same place.
+    TablespaceCreated {
+        /// Its OID.
+        oid: u32,
+        /// The place.
+        location: String,
+    },
+    /// The first record in the segment of an extension's resource manager, by its number.
+    Extension(u8),
+    /// From here on WAL was written with `wal_level = minimal`: it does not have everything.
+    WalLevelMinimal,
 }
 
 /// What a [`Mark`] is.
@@ -228,6 +256,24 @@ pub struct Damage {
     pub resumed: Option<Lsn>,
     /// What is wrong, in words.
     pub reason: String,
+}
+
+impl Obstacle {
+    /// The obstacle that a record is, if any.
+    #[must_use]
+    pub fn of(record: &Record) -> Option<Obstacle> {
+        let kind = match &record.body {
+            Body::TablespaceCreate { tablespace, location } => {
+                ObstacleKind::TablespaceCreated { oid: *tablespace, location: location.clone() }
+            }
+            Body::Extension { rmgr } => ObstacleKind::Extension(*rmgr),
+            Body::ParameterChange(change) if change.wal_level == ParameterChange::MINIMAL => {
+                ObstacleKind::WalLevelMinimal
+            }
+            _ => return None,
+        };
+        Some(Obstacle { lsn: record.lsn, kind })
+    }
 }
 
 impl Summary {
@@ -585,6 +631,7 @@ impl Summarizer {
             oldest_running: None,
             marks: Vec::new(),
             parameter_changes: Vec::new(),
+            obstacles: Vec::new(),
             notable: Vec::new(),
             open: Vec::new(),
             last_mark: None,
@@ -693,6 +740,7 @@ impl Summarizer {
             }
             Body::Prepare { .. } => self.summary.prepares += 1,
             Body::ParameterChange(change) => self.summary.parameter_changes.push((record.lsn, *change)),
+            Body::TablespaceCreate { .. } | Body::Extension { .. } => self.obstacle(record),
             body => self.mark(record, body),
         }
     }
@@ -721,6 +769,14 @@ impl Summarizer {
             && let Some(work) = self.open.work(xid)
         {
             work.create(relation, unlogged);
+        }
+    }
+
+    fn obstacle(&mut self, record: &Record) {
+        let Some(obstacle) = Obstacle::of(record) else { return };
+        let known = |known: &Obstacle| known.kind == obstacle.kind;
+        if !self.summary.obstacles.iter().any(known) {
+            self.summary.obstacles.push(obstacle);
         }
     }
 

@@ -21,7 +21,7 @@ const NOT_CONSISTENT: &str = "requested recovery stop point is before consistent
 const PLANS_KNOW_PROMOTIONS: bool = false;
 
 /// Whether plans set `max_connections` as high as a server in recovery needs it. Where they do not, it is set for them.
-const PLANS_RAISE_SETTINGS: bool = false;
+const PLANS_RAISE_SETTINGS: bool = true;
 
 /// In what the answer of `locate` has to be that of `plan`: all that says where recovery stops.
 const LOCATED: [&str; 13] = [

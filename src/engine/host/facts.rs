@@ -8,11 +8,12 @@ use std::process::{Command, Stdio};
 
 use nix::sys::statvfs::statvfs;
 
+use crate::catalog::Backup;
 use crate::config::RestoreConfig;
-use crate::core::PgMajor;
-use crate::plan::preflight::{DirectoryFacts, HostFacts};
+use crate::core::{PgMajor, SegmentName};
+use crate::plan::preflight::{BackupFacts, DirectoryFacts, HostFacts};
 
-use super::{Account, account, command_as, current_account};
+use super::{Account, account, clusters, command_as, current_account, system};
 
 /// The first port that is tried where none was asked for: not a server's usual one.
 const FIRST_PORT: u16 = 5499;
@@ -23,6 +24,12 @@ const PROGRAMS: [&str; 2] = ["postgres", "pg_ctl"];
 pub struct Wanted<'a> {
     /// The new data directory, absolute.
     pub directory: &'a Path,
+    /// The base backup.
+    pub backup: &'a Backup,
+    /// What its own files say.
+    pub backup_facts: &'a BackupFacts,
+    /// The newest segment of the archives on the timeline that is recovered, where all of it is.
+    pub newest: Option<SegmentName>,
     /// The version of the server.
     pub major: PgMajor,
     /// The port.
@@ -43,7 +50,18 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
     let run_as = server_account(wanted.restore.run_as.as_deref());
     let (bin_dir, searched, wrong_version) = find_programs(wanted.major, wanted.restore.bin_dir.as_deref());
     let account = run_as.as_ref().ok();
+    let libraries =
+        bin_dir.as_deref().map(|bin_dir| system::missing_libraries(wanted.restore.settings.iter(), bin_dir));
+    let newest = wanted.newest;
+    let control = || wanted.backup_facts.files.control().map(|control| control.system_identifier);
+    let cluster = wanted.backup.system_identifier.or_else(control);
     HostFacts {
+        missing_locales: system::missing_locales(wanted.backup_facts.needed_locales()),
+        glibc: system::glibc(),
+        missing_libraries: libraries.unwrap_or_default(),
+        running_sources: clusters::running(wanted.archives),
+        unarchived: newest.and_then(|newest| clusters::unarchived(cluster, newest, wanted.archives)),
+        occupied: system::occupied(&wanted.backup.tablespaces),
         directory: directory(wanted.directory, account, wanted.sources),
         free_bytes: free_bytes(wanted.directory),
         // One that was chosen was free a moment ago; another Walback that looks for one may be holding it just now.
@@ -142,6 +160,14 @@ fn directory(path: &Path, account: Option<&Account>, sources: &[PathBuf]) -> Dir
     }
     if let Err(error) = nix::unistd::access(parent, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK) {
         return DirectoryFacts::NotWritable { path: parent.to_path_buf(), why: error.desc().to_owned() };
+    }
+    if let (true, Some(account), Ok(metadata)) = (exists, account, fs::metadata(path))
+        && !super::is_root()
+        && metadata.uid() != account.uid
+    {
+        let owner = nix::unistd::User::from_uid(metadata.uid().into()).ok().flatten();
+        let owner = owner.map_or_else(|| format!("user {}", metadata.uid()), |user| user.name);
+        return DirectoryFacts::Foreign { owner, user: account.name.clone() };
     }
     match account.and_then(|account| Some((account, closed_to(account, parent)?))) {
         Some((account, path)) => DirectoryFacts::Unreachable { path, user: account.name.clone() },

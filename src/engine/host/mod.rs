@@ -13,8 +13,10 @@ use nix::unistd::{Gid, Pid, Uid, User};
 use crate::core::time::Timestamp;
 use crate::error::{Error, Result};
 
+pub mod clusters;
 pub mod facts;
 pub mod launch;
+mod system;
 
 /// A user of the operating system.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,19 +1,21 @@
 //! Writes the settings and `recovery.signal`, and takes them back after promotion.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::pgdata::auto_conf::AutoConf;
+use crate::pgdata::configuration::{AUTO, Configuration, ConfigurationFiles, MAIN, NotFollowed, without_lines};
 use crate::pgdata::control_file::ControlFile;
-use crate::plan::Plan;
 use crate::plan::build::OWN_DIRECTORY;
 use crate::plan::settings::{RECOVERY_SETTINGS, TARGET_SETTINGS};
+use crate::plan::{Plan, parameters};
+use crate::resolve::Requirements;
 
 use super::super::host::{Account, Host};
 use super::super::server::socket_files;
 
-const AUTO_CONF: &str = "postgresql.auto.conf";
 const SIGNAL: &str = "recovery.signal";
 
 /// Who may connect while the server is isolated: whoever can enter the directory of its socket, which is its own
@@ -37,17 +39,25 @@ pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     for stale in socket_files(&plan.server) {
         host.remove_file(&stale)?;
     }
-    let configuration = directory.join("postgresql.conf");
+    let unpacked = Unpacked { host, directory };
+    let configuration = directory.join(MAIN);
     if !configuration.exists() {
-        host.write_file(&configuration, stand_in(host, directory)?.as_bytes(), 0o600, owner)?;
+        host.write_file(&configuration, stand_in(&unpacked)?.as_bytes(), 0o600, owner)?;
     }
-    let path = directory.join(AUTO_CONF);
+    let configured = Configuration::read(&unpacked);
+    set_aside(&unpacked, &configured.not_followed, owner)?;
+    let path = directory.join(AUTO);
     let copied = read_auto_conf(host, &path)?;
     let original = own.join("postgresql.auto.conf.from-backup");
     if !original.exists() {
         host.write_file(&original, copied.as_bytes(), 0o600, owner)?;
     }
-    host.write_file(&path, with_settings(&copied, plan).as_bytes(), 0o600, owner)?;
+    host.write_file(
+        &path,
+        with_settings(&copied, plan, needed(&unpacked, plan, &configured)?).as_bytes(),
+        0o600,
+        owner,
+    )?;
     for stale in ["standby.signal", "postmaster.pid", "postmaster.opts"] {
         host.remove_file(&directory.join(stale))?;
     }
@@ -55,12 +65,16 @@ pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
 }
 
 /// The file with what an earlier recovery left taken out, and the plan's settings at its end, in their order.
-fn with_settings(copied: &str, plan: &Plan) -> String {
+fn with_settings(copied: &str, plan: &Plan, needed: Requirements) -> String {
     let mut settings = AutoConf::parse(copied);
     for name in RECOVERY_SETTINGS {
         settings.remove(name);
     }
-    for (name, value) in &plan.settings {
+    let mut planned = plan.settings.clone();
+    parameters::raise(&mut planned, needed);
+    // A target that is set to nothing after another one would be refused: what was added comes first.
+    let added = planned.split_off(plan.settings.len());
+    for (name, value) in added.iter().chain(&planned) {
         settings.set(name, value);
     }
     settings.render()
@@ -72,7 +86,7 @@ fn with_settings(copied: &str, plan: &Plan) -> String {
 /// When a file cannot be read or written.
 pub fn forget_recovery(host: &Host, directory: &Path, owner: &Account) -> Result<()> {
     let host = &host.acting_as(owner);
-    let path = directory.join(AUTO_CONF);
+    let path = directory.join(AUTO);
     let mut settings = AutoConf::parse(&read_auto_conf(host, &path)?);
     for name in RECOVERY_SETTINGS.iter().chain(&TARGET_SETTINGS) {
         settings.remove(name);
@@ -105,23 +119,76 @@ fn make_socket_directory(host: &Host, path: &Path, owner: &Account) -> Result<()
     .hint("remove it, or recover into a directory with a shorter path"))
 }
 
+/// The unpacked data directory.
+struct Unpacked<'a> {
+    host: &'a Host,
+    directory: &'a Path,
+}
+
+impl Unpacked<'_> {
+    fn control(&self) -> Result<ControlFile> {
+        let path = self.directory.join("global/pg_control");
+        let bytes = self.host.read_file(&path).map_err(|error| {
+            Error::failed("unreadable", format!("cannot read {}", path.display())).caused_by(&error)
+        })?;
+        ControlFile::parse(&bytes)
+            .map_err(|error| Error::failed("backup-broken", format!("{} is broken", path.display())).caused_by(&error))
+    }
+}
+
+impl ConfigurationFiles for Unpacked<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        let path = self.directory.join(name);
+        if !fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+            return None;
+        }
+        let bytes = self.host.read_file(&path).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn names_in(&self, directory: &str) -> Option<Vec<String>> {
+        let entries = fs::read_dir(self.directory.join(directory)).ok()?.flatten();
+        Some(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    }
+}
+
+/// Turns includes into comments that lead nowhere, or out of the directory: the server would not start, or depend on
+/// the original's files. What the files were is kept.
+fn set_aside(unpacked: &Unpacked<'_>, includes: &[NotFollowed], owner: &Account) -> Result<()> {
+    let mut lines: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for include in includes {
+        lines.entry(&include.file).or_default().push(include.line);
+    }
+    for (name, lines) in lines {
+        let Some(text) = unpacked.text(name) else { continue };
+        let kept = unpacked.directory.join(OWN_DIRECTORY).join(format!("{}.from-backup", name.replace('/', "_")));
+        if !kept.exists() {
+            unpacked.host.write_file(&kept, text.as_bytes(), 0o600, owner)?;
+        }
+        let text = without_lines(&text, &lines);
+        unpacked.host.write_file(&unpacked.directory.join(name), text.as_bytes(), 0o600, owner)?;
+    }
+    Ok(())
+}
+
+/// The least that recovery goes on with, by what was unpacked: the plan may not have known it. Where the plan sets
+/// nothing, no less than is configured.
+fn needed(unpacked: &Unpacked<'_>, plan: &Plan, configured: &Configuration) -> Result<Requirements> {
+    let asked = parameters::of_control(&unpacked.control()?);
+    let asked = plan.resolved.requires.map_or(asked, |more| asked.and(more));
+    let mut all = asked.settings();
+    for ((name, needed), (_, set)) in all.iter_mut().zip(parameters::of_configuration(configured).settings()) {
+        *needed = if plan.setting(name).is_none() { (*needed).max(set) } else { *needed };
+    }
+    Ok(Requirements::of_settings(all))
+}
+
 /// Debian keeps `postgresql.conf` outside of the data directory. What a standby must not have less of than the
 /// primary had stands in `pg_control`; the rest are defaults.
-fn stand_in(host: &Host, directory: &Path) -> Result<String> {
-    let path = directory.join("global/pg_control");
-    let bytes = host
-        .read_file(&path)
-        .map_err(|error| Error::failed("unreadable", format!("cannot read {}", path.display())).caused_by(&error))?;
-    let control = ControlFile::parse(&bytes)
-        .map_err(|error| Error::failed("backup-broken", format!("{} is broken", path.display())).caused_by(&error))?;
-    Ok(format!(
-        "# Written by Walback: the base backup had no postgresql.conf.\n\
-         max_connections = {}\nmax_worker_processes = {}\nmax_wal_senders = {}\n\
-         max_prepared_transactions = {}\nmax_locks_per_transaction = {}\n",
-        control.max_connections,
-        control.max_worker_processes,
-        control.max_wal_senders,
-        control.max_prepared_xacts,
-        control.max_locks_per_xact
-    ))
+fn stand_in(unpacked: &Unpacked<'_>) -> Result<String> {
+    let mut text = "# Written by Walback: the base backup had no postgresql.conf.\n".to_owned();
+    for (name, value) in parameters::of_control(&unpacked.control()?).settings() {
+        text.push_str(&format!("{name} = {value}\n"));
+    }
+    Ok(text)
 }
