@@ -140,12 +140,17 @@ impl Window {
         let mut next =
             local.div_euclid(step).saturating_add(i64::from(local.rem_euclid(step) != 0)).saturating_mul(step);
         let mut ticks = Vec::new();
+        let mut last = None;
         while ticks.len() <= columns {
             // Clocks may be changed within the window.
             let offset = moment(next.saturating_sub(offset)).utc_offset_s(zone).saturating_mul(1_000_000);
             let at = moment(next.saturating_sub(offset));
             let Some(column) = self.part(at, columns) else { break };
-            ticks.push(Tick { column, words: words(at, zone, step) });
+            // A time that clocks leave out would be the one before it once more.
+            if last.is_none_or(|last| last < at) {
+                ticks.push(Tick { column, words: words(at, zone, step) });
+                last = Some(at);
+            }
             next = next.saturating_add(step);
         }
         ticks
@@ -276,6 +281,10 @@ mod tests {
         assert!(words(night).contains(&(38, "10-02".to_owned())), "{:?}", words(night));
         let short = Window::over(at(1_727_870_000), at(1_727_870_000).plus_micros(900));
         assert_eq!(words(short).first().map(|tick| tick.1.as_str()), Some("13:53:20.000000"));
+        // 2024-03-31 from 01:00 to 06:00 in Berlin, where there was no 02:00.
+        let spring = Window::over(at(1_711_843_200), at(1_711_857_600));
+        let hours: Vec<String> = words(spring).into_iter().map(|tick| tick.1).collect();
+        assert_eq!(hours[..4], ["01:00", "01:30", "03:00", "03:30"].map(str::to_owned));
         let days = Window::over(at(1_727_000_000), at(1_727_870_000));
         assert_eq!(words(days).first().map(|tick| tick.1.as_str()), Some("09-24"));
     }
