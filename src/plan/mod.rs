@@ -17,6 +17,7 @@ pub mod finding;
 pub mod preflight;
 pub mod settings;
 pub mod step;
+pub mod stop_findings;
 
 pub use finding::{Finding, Severity};
 pub use step::{Step, StepId};

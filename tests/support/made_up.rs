@@ -115,6 +115,34 @@ impl Writer {
         self.record(1, 0x20, xid, &(at.unix_micros() - EPOCH).to_le_bytes())
     }
 
+    /// A transaction that commits and gives locks back.
+    pub fn unlock(&mut self, xid: u32, at: Timestamp) -> Lsn {
+        let mut main = (at.unix_micros() - EPOCH).to_le_bytes().to_vec();
+        main.extend(0x40_u32.to_le_bytes());
+        self.record(1, 0x80, xid, &main)
+    }
+
+    /// A transaction locks a relation even against readers.
+    pub fn lock(&mut self, xid: u32, relation: u32) -> Lsn {
+        let main: Vec<u8> = [1, xid, 5, relation].iter().flat_map(|part| part.to_le_bytes()).collect();
+        self.record(8, 0x00, xid, &main)
+    }
+
+    /// A list of the transactions that run; not all subtransactions are in it, where it is `overflowed`.
+    pub fn running(&mut self, overflowed: bool, oldest: u32, next: u32) -> Lsn {
+        let parts = [1, 0, u32::from(overflowed), next, oldest, next - 1, oldest];
+        let main: Vec<u8> = parts.iter().flat_map(|part: &u32| part.to_le_bytes()).collect();
+        self.record(8, 0x10, 0, &main)
+    }
+
+    /// Settings that a server in recovery has to match.
+    pub fn parameter_change(&mut self, connections: u32) -> Lsn {
+        let parts = [connections, 8, 10, 0, 64, 1];
+        let mut main: Vec<u8> = parts.iter().flat_map(|part: &u32| part.to_le_bytes()).collect();
+        main.extend([0; 4]);
+        self.record(0, 0x60, 0, &main)
+    }
+
     /// A restore point.
     pub fn restore_point(&mut self, name: &str, at: Timestamp) -> Lsn {
         let mut main = (at.unix_micros() - EPOCH).to_le_bytes().to_vec();
