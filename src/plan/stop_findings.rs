@@ -121,7 +121,7 @@ impl Stopped<'_> {
         };
         let cost = match place.map(|place| place.commits_lost) {
             Some(0) => ", and loses no other commit",
-            Some(commits) => &format!(", and loses {} more", counted(commits, "commit")),
+            Some(commits) => &format!(", and loses {}", counted(commits, "more commit")),
             None => "",
         };
         format!("{options} {does}{cost}")
@@ -215,5 +215,137 @@ fn named<T>(all: &[T], name: impl Fn(&T) -> String) -> String {
         Some((last, [])) => last.clone(),
         Some((last, others)) => format!("{} and {last}", others.join(", ")),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{RestorePointName, TimelineId, Timestamp, Xid};
+    use crate::plan::Severity;
+    use crate::resolve::{Dropping, StopSide};
+
+    const STOP: Lsn = Lsn(0x300_0000);
+
+    fn before(xid: u32) -> Target {
+        Target { inclusive: false, ..Target::new(TargetKind::Xid(Xid(xid))) }
+    }
+
+    /// A stop before the commit of 700.
+    fn resolved() -> Resolved {
+        let place = Place { lsn: STOP, xid: Some(Xid(700)), at: Some(Timestamp::UNIX_EPOCH) };
+        Resolved {
+            consistent_at: Lsn(0x200_0000),
+            xid: place.xid,
+            at: place.at,
+            first_lost: Some(place),
+            ..Resolved::new(TimelineId(1), StopSide::Before, STOP)
+        }
+    }
+
+    fn choice(what: BeforeWhat, lsn: u64, commits_lost: u64, chosen: bool) -> StopBefore {
+        let target = vec!["--lsn".to_owned(), Lsn(lsn).to_string(), "--exclusive".to_owned()];
+        StopBefore { what, lsn: Lsn(lsn), commits_lost, is_readable: true, saves: true, chosen, target }
+    }
+
+    /// (severity, code, message and hint)
+    fn said(target: &Target, resolved: &Resolved) -> Vec<(Severity, String, String)> {
+        let findings = stop_findings(target, resolved, Zone::UTC).into_iter();
+        findings.map(|f| (f.severity, f.code.into_owned(), f.message + "; " + &f.hint.unwrap_or_default())).collect()
+    }
+
+    #[track_caller]
+    fn assert_says(target: &Target, resolved: &Resolved, code: &str, severity: Severity, parts: &[&str]) {
+        let all = said(target, resolved);
+        let (found, _, text) = all.iter().find(|(_, found, _)| found == code).unwrap_or_else(|| panic!("{all:?}"));
+        assert_eq!(*found, severity, "{text}");
+        parts.iter().for_each(|part| assert!(text.contains(part), "no {part:?} in {text:?}"));
+    }
+
+    #[test]
+    fn there_is_nothing_to_say_of_an_ordinary_stop() {
+        assert_eq!(said(&before(700), &resolved()), []);
+    }
+
+    #[test]
+    fn the_transaction_of_a_subtransaction_is_named() {
+        let told = Resolved { told: Some(before(700)), ..resolved() };
+        assert_says(&before(702), &told, "subtransaction", Severity::Warning, &["702", "--xid 700"]);
+        // Also where it is stopped before at its first lock.
+        let lock = Target { kind: TargetKind::Lsn(Lsn(0x280_0000)), ..before(702) };
+        let before_lock =
+            vec![choice(BeforeWhat::FirstLock, 0x280_0000, 0, true), choice(BeforeWhat::Commit, STOP.0, 0, false)];
+        let told = Resolved { told: Some(lock.clone()), before: before_lock.clone(), xid: None, ..resolved() };
+        assert_says(&before(702), &told, "subtransaction", Severity::Warning, &["--xid 700"]);
+        assert_says(&before(702), &told, "stops-before-lock", Severity::Note, &["0/2800000", "--lsn 0/3000000"]);
+        let told = Resolved { told: Some(lock), before: before_lock, xid: None, ..resolved() };
+        assert!(said(&before(700), &told).iter().all(|(_, code, _)| code != "subtransaction"));
+    }
+
+    #[test]
+    fn where_a_pause_is_possible_is_said() {
+        let down = Resolved { is_readable: false, readable_from: Some(Lsn(0x400_0000)), ..resolved() };
+        assert_says(
+            &before(700),
+            &down,
+            "pause-impossible",
+            Severity::Warning,
+            &["--lsn 0/4000000", "--action promote"],
+        );
+        let never = Resolved { readable_from: None, ..down.clone() };
+        assert_says(&before(700), &never, "pause-impossible", Severity::Warning, &["later target"]);
+        let promote = Target { action: Action::Promote, ..before(700) };
+        assert_eq!(said(&promote, &down), [], "it needs nobody to connect");
+    }
+
+    #[test]
+    fn what_an_earlier_stop_saves_and_costs_is_said() {
+        let (lock, drop) = (0x280_0000, 0x290_0000);
+        let all = Resolved {
+            locked: vec![Locked { xid: Xid(700), from: Lsn(lock), relations: 2 }],
+            dropping: vec![Dropping { xid: Xid(700), from: Lsn(drop) }],
+            before: vec![
+                choice(BeforeWhat::FirstLock, lock, 3, false),
+                choice(BeforeWhat::DatabaseDrop, drop, 1, false),
+                choice(BeforeWhat::Commit, STOP.0, 0, true),
+            ],
+            ..resolved()
+        };
+        let warning = Severity::Warning;
+        assert_says(
+            &before(700),
+            &all,
+            "relations-locked",
+            warning,
+            &["2 relations", "--lsn 0/2800000", "3 more commits"],
+        );
+        assert_says(
+            &before(700),
+            &all,
+            "database-dropped-before",
+            warning,
+            &["--lsn 0/2900000 --exclusive", "1 more commit"],
+        );
+        let promote = Target { action: Action::Promote, ..before(700) };
+        assert!(said(&promote, &all).iter().all(|(_, code, _)| code == "database-dropped-before"));
+        let early = Resolved { consistent_at: STOP, ..all };
+        assert_says(&before(700), &early, "database-dropped-before", warning, &["older base backup"]);
+    }
+
+    #[test]
+    fn names_and_times_that_are_there_again_are_told() {
+        let again = |lsn| Place { lsn: Lsn(lsn), xid: None, at: Some(Timestamp::UNIX_EPOCH) };
+        let name = Target::new(TargetKind::Name(RestorePointName::try_from("x".to_owned()).unwrap()));
+        let twice = Resolved { named_again: vec![again(0x400_0000)], ..resolved() };
+        assert_says(&name, &twice, "restore-point-twice", Severity::Warning, &["0/4000000, 1970", "--lsn 0/4000000"]);
+        let often = Resolved { named_again: (0..5).map(|i| again(0x400_0000 + i)).collect(), ..resolved() };
+        assert_says(&name, &often, "restore-point-twice", Severity::Warning, &["2 more"]);
+        let same = Place { xid: Some(Xid(701)), ..again(0x300_0100) };
+        let same = Resolved { ambiguous: vec![same], ..resolved() };
+        assert_says(&before(700), &same, "same-time", Severity::Note, &["701"]);
+        let time = Target::new(TargetKind::Time(Timestamp::UNIX_EPOCH));
+        assert_says(&time, &same, "same-time", Severity::Warning, &["701", "--xid"]);
+        let cut = Resolved { counted_to: Some(Lsn(0x500_0000)), ..resolved() };
+        assert_says(&before(700), &cut, "losses-uncounted", Severity::Note, &["0/5000000"]);
     }
 }
