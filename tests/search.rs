@@ -346,3 +346,31 @@ fn a_clock_that_was_set_back_does_not_mislead_who_knows_all() {
     assert_eq!(archive.find(&wanted, false, true), expected);
     assert_eq!(expected.unwrap().commits_lost, Some(250));
 }
+
+/// A plan counts what is lost from what is known, and goes twice over it where it stops before a lock.
+#[test]
+fn what_is_lost_among_10_000_segments_is_counted_from_what_is_known() {
+    let last = 10_000;
+    let archive = Archive::new(last, |number, segment| {
+        for i in 0..5 {
+            segment.commit((number * 10 + i) as u32, micros(i64::try_from(number * 10 + i).unwrap() * 1_000_000));
+        }
+        if number == 4000 {
+            segment.lock(40_006, 16_384);
+            segment.unlock(40_006, micros(40_006_000_000));
+        }
+    });
+    archive.index();
+    let before = target(TargetKind::Xid(Xid(40_006)), false);
+    let started = std::time::Instant::now();
+    let found = archive.find(&before, true, true).unwrap();
+    println!("planned in {:?}", started.elapsed());
+    let opened = archive.made.opened();
+    assert!(opened.len() <= 8, "{opened:?}");
+    assert_eq!(found.commits_lost, Some((last - 4000) * 5 + 1));
+    assert_eq!(found.last_lost.and_then(|place| place.xid), Some(Xid(100_004)));
+    assert_eq!((found.before.len(), found.told.unwrap().kind), (2, TargetKind::Lsn(found.lsn)));
+    assert_eq!(found.locked, []);
+    let located = archive.find(&before, false, true).unwrap();
+    assert_eq!((located.commits_lost, located.last_lost), (found.commits_lost, found.last_lost));
+}
