@@ -19,7 +19,7 @@ use walback::core::{
 };
 use walback::engine::{Preparation, Recoveries, Request};
 use walback::error::ErrorKind;
-use walback::resolve::{Resolved, Resolver};
+use walback::resolve::{BeforeWhat, Resolved, Resolver};
 use walback::source::scan::{Scan, Start};
 use walback::source::{Cancel, Index};
 
@@ -110,11 +110,32 @@ impl Archive {
         let end = scan.run(&Cancel::default(), &mut |_| {}, &mut feed).unwrap();
         resolver.went_to_the_end(None);
         let resolved = resolver.finish(end.at).map_err(|_| "target-not-reached")?;
+        let resolved = self.with_choice(resolved, target)?;
         // Where nobody can connect, the server is told to shut down.
         let told = resolved.as_told(target).clone();
         let down = (!resolved.is_readable).then_some(Target { action: Action::Shutdown, ..told });
         let told = down.or(resolved.told);
         Ok(Resolved { backups: vec!["backup".to_owned()], told, ..resolved })
+    }
+
+    /// The same where “before” may be before the first lock: what lies between is the difference of what is lost.
+    fn with_choice(&self, mut resolved: Resolved, target: &Target) -> Result<Resolved, &'static str> {
+        let consistent_at = resolved.consistent_at;
+        let Some(lock) = resolved.before.iter().position(|place| place.what == BeforeWhat::FirstLock) else {
+            return Ok(resolved);
+        };
+        let place = &mut resolved.before[lock];
+        let told = Target { kind: TargetKind::Lsn(place.lsn), inclusive: false, ..target.clone() };
+        if place.lsn < consistent_at {
+            return Ok(resolved);
+        }
+        let before_lock = self.read_all(&told)?;
+        place.commits_lost = before_lock.commits_lost.unwrap() - resolved.commits_lost.unwrap();
+        if place.commits_lost > 0 || !matches!(target.kind, TargetKind::Xid(_)) {
+            return Ok(resolved);
+        }
+        resolved.before.iter_mut().enumerate().for_each(|(i, place)| place.chosen = i == lock);
+        Ok(Resolved { before: resolved.before, told: Some(told), ..before_lock })
     }
 
     /// Reads everything into the cache.

@@ -23,6 +23,12 @@ use crate::wal::{Body, Record};
 /// So many segments are read ahead on all cores where every one of them has to be known.
 const AHEAD: u64 = 64;
 
+/// Behind the stop so many segments are looked at one by one to count what is lost, where little has to be read for it;
+/// where there are more, they are added up from the overview.
+const AT_HAND: u64 = 1 << 14;
+/// That is: so many segments.
+const READ_TO_COUNT: usize = 32;
+
 /// What has to be believed about segments that are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
@@ -67,19 +73,29 @@ impl Find<'_> {
     /// # Errors
     /// When WAL cannot be read, or when it was cancelled.
     pub(super) fn run(&self, resolver: &mut Resolver<'_>, start: Lsn, trust: Trust) -> Result<ScanEnd> {
-        let end = self.go(resolver, start, trust)?;
+        let mut counts = trust == Trust::Nothing;
+        let end = self.go(resolver, start, trust, &mut counts)?;
+        if counts {
+            let behind = |name: &SegmentName| self.catalog.goes_on_behind(*name, self.path);
+            let is_cut = end.cause.segment().is_some_and(behind);
+            resolver.went_to_the_end(is_cut.then_some(end.at));
+        }
         for first in resolver.wants_back() {
             self.read_alone(self.catalog.segment_size.number_of(first), &mut |record| resolver.look_back(record))?;
         }
         Ok(end)
     }
 
-    fn go(&self, resolver: &mut Resolver<'_>, start: Lsn, trust: Trust) -> Result<ScanEnd> {
+    /// The same, but for looking back. `counts` says whether everything behind the stop is looked at, to count it.
+    fn go(&self, resolver: &mut Resolver<'_>, start: Lsn, trust: Trust, counts: &mut bool) -> Result<ScanEnd> {
         let mut way = match self.until_consistent(resolver, start)? {
-            ControlFlow::Break(end) => return Ok(end),
+            ControlFlow::Break(end) => {
+                *counts = true;
+                return Ok(end);
+            }
             ControlFlow::Continue(way) => way,
         };
-        let mut may_jump = trust == Trust::Order;
+        let (mut may_jump, mut is_asked) = (trust == Trust::Order, false);
         // Who trusts mostly needs only few; where it becomes more, all cores are to help.
         let mut ahead = if trust == Trust::Nothing { AHEAD } else { 1 };
         loop {
@@ -88,13 +104,18 @@ impl Find<'_> {
                 self.jump(resolver, &mut way)?;
                 may_jump = false;
             }
-            if trust == Trust::Order
+            if !*counts && !is_asked && resolver.has_stopped() {
+                (is_asked, *counts) = (true, self.is_at_hand(way.next));
+            }
+            if !*counts
                 && resolver.has_stopped()
                 && let ControlFlow::Break(end) = self.look_beyond(resolver, &mut way)?
             {
                 return Ok(end);
             }
             if let ControlFlow::Break(end) = self.step(resolver, &mut way, ahead)? {
+                // Nothing behind the stop was left out where it is in the last segment.
+                *counts |= !is_asked;
                 return Ok(end);
             }
             if trust == Trust::Order && way.is_over && !resolver.has_stopped() {
@@ -195,6 +216,16 @@ impl Find<'_> {
             self.count_known(resolver, way.next)?;
         }
         Ok(next)
+    }
+
+    /// Whether all that lies from segment `from` on is known, but for few segments.
+    fn is_at_hand(&self, from: u64) -> bool {
+        let Some(last) = self.catalog.last_number(self.path).filter(|last| last.saturating_sub(from) < AT_HAND) else {
+            return false;
+        };
+        let search = Search::new(self.index, self.path, self.cancel);
+        let names: Vec<SegmentName> = (from..=last).map_while(|number| search.name_at(number)).collect();
+        self.index.unknown(&names) <= READ_TO_COUNT
     }
 
     /// Counts what is lost from segment `from` on, where all of it was read before: nothing is read for it.

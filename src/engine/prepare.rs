@@ -8,7 +8,7 @@ use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Backup, Catalog, Gap};
 use crate::config::{RestoreConfig, SourceConfig};
 use crate::core::time::Timestamp;
-use crate::core::{Action, Lsn, SegmentName, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
+use crate::core::{Action, Lsn, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Strategy;
 use crate::plan::build::{Draft, name_recovery};
@@ -383,13 +383,7 @@ impl Preparation<'_> {
         }
         let find = self.find(way);
         let end = find.run(&mut resolver, start, trust)?;
-        let goes_on = match &end.cause {
-            EndCause::NoSegment(name) | EndCause::EndOfWal(name, _) => self.goes_on_behind(*name, path),
-            EndCause::Enough => false,
-        };
-        if trust == Trust::Nothing {
-            resolver.went_to_the_end(goes_on.then_some(end.at));
-        }
+        let goes_on = end.cause.segment().is_some_and(|name| self.catalog.goes_on_behind(*name, path));
         let resolved = resolver.finish(end.at).map_err(|unreachable| {
             let error = self.explain(&unreachable, backup, path, request, &end.cause);
             match &target.kind {
@@ -403,11 +397,6 @@ impl Preparation<'_> {
             }
             _ => Ok(resolved),
         }
-    }
-
-    /// Whether the archive has segments behind this one: then WAL does not end in it, it is broken there.
-    fn goes_on_behind(&self, name: SegmentName, path: &TimelinePath) -> bool {
-        self.catalog.last_number(path).is_some_and(|last| last > name.number(self.catalog.segment_size))
     }
 
     fn explain(
@@ -471,10 +460,10 @@ impl Preparation<'_> {
             ));
         }
         let error = match cause {
-            EndCause::NoSegment(name) if self.goes_on_behind(*name, path) => {
+            EndCause::NoSegment(name) if self.catalog.goes_on_behind(*name, path) => {
                 return error.because(end_in_words(cause)).hint(ADD_ARCHIVE);
             }
-            EndCause::EndOfWal(name, _) if self.goes_on_behind(*name, path) => {
+            EndCause::EndOfWal(name, _) if self.catalog.goes_on_behind(*name, path) => {
                 return error.because(end_in_words(cause)).hint(format!("{GOOD_COPY}; or choose an earlier target"));
             }
             _ => error,

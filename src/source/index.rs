@@ -175,6 +175,13 @@ impl<'a> Index<'a> {
         postcard::from_bytes(&row.summary).ok()
     }
 
+    /// How many of these segments would have to be read for their summaries.
+    #[must_use]
+    pub fn unknown(&self, names: &[SegmentName]) -> usize {
+        let entries = self.entries(names.iter().copied());
+        self.missing(&entries).len()
+    }
+
     /// What was known the last time of the segments that there are now, by timeline and number. Whether the files are
     /// still the same was not looked at.
     pub(super) fn rows_kept(&self) -> Vec<SegmentRows> {
