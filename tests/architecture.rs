@@ -340,7 +340,7 @@ const BROKEN: [(&str, &str, &str); 40] = [
     ("helpers.rs", "fn f() {}", "no row for `helpers`"),
     ("plan/build.rs", "use std::{fmt, fs::File};", "`std::fs`"),
     ("plan/build.rs", "fn f() { ::std::process::exit(1) }", "`std::process`"),
-    ("resolve.rs", "use std::net::TcpStream;", "`std::net`"),
+    ("resolve/mod.rs", "use std::net::TcpStream;", "`std::net`"),
     ("event/buffer.rs", "use tokio::sync::mpsc;", "`tokio`"),
     ("app/update.rs", "use std::time::SystemTime;", "`SystemTime`"),
     ("app/update.rs", "fn f() { let t = chrono::Utc::now(); }", "`Utc::now`"),

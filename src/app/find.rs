@@ -7,6 +7,7 @@ use super::suspects;
 use crate::catalog::{Point, Suspect};
 use crate::core::progress::{counted, grouped};
 use crate::core::time::{BadTime, parse_time};
+use crate::core::xid::BadXid;
 use crate::core::{Lsn, TimelineId, Timestamp, Xid, Zone};
 
 /// Transactions of which it is remembered where they ended.
@@ -170,7 +171,11 @@ impl Search {
     }
 
     fn transactions(&mut self, points: &Points, located: &Located) {
-        let Ok(xid) = self.text.parse::<Xid>() else { return };
+        // Whoever looks for an id with its epoch means its lower half.
+        let xid = match self.text.parse::<Xid>() {
+            Ok(xid) | Err(BadXid::WithEpoch { xid, .. }) => xid,
+            Err(_) => return,
+        };
         match located.get(xid) {
             Some(found) => self.matches.extend(found.iter().map(|p| Match::of(p.clone(), MatchKind::Transaction))),
             None => {

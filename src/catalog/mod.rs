@@ -284,6 +284,12 @@ impl Catalog {
         })
     }
 
+    /// Whether there are segments behind this one: then WAL does not end in it, it is broken there.
+    #[must_use]
+    pub fn goes_on_behind(&self, name: SegmentName, path: &TimelinePath) -> bool {
+        self.last_number(path).is_some_and(|last| last > name.number(self.segment_size))
+    }
+
     /// The segments that recovery from `backup` along `path` needs up to `until` (or to the end of the archive), and
     /// that neither the archive nor the backup itself has.
     #[must_use]

@@ -4,14 +4,16 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use crate::config::RestoreConfig;
-use crate::core::{Target, Zone};
+use crate::core::progress::counted;
+use crate::core::{Target, TargetKind, Zone};
 use crate::engine::host::now;
 use crate::engine::{Preparation, Request};
 use crate::error::Result;
+use crate::plan::stop_findings::stop_findings;
 use crate::resolve::Resolved;
 
 use super::args::TargetArgs;
-use super::plan::{describe_place, describe_stop};
+use super::plan::{describe_place, describe_stop, write_findings};
 use super::table::plain_lines;
 use super::watch::Bar;
 use super::{Context, print};
@@ -56,21 +58,33 @@ fn describe(target: &Target, resolved: &Resolved, zone: Zone) -> String {
 
 fn write(out: &mut String, target: &Target, resolved: &Resolved, zone: Zone) -> std::fmt::Result {
     writeln!(out, "Target     {}", target.in_words(zone))?;
-    write_resolved(out, resolved, zone)?;
+    write_resolved(out, target, resolved, zone)?;
+    let findings = stop_findings(target, resolved, zone);
     let backups = match resolved.backups.split_first() {
         Some((best, [])) => best.clone(),
         Some((best, others)) => format!("{best}; also {}", others.join(", ")),
         None => "none".to_owned(),
     };
-    writeln!(out, "Backup     {backups}")
+    writeln!(out, "Backup     {backups}")?;
+    if !findings.is_empty() {
+        writeln!(out, "\nFindings")?;
+    }
+    write_findings(out, &findings)
 }
 
 /// Where recovery stops, what it keeps, what it loses, and along which timelines it goes.
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write_resolved(out: &mut String, resolved: &Resolved, zone: Zone) -> std::fmt::Result {
+pub fn write_resolved(out: &mut String, target: &Target, resolved: &Resolved, zone: Zone) -> std::fmt::Result {
     writeln!(out, "Stops      {}", describe_stop(resolved, zone))?;
+    // That the end of WAL is a record goes without saying.
+    if let Some(told) =
+        resolved.told.as_ref().filter(|told| target.kind != TargetKind::Latest || told.action != target.action)
+    {
+        let action = if told.action == target.action { String::new() } else { format!("; then {}", told.action) };
+        writeln!(out, "Told       PostgreSQL is told: {}{action}", told.in_words(zone))?;
+    }
     writeln!(
         out,
         "Keeps      {}",
@@ -81,6 +95,11 @@ pub fn write_resolved(out: &mut String, resolved: &Resolved, zone: Zone) -> std:
         "Loses      {}",
         describe_place(resolved.first_lost.as_ref(), "nothing that is in the archive", zone)
     )?;
+    if let Some(commits) = resolved.commits_lost.filter(|commits| *commits > 1) {
+        let last = describe_place(resolved.last_lost.as_ref(), "", zone);
+        let until = resolved.counted_to.map(|to| format!(" up to {to}")).unwrap_or_default();
+        writeln!(out, "           {} in all{until}, the last one: {last}", counted(commits, "commit"))?;
+    }
     for other in &resolved.ambiguous {
         writeln!(out, "           at the very same time: {}", describe_place(Some(other), "", zone))?;
     }

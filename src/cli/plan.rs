@@ -8,7 +8,7 @@ use crate::core::progress::{Bytes, Seconds, counted};
 use crate::engine::host::now;
 use crate::engine::{Preparation, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::Plan;
+use crate::plan::{Finding, Plan};
 use crate::resolve::{Place, Resolved, StopSide};
 
 use super::args::{RestoreArgs, TargetArgs};
@@ -94,7 +94,7 @@ fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
     let resolved = &plan.resolved;
     writeln!(out, "Recovery   {} into {}", plan.recovery, plan.directory.display())?;
     writeln!(out, "Target     {}", plan.target.in_words(zone))?;
-    write_resolved(out, resolved, zone)?;
+    write_resolved(out, &plan.target, resolved, zone)?;
     let backup = &plan.backup;
     let begun =
         backup.started_at.map(|at| format!(", begun {}", at.in_zone(zone).replace(".000000", ""))).unwrap_or_default();
@@ -124,12 +124,7 @@ fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
     if plan.findings.is_empty() {
         writeln!(out, "  none: nothing speaks against it")?;
     }
-    for finding in &plan.findings {
-        writeln!(out, "  {}: {} [{}]", finding.severity, finding.message, finding.code)?;
-        if let Some(hint) = &finding.hint {
-            writeln!(out, "    hint: {hint}")?;
-        }
-    }
+    write_findings(out, &plan.findings)?;
     writeln!(out, "\nSettings, in postgresql.auto.conf")?;
     for (name, value) in &plan.settings {
         writeln!(out, "  {name} = '{}'", value.replace('\'', "''"))?;
@@ -139,6 +134,20 @@ fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
         writeln!(out, "  {}. {}", number + 1, step.title)?;
         for command in &step.commands {
             writeln!(out, "       {command}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Findings, each with its hint.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write_findings(out: &mut String, findings: &[Finding]) -> std::fmt::Result {
+    for finding in findings {
+        writeln!(out, "  {}: {} [{}]", finding.severity, finding.message, finding.code)?;
+        if let Some(hint) = &finding.hint {
+            writeln!(out, "    hint: {hint}")?;
         }
     }
     Ok(())

@@ -38,20 +38,37 @@ pub enum BadXid {
     /// 0, 1 and 2 are reserved and never commit.
     #[error("transaction id {0} is reserved by PostgreSQL and never commits; the first ordinary one is 3")]
     Reserved(u64),
+    /// It has 64 bits, as `pg_current_xact_id()` gives it. The server would drop the upper half without a word.
+    #[error(
+        "{full} is a transaction id with its epoch, as pg_current_xact_id() gives it; recovery targets and WAL have the lower 32 bits of it only: {xid}, in epoch {epoch}"
+    )]
+    WithEpoch {
+        /// All 64 bits.
+        full: u64,
+        /// The upper half.
+        epoch: u32,
+        /// The lower half.
+        xid: Xid,
+    },
 }
 
 impl FromStr for Xid {
     type Err = BadXid;
 
-    /// Takes a 64-bit id with its epoch too (`pg_current_xact_id()`), as the server does, and keeps its low 32 bits.
+    /// A 64-bit id with its epoch (`pg_current_xact_id()`) is refused: WAL does not tell epochs, and an id of another
+    /// one is another transaction's.
     fn from_str(text: &str) -> Result<Self, BadXid> {
         let not_a_number = || BadXid::NotANumber(text.to_owned());
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(not_a_number());
         }
         let full: u64 = text.parse().map_err(|_| not_a_number())?;
-        let xid = Xid((full & 0xFFFF_FFFF) as u32);
-        if xid < Xid::FIRST_NORMAL { Err(BadXid::Reserved(full)) } else { Ok(xid) }
+        let (epoch, xid) = ((full >> 32) as u32, Xid((full & 0xFFFF_FFFF) as u32));
+        match epoch {
+            _ if xid < Xid::FIRST_NORMAL => Err(BadXid::Reserved(full)),
+            0 => Ok(xid),
+            epoch => Err(BadXid::WithEpoch { full, epoch, xid }),
+        }
     }
 }
 
@@ -60,10 +77,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_32_and_64_bit_ids() {
+    fn takes_32_bits_and_says_what_the_lower_half_of_more_is() {
         assert_eq!("735".parse(), Ok(Xid(735)));
         assert_eq!("4294967295".parse(), Ok(Xid(u32::MAX)));
-        assert_eq!("8589935327".parse(), Ok(Xid(735)), "epoch 2 is dropped as the server drops it");
+        let with_epoch = BadXid::WithEpoch { full: 8_589_935_327, epoch: 2, xid: Xid(735) };
+        assert_eq!("8589935327".parse::<Xid>(), Err(with_epoch), "the server would drop the epoch without a word");
     }
 
     #[test]

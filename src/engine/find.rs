@@ -2,19 +2,18 @@
 //!
 //! First comes everything from the base backup's start until the data is consistent. From then on a segment is read only
 //! where its summary says that it can hold the stop, or where it does not follow the one before it without a flaw. What
-//! is left out has been read for its summary, now or earlier, down to the last checksum: the answer is the same as by
-//! reading everything. Before a segment is read, so are the last ones of those left out that say who committed last and
-//! who ended at the same time.
+//! is left out has been read for its summary, now or earlier, down to the last checksum, and the resolver is told the
+//! summary: the answer is the same as by reading everything. Behind the stop summaries are enough to count what is lost.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
-use crate::catalog::{Backup, Catalog};
+use crate::catalog::{Backup, Catalog, PointKind};
 use crate::core::{Lsn, SegmentName, TargetKind, TimelinePath, Timestamp};
 use crate::error::Result;
-use crate::resolve::Resolver;
 use crate::resolve::obstacles::OnTheWay;
+use crate::resolve::{Place, Resolver};
 use crate::source::scan::{EndCause, Scan, ScanEnd, Start};
 use crate::source::search::Search;
 use crate::source::summarize::Read;
@@ -24,6 +23,12 @@ use crate::wal::{Body, Record};
 
 /// So many segments are read ahead on all cores where every one of them has to be known.
 const AHEAD: u64 = 64;
+
+/// Behind the stop so many segments are looked at one by one to count what is lost, where little has to be read for it;
+/// where there are more, they are added up from the overview.
+const AT_HAND: u64 = 1 << 14;
+/// That is: so many segments.
+const READ_TO_COUNT: usize = 32;
 
 /// What has to be believed about segments that are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,39 +64,10 @@ struct Way {
     last: Option<Lsn>,
     /// Whether the segment before it was left out.
     skipped: bool,
-    /// Where the last record starts, and where it ends, that was left out since something was read.
-    passed: Option<(Lsn, Lsn)>,
-    /// The last segments that were left out and say what has to be known of them.
-    context: Context,
     /// Summaries that were read ahead, from `next` on.
     ahead: VecDeque<(SegmentName, Read)>,
     /// The transaction that is looked for ended before this, if it did.
     is_over: bool,
-}
-
-/// The last segments in which transactions ended: as many as it takes to know who committed last, and who ended at the
-/// same time as the last one.
-#[derive(Default)]
-struct Context(VecDeque<(u64, u32, Timestamp, Timestamp)>);
-
-impl Context {
-    fn push(&mut self, number: u64, summary: &Summary) {
-        let Some((earliest, latest)) = summary.times else { return };
-        self.0.push_back((number, summary.commits, earliest, latest));
-        while self.0.len() > 1 && Self::says_enough(self.0.iter().skip(1)) {
-            self.0.pop_front();
-        }
-    }
-
-    fn says_enough<'c>(segments: impl Iterator<Item = &'c (u64, u32, Timestamp, Timestamp)> + Clone) -> bool {
-        let from = segments.clone().map(|(_, _, earliest, _)| earliest).min();
-        let to = segments.clone().map(|(_, _, _, latest)| latest).max();
-        from != to && segments.map(|(_, commits, _, _)| commits).sum::<u32>() > 0
-    }
-
-    fn take(&mut self) -> Vec<u64> {
-        self.0.drain(..).map(|(number, ..)| number).collect()
-    }
 }
 
 impl Find<'_> {
@@ -100,27 +76,53 @@ impl Find<'_> {
     /// # Errors
     /// When WAL cannot be read, or when it was cancelled.
     pub(super) fn run(&self, resolver: &mut Resolver<'_>, start: Lsn, trust: Trust) -> Result<ScanEnd> {
+        let mut counts = trust == Trust::Nothing;
+        let end = self.go(resolver, start, trust, &mut counts)?;
+        if counts {
+            let behind = |name: &SegmentName| self.catalog.goes_on_behind(*name, self.path);
+            let is_cut = end.cause.segment().is_some_and(behind);
+            resolver.went_to_the_end(is_cut.then_some(end.at));
+        }
+        for first in resolver.wants_back() {
+            self.read_alone(self.catalog.segment_size.number_of(first), &mut |record| resolver.look_back(record))?;
+        }
+        Ok(end)
+    }
+
+    /// The same, but for looking back. `counts` says whether everything behind the stop is looked at, to count it.
+    fn go(&self, resolver: &mut Resolver<'_>, start: Lsn, trust: Trust, counts: &mut bool) -> Result<ScanEnd> {
         let mut way = match self.until_consistent(resolver, start)? {
-            ControlFlow::Break(end) => return Ok(end),
+            ControlFlow::Break(end) => {
+                *counts = true;
+                return Ok(end);
+            }
             ControlFlow::Continue(way) => way,
         };
-        if trust == Trust::Order && !resolver.has_stopped() {
-            self.jump(resolver, &mut way)?;
-        }
+        let (mut may_jump, mut is_asked) = (trust == Trust::Order, false);
         // Who trusts mostly needs only few; where it becomes more, all cores are to help.
         let mut ahead = if trust == Trust::Nothing { AHEAD } else { 1 };
         loop {
-            if trust == Trust::Order
+            // Whether anybody can connect is told by few records, which are not to be missed.
+            if may_jump && !resolver.has_stopped() && resolver.is_readable() {
+                self.jump(resolver, &mut way)?;
+                may_jump = false;
+            }
+            if !*counts && !is_asked && resolver.has_stopped() {
+                (is_asked, *counts) = (true, self.is_at_hand(way.next));
+            }
+            if !*counts
                 && resolver.has_stopped()
-                && let ControlFlow::Break(end) = self.go_to_next_ended(&mut way)?
+                && let ControlFlow::Break(end) = self.look_beyond(resolver, &mut way)?
             {
                 return Ok(end);
             }
             if let ControlFlow::Break(end) = self.step(resolver, &mut way, ahead)? {
+                // Nothing behind the stop was left out where it is in the last segment.
+                *counts |= !is_asked;
                 return Ok(end);
             }
-            if trust == Trust::Order && way.is_over {
-                self.go_to_end(&mut way)?;
+            if trust == Trust::Order && way.is_over && !resolver.has_stopped() {
+                self.go_to_end(resolver, &mut way)?;
             }
             ahead = (ahead * 2).min(AHEAD);
         }
@@ -133,7 +135,7 @@ impl Find<'_> {
         let mut passed = false;
         let end = self.scan(Start::Record(start), &mut |record| {
             passed = border.is_some_and(|border| record.lsn >= border);
-            if passed || resolver.feed(record).is_break() {
+            if passed || (resolver.feed(record).is_break() && resolver.has_failed()) {
                 return ControlFlow::Break(());
             }
             last = Some(record.lsn);
@@ -147,8 +149,6 @@ impl Find<'_> {
                 next: size.number_of(border),
                 last,
                 skipped: false,
-                passed: None,
-                context: Context::default(),
                 ahead: VecDeque::new(),
                 is_over: false,
             }),
@@ -157,7 +157,7 @@ impl Find<'_> {
     }
 
     /// Goes on to the first segment that may matter, as far as can be trusted.
-    fn jump(&self, resolver: &Resolver<'_>, way: &mut Way) -> Result<()> {
+    fn jump(&self, resolver: &mut Resolver<'_>, way: &mut Way) -> Result<()> {
         let search = Search::new(self.index, self.path, self.cancel);
         let size = self.catalog.segment_size;
         let first = way.next;
@@ -174,29 +174,127 @@ impl Find<'_> {
             // Only all the summaries tell where a name is.
             TargetKind::Name(_) | TargetKind::Immediate => return Ok(()),
         };
-        self.go_to(&search, way, number)
+        self.go_to(&search, resolver, way, number)
     }
 
-    /// Leaves out everything up to segment `number`.
-    fn go_to(&self, search: &Search<'_>, way: &mut Way, number: u64) -> Result<()> {
-        if number > way.next {
-            for (number, summary) in search.last_before(way.next, number)? {
-                way.context.push(number, &summary);
-            }
-            way.passed = search.last_with_records(way.next, number)?.as_ref().and_then(last_record).or(way.passed);
-            (way.next, way.last, way.skipped) = (number, None, false);
-            way.ahead.clear();
+    /// Leaves out everything up to segment `number`, but for the last ones in which transactions ended or records start.
+    fn go_to(&self, search: &Search<'_>, resolver: &mut Resolver<'_>, way: &mut Way, number: u64) -> Result<()> {
+        if number <= way.next {
+            return Ok(());
         }
+        let size = self.catalog.segment_size;
+        let last = search.last_with_records(way.next, number)?.and_then(|summary| summary.first);
+        let forks = self.path.stretches().iter().map(|stretch| size.number_of(stretch.begin));
+        let mut wanted: BTreeSet<u64> = forks.filter(|fork| (way.next..number).contains(fork)).collect();
+        wanted.extend(last.map(|first| size.number_of(first)));
+        wanted.extend(search.last_before(way.next, number)?.iter().map(|(number, _)| *number));
+        for wanted in wanted {
+            let summary = search.name_at(wanted).map(|name| self.index.summary(name, self.cancel)).transpose()?;
+            match summary.and_then(Read::ok) {
+                Some(summary) if !self.begins_timeline(wanted) => resolver.pass_over(&summary),
+                _ => self.read_alone(wanted, &mut |record| {
+                    let _ = resolver.feed(record);
+                })?,
+            }
+        }
+        (way.next, way.last, way.skipped) = (number, None, false);
+        way.ahead.clear();
         Ok(())
     }
 
     /// Goes on to the last segment: what was looked for did not end before, and cannot come any more.
-    fn go_to_end(&self, way: &mut Way) -> Result<()> {
+    fn go_to_end(&self, resolver: &mut Resolver<'_>, way: &mut Way) -> Result<()> {
         let search = Search::new(self.index, self.path, self.cancel);
         match search.last_in_a_row(way.next) {
-            Some(last) => self.go_to(&search, way, last),
+            Some(last) => self.go_to(&search, resolver, way, last),
             None => Ok(()),
         }
+    }
+
+    /// Behind the stop: breaks where enough is known, or nothing more can be.
+    fn look_beyond(&self, resolver: &mut Resolver<'_>, way: &mut Way) -> Result<ControlFlow<ScanEnd>> {
+        let end = ScanEnd { at: self.catalog.segment_size.start_of(way.next), cause: EndCause::Enough };
+        let next = if resolver.has_enough() { ControlFlow::Break(end) } else { self.go_to_next_ended(way)? };
+        if next.is_break() {
+            self.count_known(resolver, way.next)?;
+        }
+        Ok(next)
+    }
+
+    /// Whether all that lies from segment `from` on is known, but for few segments.
+    fn is_at_hand(&self, from: u64) -> bool {
+        let Some(last) = self.catalog.last_number(self.path).filter(|last| last.saturating_sub(from) < AT_HAND) else {
+            return false;
+        };
+        let search = Search::new(self.index, self.path, self.cancel);
+        let names: Vec<SegmentName> = (from..=last).map_while(|number| search.name_at(number)).collect();
+        self.index.unknown(&names) <= READ_TO_COUNT
+    }
+
+    /// Counts what is lost from segment `from` on, where all of it was read before: nothing is read for it.
+    fn count_known(&self, resolver: &mut Resolver<'_>, from: u64) -> Result<()> {
+        let size = self.catalog.segment_size;
+        let timeline = self.path.last();
+        let forks = self.path.stretches().iter().skip(1).map(|stretch| size.number_of(stretch.begin));
+        let Some(last) = self.catalog.last_number(self.path) else { return Ok(()) };
+        if forks.into_iter().any(|fork| fork >= from) {
+            return Ok(());
+        }
+        let known = self.index.remembered();
+        let rows = known.segments.iter().filter(|row| row.timeline == timeline && row.number >= from);
+        let is_whole = rows.clone().filter(|row| row.read).count() as u64 == (last + 1).saturating_sub(from)
+            && !known.damaged.iter().any(|place| place.timeline == timeline && place.number >= from);
+        if !is_whole {
+            return Ok(());
+        }
+        let with_commits = rows.clone().filter(|row| row.commits > 0);
+        let newest = with_commits.map(|row| SegmentName::new(timeline, row.number, size)).next_back();
+        let newest = newest.map(|name| self.index.summary(name, self.cancel)).transpose()?.and_then(Read::ok);
+        let is_named = |name: &Option<String>| match &resolver.target().kind {
+            TargetKind::Name(wanted) => name.as_deref() == Some(wanted.as_str()),
+            _ => false,
+        };
+        let marks = known.marks.iter().filter(|mark| {
+            mark.kind == PointKind::RestorePoint
+                && mark.timeline == timeline
+                && size.number_of(mark.lsn) >= from
+                && is_named(&mark.name)
+        });
+        let named: Vec<Place> = marks.map(|mark| Place { lsn: mark.lsn, xid: None, at: mark.at }).collect();
+        let same_time = rows.clone().filter(|row| {
+            row.earliest.zip(row.latest).is_some_and(|(earliest, latest)| resolver.stopped_between(earliest, latest))
+        });
+        for number in same_time.map(|row| row.number).collect::<Vec<_>>() {
+            self.read_alone(number, &mut |record| resolver.look_back(record))?;
+        }
+        let commits = rows.map(|row| u64::from(row.commits)).sum();
+        resolver.count(commits, newest.and_then(|summary| summary.last_commit), named);
+        resolver.went_to_the_end(None);
+        Ok(())
+    }
+
+    /// How many transactions committed whose records start behind `from` and before `to`.
+    ///
+    /// # Errors
+    /// When WAL cannot be read, or when it was cancelled.
+    pub(super) fn commits_between(&self, from: Lsn, to: Lsn) -> Result<u64> {
+        let size = self.catalog.segment_size;
+        let (first, last) = (size.number_of(from), size.number_of(to));
+        let search = Search::new(self.index, self.path, self.cancel);
+        let mut commits = 0;
+        for number in first..=last {
+            let is_whole = number != first && number != last && !self.begins_timeline(number);
+            let name = search.name_at(number).filter(|_| is_whole);
+            let summary = name.map(|name| self.index.summary(name, self.cancel)).transpose()?;
+            match summary.and_then(Read::ok) {
+                Some(summary) => commits += u64::from(summary.commits),
+                None => self.read_alone(number, &mut |record| {
+                    let is_between = record.lsn > from && record.lsn < to;
+                    commits += u64::from(is_between && matches!(record.body, Body::Commit(_)));
+                })?,
+            }
+        }
+        Ok(commits)
     }
 
     /// Behind the stop only the next transactions that ended matter. Breaks where there are none.
@@ -230,12 +328,13 @@ impl Find<'_> {
         let Some(summary) = summary.filter(follows) else {
             // WAL ends before it: reading the one before it again says how.
             let from = if way.skipped { number - 1 } else { number };
-            return self.read_on(resolver, way, from).map(ControlFlow::Break);
+            let size = self.catalog.segment_size;
+            let end = self.read_on(resolver, from, size.start_of(number)).map(ControlFlow::Break);
+            return end;
         };
         let sound = summary.damaged_places == 0 && summary.tail == Tail::Full;
         if sound && !self.begins_timeline(number) && !resolver.may_matter(&summary) {
-            way.context.push(number, &summary);
-            way.passed = last_record(&summary).or(way.passed);
+            resolver.pass_over(&summary);
             way.skipped = true;
             self.on_the_way.borrow_mut().segment(&summary);
             for mark in &summary.marks {
@@ -244,7 +343,7 @@ impl Find<'_> {
                 }
             }
         } else {
-            if let Some(end) = self.read_one(resolver, way, number)? {
+            if let Some(end) = self.feed_one(resolver, number)? {
                 return Ok(ControlFlow::Break(end));
             }
             way.skipped = false;
@@ -284,36 +383,40 @@ impl Find<'_> {
     }
 
     /// Feeds the records of one segment; gives the end, where it comes to one.
-    fn read_one(&self, resolver: &mut Resolver<'_>, way: &mut Way, number: u64) -> Result<Option<ScanEnd>> {
-        self.catch_up(resolver, way, number)?;
-        self.feed_one(resolver, number)
-    }
-
-    /// Feeds what has to be known of the segments that were left out before segment `number`.
-    fn catch_up(&self, resolver: &mut Resolver<'_>, way: &mut Way, number: u64) -> Result<()> {
-        for before in way.context.take().into_iter().filter(|before| *before != number) {
-            self.feed_one(resolver, before)?;
-        }
-        if let Some((last, end)) = way.passed.take() {
-            resolver.pass(last, end);
-        }
-        Ok(())
-    }
-
     fn feed_one(&self, resolver: &mut Resolver<'_>, number: u64) -> Result<Option<ScanEnd>> {
         let border = self.catalog.segment_size.start_of(number + 1);
         let mut passed = false;
         let end = self.scan(Start::Segment(number), &mut |record| {
             passed = record.lsn >= border;
-            if passed { ControlFlow::Break(()) } else { resolver.feed(record) }
+            if passed || (resolver.feed(record).is_break() && resolver.has_failed()) {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
         })?;
         Ok((!passed).then_some(end))
     }
 
-    /// Feeds everything from segment `number` on.
-    fn read_on(&self, resolver: &mut Resolver<'_>, way: &mut Way, number: u64) -> Result<ScanEnd> {
-        self.catch_up(resolver, way, number)?;
-        self.scan(Start::Segment(number), &mut |record| resolver.feed(record))
+    /// Shows the records that start in one segment.
+    fn read_alone(&self, number: u64, each: &mut dyn FnMut(&Record)) -> Result<()> {
+        let border = self.catalog.segment_size.start_of(number + 1);
+        self.scan(Start::Segment(number), &mut |record| {
+            if record.lsn >= border {
+                return ControlFlow::Break(());
+            }
+            each(record);
+            ControlFlow::Continue(())
+        })?;
+        Ok(())
+    }
+
+    /// Feeds everything from segment `number` on, but for what starts before `border`: that is known.
+    fn read_on(&self, resolver: &mut Resolver<'_>, number: u64, border: Lsn) -> Result<ScanEnd> {
+        self.scan(Start::Segment(number), &mut |record| {
+            if record.lsn >= border && resolver.feed(record).is_break() && resolver.has_failed() {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })
     }
 
     fn scan(&self, start: Start, each: &mut dyn FnMut(&Record) -> ControlFlow<()>) -> Result<ScanEnd> {
@@ -337,9 +440,4 @@ impl Find<'_> {
         self.done.set(before + read);
         Ok(end)
     }
-}
-
-/// Where the last record of a segment starts, and where it ends.
-fn last_record(summary: &Summary) -> Option<(Lsn, Lsn)> {
-    Some((summary.last?, summary.end))
 }

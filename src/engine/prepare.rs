@@ -8,15 +8,18 @@ use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Backup, Catalog, Gap};
 use crate::config::{RestoreConfig, SourceConfig};
 use crate::core::time::Timestamp;
-use crate::core::{Lsn, SegmentName, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
+use crate::core::{Action, Lsn, SegmentName, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Strategy;
 use crate::plan::build::{Draft, name_recovery};
 use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
+use crate::plan::stop_findings::stop_findings;
 use crate::plan::{Finding, Plan};
-use crate::resolve::{Place, Resolved, Resolver, StopSide, Unreachable};
+use crate::resolve::{BeforeWhat, Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::scan::EndCause;
+use crate::source::search::Search;
 use crate::source::{Cancel, Index, LocalSource, Source, backup_files};
+use crate::wal::summary::MarkKind;
 
 use super::facts::{self, Wanted};
 use super::find::{Find, Trust};
@@ -53,6 +56,16 @@ pub struct Preparation<'a> {
     pub progress: &'a dyn Fn(u64),
     /// Asks it to stop.
     pub cancel: &'a Cancel,
+}
+
+/// What recovery goes along, and how it is found out where it stops.
+struct Way<'a> {
+    index: &'a Index<'a>,
+    backup: &'a Backup,
+    path: &'a TimelinePath,
+    trust: Trust,
+    /// Where a server that replayed already starts again.
+    restart: Option<Lsn>,
 }
 
 impl Preparation<'_> {
@@ -137,6 +150,11 @@ impl Preparation<'_> {
     /// # Errors
     /// When the target cannot be reached from that backup, or WAL cannot be read.
     pub fn replan(&self, current: &Plan, target: &Target, zone: Zone) -> Result<Plan> {
+        self.replan_from(current, target, zone, None)
+    }
+
+    /// The same for a server that goes on from where it is, having replayed up to `replayed`.
+    fn replan_from(&self, current: &Plan, target: &Target, zone: Zone, replayed: Option<Lsn>) -> Result<Plan> {
         let backup = self.catalog.backups.first().filter(|backup| backup.is_usable()).ok_or_else(|| {
             Error::failed(
                 "backup-gone",
@@ -153,12 +171,35 @@ impl Preparation<'_> {
         };
         let path = self.path_for(backup, target.timeline)?;
         self.check_time(backup, &request)?;
-        let mut resolved = self.resolve(&self.index(), backup, &path, &request, Trust::Nothing)?;
+        let index = self.index();
+        let restart = replayed.map(|replayed| self.last_redo(&index, backup, &path, replayed)).transpose()?;
+        let mut resolved = self.resolve(&index, backup, &path, &request, Trust::Nothing, restart)?;
         resolved.backups = vec![current.backup.id.clone()];
         let missing = self.missing(backup, &path, &resolved);
         let mut findings: Vec<Finding> = wal_missing(&missing, &resolved).into_iter().collect();
         findings.extend(obstacles(&resolved, current.server.major, &current.settings));
+        findings.extend(stop_findings(target, &resolved, zone));
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Ok(current.retargeted(target, resolved, findings, now()))
+    }
+
+    /// Where a server starts again that replayed up to `replayed` and was stopped: at the redo pointer of the last
+    /// checkpoint that it replayed (`CreateRestartPoint`, `xlog.c` of 13 to 18).
+    fn last_redo(&self, index: &Index<'_>, backup: &Backup, path: &TimelinePath, replayed: Lsn) -> Result<Lsn> {
+        let (size, start) = (self.catalog.segment_size, backup.start_lsn.unwrap_or(Lsn::INVALID));
+        let search = Search::new(index, path, self.cancel);
+        for number in (size.number_of(start)..=size.number_of(replayed)).rev() {
+            let Some(name) = search.name_at(number) else { continue };
+            let Ok(summary) = index.summary(name, self.cancel)? else { continue };
+            let redo = summary.marks.iter().rev().find_map(|mark| match mark.kind {
+                MarkKind::Checkpoint(redo) if mark.end_lsn <= replayed && redo >= start => Some(redo),
+                _ => None,
+            });
+            if let Some(redo) = redo {
+                return Ok(redo);
+            }
+        }
+        Ok(start)
     }
 
     /// The base backup to recover from, the way to the target, and where it leads.
@@ -168,14 +209,14 @@ impl Preparation<'_> {
             let backup = self.named(id)?;
             let path = self.path_for(backup, request.target.timeline)?;
             self.check_time(backup, request)?;
-            let resolved = self.resolve(&index, backup, &path, request, trust)?;
+            let resolved = self.resolve(&index, backup, &path, request, trust, None)?;
             return Ok((backup, path, resolved));
         }
         let mut refused = None;
         for backup in self.catalog.usable_backups() {
             let tried = self.path_for(backup, request.target.timeline).and_then(|path| {
                 self.check_time(backup, request)?;
-                Ok((self.resolve(&index, backup, &path, request, trust)?, path))
+                Ok((self.resolve(&index, backup, &path, request, trust, None)?, path))
             });
             match tried {
                 Ok((resolved, path)) => return Ok((backup, path, resolved)),
@@ -271,7 +312,7 @@ impl Preparation<'_> {
         }
     }
 
-    /// Where recovery from `backup` along `path` stops.
+    /// Where recovery from `backup` along `path` stops, and what the server is told for that.
     fn resolve(
         &self,
         index: &Index<'_>,
@@ -279,6 +320,7 @@ impl Preparation<'_> {
         path: &TimelinePath,
         request: &Request,
         trust: Trust,
+        restart: Option<Lsn>,
     ) -> Result<Resolved> {
         let target = &request.target;
         let start = backup.start_lsn.unwrap_or(Lsn::INVALID);
@@ -288,23 +330,70 @@ impl Preparation<'_> {
         {
             return Err(before_backup_end(backup, &lsn.to_string(), None, request.zone));
         }
-        // A backup from a primary ends with a record that names its start: where that is not met, the WAL is not
-        // that of this backup.
-        let stop = backup.stop_lsn.filter(|_| backup.from_standby);
-        let mut resolver = Resolver::new(target, path, start, stop);
-        let find = Find {
+        let way = Way { index, backup, path, trust, restart };
+        let mut resolved = self.stop_for(&way, target, request)?;
+        if !resolved.before.is_empty() {
+            resolved = self.before_what(&way, resolved, request)?;
+        }
+        // Where nobody can connect, the server would promote instead of pausing (`recoveryPausesHere`).
+        if !resolved.is_readable && target.action == Action::Pause {
+            let told = resolved.as_told(target).clone();
+            resolved.told = Some(Target { action: Action::Shutdown, ..told });
+        }
+        Ok(resolved)
+    }
+
+    /// “Before this transaction” is one of several places: the best one that loses no other commit, where the
+    /// transaction was named.
+    fn before_what(&self, way: &Way<'_>, at_commit: Resolved, request: &Request) -> Result<Resolved> {
+        let mut before = at_commit.before.clone();
+        let find = self.find(way);
+        for place in before.iter_mut().filter(|place| place.what != BeforeWhat::Commit) {
+            place.commits_lost = find.commits_between(place.lsn, at_commit.lsn)?;
+        }
+        let named = matches!(request.target.kind, TargetKind::Xid(_));
+        let better = before.iter().position(|place| {
+            named && place.what != BeforeWhat::Commit && place.commits_lost == 0 && place.lsn >= at_commit.consistent_at
+        });
+        let Some(better) = better else { return Ok(Resolved { before, ..at_commit }) };
+        for (i, place) in before.iter_mut().enumerate() {
+            place.chosen = i == better;
+        }
+        let lsn = before.get(better).map_or(at_commit.lsn, |place| place.lsn);
+        let told = Target { kind: TargetKind::Lsn(lsn), inclusive: false, ..request.target.clone() };
+        let resolved = self.stop_for(way, &told, request)?;
+        Ok(Resolved { before, told: Some(told), ..resolved })
+    }
+
+    fn find<'f>(&'f self, way: &Way<'f>) -> Find<'f> {
+        Find {
             source: self.source,
             catalog: self.catalog,
-            index,
-            backup,
-            path,
+            index: way.index,
+            backup: way.backup,
+            path: way.path,
             progress: self.progress,
             cancel: self.cancel,
             done: Cell::new(0),
             names: RefCell::default(),
             on_the_way: RefCell::default(),
-        };
+        }
+    }
+
+    /// Where the server stops for `target`.
+    fn stop_for(&self, way: &Way<'_>, target: &Target, request: &Request) -> Result<Resolved> {
+        let Way { backup, path, trust, .. } = *way;
+        let start = backup.start_lsn.unwrap_or(Lsn::INVALID);
+        // A backup from a primary ends with a record that names its start: where that is not met, the WAL is not
+        // that of this backup.
+        let stop = backup.stop_lsn.filter(|_| backup.from_standby);
+        let mut resolver = Resolver::new(target, path, start, stop);
+        if let Some(redo) = way.restart {
+            resolver = resolver.restarting_at(redo);
+        }
+        let find = self.find(way);
         let end = find.run(&mut resolver, start, trust)?;
+        let goes_on = end.cause.segment().is_some_and(|name| self.catalog.goes_on_behind(*name, path));
         let mut resolved = resolver.finish(end.at).map_err(|unreachable| {
             let error = self.explain(&unreachable, backup, path, request, &end.cause);
             match &target.kind {
@@ -317,16 +406,11 @@ impl Preparation<'_> {
             find.on_the_way.borrow().tell(&mut resolved);
         }
         match end.cause {
-            EndCause::EndOfWal(name, _) if resolved.stop == StopSide::EndOfWal && self.goes_on_behind(name, path) => {
+            EndCause::EndOfWal(..) if resolved.stop == StopSide::EndOfWal && goes_on => {
                 Err(broken_midway(path, &end.cause, resolved.lsn))
             }
             _ => Ok(resolved),
         }
-    }
-
-    /// Whether the archive has segments behind this one: then WAL does not end in it, it is broken there.
-    fn goes_on_behind(&self, name: SegmentName, path: &TimelinePath) -> bool {
-        self.catalog.last_number(path).is_some_and(|last| last > name.number(self.catalog.segment_size))
     }
 
     fn explain(
@@ -371,8 +455,8 @@ impl Preparation<'_> {
         request: &Request,
         cause: &EndCause,
     ) -> Error {
-        let (end, last, top_level) = match unreachable {
-            Unreachable::NotReached { end, last, top_level } => (*end, *last, *top_level),
+        let (end, last, last_record) = match unreachable {
+            Unreachable::NotReached { end, last, last_record } => (*end, *last, *last_record),
             Unreachable::BeforeConsistency { stop, .. } => (*stop, None, None),
         };
         let timeline = path.last();
@@ -390,16 +474,18 @@ impl Preparation<'_> {
             }
             _ => error.because("there is no transaction in it"),
         };
-        if let Some(top) = top_level {
+        if let (TargetKind::Lsn(lsn), Some(last)) = (&request.target.kind, last_record)
+            && *lsn <= end
+        {
             return error.hint(format!(
-                "that is a subtransaction of transaction {top}; PostgreSQL only stops at the latter: --xid {top}"
+                "no record starts there or later: the last one starts at {last}, and --latest stops behind it"
             ));
         }
         let error = match cause {
-            EndCause::NoSegment(name) if self.goes_on_behind(*name, path) => {
+            EndCause::NoSegment(name) if self.catalog.goes_on_behind(*name, path) => {
                 return error.because(end_in_words(cause)).hint(ADD_ARCHIVE);
             }
-            EndCause::EndOfWal(name, _) if self.goes_on_behind(*name, path) => {
+            EndCause::EndOfWal(name, _) if self.catalog.goes_on_behind(*name, path) => {
                 return error.because(end_in_words(cause)).hint(format!("{GOOD_COPY}; or choose an earlier target"));
             }
             _ => error,
@@ -517,8 +603,12 @@ pub fn plan_retarget(
         progress,
         cancel,
     };
-    let plan = preparation.replan(current, target, zone)?;
+    let mut plan = preparation.replan(current, target, zone)?;
     let strategy = engine.strategy(&buffer, &plan);
+    if strategy == Strategy::InPlace {
+        // A server that goes on has to learn anew who runs.
+        plan = preparation.replan_from(current, target, zone, buffer.replayed_lsn)?;
+    }
     Ok((plan, strategy))
 }
 

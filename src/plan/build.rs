@@ -7,12 +7,13 @@ use sha2::{Digest, Sha256};
 
 use crate::catalog::{Backup, BackupKind, Compression, Gap, Part, PartContents};
 use crate::core::time::Timestamp;
-use crate::core::{PgMajor, SegmentName, SegmentSize, Target, Zone};
+use crate::core::{Action, PgMajor, SegmentName, SegmentSize, Target, Zone};
 use crate::resolve::{Requirements, Resolved};
 
 use super::parameters;
 use super::preflight::{BackupFacts, HostFacts, Preflight};
 use super::settings::{Isolation, is_reserved, restore_command, shell_quote, target_settings};
+use super::stop_findings::stop_findings;
 use super::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
 
 /// Where Walback keeps what is its own inside a data directory that it made.
@@ -88,6 +89,7 @@ impl Draft<'_> {
         let mut findings = preflight.findings(self.host);
         findings.extend(self.own_settings(&isolation));
         findings.extend(self.parameters());
+        findings.extend(stop_findings(self.target, &self.resolved, self.zone));
         findings.extend(self.notices.iter().cloned());
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let settings = self.settings(isolation);
@@ -236,7 +238,7 @@ impl Draft<'_> {
             },
             Step {
                 id: StepId::Replay,
-                title: replay_title(self.target),
+                title: replay_title(self.resolved.action(self.target)),
                 commands: vec![
                     format!("tail -f {log}"),
                     format!("psql {connection} -c 'SELECT pg_last_wal_replay_lsn(), pg_is_wal_replay_paused()'"),
@@ -279,7 +281,7 @@ impl Plan {
         let (wal_bytes, wal_segments) = wal_to_replay(&self.backup, &resolved, self.server.segment_size);
         let mut steps = self.steps.clone();
         for step in steps.iter_mut().filter(|step| step.id == StepId::Replay) {
-            step.title = replay_title(target);
+            step.title = replay_title(resolved.action(target));
         }
         Plan {
             target: target.clone(),
@@ -294,8 +296,8 @@ impl Plan {
     }
 }
 
-fn replay_title(target: &Target) -> String {
-    format!("replay WAL and {} at the target", target.action)
+fn replay_title(action: Action) -> String {
+    format!("replay WAL and {action} at the target")
 }
 
 /// Inside the recovery's own directory, which nobody else can enter; where that path cannot be a socket's, below `/tmp`, in a directory that only the server's user can enter.

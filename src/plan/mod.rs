@@ -18,6 +18,7 @@ pub mod parameters;
 pub mod preflight;
 pub mod settings;
 pub mod step;
+pub mod stop_findings;
 
 pub use finding::{Finding, Severity};
 pub use step::{Step, StepId};

@@ -61,10 +61,9 @@ pub fn is_reserved(name: &str) -> bool {
 /// refused, so the empty ones come first (`assign_recovery_target*`, `xlogrecovery.c`; 13 to 18).
 #[must_use]
 pub fn target_settings(target: &Target, resolved: &Resolved) -> Vec<(String, String)> {
-    let target = resolved.told.as_ref().unwrap_or(target);
+    let target = resolved.as_told(target);
     let (wanted, value) = match (&target.kind, resolved.stop) {
-        // Without a target the server would promote at the end of WAL, at a gap as well, and without a word. The last
-        // record is known, so that it is named.
+        // The server has no word for it: it is always told a record instead.
         (TargetKind::Latest, _) | (_, StopSide::EndOfWal) => ("recovery_target_lsn", resolved.lsn.to_string()),
         (TargetKind::Time(time), _) => ("recovery_target_time", time.for_server()),
         (TargetKind::Xid(xid), _) => ("recovery_target_xid", xid.to_string()),

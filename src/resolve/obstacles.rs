@@ -2,24 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::{Obstacle, ObstacleKind, Requirements, Resolved};
+use super::{Obstacle, ObstacleKind, Resolved};
 use crate::core::Lsn;
 use crate::wal::rmgr::ParameterChange;
-use crate::wal::{Body, Record, Summary};
+use crate::wal::{Record, Summary};
 
 /// Collects it from records and from summaries of segments, in whatever order they come, and the same more than once.
 #[derive(Debug, Clone, Default)]
 pub struct OnTheWay {
     obstacles: BTreeMap<Lsn, ObstacleKind>,
-    parameters: BTreeMap<Lsn, ParameterChange>,
 }
 
 impl OnTheWay {
     /// Takes a record.
     pub fn record(&mut self, record: &Record) {
-        if let Body::ParameterChange(change) = &record.body {
-            self.parameters.insert(record.lsn, *change);
-        }
         if let Some(Obstacle { lsn, kind }) = Obstacle::of(record) {
             self.obstacles.insert(lsn, kind);
         }
@@ -27,7 +23,6 @@ impl OnTheWay {
 
     /// Takes all of a segment.
     pub fn segment(&mut self, summary: &Summary) {
-        self.parameters.extend(summary.parameter_changes.iter().copied());
         let minimal =
             summary.parameter_changes.iter().filter(|(_, change)| change.wal_level == ParameterChange::MINIMAL);
         self.obstacles.extend(minimal.map(|(lsn, _)| (*lsn, ObstacleKind::WalLevelMinimal)));
@@ -44,36 +39,6 @@ impl OnTheWay {
             }
         }
         resolved.obstacles = obstacles;
-        let asked = self.parameters.range(replayed).map(|(_, change)| Requirements::of(change));
-        resolved.requires = asked.chain(resolved.requires).reduce(Requirements::and);
-    }
-}
-
-impl Requirements {
-    /// From what [`Requirements::settings`] gives, in its order.
-    #[must_use]
-    pub fn of_settings(settings: [(&'static str, u32); 5]) -> Requirements {
-        let [connections, processes, senders, prepared, locks] = settings.map(|(_, value)| value);
-        Requirements {
-            max_connections: connections,
-            max_worker_processes: processes,
-            max_wal_senders: senders,
-            max_prepared_transactions: prepared,
-            max_locks_per_transaction: locks,
-        }
-    }
-
-    /// What a record asks for that says that the settings were changed.
-    #[must_use]
-    pub fn of(change: &ParameterChange) -> Requirements {
-        let value = |value: i32| u32::try_from(value).unwrap_or(0);
-        Requirements {
-            max_connections: value(change.max_connections),
-            max_worker_processes: value(change.max_worker_processes),
-            max_wal_senders: value(change.max_wal_senders),
-            max_prepared_transactions: value(change.max_prepared_transactions),
-            max_locks_per_transaction: value(change.max_locks_per_transaction),
-        }
     }
 }
 
@@ -82,6 +47,7 @@ mod tests {
     use super::*;
     use crate::core::TimelineId;
     use crate::resolve::StopSide;
+    use crate::wal::Body;
 
     fn change(lsn: u64, max_connections: i32, wal_level: i32) -> Record {
         let change = ParameterChange {
@@ -107,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_replayed_counts_and_the_most_is_asked_for() {
+    fn only_what_is_replayed_counts() {
         let mut way = OnTheWay::default();
         for record in [change(300, 500, 0), change(100, 200, 1), change(200, 50, 0), change(250, 60, 0)] {
             way.record(&record);
@@ -116,12 +82,11 @@ mod tests {
         let told = |end: u64| {
             let mut resolved = Resolved::new(TimelineId(1), StopSide::Before, Lsn(end));
             way.tell(&mut resolved);
-            (resolved.requires.map(|needed| needed.max_connections), resolved.obstacles)
+            resolved.obstacles
         };
         let minimal = |lsn| vec![Obstacle { lsn: Lsn(lsn), kind: ObstacleKind::WalLevelMinimal }];
-        assert_eq!(told(100), (None, Vec::new()), "the record at the stop is not replayed");
-        assert_eq!(told(101), (Some(200), Vec::new()));
-        assert_eq!(told(300), (Some(200), minimal(200)));
-        assert_eq!(told(301), (Some(500), minimal(200)));
+        assert_eq!(told(200), Vec::new(), "the record at the stop is not replayed");
+        assert_eq!(told(201), minimal(200));
+        assert_eq!(told(301), minimal(200), "each kind is told once, where it comes first");
     }
 }

@@ -177,11 +177,26 @@ impl<'a> Index<'a> {
         postcard::from_bytes(&row.summary).ok()
     }
 
+    /// How many of these segments would have to be read for their summaries.
+    #[must_use]
+    pub fn unknown(&self, names: &[SegmentName]) -> usize {
+        let entries = self.entries(names.iter().copied());
+        self.missing(&entries).len()
+    }
+
     /// What was known the last time of the segments that there are now, by timeline and number. Whether the files are
     /// still the same was not looked at.
     pub(super) fn rows_kept(&self) -> Vec<SegmentRows> {
         let (before, _) = self.overview_kept();
         before.map(|before| self.as_of_now(&before).segments).unwrap_or_default()
+    }
+
+    /// Everything that was known the last time, with the segments that there are now. Whether the files are still the
+    /// same was not looked at.
+    #[must_use]
+    pub fn remembered(&self) -> Overview {
+        let (before, _) = self.overview_kept();
+        self.as_of_now(&before.unwrap_or_default())
     }
 
     pub(super) fn source(&self) -> &'a dyn Source {
@@ -752,10 +767,10 @@ mod tests {
     use super::*;
     use crate::core::{PgMajor, Timestamp};
     use crate::wal::summary::{
-        Damage, DatabaseDrop, Ended, Mark, MarkKind, Obstacle, ObstacleKind, RelationWork, SharedDelete, Summary, Tail,
-        Work,
+        Damage, DatabaseDrop, End, Ended, Mark, MarkKind, Obstacle, ObstacleKind, RelationWork, SharedDelete, Summary,
+        Tail, Work,
     };
-    use crate::wal::{ParameterChange, RelFileLocator};
+    use crate::wal::{HeldLock, LockChanges, ParameterChange, RelFileLocator};
 
     /// One with something in every field.
     fn summary() -> Summary {
@@ -818,8 +833,17 @@ mod tests {
             prepares: 31,
             times: Some((at, at)),
             first_and_last_time: Some((at, at)),
+            last_commit: Some(End { lsn: Lsn(49), xid: Xid(50), at }),
+            last_end: Some(End { lsn: Lsn(51), xid: Xid(52), at }),
             xids: Some((Xid(32), Xid(33))),
             oldest_running: Some(Xid(34)),
+            complete_list: true,
+            locks: LockChanges {
+                ended: vec![Xid(53)],
+                oldest: Some(Xid(54)),
+                prepared: vec![Xid(55)],
+                held: vec![HeldLock { database: 56, relation: 57, xid: Xid(58), from: Lsn(59), again: true }],
+            },
             marks: vec![
                 mark(MarkKind::RestorePoint("x".to_owned())),
                 mark(MarkKind::Checkpoint(Lsn(35))),
@@ -852,7 +876,7 @@ mod tests {
         ];
         let packed: Vec<u8> = kept.iter().flat_map(|read: &Read| postcard::to_stdvec(read).unwrap()).collect();
         let digest: String = Sha256::digest(&packed).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!((FORMAT, digest.as_str()), (3, "b5e18e5fe2d02be4"));
+        assert_eq!((FORMAT, digest.as_str()), (3, "4b8b0a03cd780ff7"));
         assert_eq!(postcard::from_bytes::<Read>(&postcard::to_stdvec(&kept[0]).unwrap()).unwrap(), kept[0]);
     }
 }

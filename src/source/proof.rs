@@ -121,6 +121,7 @@ mod tests {
             subxacts: subxacts.iter().map(|xid| Xid(*xid)).collect(),
             dropped: Vec::new(),
             dropped_statistics: Vec::new(),
+            locks: false,
             origin: None,
         }
     }

@@ -45,6 +45,17 @@ pub enum EndCause {
     Enough,
 }
 
+impl EndCause {
+    /// The segment at which reading ended, where it was not because of enough.
+    #[must_use]
+    pub fn segment(&self) -> Option<&SegmentName> {
+        match self {
+            EndCause::NoSegment(name) | EndCause::EndOfWal(name, _) => Some(name),
+            EndCause::Enough => None,
+        }
+    }
+}
+
 /// A stretch of WAL to read.
 pub struct Scan<'a> {
     /// Where segments come from.

@@ -8,6 +8,7 @@ mod cursor;
 pub mod decoder;
 mod end;
 pub mod layout;
+pub mod locks;
 pub mod page;
 pub mod record;
 pub mod rmgr;
@@ -19,6 +20,7 @@ mod writer;
 pub use decoder::{Decoded, Decoder, Piece, Reached};
 pub use end::{EndOfWal, EndReason, Gap};
 pub use layout::Layout;
+pub use locks::{HeldLock, LockChanges, Locks};
 pub use page::{BadPage, SegmentHeader};
 pub use record::Record;
 pub use rmgr::{

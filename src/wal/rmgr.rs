@@ -65,6 +65,8 @@ mod xact {
     pub(super) const HAS_DROPPED_STATS: u32 = 0x0100;
     pub(super) const HAS_INVALIDATIONS: u32 = 0x0008;
     pub(super) const HAS_TWO_PHASE: u32 = 0x0010;
+    /// It took locks that shut out even readers.
+    pub(super) const HAS_LOCKS: u32 = 0x0040;
     pub(super) const HAS_GID: u32 = 0x0080;
     pub(super) const HAS_ORIGIN: u32 = 0x0020;
     /// What a dropped statistics entry is about: a relation (`PGSTAT_KIND_RELATION`, `src/include/pgstat.h`).
@@ -249,6 +251,9 @@ pub struct Outcome {
     /// The OIDs of the relations whose statistics this removed: those that were dropped, temporary ones too. Empty
     /// before PostgreSQL 15, which did not write them down.
     pub dropped_statistics: Vec<u32>,
+    /// It took locks that shut out even readers: a server in recovery gives them back here
+    /// (`XACT_XINFO_HAS_AE_LOCKS`, `src/include/access/xact.h`).
+    pub locks: bool,
     /// Where the transaction came from, where it was replicated.
     pub origin: Option<Origin>,
 }
@@ -313,6 +318,14 @@ pub struct RunningTransactions {
     pub oldest_running: Xid,
     /// Those that run, and then their subtransactions, as far as they are listed.
     pub xids: Vec<Xid>,
+}
+
+impl RunningTransactions {
+    /// Whether nothing is missing in it.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.overflowed || self.transactions == 0
+    }
 }
 
 /// The files of one relation (`RelFileLocator`, `src/include/storage/relfilelocator.h`).
@@ -683,7 +696,8 @@ fn read_outcome(
         0 => None,
         _ => Some(Origin { id: fragments.origin.unwrap_or(0), lsn: main.lsn()?, at: main.timestamp()? }),
     };
-    Some(Outcome { at, xid: Xid(xid), prepared, subxacts, dropped, dropped_statistics, origin })
+    let locks = info & xact::HAS_LOCKS != 0;
+    Some(Outcome { at, xid: Xid(xid), prepared, subxacts, dropped, dropped_statistics, locks, origin })
 }
 
 /// The relation's OID in a dropped statistics entry: 12 bytes, and 16 from PostgreSQL 18 on, where the OID is the lower
@@ -722,6 +736,7 @@ impl Outcome {
             subxacts: Vec::new(),
             dropped: Vec::new(),
             dropped_statistics: Vec::new(),
+            locks: false,
             origin: None,
         }
     }

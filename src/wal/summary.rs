@@ -6,7 +6,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use serde::{Deserialize, Serialize};
 
 use super::Record;
-use super::rmgr::{Body, Checkpoint, Outcome, ParameterChange, RelFileLocator, RowChange, Rows, RunningTransactions};
+use super::locks::{LockChanges, Locks};
+use super::rmgr::{Body, Checkpoint, Outcome, ParameterChange, RelFileLocator, RowChange, Rows};
 use crate::core::{Lsn, PgMajor, TimelineId, Timestamp, Xid};
 
 /// Relations of one transaction that are told apart; rows of further ones are added up.
@@ -56,10 +57,18 @@ pub struct Summary {
     pub times: Option<(Timestamp, Timestamp)>,
     /// The time of the first and the last commit or rollback, in WAL's order.
     pub first_and_last_time: Option<(Timestamp, Timestamp)>,
+    /// The last transaction that committed.
+    pub last_commit: Option<End>,
+    /// The last transaction that committed or was rolled back.
+    pub last_end: Option<End>,
     /// The lowest and the highest transaction or subtransaction that ended here, as [`Xid::precedes`] orders them.
     pub xids: Option<(Xid, Xid)>,
     /// All transactions before this one have ended, by the last record that says so.
     pub oldest_running: Option<Xid>,
+    /// There is a complete list of the transactions that run: one that has all subtransactions, or is empty.
+    pub complete_list: bool,
+    /// Locks that shut out even readers.
+    pub locks: LockChanges,
     /// Restore points, checkpoints, ends of backups and of recovery, in order.
     pub marks: Vec<Mark>,
     /// Changes of settings that a server in recovery has to match, with their positions.
@@ -78,6 +87,17 @@ pub struct Summary {
     pub damage: Vec<Damage>,
     /// How many damaged places there are.
     pub damaged_places: u32,
+}
+
+/// The end of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Where its commit or abort record starts.
+    pub lsn: Lsn,
+    /// The transaction.
+    pub xid: Xid,
+    /// When it ended.
+    pub at: Timestamp,
 }
 
 /// How a segment ends.
@@ -605,6 +625,9 @@ pub struct Summarizer {
     latest: Latest,
     /// Files that were made before it can be told by whom, and whether they are unlogged.
     unowned: VecDeque<(RelFileLocator, bool)>,
+    locks: Locks,
+    /// The transactions that gave locks back.
+    unlocked: Vec<Xid>,
     summary: Summary,
 }
 
@@ -627,8 +650,12 @@ impl Summarizer {
             prepares: 0,
             times: None,
             first_and_last_time: None,
+            last_commit: None,
+            last_end: None,
             xids: None,
             oldest_running: None,
+            complete_list: false,
+            locks: LockChanges::default(),
             marks: Vec::new(),
             parameter_changes: Vec::new(),
             obstacles: Vec::new(),
@@ -639,7 +666,17 @@ impl Summarizer {
             damage: Vec::new(),
             damaged_places: 0,
         };
-        Summarizer { from, floor, open: Open::new(), latest: Latest::NONE, unowned: VecDeque::new(), summary }
+        let (open, unowned) = (Open::new(), VecDeque::new());
+        Summarizer {
+            from,
+            floor,
+            open,
+            latest: Latest::NONE,
+            unowned,
+            locks: Locks::default(),
+            unlocked: Vec::new(),
+            summary,
+        }
     }
 
     /// Takes the next record.
@@ -708,6 +745,7 @@ impl Summarizer {
 
     #[inline(never)]
     fn feed_rare(&mut self, record: &Record, body: &Body) {
+        self.locks.feed(record);
         match body {
             Body::FileCreate(relation) => self.create(record, *relation, false),
             Body::InitFileCreate(relation) => self.create(record, *relation, true),
@@ -735,8 +773,9 @@ impl Summarizer {
                     }
                 }
             }
-            Body::RunningTransactions(RunningTransactions { oldest_running, .. }) => {
-                self.summary.oldest_running = Some(*oldest_running);
+            Body::RunningTransactions(running) => {
+                self.summary.oldest_running = Some(running.oldest_running);
+                self.summary.complete_list |= running.is_complete();
             }
             Body::Prepare { .. } => self.summary.prepares += 1,
             Body::ParameterChange(change) => self.summary.parameter_changes.push((record.lsn, *change)),
@@ -787,6 +826,7 @@ impl Summarizer {
     }
 
     fn mark(&mut self, record: &Record, body: &Body) {
+        self.summary.complete_list |= matches!(body, Body::Checkpoint(checkpoint) if checkpoint.shutdown);
         let (kind, at) = match body {
             Body::RestorePoint { name, at } => (MarkKind::RestorePoint(name.clone()), Some(*at)),
             Body::Checkpoint(Checkpoint { redo, at, .. }) => (MarkKind::Checkpoint(*redo), Some(*at)),
@@ -849,10 +889,20 @@ impl Summarizer {
 
     /// Notes time and id of a transaction that ended.
     fn ended(&mut self, record: &Record, outcome: &Outcome) {
+        if outcome.locks || self.locks.awaits_ends() {
+            self.locks.feed(record);
+        }
+        if outcome.locks {
+            self.unlocked.extend(std::iter::once(outcome.xid).chain(outcome.subxacts.iter().copied()));
+        }
         if record.lsn < self.from {
             return;
         }
         let (at, summary) = (outcome.at, &mut self.summary);
+        summary.last_end = Some(End { lsn: record.lsn, xid: outcome.xid, at });
+        if matches!(record.body, Body::Commit(_)) {
+            summary.last_commit = summary.last_end;
+        }
         summary.times = Some(summary.times.map_or((at, at), |(from, to)| (from.min(at), to.max(at))));
         summary.first_and_last_time = Some(summary.first_and_last_time.map_or((at, at), |(first, _)| (first, at)));
         for xid in std::iter::once(&outcome.xid).chain(&outcome.subxacts) {
@@ -876,7 +926,8 @@ impl Summarizer {
         if self.latest.rows > 0 {
             self.add_latest();
         }
-        let Summarizer { open, mut summary, .. } = self;
+        let Summarizer { open, mut summary, locks, unlocked, .. } = self;
+        summary.locks = locks.into_changes(unlocked);
         let truncated = open.truncated;
         let (matters, mut inserts): (Vec<_>, Vec<_>) =
             open.into_works().into_iter().partition(|(_, work)| work.matters());

@@ -18,7 +18,7 @@ const NOT_CONSISTENT: &str = "requested recovery stop point is before consistent
 
 /// Whether plans know that the server promotes instead of pausing where an overflowed snapshot keeps it from taking
 /// connections. Where they do not, it is counted as known.
-const PLANS_KNOW_PROMOTIONS: bool = false;
+const PLANS_KNOW_PROMOTIONS: bool = true;
 
 /// Whether plans set `max_connections` as high as a server in recovery needs it. Where they do not, it is set for them.
 const PLANS_RAISE_SETTINGS: bool = true;

@@ -129,6 +129,27 @@ impl Writer {
         self.record(1, 0xB0, 0, &main)
     }
 
+    /// A transaction that commits and gives locks back.
+    pub fn unlock(&mut self, xid: u32, at: Timestamp) -> Lsn {
+        let mut main = (at.unix_micros() - EPOCH).to_le_bytes().to_vec();
+        main.extend(0x40_u32.to_le_bytes());
+        self.record(1, 0x80, xid, &main)
+    }
+
+    /// A transaction locks a relation even against readers.
+    pub fn lock(&mut self, xid: u32, relation: u32) -> Lsn {
+        let main: Vec<u8> = [1, xid, 5, relation].iter().flat_map(|part| part.to_le_bytes()).collect();
+        self.record(8, 0x00, xid, &main)
+    }
+
+    /// Settings that a server in recovery has to match.
+    pub fn parameter_change(&mut self, connections: u32) -> Lsn {
+        let parts = [connections, 8, 10, 0, 64, 1];
+        let mut main: Vec<u8> = parts.iter().flat_map(|part: &u32| part.to_le_bytes()).collect();
+        main.extend([0; 4]);
+        self.record(0, 0x60, 0, &main)
+    }
+
     /// A restore point.
     pub fn restore_point(&mut self, name: &str, at: Timestamp) -> Lsn {
         let mut main = (at.unix_micros() - EPOCH).to_le_bytes().to_vec();
@@ -144,8 +165,17 @@ impl Writer {
 
     /// The next id to be given out, and the transactions that run.
     pub fn running(&mut self, next: u32, xids: &[u32]) -> Lsn {
+        self.running_list(false, next, xids)
+    }
+
+    /// The same, without all of their subtransactions: there are too many.
+    pub fn running_overflowed(&mut self, next: u32, xids: &[u32]) -> Lsn {
+        self.running_list(true, next, xids)
+    }
+
+    fn running_list(&mut self, overflowed: bool, next: u32, xids: &[u32]) -> Lsn {
         let oldest = xids.first().copied().unwrap_or(next);
-        let head = [xids.len() as u32, 0, 0, next, oldest, oldest.wrapping_sub(1)];
+        let head = [xids.len() as u32, 0, u32::from(overflowed), next, oldest, oldest.wrapping_sub(1)];
         let main: Vec<u8> = head.iter().chain(xids).flat_map(|word| word.to_le_bytes()).collect();
         self.record(8, 0x10, 0, &main)
     }

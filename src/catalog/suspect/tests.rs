@@ -63,6 +63,7 @@ impl Wal {
             subxacts: subxacts.iter().copied().map(Xid).collect(),
             dropped: dropped.iter().copied().map(relation).collect(),
             dropped_statistics: oids.to_vec(),
+            locks: false,
             origin: None,
         }
     }

@@ -208,7 +208,7 @@ impl Following<'_> {
         self.report_stop(ReplayStatus::default())?;
         let timeline = self.promoted_to.unwrap_or(self.plan.resolved.timeline);
         self.recorder.emit(What::Promoted { timeline })?;
-        if self.plan.target.action != Action::Promote {
+        if self.plan.resolved.action(&self.plan.target) != Action::Promote {
             return Err(Error::failed(
                 "promoted-unasked",
                 format!("the server did not pause: it ended recovery, and takes writes on timeline {timeline}"),

@@ -140,7 +140,7 @@ fn all_lost(state: &State, resolved: &Resolved) -> Option<String> {
 
 fn action(plan: &Plan) -> &'static str {
     use crate::core::Action;
-    match plan.target.action {
+    match plan.resolved.action(&plan.target) {
         Action::Pause => "the server pauses there, readable, and waits for your decision",
         Action::Promote => "the server promotes itself there, without asking",
         Action::Shutdown => "the server shuts down there",
