@@ -41,6 +41,9 @@ pub struct Resolved {
     pub timeline: TimelineId,
     /// The timelines from the base backup to there.
     pub path: Vec<TimelineId>,
+    /// Where each of these but the last was left, in their order.
+    #[serde(default)]
+    pub forks: Vec<Lsn>,
     /// On which side of the record.
     pub stop: StopSide,
     /// Where the record starts at which recovery stops.
@@ -100,6 +103,7 @@ impl Resolved {
         Resolved {
             timeline,
             path: vec![timeline],
+            forks: Vec::new(),
             stop,
             lsn,
             replay_end: lsn,
@@ -324,6 +328,18 @@ impl<'a> Resolver<'a> {
         self.consistent_at.is_some()
     }
 
+    /// Where the data became consistent, as far as was fed.
+    #[must_use]
+    pub fn consistent_at(&self) -> Option<Lsn> {
+        self.consistent_at
+    }
+
+    /// Where the last record starts that was replayed.
+    #[must_use]
+    pub fn last_record(&self) -> Option<Lsn> {
+        self.last_record
+    }
+
     /// Whether the stop was found. What is fed behind it only tells what comes next.
     #[must_use]
     pub fn has_stopped(&self) -> bool {
@@ -449,8 +465,11 @@ impl<'a> Resolver<'a> {
             None => Vec::new(),
         };
         let reached = self.path.timeline_at(stop.lsn).unwrap_or(self.path.last());
+        let path = path_until(self.path, self.backup_start, reached);
+        let forks = path.iter().filter_map(|id| self.path.end_of(*id).flatten()).take(path.len().saturating_sub(1));
         Ok(Resolved {
-            path: path_until(self.path, self.backup_start, reached),
+            forks: forks.collect(),
+            path,
             replay_end: self.replay_end,
             xid: stop.place.and_then(|place| place.xid),
             at: stop.at,

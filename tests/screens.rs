@@ -70,6 +70,7 @@ fn backup(id: &str, finished: Timestamp, lsn: u64) -> Backup {
         manifest: true,
         label: Some("nightly".to_owned()),
         from_standby: false,
+        log_timezone: None,
         parts: vec![Part {
             path: PathBuf::from("/srv/backups/shop").join(id).join("base.tar.gz"),
             holds: PartContents::Data,
@@ -372,12 +373,14 @@ fn plan() -> Plan {
         ],
         estimate: Estimate {
             unpack_bytes: 44_238_479_360,
+            read_bytes: 44_238_479_360,
             wal_bytes: 1_540_000_000,
             wal_segments: 92,
             unpack_s: Some(310.0),
             replay_s: Some(45.0),
             total_s: Some(357.0),
             basis: "the last recovery on this machine: 136 MB/s unpacking, 34 MB/s replay".to_owned(),
+            free_after_bytes: Some(86_000_000_000),
         },
         candidates: Vec::new(),
         made_at: clock(15, 2, 0, 0),

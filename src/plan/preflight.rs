@@ -14,7 +14,7 @@ use super::Finding;
 const SPARE_BYTES: u64 = 64 << 20;
 /// The server removes replayed WAL at restartpoints; until then it may pile up to about this much
 /// (`max_wal_size`'s default is 1 GB, and a restartpoint takes time).
-const WAL_KEPT: u64 = 2 << 30;
+pub(super) const WAL_KEPT: u64 = 2 << 30;
 
 /// What this machine is like, as far as it matters to a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -300,7 +300,11 @@ pub fn wal_missing(missing: &[Gap], resolved: &Resolved) -> Option<Finding> {
     let (end, hint) = match resolved.stop {
         StopSide::EndOfWal => (
             "the end of the archive",
-            format!("{remedy}; or stop at the last record before the gap with --lsn {}", resolved.lsn),
+            format!(
+                "{remedy}; or stop at the last record before the gap with --lsn {} --timeline {}",
+                resolved.lsn,
+                resolved.path.last().copied().unwrap_or(resolved.timeline)
+            ),
         ),
         _ => ("the target", remedy.to_owned()),
     };

@@ -43,6 +43,7 @@ pub(crate) fn backup(id: &str) -> Backup {
         manifest: true,
         label: None,
         from_standby: false,
+        log_timezone: None,
         parts: Vec::new(),
         own_wal: Vec::new(),
         problems: Vec::new(),
