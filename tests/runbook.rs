@@ -233,7 +233,7 @@ fn a_runbook_is_written_where_nothing_is_lost() {
     assert_eq!(code(&ask(&["--read-only"], &here.join("other.sh")).ended_with(2)), "read-only");
     assert_eq!(code(&ask(&[], &past.archive.join("run.sh")).ended_with(2)), "inside-source");
     assert_eq!(code(&ask(&[], &past.backups.join("base/run.sh")).ended_with(2)), "inside-source");
-    let forbidden = ask(&["--bin-dir", "/nonexistent"], &here.join("other.sh"));
+    let forbidden = ask(&["--run-as", "nobody-of-this-name"], &here.join("other.sh"));
     assert!(forbidden.err.contains("no runbook was written"), "{}", forbidden.shown);
     assert!(!here.join("other.sh").exists());
 }

@@ -95,9 +95,9 @@ impl<'a> Preparation<'a> {
         let experience = experience::gather(self.recoveries, ways.iter().map(|(backup, _)| *backup));
         let candidate = |(backup, why_not): &(&Backup, Option<String>)| Candidate {
             backup: backup.id.clone(),
-            estimate: why_not.is_none().then(|| {
-                experience.estimate(&self.work(backup, resolved.replay_end, host.free_bytes))
-            }),
+            estimate: why_not
+                .is_none()
+                .then(|| experience.estimate(&self.work(backup, resolved.replay_end, host.free_bytes))),
             why_not: why_not.clone(),
         };
         let candidates = ways.iter().map(candidate).collect();
@@ -245,7 +245,8 @@ impl<'a> Preparation<'a> {
                     (resolved.path.last() == Some(&id)).then_some((backup, resolved.lsn, resolved.at))
                 }),
                 TargetKind::Name(name) => self.restore_point(index, id, name.as_str()).and_then(|lsn| {
-                    let before = |backup: &&Backup| backup.stop_lsn.or(backup.start_lsn).is_some_and(|stop| stop <= lsn);
+                    let before =
+                        |backup: &&Backup| backup.stop_lsn.or(backup.start_lsn).is_some_and(|stop| stop <= lsn);
                     Some((backups.find(before)?, lsn, None))
                 }),
                 _ => return error,
@@ -528,11 +529,15 @@ impl<'a> Preparation<'a> {
             path.last(),
             backup.id
         );
-        let able = self.catalog.best_first().into_iter().find(|other| {
-            other.is_usable() && self.catalog.leads_along(other, &theirs)
-        });
+        let able = self
+            .catalog
+            .best_first()
+            .into_iter()
+            .find(|other| other.is_usable() && self.catalog.leads_along(other, &theirs));
         let hint = match able {
-            Some(other) => format!("the backup {0} leads there: --timeline {newest} --backup {0}", shell_quote(&other.id)),
+            Some(other) => {
+                format!("the backup {0} leads there: --timeline {newest} --backup {0}", shell_quote(&other.id))
+            }
             None => "no backup leads there; if production went on with it, take one now".to_owned(),
         };
         Some(Finding::note("newer-timeline", text).hint(hint))
@@ -661,12 +666,7 @@ fn before_backup_end(
 
 /// Offers the last place that recovery comes to: behind the last record, and behind the last transaction. `reached`:
 /// where the data became consistent, and where the last record starts.
-fn offer_the_last(
-    error: Error,
-    unreachable: &Unreachable,
-    path: &TimelinePath,
-    reached: Option<(Lsn, Lsn)>,
-) -> Error {
+fn offer_the_last(error: Error, unreachable: &Unreachable, path: &TimelinePath, reached: Option<(Lsn, Lsn)>) -> Error {
     let (Unreachable::NotReached { last, top_level, .. }, Some((consistent, record))) = (unreachable, reached) else {
         return error;
     };

@@ -34,7 +34,8 @@ impl LogZone {
     #[must_use]
     pub fn parse(text: &str) -> Option<LogZone> {
         // GMT is London's in winter only, and Greenwich's always: what has no summer is taken as it is.
-        let by_summer = WITH_SUMMER.iter().find(|(winter, summer, _)| text == *summer || (text == *winter && text != "GMT"));
+        let by_summer =
+            WITH_SUMMER.iter().find(|(winter, summer, _)| text == *summer || (text == *winter && text != "GMT"));
         let name = by_summer.map_or(text, |(_, _, zone)| *zone);
         if let Ok(zone) = name.parse() {
             return Some(LogZone::Named(zone));

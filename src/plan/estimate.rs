@@ -90,9 +90,10 @@ impl Experience {
     }
 
     fn unpacking(&self, backup: &Backup, read: u64) -> (f64, String) {
-        let alike = self.unpacked.iter().filter(|(kind, compression, _)| {
-            *kind == backup.kind && *compression == backup.compression
-        });
+        let alike = self
+            .unpacked
+            .iter()
+            .filter(|(kind, compression, _)| *kind == backup.kind && *compression == backup.compression);
         if let Some((rate, times)) = measured(alike.map(|(.., measured)| *measured), read) {
             let basis = format!("unpacking at {}/s, measured here in {}", rate_of(rate), recoveries(times));
             return (read as f64 / rate, basis);
@@ -130,9 +131,7 @@ impl Experience {
 
 /// Bytes a second of the newest measurements that say something about so many bytes, and how many they are.
 fn measured(measurements: impl Iterator<Item = Measured>, bytes: u64) -> Option<(f64, u64)> {
-    let telling = |one: &Measured| {
-        one.bytes > 0 && one.seconds > 0.0 && one.bytes.saturating_mul(REACHES) >= bytes
-    };
+    let telling = |one: &Measured| one.bytes > 0 && one.seconds > 0.0 && one.bytes.saturating_mul(REACHES) >= bytes;
     let newest: Vec<Measured> = measurements.filter(telling).take(NEWEST).collect();
     let (bytes, seconds) = newest.iter().fold((0, 0.0), |(b, s), one| (b + one.bytes, s + one.seconds));
     (!newest.is_empty()).then(|| (bytes as f64 / seconds, newest.len() as u64))

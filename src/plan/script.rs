@@ -149,9 +149,7 @@ write() { as_user sh -c 'cat >"$1"' sh "$1"; }
 plain() { tr -cd '[:print:]\n'; }
 "#,
     );
-    let text = vec![
-        "What the steps below use.".to_owned(),
-    ];
+    let text = vec!["What the steps below use.".to_owned()];
     Section { title: "Names", text, code }
 }
 
@@ -474,4 +472,94 @@ fn fenced(language: &str, code: &str) -> String {
     let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or_default();
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}{language}\n{code}{fence}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Target, TargetKind};
+    use crate::plan::example;
+    use proptest::prelude::*;
+
+    /// A plan in which everything that comes from outside is this.
+    fn called(name: &str) -> Plan {
+        let mut plan = example();
+        let place = Path::new("/").join(name);
+        plan.recovery = name.to_owned();
+        plan.directory = place.join("data");
+        plan.backup.id = name.to_owned();
+        plan.backup.location = place.clone();
+        plan.backup.parts.iter_mut().for_each(|part| part.path = place.join("base.tar.gz"));
+        plan.wal = vec![place.clone()];
+        plan.server.bin_dir = place.join("bin");
+        plan.server.run_as = name.to_owned();
+        plan.server.role = name.to_owned();
+        plan.server.socket_directory = place.join("socket");
+        plan.server.log = place.join("log");
+        plan.settings.push(("work_mem".to_owned(), name.to_owned()));
+        plan
+    }
+
+    /// What a shell that reads the script, and runs nothing of it, says.
+    fn read_by_a_shell(script: &str) -> String {
+        use std::io::Write as _;
+        let mut shell = std::process::Command::new("sh")
+            .arg("-n")
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        String::from_utf8_lossy(&shell.wait_with_output().unwrap().stderr).into_owned()
+    }
+
+    #[test]
+    fn names_are_names_whatever_is_in_them() {
+        for name in
+            ["a b", "it's", "$(touch x)", "-rf", "a\nrm -rf /\n", "`x`", "END_OF_FILE", "\u{1b}[2J", "ä*?[", "a\\"]
+        {
+            let plan = called(name);
+            let script = shell(&plan, Zone::UTC);
+            assert_eq!(read_by_a_shell(&script), "", "{name:?}");
+            let assigned = script.split("say() {").next().unwrap();
+            let tail = "\nprintf '%s|' \"$directory\" \"$run_as\" \"$log\"";
+            let said = std::process::Command::new("sh").arg("-c").arg(format!("{assigned}{tail}")).output().unwrap();
+            let expected = format!("/{name}/data|{name}|/{name}/log|");
+            assert_eq!(String::from_utf8_lossy(&said.stdout), expected, "{name:?}");
+            let mut comments = script.lines().filter(|line| line.starts_with('#'));
+            assert!(comments.all(|line| !line.contains('\u{1b}')), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn each_action_is_waited_for() {
+        let with = |action| {
+            let target = Target { action, ..Target::new(TargetKind::Latest) };
+            shell(&Plan { target, ..example() }, Zone::UTC)
+        };
+        assert!(with(Action::Pause).contains("pausing at the end of recovery"));
+        assert!(with(Action::Promote).contains("ready to accept connections"));
+        assert!(with(Action::Shutdown).contains("shutdown at recovery target"));
+        for action in [Action::Pause, Action::Promote, Action::Shutdown] {
+            assert_eq!(read_by_a_shell(&with(action)), "", "{action}");
+        }
+    }
+
+    #[test]
+    fn code_in_markdown_ends_where_it_ends() {
+        assert_eq!(fenced("sh", "a\n"), "```sh\na\n```\n");
+        assert_eq!(fenced("sh", "a ```` b\n"), "`````sh\na ```` b\n`````\n");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn whatever_it_is_called_nothing_is_run(name in "[^\\x00/]{1,12}", text in "(END_OF_FILE_?\n|[^\\x00]{0,6})*") {
+            prop_assert_eq!(read_by_a_shell(&shell(&called(&name), Zone::UTC)), "");
+            let code = here_document("cat", &text);
+            let said = std::process::Command::new("sh").arg("-c").arg(&code).output().unwrap();
+            let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+            prop_assert_eq!(String::from_utf8_lossy(&said.stdout), format!("{text}{end}"));
+        }
+    }
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::pgdata::auto_conf::AutoConf;
 use crate::pgdata::control_file::ControlFile;
-use crate::plan::{Plan, files};
 use crate::plan::build::OWN_DIRECTORY;
 use crate::plan::settings::{RECOVERY_SETTINGS, TARGET_SETTINGS};
+use crate::plan::{Plan, files};
 
 use super::super::host::{Account, Host};
 use super::super::server::socket_files;
