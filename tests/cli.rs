@@ -340,7 +340,7 @@ fn a_plan_says_which_backups_do_not_lead_there_and_why() {
         let words = ["--json", "locate", "--immediate", "--backup", backup];
         let mut command = walback(&directory);
         command.arg("--backups").arg(&backups).arg("--wal").arg(&HISTORY.archive).args(words);
-        ask(&mut command).ended_with(0).json()["resolved"]["lsn"].as_str().unwrap().to_owned()
+        ask(&mut command).ended_with(0).json()["resolved"]["replay_end"].as_str().unwrap().to_owned()
     };
     // A place behind the end of one and before that of another.
     let lsn = locate("gz");

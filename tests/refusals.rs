@@ -240,10 +240,9 @@ fn what_is_offered_instead_can_be_taken() {
     assert_eq!((target.join(" "), &resolved["stop"]), ("--immediate".to_owned(), &"consistency".into()));
 
     // On the other branch, and from a backup that leads there.
-    let three = &HISTORY.transaction("three").xid;
-    let (target, resolved, _) = offered(&place, &["--xid", three]);
-    assert_eq!(target.join(" "), format!("--xid {three} --timeline 1"));
-    assert_eq!(&last(&resolved), three);
+    let (target, resolved, _) = offered(&place, &["--xid", after]);
+    assert_eq!(target.join(" "), format!("--xid {after} --timeline 1"));
+    assert_eq!(&last(&resolved), after);
 
     // Before a gap.
     let copy = place.directory.create("gap");

@@ -368,8 +368,12 @@ fn start(plan: &Plan) -> Section {
     let code = format!(
         r#"detach='nohup'
 command -v setsid >/dev/null 2>&1 && detach='setsid'
-as_user sh -c 'log=$1; shift; exec "$@" </dev/null >>"$log" 2>&1' sh \
-    "$log" "$detach" "$bin_dir/postgres" {} </dev/null >/dev/null 2>&1 &
+# Nothing of it holds on to the terminal, or to a pipe behind this script.
+(
+    exec </dev/null >/dev/null 2>&1
+    as_user sh -c 'log=$1; shift; exec "$@" >>"$log" 2>&1' sh \
+        "$log" "$detach" "$bin_dir/postgres" {}
+) &
 server=$!
 "#,
         words.join(" ")
