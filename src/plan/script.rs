@@ -27,7 +27,7 @@ struct Section {
 #[must_use]
 pub fn shell(plan: &Plan, zone: Zone) -> String {
     let mut text = format!(
-        "#!/bin/sh\n# shellcheck disable=SC2016 # What stands in single quotes is expanded by the shell that gets it.\n\n\
+        "#!/bin/sh\n# shellcheck disable=SC1003,SC2016 # What stands in single quotes is expanded by the shell that gets it.\n\n\
          # Recovery {}, as Walback planned it.\n#\n",
         one_line(&plan.recovery)
     );
