@@ -352,6 +352,17 @@ fn cache_directory(environment: &dyn Fn(&str) -> Option<OsString>) -> Option<Pat
         .and_then(|directory| absolute(&directory).ok())
 }
 
+/// Whether the locale shows UTF-8, by the first of `LC_ALL`, `LC_CTYPE` and `LANG` that is set, as `setlocale(3)`
+/// has it.
+#[must_use]
+pub fn is_utf8_locale(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| variable(name).filter(|v| !v.is_empty()));
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.ends_with("utf-8") || locale.ends_with("utf8") || locale.contains("utf-8@") || locale.contains("utf8@")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -450,5 +461,15 @@ sources:
         let flags = Overrides { time_zone: Some("Europe/Berlim".into()), ..Overrides::default() };
         let error = load("", flags).unwrap_err();
         assert!(error.to_string().contains("did you mean Europe/Berlin?"), "{error}");
+    }
+
+    #[test]
+    fn the_locale_says_whether_utf_8_is_shown() {
+        let is_utf8 = |set: &[(&str, &str)]| {
+            is_utf8_locale(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert!(is_utf8(&[("LANG", "C.UTF-8")]) && is_utf8(&[("LC_CTYPE", "de_DE.utf8@euro")]));
+        assert!(is_utf8(&[("LC_ALL", ""), ("LANG", "en_GB.UTF-8")]));
+        assert!(!is_utf8(&[("LC_ALL", "C"), ("LANG", "C.UTF-8")]) && !is_utf8(&[]) && !is_utf8(&[("LANG", "de_DE")]));
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::core::{Lsn, Timestamp};
+
 /// What kind of failure it is; decides the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -55,6 +57,19 @@ pub struct Report {
     pub causes: Vec<String>,
     /// What to do next.
     pub hint: Option<String>,
+    /// Where recovery can stop instead.
+    pub reachable: Option<Reachable>,
+}
+
+/// The nearest place at which recovery can stop, where it cannot stop at the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reachable {
+    /// The TARGET options that stop there, as separate words; with `--backup`, where it takes another base backup.
+    pub target: Vec<String>,
+    /// Where in WAL: the record's start, or the end of the base backup.
+    pub lsn: Lsn,
+    /// When the last transaction before it ended, where that is known.
+    pub at: Option<Timestamp>,
 }
 
 /// What most of Walback's functions return.
@@ -64,7 +79,7 @@ impl Error {
     /// An error of `kind` with a stable `code`.
     #[must_use]
     pub fn new(kind: ErrorKind, code: &'static str, message: impl Into<String>) -> Error {
-        Error(Box::new(Report { kind, code, message: message.into(), causes: Vec::new(), hint: None }))
+        Error(Box::new(Report { kind, code, message: message.into(), causes: Vec::new(), hint: None, reachable: None }))
     }
 
     /// Something went wrong while doing what was asked.
@@ -104,6 +119,13 @@ impl Error {
         self
     }
 
+    /// The same, with where recovery can stop instead.
+    #[must_use]
+    pub fn reachable(mut self, reachable: Option<Reachable>) -> Error {
+        self.0.reachable = reachable;
+        self
+    }
+
     /// What it says, in parts.
     #[must_use]
     pub fn report(&self) -> &Report {
@@ -118,9 +140,13 @@ impl Error {
             code: &'a str,
             message: String,
             hint: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reachable: Option<&'a Reachable>,
         }
         let message = std::iter::once(&self.0.message).chain(&self.0.causes).cloned().collect::<Vec<_>>().join(": ");
-        serde_json::json!({ "error": Body { code: self.0.code, message, hint: self.0.hint.as_deref() } })
+        let body =
+            Body { code: self.0.code, message, hint: self.0.hint.as_deref(), reachable: self.0.reachable.as_ref() };
+        serde_json::json!({ "error": body })
     }
 }
 

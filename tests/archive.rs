@@ -205,7 +205,12 @@ fn nothing_is_found_in_a_good_archive() {
         let found = ask(&mut operator.command(words)).ended_with(0).json();
         let findings = found["findings"].as_array().unwrap();
         assert_eq!(BTreeSet::from_iter(field(findings, "severity")), BTreeSet::from(["note"]), "{found:#}");
-        assert_eq!(field(findings, "code"), ["backup-reach"; 6], "each of the backups");
+        assert_eq!(field(findings, "code"), ["backup-reach"; 12], "each of the backups, on both timelines");
+        let on = |timeline: &str| {
+            let said = findings.iter().filter(|f| f["message"].as_str().unwrap().contains(timeline));
+            said.count()
+        };
+        assert_eq!((on("on timeline 1"), on("on timeline 2")), (6, 6), "{found:#}");
         assert_is(&found, "archive/backups", 6);
         assert_eq!(found["archive"]["commits"].is_null(), words.len() == 2);
         let said = ask(&mut in_words(&operator, words)).ended_with(0).out;
@@ -320,7 +325,7 @@ fn every_flaw_is_named_with_what_it_means_and_the_rest_is_usable() {
             // What each backup can still do.
             let reach =
                 found["findings"].as_array().unwrap().iter().filter(|finding| finding["code"] == "backup-reach");
-            assert_eq!(reach.count(), 6, "{found:#}");
+            assert_eq!(reach.count(), 12, "{found:#}");
         }
 
         // What lies before is located, and what lies behind is listed.

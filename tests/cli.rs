@@ -145,7 +145,16 @@ fn timelines_are_described_with_what_the_archive_has() {
     }
     let table = on_history(&directory, &["timelines"]).ended_with(0).out;
     let branch = table.lines().nth(2).unwrap();
-    assert!(branch.contains(forked_at) && branch.contains("whole") && branch.ends_with("\"fork\""), "{table}");
+    assert!(branch.contains(forked_at) && branch.ends_with("whole"), "{table}");
+    assert!(
+        table.contains("reason   at restore point \"fork\"") && in_one_line(&table).contains("goes on behind that"),
+        "{table}"
+    );
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+}
+
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The names of a timeline's segments in an archive, in order.
@@ -205,7 +214,7 @@ fn what_is_broken_or_does_not_belong_is_named_and_does_no_harm() {
     assert_is(&timelines, "timelines/2/damaged", json!(["00000003.history"]));
     assert_is(&timelines, "timelines/2/parent", Value::Null);
     let text = ask(&["timelines"]).ended_with(0);
-    for said in [format!("missing {lost}"), format!("damaged {short}"), "GAPS, DAMAGED".to_owned()] {
+    for said in [format!("missing  {lost}"), format!("damaged  {short}"), "GAPS, DAMAGED".to_owned()] {
         assert!(text.out.contains(&said), "{said:?} is not said:\n{}", text.shown);
     }
     assert!(text.err.contains("00000003.history"), "{}", text.shown);
@@ -272,10 +281,11 @@ fn a_plan_says_everything_and_does_nothing() {
         ("settings/recovery_target_action", json!("pause")),
         ("settings/archive_mode", json!("off")),
         ("settings/listen_addresses", json!("")),
-        ("findings", json!([])),
+        ("findings/0/code", json!("other-branches")),
     ] {
         assert_is(&plan, field, expected);
     }
+    assert_eq!(plan["findings"].as_array().unwrap().len(), 1, "{plan:#}");
     let last_kept = plan["resolved"]["last_kept"]["at"].as_str().unwrap();
     assert!(
         in_json(&HISTORY.transaction("three").at).starts_with(last_kept.trim_end_matches(['0', 'Z'])),
@@ -293,15 +303,99 @@ fn a_plan_says_everything_and_does_nothing() {
             .iter()
             .all(|step| step["title"].is_string() && step["commands"][0].is_string())
     );
-    for field in ["unpack_bytes", "wal_bytes", "wal_segments"] {
+    for field in ["unpack_bytes", "wal_bytes", "wal_segments", "free_after_bytes"] {
         assert!(plan["estimate"][field].as_u64().unwrap() > 0, "{field}");
     }
+    for field in ["unpack_s", "replay_s", "total_s"] {
+        assert!(plan["estimate"][field].as_f64().unwrap() > 0.0, "{field}");
+    }
+    let candidates = plan["candidates"].as_array().unwrap();
+    let ids: Vec<&str> = candidates.iter().map(|candidate| candidate["backup"].as_str().unwrap()).collect();
+    assert_eq!(
+        ids,
+        ["gz", "plain-none", "tar-stream", "plain-stream", "tar-none", "by-sql"],
+        "chosen first, then the last"
+    );
+    assert_eq!(candidates[0]["estimate"], plan["estimate"]);
+    let wal: Vec<u64> = candidates[1..].iter().map(|c| c["estimate"]["wal_bytes"].as_u64().unwrap()).collect();
+    assert!(wal.is_sorted() && candidates.iter().all(|c| c["why_not"].is_null()), "{candidates:#?}");
     let text = on_history(&directory, &words).ended_with(0).out;
     for said in [&format!("transaction {xid}"), "Keeps", "Loses", "recovery.signal", "tar -xzf", into.to_str().unwrap()]
     {
         assert!(text.contains(said), "{said:?} is not said:\n{text}");
     }
     assert!(!into.exists() && !directory.path().join("home/state").exists());
+}
+
+#[test]
+fn a_plan_says_which_backups_do_not_lead_there_and_why() {
+    let directory = Directory::new();
+    let backups = directory.create("backups");
+    for (from, to) in [("by-sql", "by-sql"), ("gz", "gz"), ("plain-none", "plain-none"), ("tar-none", "cut")] {
+        copy_of(&directory, &HISTORY.backups.join(from), &format!("backups/{to}"));
+    }
+    File::options().write(true).open(backups.join("cut/base.tar")).unwrap().set_len(100_000).unwrap();
+    let into = directory.path().join("new");
+    let locate = |backup: &str| {
+        let words = ["--json", "locate", "--immediate", "--backup", backup];
+        let mut command = walback(&directory);
+        command.arg("--backups").arg(&backups).arg("--wal").arg(&HISTORY.archive).args(words);
+        ask(&mut command).ended_with(0).json()["resolved"]["replay_end"].as_str().unwrap().to_owned()
+    };
+    // A place behind the end of one and before that of another.
+    let lsn = locate("gz");
+    let plan = |words: &[&str]| {
+        let mut command = walback(&directory);
+        command.arg("--backups").arg(&backups).arg("--wal").arg(&HISTORY.archive).args(words);
+        command.args(["plan", "--lsn", &lsn, "--into"]).arg(&into);
+        ask(&mut command).ended_with(0)
+    };
+    let made = plan(&["--json"]).json()["plan"].clone();
+    assert_is(&made, "backup/id", "gz");
+    assert_is(&made, "resolved/backups", json!(["gz", "by-sql"]));
+    let why_not = |id: &str| {
+        let candidates = made["candidates"].as_array().unwrap();
+        let candidate = candidates.iter().find(|candidate| candidate["backup"] == id).unwrap();
+        assert!(candidate["estimate"].is_null() || candidate["why_not"].is_null(), "{candidate:#}");
+        candidate["why_not"].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(why_not("plain-none").contains("behind the place where recovery stops"), "{}", why_not("plain-none"));
+    assert!(why_not("cut").starts_with("it is broken: ") && why_not("cut").contains("cut off"), "{}", why_not("cut"));
+    assert_eq!(why_not("by-sql"), "");
+    let text = plan(&["--time-zone", "Asia/Kolkata"]).out;
+    for said in ["gz", "chosen", "not plain-none: it ended at", "not cut: it is broken"] {
+        assert!(text.contains(said), "{said:?} is not said:\n{text}");
+    }
+}
+
+#[test]
+fn the_way_and_the_time_of_the_stop_are_told_as_an_operator_meets_them() {
+    let directory = Directory::new();
+    let three = HISTORY.transaction("three");
+    let words = ["locate", "--xid", &three.xid, "--timeline", "current", "--time-zone", "Asia/Kolkata"];
+    let text = on_history(&directory, &words).ended_with(0).out;
+    // `2026-11-20 21:33:50.123456+00`; the log has three digits.
+    let at = three.at.split('+').next().unwrap();
+    let (second, fraction) = at.split_once('.').unwrap_or((at, ""));
+    let fraction = format!("{fraction:0<6}");
+    for said in [
+        format!("{second}.{fraction} in UTC"),
+        format!("{second}.{} ", &fraction[..3]),
+        "in the server's log".to_owned(),
+        "on the backup's timeline, which is 1".to_owned(),
+        format!("1 ──▶ stop after {}", three.lsn),
+    ] {
+        assert!(text.contains(&said), "{said:?} is not said:\n{text}");
+    }
+    let mut ascii = walback(&directory);
+    ascii.arg("--backups").arg(&HISTORY.backups).arg("--wal").arg(&HISTORY.archive).args(&words[..5]);
+    let text = ask(ascii.env("LC_ALL", "C")).ended_with(0).out;
+    assert!(text.contains(&format!("1 --> stop after {}", three.lsn)), "{text}");
+    let fork = fs::read_to_string(HISTORY.archive.join("00000002.history")).unwrap();
+    let fork = fork.split('\t').nth(1).unwrap();
+    let text = on_history(&directory, &["locate", "--name", "on the branch"]).ended_with(0).out;
+    assert!(text.contains(&format!("1 ──({fork})──▶ 2 ──▶ stop after ")), "{text}");
+    assert!(text.contains("on the latest timeline, which is 2"), "{text}");
 }
 
 #[test]

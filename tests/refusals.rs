@@ -202,6 +202,61 @@ fn targets_that_cannot_be_reached() {
     HISTORY.assert_untouched();
 }
 
+/// What an error offers instead can be taken as it stands.
+#[test]
+fn what_is_offered_instead_can_be_taken() {
+    let place = Place::new();
+    let offered = |place: &Place, words: &[&str]| {
+        let into = place.place.join("new");
+        let error =
+            ask(place.command(&["plan", "--into"]).arg(&into).args(words)).ended_with(4).json()["error"].clone();
+        let target = error["reachable"]["target"].as_array().unwrap_or_else(|| panic!("{error:#}"));
+        let target: Vec<String> = target.iter().map(|word| word.as_str().unwrap().to_owned()).collect();
+        let taken = ask(place.command(&["plan", "--into"]).arg(&into).args(&target)).ended_with(0).json();
+        (target, taken["plan"]["resolved"].clone(), error)
+    };
+    let last = |resolved: &Value| resolved["last_kept"]["xid"].to_string();
+    let after = &HISTORY.transaction("after").xid;
+    for words in [
+        &["--time", "2099-01-01 00:00:00+00", "--timeline", "1"][..],
+        &["--lsn", "F/0", "--timeline", "1"],
+        &["--xid", "4000000", "--timeline", "1"],
+        &["--name", "no such point", "--timeline", "1"],
+    ] {
+        let (target, resolved, error) = offered(&place, words);
+        assert_eq!((&*target[0], &*target[2..].join(" ")), ("--lsn", "--timeline 1"), "{error:#}");
+        assert_eq!(&last(&resolved), after, "everything is kept: {resolved:#}");
+        assert_eq!(resolved["lsn"], error["reachable"]["lsn"]);
+        let hint = error["hint"].as_str().unwrap();
+        if !words.contains(&"--name") {
+            assert!(
+                hint.contains(&format!("--xid {after} --timeline 1")) && hint.contains(&target.join(" ")),
+                "{hint}"
+            );
+        }
+    }
+    let (target, resolved, _) = offered(&place, &["--time", "2001-01-01 00:00:00+00"]);
+    assert_eq!((target.join(" "), &resolved["stop"]), ("--immediate".to_owned(), &"consistency".into()));
+
+    // On the other branch, and from a backup that leads there.
+    let (target, resolved, _) = offered(&place, &["--xid", after]);
+    assert_eq!(target.join(" "), format!("--xid {after} --timeline 1"));
+    assert_eq!(&last(&resolved), after);
+
+    // Before a gap.
+    let copy = place.directory.create("gap");
+    run(Command::new("cp").arg("-a").arg(HISTORY.archive.join(".")).arg(&copy));
+    let names = fs::read_dir(&copy).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.len() == 24 && name.starts_with("00000001")).collect();
+    names.sort();
+    fs::remove_file(copy.join(&names[names.len() - 2])).unwrap();
+    let place = Place { archive: copy, ..place };
+    let (target, _, error) = offered(&place, &["--xid", after, "--timeline", "1"]);
+    assert_eq!(&target[0], "--lsn", "{error:#}");
+    assert!(error["hint"].as_str().unwrap().contains("--wal"), "{error:#}");
+    HISTORY.assert_untouched();
+}
+
 #[test]
 fn directories_that_are_not_for_recoveries() {
     let place = Place::new();

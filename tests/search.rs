@@ -169,6 +169,7 @@ fn backup() -> Backup {
         manifest: false,
         label: None,
         from_standby: false,
+        log_timezone: None,
         parts: Vec::new(),
         own_wal: Vec::new(),
         problems: Vec::new(),

@@ -152,6 +152,10 @@ pub struct Backup {
     pub label: Option<String>,
     /// Whether it was taken from a standby.
     pub from_standby: bool,
+    /// The zone in which its server wrote its log: the setting `log_timezone` where it could be read, else the
+    /// abbreviation behind the label's `START TIME`.
+    #[serde(default)]
+    pub log_timezone: Option<String>,
     /// The tar files or the directory itself: what unpacking reads, the main part first.
     pub parts: Vec<Part>,
     /// Segments that it brings along in its own `pg_wal`.
@@ -211,6 +215,7 @@ impl Backup {
             manifest: false,
             label: None,
             from_standby: false,
+            log_timezone: None,
             parts: Vec::new(),
             own_wal: Vec::new(),
             problems: Vec::new(),

@@ -22,7 +22,7 @@ pub use names::{RelationName, RelationNames};
 pub use overview::{Overview, OverviewBuilder};
 pub use point::{Point, PointKind};
 pub use suspect::{Suspect, SuspectKind, SuspectRelation};
-pub use timeline::{Gap, Timeline};
+pub use timeline::{Gap, LeftBehind, Timeline};
 
 /// What a source found, before anything is concluded from it.
 #[derive(Debug, Clone, Default)]
@@ -233,6 +233,17 @@ impl Catalog {
         self.backups.iter().filter(|backup| backup.is_usable())
     }
 
+    /// All backups in the order in which they are proposed: those of the newest timeline first, since backups are taken
+    /// where production went on, and of each timeline those that ended last in WAL. What their labels say of the time is
+    /// no measure: clocks are set.
+    #[must_use]
+    pub fn best_first(&self) -> Vec<&Backup> {
+        let mut backups: Vec<&Backup> = self.backups.iter().collect();
+        let place = |backup: &Backup| (backup.timeline, backup.stop_lsn.or(backup.start_lsn), backup.start_lsn);
+        backups.sort_by_key(|backup| std::cmp::Reverse(place(backup)));
+        backups
+    }
+
     /// Whether recovery from `backup` can follow `path`: it was taken on the path, before the path left its timeline.
     #[must_use]
     pub fn leads_along(&self, backup: &Backup, path: &TimelinePath) -> bool {
@@ -271,6 +282,17 @@ impl Catalog {
             }
         }
         older
+    }
+
+    /// The timelines that were left, and go on in the archive behind the fork all the same, one for each fork.
+    pub fn left_behind(&self) -> impl Iterator<Item = LeftBehind> {
+        let size = self.segment_size;
+        self.timelines.iter().filter_map(move |child| {
+            let (timeline, fork) = (child.parent?, child.forked_at_lsn?);
+            let behind = self.segments_of(timeline).rev().take_while(|name| name.number(size) > size.number_of(fork));
+            let segments = behind.count() as u64;
+            (segments > 0).then_some(LeftBehind { timeline, child: child.id, fork, segments })
+        })
     }
 
     /// The number of the last segment on `path` that the archive has, be there gaps before it or not.

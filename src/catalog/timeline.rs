@@ -34,6 +34,34 @@ pub struct Timeline {
     pub damaged: Vec<String>,
 }
 
+/// A timeline that another one forked off, and that goes on in the archive behind the fork: two servers have written
+/// WAL since. One of them is often a copy that was promoted with archiving on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// The timeline that goes on.
+    pub timeline: TimelineId,
+    /// The one that forked off it.
+    pub child: TimelineId,
+    /// Where.
+    pub fork: Lsn,
+    /// How many segments the archive has of it behind that.
+    pub segments: u64,
+}
+
+impl LeftBehind {
+    /// `timeline 2 forked off timeline 1 at 0/5000060, and timeline 1 goes on …`
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let LeftBehind { timeline, child, fork, segments } = self;
+        let segments = crate::core::progress::counted(*segments, "segment");
+        format!(
+            "timeline {child} forked off timeline {timeline} at {fork}, and timeline {timeline} goes on behind that, with \
+             {segments}: two servers have archived here. If one of them was a copy that was promoted, “latest” is not \
+             what production went on with; give --timeline"
+        )
+    }
+}
+
 /// Segments that are missing in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Gap {

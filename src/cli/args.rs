@@ -208,6 +208,9 @@ pub enum Command {
         /// From what, into where.
         #[command(flatten)]
         restore: RestoreArgs,
+        /// The same as a script.
+        #[command(flatten)]
+        script: ScriptArgs,
     },
     /// Recover into a new directory, up to the target.
     ///
@@ -507,6 +510,20 @@ fn parse_setting(text: &str) -> std::result::Result<(String, String), String> {
         return Err(format!("“{name}” cannot be the name of a setting"));
     }
     Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+/// The plan as a script.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Runbook")]
+pub struct ScriptArgs {
+    /// Write the plan as a shell script to this file, and as Markdown beside it: FILE.sh and FILE.md.
+    ///
+    /// The script needs no Walback: it does the same with the programs of PostgreSQL and the system.
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+    /// Write these files anew where they are there already.
+    #[arg(long, short, requires = "script")]
+    pub yes: bool,
 }
 
 /// How to ask and tell.

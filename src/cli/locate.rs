@@ -3,13 +3,16 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use crate::config::RestoreConfig;
+use crate::catalog::Backup;
+use crate::config::{RestoreConfig, is_utf8_locale};
 use crate::core::progress::counted;
 use crate::core::{Target, TargetKind, Zone};
 use crate::engine::host::now;
 use crate::engine::{Preparation, Request};
 use crate::error::Result;
+use crate::pgdata::LogZone;
 use crate::plan::stop_findings::stop_findings;
+use crate::plan::way;
 use crate::resolve::Resolved;
 
 use super::args::TargetArgs;
@@ -41,24 +44,31 @@ pub fn run(context: &Context, target: &TargetArgs, backup: Option<String>) -> Re
     let resolved = preparation.locate(&request);
     bar.clear();
     let resolved = resolved?;
+    let log_zone = log_zone(resolved.backups.first().and_then(|id| catalog.backup(id)));
     if context.json {
         context.print_json("resolved", &resolved)?;
     } else {
-        print(&plain_lines(&describe(&request.target, &resolved, zone)))?;
+        print(&plain_lines(&describe(&request.target, &resolved, log_zone.as_ref(), zone)))?;
     }
     Ok(0)
 }
 
-fn describe(target: &Target, resolved: &Resolved, zone: Zone) -> String {
+fn describe(target: &Target, resolved: &Resolved, log_zone: Option<&LogZone>, zone: Zone) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = write(&mut text, target, resolved, zone);
+    let _ = write(&mut text, target, resolved, log_zone, zone);
     text.trim_end().to_owned()
 }
 
-fn write(out: &mut String, target: &Target, resolved: &Resolved, zone: Zone) -> std::fmt::Result {
-    writeln!(out, "Target     {}", target.in_words(zone))?;
-    write_resolved(out, target, resolved, zone)?;
+fn write(
+    out: &mut String,
+    target: &Target,
+    resolved: &Resolved,
+    log_zone: Option<&LogZone>,
+    zone: Zone,
+) -> std::fmt::Result {
+    writeln!(out, "Target     {}", target.in_words_on(zone, resolved.timeline))?;
+    write_resolved(out, target, resolved, log_zone, zone)?;
     let findings = stop_findings(target, resolved, zone);
     let backups = match resolved.backups.split_first() {
         Some((best, [])) => best.clone(),
@@ -72,18 +82,33 @@ fn write(out: &mut String, target: &Target, resolved: &Resolved, zone: Zone) -> 
     write_findings(out, &findings)
 }
 
-/// Where recovery stops, what it keeps, what it loses, and along which timelines it goes.
+/// Where recovery stops, what it keeps, what it loses, and along which timelines it goes. The time at which it stops is
+/// told in the zones in which an operator may meet it, too: in UTC, and as it stands in the server's log.
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write_resolved(out: &mut String, target: &Target, resolved: &Resolved, zone: Zone) -> std::fmt::Result {
+pub fn write_resolved(
+    out: &mut String,
+    target: &Target,
+    resolved: &Resolved,
+    log_zone: Option<&LogZone>,
+    zone: Zone,
+) -> std::fmt::Result {
     writeln!(out, "Stops      {}", describe_stop(resolved, zone))?;
+    if let Some(at) = resolved.at {
+        if at.utc_offset_s(zone) != 0 {
+            writeln!(out, "           {} in UTC", at.in_zone(Zone::UTC).trim_end_matches(" +00:00"))?;
+        }
+        if let Some(log_zone) = log_zone {
+            writeln!(out, "           {} in the server's log", log_zone.in_log(at))?;
+        }
+    }
     // That the end of WAL is a record goes without saying.
     if let Some(told) =
         resolved.told.as_ref().filter(|told| target.kind != TargetKind::Latest || told.action != target.action)
     {
         let action = if told.action == target.action { String::new() } else { format!("; then {}", told.action) };
-        writeln!(out, "Told       PostgreSQL is told: {}{action}", told.in_words(zone))?;
+        writeln!(out, "Told       PostgreSQL is told: {}{action}", told.in_words_on(zone, resolved.timeline))?;
     }
     writeln!(
         out,
@@ -103,6 +128,17 @@ pub fn write_resolved(out: &mut String, target: &Target, resolved: &Resolved, zo
     for other in &resolved.ambiguous {
         writeln!(out, "           at the very same time: {}", describe_place(Some(other), "", zone))?;
     }
-    let path: Vec<String> = resolved.path.iter().map(ToString::to_string).collect();
-    writeln!(out, "Timeline   {} (path: {})", resolved.timeline, path.join(" → "))
+    let drawn = if shows_unicode() { way::draw(resolved) } else { way::draw_ascii(resolved) };
+    writeln!(out, "Timeline   {drawn}")
+}
+
+/// Whether more than ASCII can be shown.
+fn shows_unicode() -> bool {
+    is_utf8_locale(|name| std::env::var(name).ok())
+}
+
+/// The zone of the log of the server that a backup was taken from.
+#[must_use]
+pub fn log_zone(backup: Option<&Backup>) -> Option<LogZone> {
+    LogZone::parse(backup?.log_timezone.as_deref()?)
 }

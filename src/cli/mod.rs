@@ -149,7 +149,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Suspects { window, rows } => suspects::run(&context, &window, rows),
         Command::Locate { target, backup } => locate::run(&context, &target, backup),
         Command::Check { quick } => check::run(&context, quick),
-        Command::Plan { target, restore } => plan::run(&context, &target, &restore),
+        Command::Plan { target, restore, script } => plan::run(&context, &target, &restore, &script),
         Command::Restore { target, restore, act } => restore::run(&context, &target, &restore, act),
         Command::Recoveries => recoveries::list(&context),
         Command::Status { recovery, events } => recoveries::status(&context, recovery.as_deref(), events),

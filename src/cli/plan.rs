@@ -1,34 +1,76 @@
 //! `walback plan`, and how a plan is told to people.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::core::Zone;
-use crate::core::progress::{Bytes, Seconds, counted};
-use crate::engine::host::now;
+use crate::core::progress::{Bytes, Seconds};
+use crate::engine::facts::source_of;
+use crate::engine::host::{Host, now};
 use crate::engine::{Preparation, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Finding, Plan};
+use crate::plan::{Finding, Plan, Severity, script};
 use crate::resolve::{Place, Resolved, StopSide};
 
-use super::args::{RestoreArgs, TargetArgs};
-use super::locate::write_resolved;
-use super::table::{plain, plain_lines};
+use super::args::{RestoreArgs, ScriptArgs, TargetArgs};
+use super::locate::{log_zone, write_resolved};
+use super::table::{Align, Table, plain, plain_lines, wrapped};
 use super::watch::Bar;
-use super::{Context, print};
+use super::{Context, note, print};
 
 /// Says everything that a recovery would do.
 ///
 /// # Errors
 /// When the target cannot be reached, or the source cannot be read.
-pub fn run(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Result<u8> {
+pub fn run(context: &Context, target: &TargetArgs, restore: &RestoreArgs, script: &ScriptArgs) -> Result<u8> {
     let plan = make(context, target, restore)?;
+    if let Some(file) = &script.script {
+        write_runbook(context, &plan, file, script.yes)?;
+    }
     if context.json {
         context.print_json("plan", &plan)?;
     } else {
         print(&plain_lines(&describe(&plan, context.config.zone)))?;
     }
     Ok(if plan.is_forbidden() { ErrorKind::Problems.exit_status() } else { 0 })
+}
+
+/// Writes the runbook: a shell script, and the same as Markdown beside it. A plan that cannot work has none.
+fn write_runbook(context: &Context, plan: &Plan, file: &Path, replace: bool) -> Result<()> {
+    let host = Host::new(context.config.read_only)?;
+    if plan.is_forbidden() {
+        note("warning: no runbook was written: a finding forbids this recovery");
+        return Ok(());
+    }
+    // A path that is not UTF-8 cannot stand in a text.
+    plan.hash()?;
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut plan = plan.clone();
+    plan.server.bin_dir = absolute(&plan.server.bin_dir);
+    plan.wal.iter_mut().for_each(|archive| *archive = absolute(archive));
+    plan.backup.parts.iter_mut().for_each(|part| part.path = absolute(&part.path));
+    let script = absolute(file);
+    let document = match script.extension() {
+        Some(extension) if extension == "sh" => script.with_extension("md"),
+        _ => script.with_file_name(format!("{}.md", script.file_name().unwrap_or_default().to_string_lossy())),
+    };
+    let sources: Vec<PathBuf> = plan.wal.iter().chain([&plan.backup.location]).cloned().collect();
+    if let Some(source) = source_of(&script, &sources) {
+        let message = format!("{} lies inside a source: {}", script.display(), source.display());
+        return Err(Error::usage("inside-source", message).hint("sources are only ever read: choose another place"));
+    }
+    for path in [&script, &document] {
+        if !replace && path.symlink_metadata().is_ok() {
+            let message = format!("this file is there already: {}", path.display());
+            return Err(Error::new(ErrorKind::Unconfirmed, "file-exists", message)
+                .hint("give another name, or --yes to write it anew"));
+        }
+    }
+    let zone = context.config.zone;
+    host.write_document(&script, &script::shell(&plan, zone), 0o755, replace)?;
+    host.write_document(&document, &script::markdown(&plan, zone), 0o644, replace)?;
+    note(&format!("runbook: {} and {}", plain(&script.display().to_string()), plain(&document.display().to_string())));
+    Ok(())
 }
 
 /// Makes the plan that a command line asks for.
@@ -93,8 +135,8 @@ pub fn describe(plan: &Plan, zone: Zone) -> String {
 fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
     let resolved = &plan.resolved;
     writeln!(out, "Recovery   {} into {}", plan.recovery, plan.directory.display())?;
-    writeln!(out, "Target     {}", plan.target.in_words(zone))?;
-    write_resolved(out, &plan.target, resolved, zone)?;
+    writeln!(out, "Target     {}", plan.target.in_words_on(zone, resolved.timeline))?;
+    write_resolved(out, &plan.target, resolved, log_zone(Some(&plan.backup)).as_ref(), zone)?;
     let backup = &plan.backup;
     let begun =
         backup.started_at.map(|at| format!(", begun {}", at.in_zone(zone).replace(".000000", ""))).unwrap_or_default();
@@ -105,13 +147,6 @@ fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
         super::backups::describe_kind(backup),
         plan.server.major
     )?;
-    if resolved.backups.len() > 1 {
-        writeln!(
-            out,
-            "           others that lead there: {}",
-            resolved.backups.get(1..).unwrap_or_default().join(", ")
-        )?;
-    }
     writeln!(out, "Work       {}", describe_estimate(plan))?;
     writeln!(
         out,
@@ -120,8 +155,11 @@ fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
         plan.server.run_as,
         plan.server.bin_dir.display()
     )?;
+    if plan.candidates.len() > 1 {
+        writeln!(out, "\nBase backups\n{}", describe_candidates(plan))?;
+    }
     writeln!(out, "\nFindings")?;
-    if plan.findings.is_empty() {
+    if plan.findings.iter().all(|finding| finding.severity == Severity::Note) {
         writeln!(out, "  none: nothing speaks against it")?;
     }
     write_findings(out, &plan.findings)?;
@@ -182,15 +220,49 @@ pub fn describe_place(place: Option<&Place>, none: &str, zone: Zone) -> String {
 
 fn describe_estimate(plan: &Plan) -> String {
     let estimate = &plan.estimate;
-    let time = match estimate.total_s {
+    let about = |seconds: Option<f64>| match seconds {
         Some(seconds) => format!("about {}", Seconds(seconds)),
         None => "time not known".to_owned(),
     };
-    format!(
-        "{} to unpack, {} of WAL to replay ({})\n           {time}: {}",
-        Bytes(estimate.unpack_bytes),
-        Bytes(estimate.wal_bytes),
-        counted(estimate.wal_segments, "segment"),
-        estimate.basis
-    )
+    let parts = match (estimate.unpack_s, estimate.replay_s) {
+        (Some(unpack), Some(replay)) => format!(" ({} and {})", Seconds(unpack), Seconds(replay)),
+        _ => String::new(),
+    };
+    let free = match estimate.free_after_bytes {
+        Some(bytes) => format!("; {} will be left free", Bytes(bytes)),
+        None => String::new(),
+    };
+    let basis = wrapped("           ", &estimate.basis);
+    format!("{}\n           {}{parts}{free}\n{basis}", estimate.amounts(), about(estimate.total_s))
+}
+
+/// The base backups that lead to the target, with what each takes, and the others with why they do not.
+fn describe_candidates(plan: &Plan) -> String {
+    let mut table = Table::new(&[
+        ("  BACKUP", Align::Left),
+        ("UNPACK", Align::Right),
+        ("WAL", Align::Right),
+        ("SEGMENTS", Align::Right),
+        ("TIME", Align::Right),
+        ("", Align::Left),
+    ]);
+    let mut others = Vec::new();
+    for candidate in &plan.candidates {
+        let chosen = candidate.backup == plan.backup.id;
+        match (&candidate.estimate, &candidate.why_not) {
+            (Some(estimate), None) => table.row(vec![
+                format!("  {}", candidate.backup),
+                Bytes(estimate.unpack_bytes).to_string(),
+                Bytes(estimate.wal_bytes).to_string(),
+                estimate.wal_segments.to_string(),
+                estimate.total_s.map_or("-".to_owned(), |seconds| Seconds(seconds).to_string()),
+                if chosen { "chosen".to_owned() } else { String::new() },
+            ]),
+            (_, why_not) => {
+                let why_not = plain(why_not.as_deref().unwrap_or("it was not looked at"));
+                others.push(wrapped("  ", &format!("not {}: {why_not}", plain(&candidate.backup))));
+            }
+        }
+    }
+    std::iter::once(table.render()).chain(others).collect::<Vec<_>>().join("\n")
 }

@@ -58,6 +58,29 @@ impl Table {
     }
 }
 
+/// Text for people in lines of 80 columns: the first begins with `first`, the others with as many spaces. A word that
+/// is longer stands alone.
+#[must_use]
+pub fn wrapped(first: &str, text: &str) -> String {
+    const WIDTH: usize = 80;
+    let indent = " ".repeat(first.width());
+    let (mut lines, mut line) = (Vec::new(), first.to_owned());
+    let mut is_fresh = true;
+    for word in text.split(' ') {
+        if !is_fresh && line.width() + 1 + word.width() > WIDTH {
+            lines.push(std::mem::replace(&mut line, indent.clone()));
+            is_fresh = true;
+        }
+        if !is_fresh {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_fresh = false;
+    }
+    lines.push(line);
+    lines.join("\n")
+}
+
 /// Text from outside, with control characters made visible: nothing in a backup, an archive or a log may steer the
 /// operator's terminal.
 #[must_use]
@@ -91,6 +114,15 @@ pub fn painted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_texts_are_wrapped_and_long_words_are_not_broken() {
+        let text = wrapped("  x: ", &format!("{} {} b c", "a".repeat(60), "/long".repeat(20)));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], format!("  x: {}", "a".repeat(60)));
+        assert_eq!(lines[1], format!("     {}", "/long".repeat(20)));
+        assert_eq!(lines[2..], ["     b c"]);
+    }
 
     #[test]
     fn columns_are_aligned_by_what_they_show() {

@@ -9,7 +9,7 @@ use crate::source::Cancel;
 use crate::source::index::Index;
 use crate::wal::Summary;
 
-use super::table::{Align, Table, plain};
+use super::table::{Align, Table, plain, wrapped};
 use super::{Context, archive, print};
 
 /// So many segments at either end of a timeline are looked into for a commit: a list has to be there at once.
@@ -38,32 +38,46 @@ pub fn run(context: &Context) -> Result<u8> {
         context.print_json("timelines", &catalog.timelines)?;
         return Ok(0);
     }
+    let zone = context.config.zone;
     let mut table = Table::new(&[
         ("TLI", Align::Right),
         ("PARENT", Align::Right),
         ("FORKED AT", Align::Left),
-        ("FIRST SEGMENT", Align::Left),
-        ("LAST SEGMENT", Align::Left),
         ("SEGMENTS", Align::Right),
         ("SIZE", Align::Right),
-        ("FIRST COMMIT", Align::Left),
-        ("LAST COMMIT", Align::Left),
         ("STATE", Align::Left),
-        ("REASON", Align::Left),
     ]);
     for timeline in &catalog.timelines {
-        table.row(row(timeline, catalog.segment_size.bytes(), context.config.zone));
+        table.row(row(timeline, catalog.segment_size.bytes()));
     }
     print(&table.render())?;
     for timeline in &catalog.timelines {
-        for gap in &timeline.gaps {
-            print(&format!("timeline {}: missing {gap}", timeline.id))?;
-        }
-        for name in &timeline.damaged {
-            print(&format!("timeline {}: damaged {}", timeline.id, plain(name)))?;
-        }
+        print(&format!("\ntimeline {}\n{}", timeline.id, details(timeline, zone)))?;
+    }
+    for text in catalog.left_behind().map(|left| left.in_words()) {
+        print(&format!("\n{}", wrapped("note: ", &text)))?;
     }
     Ok(0)
+}
+
+/// What does not fit into a row of 80 columns.
+fn details(timeline: &Timeline, zone: Zone) -> String {
+    let mut lines = Vec::new();
+    if let (Some(first), Some(last)) = (timeline.first_segment, timeline.last_segment) {
+        lines.push(format!("  segments {first} to {last}"));
+    }
+    if let (Some(first), Some(last)) = (timeline.first_commit_at, timeline.last_commit_at) {
+        lines.push(format!("  commits  {} to {}", to_the_second(first, zone), to_the_second(last, zone)));
+    }
+    if let Some(reason) = &timeline.reason {
+        lines.push(wrapped("  reason   ", &plain(reason.trim())));
+    }
+    lines.extend(timeline.gaps.iter().map(|gap| format!("  missing  {gap}")));
+    lines.extend(timeline.damaged.iter().map(|name| format!("  damaged  {}", plain(name))));
+    if lines.is_empty() {
+        lines.push("  no WAL in the archive".to_owned());
+    }
+    lines.join("\n")
 }
 
 /// What the first and the last segments of a timeline tell.
@@ -107,7 +121,7 @@ impl Ends {
     }
 }
 
-fn row(timeline: &Timeline, segment_bytes: u64, zone: Zone) -> Vec<String> {
+fn row(timeline: &Timeline, segment_bytes: u64) -> Vec<String> {
     let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let state = match (timeline.gaps.len(), timeline.damaged.len()) {
         _ if timeline.id != TimelineId::FIRST && timeline.parent.is_none() => "NO HISTORY".to_owned(),
@@ -121,14 +135,9 @@ fn row(timeline: &Timeline, segment_bytes: u64, zone: Zone) -> Vec<String> {
         timeline.id.to_string(),
         known(timeline.parent.map(|id| id.to_string())),
         known(timeline.forked_at_lsn.map(|lsn| lsn.to_string())),
-        known(timeline.first_segment.map(|name| name.to_string())),
-        known(timeline.last_segment.map(|name| name.to_string())),
         timeline.segments.to_string(),
         Bytes(timeline.segments * segment_bytes).to_string(),
-        known(timeline.first_commit_at.map(|at| to_the_second(at, zone))),
-        known(timeline.last_commit_at.map(|at| to_the_second(at, zone))),
         state,
-        known(timeline.reason.as_ref().map(|reason| reason.trim().to_owned())),
     ]
 }
 

@@ -198,8 +198,27 @@ impl Target {
     /// `just before transaction 735, on the latest timeline`; times in `zone`.
     #[must_use]
     pub fn in_words(&self, zone: Zone) -> String {
+        let what = self.what(zone);
+        match self.timeline {
+            TimelineChoice::Current => format!("{what}, on the backup's timeline"),
+            TimelineChoice::Latest => format!("{what}, on the latest timeline"),
+            TimelineChoice::Number(id) => format!("{what}, on timeline {id}"),
+        }
+    }
+
+    /// The same with the number of the timeline that was chosen: `…, on the latest timeline, which is 3`.
+    #[must_use]
+    pub fn in_words_on(&self, zone: Zone, timeline: TimelineId) -> String {
+        let words = self.in_words(zone);
+        match self.timeline {
+            TimelineChoice::Number(_) => words,
+            TimelineChoice::Current | TimelineChoice::Latest => format!("{words}, which is {timeline}"),
+        }
+    }
+
+    fn what(&self, zone: Zone) -> String {
         let side = if self.inclusive { "just after" } else { "just before" };
-        let what = match &self.kind {
+        match &self.kind {
             TargetKind::Time(time) if self.inclusive => format!("everything committed up to {}", time.in_zone(zone)),
             TargetKind::Time(time) => format!("everything committed before {}", time.in_zone(zone)),
             TargetKind::Xid(xid) => format!("{side} transaction {xid}"),
@@ -207,11 +226,6 @@ impl Target {
             TargetKind::Name(name) => format!("restore point “{}”", name.as_str()),
             TargetKind::Immediate => "the end of the base backup".to_owned(),
             TargetKind::Latest => "the end of WAL".to_owned(),
-        };
-        match self.timeline {
-            TimelineChoice::Current => format!("{what}, on the backup's timeline"),
-            TimelineChoice::Latest => format!("{what}, on the latest timeline"),
-            TimelineChoice::Number(id) => format!("{what}, on timeline {id}"),
         }
     }
 }
@@ -240,6 +254,15 @@ mod tests {
         assert_eq!(Target::new(TargetKind::Name(name)).to_options(), ["--name", "before deploy"]);
         let target = Target { inclusive: false, action: Action::Promote, ..Target::new(TargetKind::Lsn(Lsn(0x28))) };
         assert_eq!(target.to_options(), ["--lsn", "0/28", "--exclusive", "--action", "promote"]);
+    }
+
+    #[test]
+    fn words_for_timelines_are_spelled_out_as_numbers() {
+        let on = |timeline| Target { timeline, ..Target::new(TargetKind::Latest) };
+        let words = |timeline| on(timeline).in_words_on(Zone::UTC, TimelineId(3));
+        assert_eq!(words(TimelineChoice::Latest), "the end of WAL, on the latest timeline, which is 3");
+        assert_eq!(words(TimelineChoice::Current), "the end of WAL, on the backup's timeline, which is 3");
+        assert_eq!(words(TimelineChoice::Number(TimelineId(3))), "the end of WAL, on timeline 3");
     }
 
     #[test]

@@ -72,6 +72,12 @@ impl Timestamp {
         self.local(zone).format("%Y-%m-%d %H:%M:%S%.6f %:z").to_string()
     }
 
+    /// As a server's log has it with `%m` in `log_line_prefix`: `2024-10-02 14:30:05.123 CEST`.
+    #[must_use]
+    pub fn in_log(self, zone: Zone) -> String {
+        self.local(zone).format("%Y-%m-%d %H:%M:%S%.3f %Z").to_string()
+    }
+
     /// For narrow places: `10-02 14:30` in `zone`.
     #[must_use]
     pub fn short(self, zone: Zone) -> String {

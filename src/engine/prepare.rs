@@ -8,19 +8,23 @@ use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Backup, Catalog, Gap};
 use crate::config::{RestoreConfig, SourceConfig};
 use crate::core::time::Timestamp;
-use crate::core::{Action, Lsn, SegmentName, Target, TargetKind, TimelineChoice, TimelinePath, Zone};
-use crate::error::{Error, ErrorKind, Result};
+use crate::core::{Action, Lsn, SegmentName, Target, TargetKind, TimelineChoice, TimelineId, TimelinePath, Zone};
+use crate::error::{Error, ErrorKind, Reachable, Result};
 use crate::event::Strategy;
 use crate::plan::build::{Draft, name_recovery};
+use crate::plan::candidates::Way;
+use crate::plan::estimate::Work;
 use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
+use crate::plan::settings::shell_quote;
 use crate::plan::stop_findings::stop_findings;
-use crate::plan::{Finding, Plan};
+use crate::plan::{Candidate, Finding, Plan};
 use crate::resolve::{BeforeWhat, Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::scan::EndCause;
 use crate::source::search::Search;
 use crate::source::{Cancel, Index, LocalSource, Source, backup_files};
 use crate::wal::summary::MarkKind;
 
+use super::experience;
 use super::facts::{self, Wanted};
 use super::find::{Find, Trust};
 use super::host::{clusters, is_root, now};
@@ -59,7 +63,7 @@ pub struct Preparation<'a> {
 }
 
 /// What recovery goes along, and how it is found out where it stops.
-struct Way<'a> {
+struct Along<'a> {
     index: &'a Index<'a>,
     backup: &'a Backup,
     path: &'a TimelinePath,
@@ -68,7 +72,7 @@ struct Way<'a> {
     restart: Option<Lsn>,
 }
 
-impl Preparation<'_> {
+impl<'a> Preparation<'a> {
     /// Makes the plan.
     ///
     /// # Errors
@@ -76,7 +80,8 @@ impl Preparation<'_> {
     /// plan's findings.
     pub fn plan(&self, request: &Request) -> Result<Plan> {
         let (backup, path, mut resolved) = self.choose(request, Trust::Nothing)?;
-        resolved.backups = self.others(&backup.id, &path, &resolved);
+        let ways = self.ways(request, &backup.id, &path, &resolved);
+        resolved.backups = usable(&ways);
         let major = backup.pg_version.ok_or_else(|| {
             Error::failed(
                 "unknown-version",
@@ -103,7 +108,16 @@ impl Preparation<'_> {
             archives,
             decompressors: self.catalog.compressions.iter().filter_map(|used| Some(used.program()?.0)).collect(),
         });
-        let forks = self.left_behind(request.target.timeline, &path);
+        let experience = experience::gather(self.recoveries, ways.iter().map(|(backup, _)| *backup));
+        let candidate = |(backup, why_not): &(&Backup, Option<String>)| Candidate {
+            backup: backup.id.clone(),
+            estimate: why_not
+                .is_none()
+                .then(|| experience.estimate(&self.work(backup, resolved.replay_end, host.free_bytes))),
+            why_not: why_not.clone(),
+        };
+        let candidates = ways.iter().map(candidate).collect();
+        let branches = self.branches(request.target.timeline, backup, &path);
         let draft = Draft {
             recovery: name_recovery(&directory, &|name| self.recoveries.has(name)),
             directory: directory.clone(),
@@ -114,7 +128,8 @@ impl Preparation<'_> {
             resolved,
             missing,
             facts: &backup_facts,
-            notices: forks,
+            notices: branches,
+            candidates,
             archives,
             compressions: &self.catalog.compressions,
             older_files: self.catalog.older_files(backup),
@@ -137,8 +152,13 @@ impl Preparation<'_> {
     /// When no base backup leads to the target, or WAL cannot be read.
     pub fn locate(&self, request: &Request) -> Result<Resolved> {
         let (backup, path, mut resolved) = self.choose(request, Trust::Order)?;
-        resolved.backups = self.others(&backup.id, &path, &resolved);
+        resolved.backups = usable(&self.ways(request, &backup.id, &path, &resolved));
         Ok(resolved)
+    }
+
+    fn work<'b>(&self, backup: &'b Backup, replay_end: Lsn, free_bytes: Option<u64>) -> Work<'b> {
+        let packed_wal = !self.catalog.compressions.is_empty();
+        Work { backup, replay_end, segment_size: self.catalog.segment_size, packed_wal, free_bytes }
     }
 
     fn index(&self) -> Index<'_> {
@@ -180,7 +200,9 @@ impl Preparation<'_> {
         findings.extend(obstacles(&resolved, current.server.major, &current.settings));
         findings.extend(stop_findings(target, &resolved, zone));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        Ok(current.retargeted(target, resolved, findings, now()))
+        let experience = experience::gather(self.recoveries, std::iter::once(backup));
+        let estimate = experience.estimate(&self.work(backup, resolved.replay_end, None));
+        Ok(current.retargeted(target, resolved, findings, estimate, now()))
     }
 
     /// Where a server starts again that replayed up to `replayed` and was stopped: at the redo pointer of the last
@@ -209,13 +231,15 @@ impl Preparation<'_> {
             let backup = self.named(id)?;
             let path = self.path_for(backup, request.target.timeline)?;
             self.check_time(backup, request)?;
-            let resolved = self.resolve(&index, backup, &path, request, trust, None)?;
+            let resolved = self.resolve(&index, backup, &path, request, trust, None);
+            let resolved = resolved.map_err(|error| self.elsewhere(error, &index, request, &[path.last()]))?;
             return Ok((backup, path, resolved));
         }
-        let mut refused = None;
-        for backup in self.catalog.usable_backups() {
+        let (mut refused, mut tried_on) = (None, Vec::new());
+        for backup in self.catalog.best_first().into_iter().filter(|backup| backup.is_usable()) {
             let tried = self.path_for(backup, request.target.timeline).and_then(|path| {
                 self.check_time(backup, request)?;
+                tried_on.push(path.last());
                 Ok((self.resolve(&index, backup, &path, request, trust, None)?, path))
             });
             match tried {
@@ -232,7 +256,10 @@ impl Preparation<'_> {
                 },
             }
         }
-        Err(refused.unwrap_or_else(|| {
+        if let Some(error) = refused {
+            return Err(self.elsewhere(error, &index, request, &tried_on));
+        }
+        Err({
             let broken = self
                 .catalog
                 .backups
@@ -243,7 +270,56 @@ impl Preparation<'_> {
                     .hint("“walback backups” lists them with their problems"),
                 Error::because,
             )
-        }))
+        })
+    }
+
+    /// Where a transaction or a restore point is not on the way, it may be on another branch: names the timeline and the
+    /// backup that lead there. What is not known of restore points without reading is not read for this.
+    fn elsewhere(&self, error: Error, index: &Index<'_>, request: &Request, tried: &[TimelineId]) -> Error {
+        let report = error.report();
+        if report.code != NOT_REACHED {
+            return error;
+        }
+        let others = self.catalog.timelines.iter().rev().map(|timeline| timeline.id).filter(|id| !tried.contains(id));
+        for id in others {
+            let Some(path) = self.catalog.path_to(id) else { continue };
+            let leads = |backup: &&Backup| backup.is_usable() && self.catalog.leads_along(backup, &path);
+            let mut backups = self.catalog.best_first().into_iter().filter(leads);
+            let found = match &request.target.kind {
+                TargetKind::Xid(_) => backups.find_map(|backup| {
+                    let resolved = self.resolve(index, backup, &path, request, Trust::Order, None).ok()?;
+                    (resolved.path.last() == Some(&id)).then_some((backup, resolved.lsn, resolved.at))
+                }),
+                TargetKind::Name(name) => self.restore_point(index, id, name.as_str()).and_then(|lsn| {
+                    let before =
+                        |backup: &&Backup| backup.stop_lsn.or(backup.start_lsn).is_some_and(|stop| stop <= lsn);
+                    Some((backups.find(before)?, lsn, None))
+                }),
+                _ => return error,
+            };
+            let Some((backup, lsn, at)) = found else { continue };
+            let target = Target { timeline: TimelineChoice::Number(id), ..request.target.clone() };
+            let mut words = target.to_options();
+            let also = match &request.backup {
+                Some(asked) if *asked != backup.id => {
+                    words.extend(["--backup".to_owned(), backup.id.clone()]);
+                    format!(", from the backup {}", backup.id)
+                }
+                _ => format!("; the backup {} leads there", backup.id),
+            };
+            let hint = format!("it is on timeline {id}: {}{also}", in_shell(&words));
+            return error.hint(hint).reachable(Some(Reachable { target: words, lsn, at }));
+        }
+        error
+    }
+
+    /// Where a restore point of this name is on a timeline, as far as its segments are known.
+    fn restore_point(&self, index: &Index<'_>, timeline: TimelineId, name: &str) -> Option<Lsn> {
+        self.catalog.segments_of(timeline).find_map(|segment| {
+            let summary = index.known(*segment)?.ok()?;
+            let named = |kind: &MarkKind| matches!(kind, MarkKind::RestorePoint(known) if known == name);
+            summary.marks.iter().find(|mark| named(&mark.kind)).map(|mark| mark.lsn)
+        })
     }
 
     fn named(&self, id: &str) -> Result<&Backup> {
@@ -295,7 +371,7 @@ impl Preparation<'_> {
             ),
         );
         Err(match able {
-            Some(other) => error.hint(format!("the backup {} leads there", other.id)),
+            Some(other) => error.hint(format!("the backup {0} leads there: --backup {0}", shell_quote(&other.id))),
             None => error.hint("no backup leads there; choose another timeline"),
         })
     }
@@ -306,7 +382,7 @@ impl Preparation<'_> {
         let ended = backup.finished_at.or(backup.started_at);
         match ended {
             Some(ended) if time < ended => {
-                Err(before_backup_end(backup, &time.in_zone(request.zone), Some(ended), request.zone))
+                Err(self.before_backup_end(backup, &time.in_zone(request.zone), Some(ended), request.zone))
             }
             _ => Ok(()),
         }
@@ -328,9 +404,9 @@ impl Preparation<'_> {
         if let (TargetKind::Lsn(lsn), Some(_)) = (&target.kind, backup.stop_lsn)
             && *lsn <= start
         {
-            return Err(before_backup_end(backup, &lsn.to_string(), None, request.zone));
+            return Err(self.before_backup_end(backup, &lsn.to_string(), None, request.zone));
         }
-        let way = Way { index, backup, path, trust, restart };
+        let way = Along { index, backup, path, trust, restart };
         let mut resolved = self.stop_for(&way, target, request)?;
         if !resolved.before.is_empty() {
             resolved = self.before_what(&way, resolved, request)?;
@@ -345,7 +421,7 @@ impl Preparation<'_> {
 
     /// “Before this transaction” is one of several places: the best one that loses no other commit, where the
     /// transaction was named.
-    fn before_what(&self, way: &Way<'_>, at_commit: Resolved, request: &Request) -> Result<Resolved> {
+    fn before_what(&self, way: &Along<'_>, at_commit: Resolved, request: &Request) -> Result<Resolved> {
         let mut before = at_commit.before.clone();
         let find = self.find(way);
         for place in before.iter_mut().filter(|place| place.what != BeforeWhat::Commit) {
@@ -365,7 +441,7 @@ impl Preparation<'_> {
         Ok(Resolved { before, told: Some(told), ..resolved })
     }
 
-    fn find<'f>(&'f self, way: &Way<'f>) -> Find<'f> {
+    fn find<'f>(&'f self, way: &Along<'f>) -> Find<'f> {
         Find {
             source: self.source,
             catalog: self.catalog,
@@ -381,8 +457,8 @@ impl Preparation<'_> {
     }
 
     /// Where the server stops for `target`.
-    fn stop_for(&self, way: &Way<'_>, target: &Target, request: &Request) -> Result<Resolved> {
-        let Way { backup, path, trust, .. } = *way;
+    fn stop_for(&self, way: &Along<'_>, target: &Target, request: &Request) -> Result<Resolved> {
+        let Along { backup, path, trust, .. } = *way;
         let start = backup.start_lsn.unwrap_or(Lsn::INVALID);
         // A backup from a primary ends with a record that names its start: where that is not met, the WAL is not
         // that of this backup.
@@ -393,9 +469,11 @@ impl Preparation<'_> {
         }
         let find = self.find(way);
         let end = find.run(&mut resolver, start, trust)?;
+        let reached = resolver.consistent_at().zip(resolver.last_record());
         let goes_on = end.cause.segment().is_some_and(|name| self.catalog.goes_on_behind(*name, path));
         let mut resolved = resolver.finish(end.at).map_err(|unreachable| {
             let error = self.explain(&unreachable, backup, path, request, &end.cause);
+            let error = offer_the_last(error, &unreachable, path, reached);
             match &target.kind {
                 TargetKind::Name(name) => name_the_nearest(error, name.as_str(), &find.names.borrow()),
                 _ => error,
@@ -432,7 +510,7 @@ impl Preparation<'_> {
                     TargetKind::Lsn(lsn) => lsn.to_string(),
                     _ => at.map_or_else(|| stop.to_string(), |at| at.in_zone(request.zone)),
                 };
-                before_backup_end(backup, &what, None, request.zone)
+                self.before_backup_end(backup, &what, None, request.zone)
             }
             Unreachable::BeforeConsistency { .. } => Error::new(
                 ErrorKind::Unreachable,
@@ -462,10 +540,10 @@ impl Preparation<'_> {
         let timeline = path.last();
         let error = Error::new(
             ErrorKind::Unreachable,
-            "target-not-reached",
+            NOT_REACHED,
             format!(
                 "the WAL of timeline {timeline} ends at {end}, before the target is reached: {}",
-                request.target.in_words(request.zone)
+                request.target.in_words_on(request.zone, timeline)
             ),
         );
         let error = match last {
@@ -522,12 +600,65 @@ impl Preparation<'_> {
         }
     }
 
+    /// What is to be known of the timelines that recovery does not follow.
+    fn branches(&self, choice: TimelineChoice, backup: &Backup, path: &TimelinePath) -> Vec<Finding> {
+        match choice {
+            TimelineChoice::Latest => self.left_behind(path).into_iter().chain(self.newer(backup, path)).collect(),
+            TimelineChoice::Current | TimelineChoice::Number(_) => self.other_branches(path).into_iter().collect(),
+        }
+    }
+
+    /// Where a timeline was chosen: those that forked off it, or off one on the way to it, and are followed no more.
+    fn other_branches(&self, path: &TimelinePath) -> Option<Finding> {
+        const NAMED: usize = 3;
+        let is_on = |id: TimelineId| path.end_of(id).is_some();
+        let mut others: Vec<(Lsn, TimelineId, TimelineId)> = self
+            .catalog
+            .timelines
+            .iter()
+            .filter(|other| !is_on(other.id) && other.segments > 0)
+            .filter_map(|other| Some((other.forked_at_lsn?, other.id, other.parent.filter(|id| is_on(*id))?)))
+            .collect();
+        others.sort_unstable_by(|a, b| b.cmp(a));
+        let (_, newest, _) = others.iter().max_by_key(|(_, id, _)| *id)?;
+        let named = others.iter().take(NAMED).map(|(fork, id, parent)| format!("{id} (off {parent} at {fork})"));
+        let named = named.collect::<Vec<_>>().join(", ");
+        let more = match others.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let are = if others.len() == 1 { "timeline" } else { "timelines" };
+        let text = format!("recovery follows timeline {}; not followed: {are} {named}{more}", path.last());
+        let finding = Finding::note("other-branches", text);
+        Some(finding.hint(format!("if production went on with timeline {newest}, give --timeline {newest}")))
+    }
+
+    /// Where “latest” is not the newest of all: the backup does not lead to that one.
+    fn newer(&self, backup: &Backup, path: &TimelinePath) -> Option<Finding> {
+        let newest = self.catalog.timelines.iter().rev().find(|timeline| timeline.segments > 0)?.id;
+        let theirs = self.catalog.path_to(newest).filter(|_| newest > path.last())?;
+        let text = format!(
+            "timeline {newest} is newer than {}, and the backup {} does not lead there: it forked off before that ended",
+            path.last(),
+            backup.id
+        );
+        let able = self
+            .catalog
+            .best_first()
+            .into_iter()
+            .find(|other| other.is_usable() && self.catalog.leads_along(other, &theirs));
+        let hint = match able {
+            Some(other) => {
+                format!("the backup {0} leads there: --timeline {newest} --backup {0}", shell_quote(&other.id))
+            }
+            None => "no backup leads there; if production went on with it, take one now".to_owned(),
+        };
+        Some(Finding::note("newer-timeline", text).hint(hint))
+    }
+
     /// Where "latest" chose a timeline: the WAL of those that it forked off, behind the fork. A test restore that was
     /// promoted with archiving on makes such a fork, and then "latest" is not what production went on with.
-    fn left_behind(&self, choice: TimelineChoice, path: &TimelinePath) -> Vec<Finding> {
-        if choice != TimelineChoice::Latest {
-            return Vec::new();
-        }
+    fn left_behind(&self, path: &TimelinePath) -> Vec<Finding> {
         let size = self.catalog.segment_size;
         let goes_on = path.stretches().iter().filter_map(|stretch| {
             let fork = stretch.end?;
@@ -557,18 +688,29 @@ impl Preparation<'_> {
         self.catalog.segments_of(path.last()).next_back().copied()
     }
 
-    /// Every backup from which the same place can be reached, the chosen one first.
-    fn others(&self, chosen: &str, path: &TimelinePath, resolved: &Resolved) -> Vec<String> {
-        let leads = |backup: &&Backup| {
-            let stop = backup.stop_lsn.or(backup.start_lsn);
-            backup.id != chosen
-                && self.catalog.leads_along(backup, path)
-                && stop.is_some_and(|stop| stop <= resolved.replay_end)
-                && self.catalog.missing(backup, path, Some(resolved.replay_end)).is_empty()
-        };
-        let others = self.catalog.usable_backups().filter(leads).map(|backup| backup.id.clone());
-        std::iter::once(chosen.to_owned()).chain(others).collect()
+    /// Every backup, with why it does not lead to the same place.
+    fn ways(
+        &self,
+        request: &Request,
+        chosen: &str,
+        path: &TimelinePath,
+        resolved: &Resolved,
+    ) -> Vec<(&'a Backup, Option<String>)> {
+        Way { catalog: self.catalog, path, target: &request.target, resolved, zone: request.zone }.backups(chosen)
     }
+
+    fn before_backup_end(&self, backup: &Backup, target: &str, ended: Option<Timestamp>, zone: Zone) -> Error {
+        let mut words = Target::new(TargetKind::Immediate).to_options();
+        if self.catalog.backups.len() > 1 {
+            words.extend(["--backup".to_owned(), backup.id.clone()]);
+        }
+        before_backup_end(backup, target, ended, zone, words)
+    }
+}
+
+/// Those of the backups that lead there.
+fn usable(ways: &[(&Backup, Option<String>)]) -> Vec<String> {
+    ways.iter().filter(|(_, why_not)| why_not.is_none()).map(|(backup, _)| backup.id.clone()).collect()
 }
 
 /// Plans how a recovery that there is gets to another target: from its own base backup and archives, so that no source
@@ -615,7 +757,15 @@ pub fn plan_retarget(
 /// The code of the error for a target before the end of a base backup.
 const BEFORE_BACKUP_END: &str = "target-before-backup-end";
 
-fn before_backup_end(backup: &Backup, target: &str, ended: Option<Timestamp>, zone: Zone) -> Error {
+/// `earliest`: the options that stop at its end.
+fn before_backup_end(
+    backup: &Backup,
+    target: &str,
+    ended: Option<Timestamp>,
+    zone: Zone,
+    earliest: Vec<String>,
+) -> Error {
+    let at = ended.or(backup.finished_at);
     let ended = ended.or(backup.finished_at).map(|at| at.in_zone(zone));
     let end = match (backup.stop_lsn, ended) {
         (Some(lsn), Some(at)) => format!("{at}, LSN {lsn}"),
@@ -629,7 +779,45 @@ fn before_backup_end(backup: &Backup, target: &str, ended: Option<Timestamp>, zo
         format!("the target lies before the end of the base backup {}: {target}", backup.id),
     )
     .because(format!("the backup ended at {end}, and nothing before that can be recovered from it"))
-    .hint("choose a later target, or give an older base backup with --backups")
+    .hint(format!(
+        "choose a later target: the earliest from this backup is {}; or give an older base backup with --backups",
+        in_shell(&earliest)
+    ))
+    .reachable(backup.stop_lsn.map(|lsn| Reachable { target: earliest, lsn, at }))
+}
+
+/// Offers the last place that recovery comes to: behind the last record, and behind the last transaction. `reached`:
+/// where the data became consistent, and where the last record starts.
+fn offer_the_last(error: Error, unreachable: &Unreachable, path: &TimelinePath, reached: Option<(Lsn, Lsn)>) -> Error {
+    let (Unreachable::NotReached { last, .. }, Some((consistent, record))) = (unreachable, reached) else {
+        return error;
+    };
+    let options = |kind, lsn| {
+        let timeline = path.timeline_at(lsn).unwrap_or(path.last());
+        Target { timeline: TimelineChoice::Number(timeline), ..Target::new(kind) }.to_options()
+    };
+    let words = options(TargetKind::Lsn(record), record);
+    let ended = last.filter(|place| place.lsn >= consistent);
+    let transaction = ended.and_then(|place| Some(options(TargetKind::Xid(place.xid?), place.lsn)));
+    let offered = match transaction {
+        Some(transaction) => format!(
+            "the last transaction that can be reached is {}, the end of WAL {}",
+            in_shell(&transaction),
+            in_shell(&words)
+        ),
+        None => format!("the end of WAL can be reached with {}", in_shell(&words)),
+    };
+    let hint = match &error.report().hint {
+        Some(hint) => format!("{hint}; {offered}"),
+        None => offered,
+    };
+    let at = ended.and_then(|place| place.at);
+    error.hint(hint).reachable(Some(Reachable { target: words, lsn: record, at }))
+}
+
+/// Options as they are typed.
+fn in_shell(words: &[String]) -> String {
+    words.iter().map(|word| shell_quote(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// Adds the restore points that there are, those whose names are most like the one that was asked for first.
@@ -657,11 +845,12 @@ fn name_the_nearest(error: Error, asked: &str, names: &[String]) -> Error {
     }
 }
 
+/// The code of the error for a target that WAL does not come to.
+const NOT_REACHED: &str = "target-not-reached";
 const DID_YOU_MEAN: &str = "did you mean";
 const ADD_ARCHIVE: &str = "add the archive that has the missing segments with another --wal";
 const GOOD_COPY: &str = "give an archive with a good copy of the segment as the first --wal";
 
-/// The end of WAL was asked for, and something broken hides it.
 /// Whether this says how a restore point is really called.
 fn is_mistyped(error: &Error) -> bool {
     error.report().hint.as_deref().unwrap_or_default().starts_with(DID_YOU_MEAN)
@@ -673,14 +862,18 @@ fn stops_at_gap(error: &Error) -> bool {
     hint.starts_with(ADD_ARCHIVE) || hint.starts_with(GOOD_COPY)
 }
 
+/// The end of WAL was asked for, and something broken hides it.
 fn broken_midway(path: &TimelinePath, cause: &EndCause, last: Lsn) -> Error {
+    let timeline = TimelineChoice::Number(path.timeline_at(last).unwrap_or(path.last()));
+    let words = Target { timeline, ..Target::new(TargetKind::Lsn(last)) }.to_options();
     Error::new(
         ErrorKind::Unreachable,
         "wal-broken",
         format!("the WAL of timeline {} is broken, and the archive has more behind that place", path.last()),
     )
     .because(end_in_words(cause))
-    .hint(format!("{GOOD_COPY}; or stop at the last record before that place with --lsn {last}"))
+    .hint(format!("{GOOD_COPY}; or stop at the last record before that place with {}", in_shell(&words)))
+    .reachable(Some(Reachable { target: words, lsn: last, at: None }))
 }
 
 fn end_in_words(cause: &EndCause) -> String {

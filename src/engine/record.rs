@@ -57,6 +57,18 @@ impl Recoveries {
         Ok(all)
     }
 
+    /// What the journals of the recoveries that were last at work fold to, the newest first, at most so many; those that
+    /// cannot be read are left out.
+    #[must_use]
+    pub fn newest(&self, number: usize) -> Vec<EventBuffer> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let ids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut known: Vec<_> =
+            ids.filter_map(|id| Some((fs::metadata(self.journal(&id)).ok()?.modified().ok()?, id))).collect();
+        known.sort_by(|a, b| b.cmp(a));
+        known.into_iter().take(number).filter_map(|(_, id)| self.load(&id).ok()).collect()
+    }
+
     /// What a recovery's journal folds to.
     ///
     /// # Errors

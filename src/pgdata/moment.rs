@@ -45,7 +45,7 @@ pub(super) fn parse(text: &str) -> Option<Timestamp> {
 }
 
 /// Seconds east of UTC.
-fn offset_s(zone: &str) -> Option<i32> {
+pub(super) fn offset_s(zone: &str) -> Option<i32> {
     if let Some((_, minutes)) = ZONES.iter().find(|(name, _)| *name == zone) {
         return Some(minutes * 60);
     }

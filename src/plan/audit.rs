@@ -239,7 +239,7 @@ impl Audit<'_> {
                 lsn: backup.start_lsn,
             };
             if backup.is_usable() {
-                found.push(of(self.reach(backup)));
+                found.extend(self.reaches(backup).into_iter().map(of));
             }
             for problem in &backup.problems {
                 let text = format!("the base backup {} cannot be used: {problem}", backup.id);
@@ -258,16 +258,44 @@ impl Audit<'_> {
         found
     }
 
-    /// How far recovery from a backup can go, along the newest timeline that it leads to.
-    fn reach(&self, backup: &Backup) -> Finding {
+    /// How far recovery from a backup can go: along the newest timeline that it leads to, and along every other one that
+    /// ends elsewhere. After a promotion that is the older one too, where that goes on.
+    fn reaches(&self, backup: &Backup) -> Vec<Finding> {
+        let newest = self.catalog.newest_reachable(backup).or(backup.timeline);
+        let Some((newest, along)) = newest.and_then(|id| Some((id, self.catalog.path_to(id)?))) else {
+            let text = format!("no history file leads to the timeline of the base backup {}", backup.id);
+            return vec![Finding::error("backup-incomplete", text).hint("add the archive that has the history file")];
+        };
+        let mut findings = vec![self.reach(backup, newest, &along)];
+        let mut told = vec![along];
+        for timeline in self.catalog.timelines.iter().rev().filter(|other| other.id != newest) {
+            let Some(path) = self.catalog.path_to(timeline.id) else { continue };
+            let is_told = told.iter().any(|along| self.ends_on(timeline.id, along));
+            if !is_told && self.catalog.leads_along(backup, &path) {
+                // What is missing on the common way was said already.
+                findings.extend(Some(self.reach(backup, timeline.id, &path)).filter(|f| f.severity == Severity::Note));
+                told.push(path);
+            }
+        }
+        findings
+    }
+
+    /// Whether a timeline is a part of `along` to its end, or to where its own WAL ends.
+    fn ends_on(&self, timeline: TimelineId, along: &TimelinePath) -> bool {
+        let size = self.catalog.segment_size;
+        let last = self.catalog.segments_of(timeline).next_back().map(|name| name.number(size));
+        match along.end_of(timeline) {
+            None => false,
+            Some(None) => true,
+            Some(Some(fork)) => last.is_none_or(|last| last <= size.number_of(fork)),
+        }
+    }
+
+    /// How far recovery from a backup can go along one timeline.
+    fn reach(&self, backup: &Backup, timeline: TimelineId, path: &TimelinePath) -> Finding {
         let start = backup.start_lsn.unwrap_or(Lsn::INVALID);
         let stop = backup.stop_lsn.unwrap_or(start);
-        let timeline = self.catalog.newest_reachable(backup).or(backup.timeline);
-        let Some((timeline, path)) = timeline.and_then(|id| Some((id, self.catalog.path_to(id)?))) else {
-            let text = format!("no history file leads to the timeline of the base backup {}", backup.id);
-            return Finding::error("backup-incomplete", text).hint("add the archive that has the history file");
-        };
-        let (end, why) = self.end_of(backup, &path, start);
+        let (end, why) = self.end_of(backup, path, start);
         if end < stop || (end == start && why.is_some()) {
             let why = why.unwrap_or_else(|| "the archive ends".to_owned());
             let text = format!(
@@ -276,7 +304,7 @@ impl Audit<'_> {
             );
             return Finding::error("backup-incomplete", text).hint(GOOD_COPY);
         }
-        let last = self.last_commit_before(&path, end);
+        let last = self.last_commit_before(path, end);
         let last = last.map(|at| format!(", the last commit at {}", at.in_zone(self.zone))).unwrap_or_default();
         let why = why.map(|why| format!("; there it ends: {why}")).unwrap_or_default();
         let text = format!(

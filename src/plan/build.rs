@@ -10,11 +10,12 @@ use crate::core::time::Timestamp;
 use crate::core::{Action, PgMajor, SegmentName, SegmentSize, Target, Zone};
 use crate::resolve::{Requirements, Resolved};
 
+use super::estimate::wal_to_replay;
 use super::parameters;
 use super::preflight::{BackupFacts, HostFacts, Preflight};
 use super::settings::{Isolation, is_reserved, restore_command, shell_quote, target_settings};
 use super::stop_findings::stop_findings;
-use super::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
+use super::{Candidate, Estimate, Finding, Plan, ServerPlan, Step, StepId};
 
 /// Where Walback keeps what is its own inside a data directory that it made.
 pub const OWN_DIRECTORY: &str = ".walback";
@@ -43,6 +44,8 @@ pub struct Draft<'a> {
     pub facts: &'a BackupFacts,
     /// What was found while the way was chosen.
     pub notices: Vec<Finding>,
+    /// All base backups as ways to the target, the chosen one first.
+    pub candidates: Vec<Candidate>,
     /// The WAL archives.
     pub archives: &'a [PathBuf],
     /// How segments in them are compressed.
@@ -69,7 +72,7 @@ impl Draft<'_> {
     /// The plan, with what preflight found.
     #[must_use]
     pub fn build(self) -> Plan {
-        let (wal_bytes, wal_segments) = wal_to_replay(self.backup, &self.resolved, self.segment_size);
+        let (wal_bytes, _) = wal_to_replay(self.backup, self.resolved.replay_end, self.segment_size);
         let preflight = Preflight {
             backup: self.backup,
             major: self.major,
@@ -97,7 +100,7 @@ impl Draft<'_> {
         Plan {
             restore_command: self.restore_command(),
             wal: self.archives.to_vec(),
-            estimate: self.estimate(wal_bytes, wal_segments),
+            estimate: self.candidates.first().and_then(|chosen| chosen.estimate.clone()).unwrap_or_default(),
             recovery: self.recovery,
             directory: self.directory,
             backup: self.backup.clone(),
@@ -107,7 +110,7 @@ impl Draft<'_> {
             server,
             steps,
             findings,
-            candidates: Vec::new(),
+            candidates: self.candidates,
             made_at: self.now,
         }
     }
@@ -247,30 +250,20 @@ impl Draft<'_> {
             },
         ]
     }
-
-    fn estimate(&self, wal_bytes: u64, wal_segments: u64) -> Estimate {
-        Estimate {
-            unpack_bytes: self.backup.parts.iter().map(|part| part.size_bytes).sum(),
-            wal_bytes,
-            wal_segments,
-            basis: "nothing was measured on this machine yet".to_owned(),
-            ..Estimate::default()
-        }
-    }
-}
-
-/// Bytes of WAL from the start of the backup to the end of replay, and the segments that hold them.
-fn wal_to_replay(backup: &Backup, resolved: &Resolved, size: SegmentSize) -> (u64, u64) {
-    let end = resolved.replay_end;
-    let start = backup.start_lsn.unwrap_or(end);
-    (end.bytes_since(start), size.number_of(end).saturating_sub(size.number_of(start)) + 1)
 }
 
 impl Plan {
     /// The same recovery with another target: the settings that say where to stop are replaced, everything else
-    /// stays. `findings` is what is to be said about the new way.
+    /// stays. `findings` is what is to be said about the new way, `estimate` what it takes.
     #[must_use]
-    pub fn retargeted(&self, target: &Target, resolved: Resolved, findings: Vec<Finding>, now: Timestamp) -> Plan {
+    pub fn retargeted(
+        &self,
+        target: &Target,
+        resolved: Resolved,
+        findings: Vec<Finding>,
+        estimate: Estimate,
+        now: Timestamp,
+    ) -> Plan {
         let mut settings = self.settings.clone();
         let new = target_settings(target, &resolved);
         settings.retain(|(name, _)| !new.iter().any(|(replaced, _)| replaced == name));
@@ -278,14 +271,18 @@ impl Plan {
             parameters::raise(&mut settings, needed);
         }
         settings.extend(new);
-        let (wal_bytes, wal_segments) = wal_to_replay(&self.backup, &resolved, self.server.segment_size);
         let mut steps = self.steps.clone();
         for step in steps.iter_mut().filter(|step| step.id == StepId::Replay) {
             step.title = replay_title(resolved.action(target));
         }
         Plan {
             target: target.clone(),
-            estimate: Estimate { wal_bytes, wal_segments, ..self.estimate.clone() },
+            candidates: vec![Candidate {
+                backup: self.backup.id.clone(),
+                estimate: Some(estimate.clone()),
+                why_not: None,
+            }],
+            estimate,
             resolved,
             settings,
             steps,

@@ -13,12 +13,17 @@ use crate::resolve::Resolved;
 
 pub mod audit;
 pub mod build;
+pub mod candidates;
+pub mod estimate;
+pub mod files;
 pub mod finding;
 pub mod parameters;
 pub mod preflight;
+pub mod script;
 pub mod settings;
 pub mod step;
 pub mod stop_findings;
+pub mod way;
 
 pub use finding::{Finding, Severity};
 pub use step::{Step, StepId};
@@ -115,8 +120,11 @@ pub struct Candidate {
 /// What a recovery will take.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Estimate {
-    /// Bytes to read from the base backup.
+    /// Bytes that the base backup's files take when unpacked; where that is not known, the bytes to read from it.
     pub unpack_bytes: u64,
+    /// Bytes to read from the base backup, as it lies there.
+    #[serde(default)]
+    pub read_bytes: u64,
     /// Bytes of WAL to replay.
     pub wal_bytes: u64,
     /// Segments that hold them.
@@ -129,6 +137,9 @@ pub struct Estimate {
     pub total_s: Option<f64>,
     /// What the seconds rest on, in words.
     pub basis: String,
+    /// Bytes that will be left free where the data goes; `None` where that could not be asked.
+    #[serde(default)]
+    pub free_after_bytes: Option<u64>,
 }
 
 impl Plan {
@@ -230,6 +241,7 @@ pub(crate) fn example() -> Plan {
         manifest: true,
         label: None,
         from_standby: false,
+        log_timezone: None,
         parts: vec![part],
         own_wal: Vec::new(),
         problems: Vec::new(),

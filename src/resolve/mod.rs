@@ -48,6 +48,9 @@ pub struct Resolved {
     pub timeline: TimelineId,
     /// The timelines from the base backup to there.
     pub path: Vec<TimelineId>,
+    /// Where each of these but the last was left, in their order.
+    #[serde(default)]
+    pub forks: Vec<Lsn>,
     /// On which side of the record.
     pub stop: StopSide,
     /// Where the record starts at which recovery stops.
@@ -119,6 +122,7 @@ impl Resolved {
         Resolved {
             timeline,
             path: vec![timeline],
+            forks: Vec::new(),
             stop,
             lsn,
             replay_end: lsn,

@@ -216,6 +216,18 @@ impl<'a> Resolver<'a> {
         self.consistent_at.is_some()
     }
 
+    /// Where the data became consistent, as far as was fed.
+    #[must_use]
+    pub fn consistent_at(&self) -> Option<Lsn> {
+        self.consistent_at
+    }
+
+    /// Where the last record starts that was replayed.
+    #[must_use]
+    pub fn last_record(&self) -> Option<Lsn> {
+        self.last_record
+    }
+
     /// Whether the server answers queries behind what was fed.
     #[must_use]
     pub fn is_readable(&self) -> bool {
@@ -419,8 +431,11 @@ impl<'a> Resolver<'a> {
         let reached = self.path.timeline_at(stop.lsn).unwrap_or(self.path.last());
         let Behind { first_lost, commits, last_lost, named_again, is_counted, counted_to, .. } = self.behind;
         let counted = is_counted || stop.side == StopSide::EndOfWal;
+        let path = path_until(self.path, self.backup_start, reached);
+        let forks = path.iter().filter_map(|id| self.path.end_of(*id).flatten()).take(path.len().saturating_sub(1));
         Ok(Resolved {
-            path: path_until(self.path, self.backup_start, reached),
+            forks: forks.collect(),
+            path,
             replay_end: self.replay_end,
             xid: stop.place.and_then(|place| place.xid),
             at: stop.at,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::catalog::{Backup, BackupKind, Compression, Part, PartContents, Tablespace};
 use crate::core::{PgMajor, SegmentName};
 use crate::error::Result;
+use crate::pgdata::auto_conf::AutoConf;
 use crate::pgdata::backup_label::BackupLabel;
 use crate::pgdata::control_file::ControlFile;
 use crate::pgdata::manifest::Manifest;
@@ -20,6 +21,8 @@ use super::{Cancel, open_file};
 const SEARCHED: u64 = 64 << 20;
 /// The longest label, map or version file that is read.
 const SMALL_FILE: usize = 1 << 20;
+/// Where the server's `log_timezone` is set.
+const CONFIGURATIONS: [&str; 2] = ["postgresql.conf", "postgresql.auto.conf"];
 /// The longest manifest that is read.
 const LARGEST_MANIFEST: usize = 2 << 30;
 
@@ -167,7 +170,9 @@ fn search_front(backup: &mut Backup, part: &Part, cancel: &Cancel) -> io::Result
 
 fn take_front_entry<R: Read>(backup: &mut Backup, entry: &mut tar::Entry<'_, R>) -> io::Result<()> {
     let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
-    if !matches!(name.as_str(), "backup_label" | "tablespace_map" | "PG_VERSION" | "global/pg_control") {
+    if !matches!(name.as_str(), "backup_label" | "tablespace_map" | "PG_VERSION" | "global/pg_control")
+        && !CONFIGURATIONS.contains(&name.as_str())
+    {
         return Ok(());
     }
     let bytes = read_prefix(entry, SMALL_FILE)?;
@@ -193,6 +198,11 @@ fn take_file(backup: &mut Backup, name: &str, bytes: &[u8]) {
             Some(major) => backup.pg_version = Some(major),
             None => backup.problems.push("PG_VERSION does not have a version".to_owned()),
         },
+        "postgresql.conf" | "postgresql.auto.conf" => {
+            if let Some(zone) = AutoConf::parse(&text()).get("log_timezone") {
+                backup.log_timezone = Some(zone.to_owned());
+            }
+        }
         _ => match ControlFile::parse(bytes) {
             Ok(control) => {
                 backup.system_identifier = backup.system_identifier.or(Some(control.system_identifier));
@@ -212,6 +222,8 @@ fn take_label(backup: &mut Backup, label: BackupLabel) {
     backup.timeline = Some(label.timeline());
     backup.started_at = label.started_at;
     backup.from_standby = label.from_standby;
+    let abbreviation = label.started_at_text.split_whitespace().nth(2).map(str::to_owned);
+    backup.log_timezone = backup.log_timezone.take().or(abbreviation);
     backup.label = Some(label.label);
     if label.incremental_from.is_some() {
         backup
@@ -234,6 +246,12 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
             Ok(bytes) => take_file(backup, name, &bytes),
             Err(error) if name == "tablespace_map" && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => backup.problems.push(format!("cannot read {}: {error}", directory.join(name).display())),
+        }
+    }
+    for name in CONFIGURATIONS {
+        // Debian keeps one of them elsewhere, and neither is needed.
+        if let Ok(bytes) = open_file(&directory.join(name)).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)) {
+            take_file(backup, name, &bytes);
         }
     }
     take_tablespace_links(backup, &directory);

@@ -25,17 +25,6 @@ pub const WAITING: &str = "·";
 /// Levels of a bar, the lowest first.
 pub const LEVELS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 
-/// Whether the locale shows UTF-8, by the first of `LC_ALL`, `LC_CTYPE` and `LANG` that is set, as `setlocale(3)`
-/// has it.
-#[must_use]
-pub fn is_utf8_locale(variable: impl Fn(&str) -> Option<String>) -> bool {
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| variable(name).filter(|v| !v.is_empty()));
-    locale.is_some_and(|locale| {
-        let locale = locale.to_ascii_lowercase();
-        locale.ends_with("utf-8") || locale.ends_with("utf8") || locale.contains("utf-8@") || locale.contains("utf8@")
-    })
-}
-
 /// One ASCII character for whatever stands in a cell.
 fn ascii(symbol: &str) -> char {
     match symbol.chars().next().unwrap_or(' ') {
@@ -75,20 +64,5 @@ pub fn make_ascii(buffer: &mut Buffer) {
             let sign = ascii(cell.symbol());
             cell.set_char(sign);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_locale_says_whether_utf_8_is_shown() {
-        let is_utf8 = |set: &[(&str, &str)]| {
-            is_utf8_locale(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
-        };
-        assert!(is_utf8(&[("LANG", "C.UTF-8")]) && is_utf8(&[("LC_CTYPE", "de_DE.utf8@euro")]));
-        assert!(is_utf8(&[("LC_ALL", ""), ("LANG", "en_GB.UTF-8")]));
-        assert!(!is_utf8(&[("LC_ALL", "C"), ("LANG", "C.UTF-8")]) && !is_utf8(&[]) && !is_utf8(&[("LANG", "de_DE")]));
     }
 }

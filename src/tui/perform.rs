@@ -10,14 +10,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::glyphs::is_utf8_locale;
 use super::run::{self, MsgSender, Perform};
 use crate::app::msg::ActionKind;
 use crate::app::state::{Setup, Wanted};
 use crate::app::{Effect, Msg, State};
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Point, PointKind};
-use crate::config::{Config, RestoreConfig, SourceConfig};
+use crate::config::{Config, RestoreConfig, SourceConfig, is_utf8_locale};
 use crate::core::{Target, TimelineId, Xid, Zone};
 use crate::engine::host::{facts::server_account, now};
 use crate::engine::prepare::plan_retarget;

@@ -132,8 +132,14 @@ fn port_taken_by(port: u16) -> Option<String> {
         .map(|socket| format!("a PostgreSQL server has the socket {socket}"))
 }
 
+/// The source inside which this path lies, links resolved. Nothing is ever written there.
+#[must_use]
+pub fn source_of<'s>(path: &Path, sources: &'s [PathBuf]) -> Option<&'s PathBuf> {
+    sources.iter().find(|source| is_inside(path, source))
+}
+
 fn directory(path: &Path, account: Option<&Account>, sources: &[PathBuf]) -> DirectoryFacts {
-    if let Some(source) = sources.iter().find(|source| is_inside(path, source)) {
+    if let Some(source) = source_of(path, sources) {
         return DirectoryFacts::InsideSource(source.clone());
     }
     // A link could lead anywhere by the time it is followed.

@@ -155,6 +155,24 @@ impl Host {
         sync_directory(path.parent().unwrap_or(path))
     }
 
+    /// Writes a document for the operator, with this mode whatever the umask. Where it may `replace` nothing, a file that
+    /// is there already is left as it is.
+    ///
+    /// # Errors
+    /// When it is there and must not be replaced, or cannot be written.
+    pub fn write_document(&self, path: &Path, contents: &str, mode: u32, replace: bool) -> Result<()> {
+        let owner = current_account();
+        if replace {
+            self.write_file(path, contents.as_bytes(), mode, &owner)?;
+        } else {
+            let mut file = self.create_file(path, mode, &owner)?;
+            file.write_all(contents.as_bytes())
+                .and_then(|()| file.sync_all())
+                .map_err(|error| failed("write", path, &error))?;
+        }
+        self.set_mode(path, mode)
+    }
+
     /// Removes a file, if it is there.
     ///
     /// # Errors

@@ -6,23 +6,15 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::pgdata::auto_conf::AutoConf;
-use crate::pgdata::configuration::{AUTO, Configuration, ConfigurationFiles, MAIN, NotFollowed, without_lines};
+use crate::pgdata::configuration::{Configuration, ConfigurationFiles, MAIN, NotFollowed, without_lines};
 use crate::pgdata::control_file::ControlFile;
 use crate::plan::build::OWN_DIRECTORY;
 use crate::plan::settings::{RECOVERY_SETTINGS, TARGET_SETTINGS};
-use crate::plan::{Plan, parameters};
+use crate::plan::{Plan, files, parameters};
 use crate::resolve::Requirements;
 
 use super::super::host::{Account, Host};
 use super::super::server::socket_files;
-
-const SIGNAL: &str = "recovery.signal";
-
-/// Who may connect while the server is isolated: whoever can enter the directory of its socket, which is its own
-/// user and root.
-const HBA: &str = "# Written by Walback for the time of the recovery. The socket lies in a directory that only the\n\
-                   # server's user and root can enter, and there is no TCP.\n\
-                   local all all trust\n";
 
 /// Writes everything that the plan says, so that the server started next recovers to the target.
 ///
@@ -32,8 +24,8 @@ pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     let host = &host.acting_as(owner);
     let directory = &plan.directory;
     let own = directory.join(OWN_DIRECTORY);
-    host.write_file(&own.join("pg_hba.conf"), HBA.as_bytes(), 0o600, owner)?;
-    host.write_file(&own.join("pg_ident.conf"), b"# Written by Walback.\n", 0o600, owner)?;
+    host.write_file(&own.join("pg_hba.conf"), files::HBA.as_bytes(), 0o600, owner)?;
+    host.write_file(&own.join("pg_ident.conf"), files::IDENT.as_bytes(), 0o600, owner)?;
     make_socket_directory(host, &plan.server.socket_directory, owner)?;
     // The process id in the lock of a server that was killed may be somebody else's by now.
     for stale in socket_files(&plan.server) {
@@ -46,38 +38,18 @@ pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     }
     let configured = Configuration::read(&unpacked);
     set_aside(&unpacked, &configured.not_followed, owner)?;
-    let path = directory.join(AUTO);
+    let path = directory.join(files::AUTO_CONF);
     let copied = read_auto_conf(host, &path)?;
-    let original = own.join("postgresql.auto.conf.from-backup");
+    let original = own.join(files::COPIED_AUTO_CONF);
     if !original.exists() {
         host.write_file(&original, copied.as_bytes(), 0o600, owner)?;
     }
-    host.write_file(
-        &path,
-        with_settings(&copied, plan, needed(&unpacked, plan, &configured)?).as_bytes(),
-        0o600,
-        owner,
-    )?;
+    let needed = needed(&unpacked, plan, &configured)?;
+    host.write_file(&path, files::auto_conf(&copied, plan, Some(needed)).as_bytes(), 0o600, owner)?;
     for stale in ["standby.signal", "postmaster.pid", "postmaster.opts"] {
         host.remove_file(&directory.join(stale))?;
     }
-    host.write_file(&directory.join(SIGNAL), b"", 0o600, owner)
-}
-
-/// The file with what an earlier recovery left taken out, and the plan's settings at its end, in their order.
-fn with_settings(copied: &str, plan: &Plan, needed: Requirements) -> String {
-    let mut settings = AutoConf::parse(copied);
-    for name in RECOVERY_SETTINGS {
-        settings.remove(name);
-    }
-    let mut planned = plan.settings.clone();
-    parameters::raise(&mut planned, needed);
-    // A target that is set to nothing after another one would be refused: what was added comes first.
-    let added = planned.split_off(plan.settings.len());
-    for (name, value) in added.iter().chain(&planned) {
-        settings.set(name, value);
-    }
-    settings.render()
+    host.write_file(&directory.join(files::SIGNAL), b"", 0o600, owner)
 }
 
 /// After promotion: no setting of recovery is left, and no signal file.
@@ -86,13 +58,13 @@ fn with_settings(copied: &str, plan: &Plan, needed: Requirements) -> String {
 /// When a file cannot be read or written.
 pub fn forget_recovery(host: &Host, directory: &Path, owner: &Account) -> Result<()> {
     let host = &host.acting_as(owner);
-    let path = directory.join(AUTO);
+    let path = directory.join(files::AUTO_CONF);
     let mut settings = AutoConf::parse(&read_auto_conf(host, &path)?);
     for name in RECOVERY_SETTINGS.iter().chain(&TARGET_SETTINGS) {
         settings.remove(name);
     }
     host.write_file(&path, settings.render().as_bytes(), 0o600, owner)?;
-    host.remove_file(&directory.join(SIGNAL))
+    host.remove_file(&directory.join(files::SIGNAL))
 }
 
 fn read_auto_conf(host: &Host, path: &Path) -> Result<String> {

@@ -8,6 +8,7 @@ use crate::catalog::{Backup, BackupKind, Part, PartContents};
 use crate::core::progress::Pace;
 use crate::error::{Error, Result};
 use crate::event::{Progress, What};
+use crate::plan::files::{LEFT_OUT, NEEDED_DIRECTORIES};
 use crate::plan::{Plan, StepId};
 use crate::source::Cancel;
 use crate::source::compress::{self, Count};
@@ -20,10 +21,6 @@ use super::super::record::Recorder;
 const BLOCK: usize = 256 << 10;
 /// Progress is told about so often, at most.
 const TELL_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
-/// What a running server leaves behind, and what would make the new one refuse to start or take it for another.
-const LEFT_OUT: [&str; 5] = ["postmaster.pid", "postmaster.opts", "standby.signal", "recovery.signal", "recovery.conf"];
-/// Directories that a server needs, though a backup may leave them out (`src/backend/backup/basebackup.c`).
-const NEEDED_DIRECTORIES: [&str; 2] = ["pg_wal", "pg_wal/archive_status"];
 
 /// Unpacks the plan's backup. Gives the bytes read from it.
 ///
@@ -79,7 +76,8 @@ struct Meter {
 impl Meter {
     fn new(plan: &Plan) -> Meter {
         let started = std::time::Instant::now();
-        Meter { count: Count::default(), total: plan.estimate.unpack_bytes, pace: Pace::default(), started, told: None }
+        let total = plan.backup.parts.iter().map(|part| part.size_bytes).sum();
+        Meter { count: Count::default(), total, pace: Pace::default(), started, told: None }
     }
 }
 

@@ -21,7 +21,7 @@ pub use wal::{ADD_UNARCHIVED, add_wal, obstacles, wal_missing};
 const SPARE_BYTES: u64 = 64 << 20;
 /// The server removes replayed WAL at restartpoints; until then it may pile up to about this much
 /// (`max_wal_size`'s default is 1 GB, and a restartpoint takes time).
-const WAL_KEPT: u64 = 2 << 30;
+pub(super) const WAL_KEPT: u64 = 2 << 30;
 
 /// What this machine is like, as far as it matters to a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,7 +26,11 @@ pub fn wal_missing(missing: &[Gap], resolved: &Resolved) -> Option<Finding> {
     let (end, hint) = match resolved.stop {
         StopSide::EndOfWal => (
             "the end of the archive",
-            format!("{remedy}; or stop at the last record before the gap with --lsn {}", resolved.lsn),
+            format!(
+                "{remedy}; or stop at the last record before the gap with --lsn {} --timeline {}",
+                resolved.lsn,
+                resolved.path.last().copied().unwrap_or(resolved.timeline)
+            ),
         ),
         _ => ("the target", remedy.to_owned()),
     };

@@ -9,7 +9,7 @@ use crate::app::state::{Answer, Planning};
 use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds, counted};
 use crate::event::Strategy;
-use crate::plan::{Finding, Plan, Severity};
+use crate::plan::{Finding, Plan, Severity, way};
 use crate::resolve::{Resolved, StopSide};
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
@@ -99,7 +99,7 @@ fn verdict(doc: &mut Doc, theme: Theme, plan: &Plan, strategy: Option<Strategy>)
 fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     let resolved = &plan.resolved;
     doc.blank();
-    doc.row("Target", &plan.target.in_words(state.zone), theme.plain());
+    doc.row("Target", &plan.target.in_words_on(state.zone, resolved.timeline), theme.plain());
     doc.row("Will stop", &words::predicted(resolved), theme.strong());
     let at = resolved.at.map(|at| crate::app::dialog::in_words(at, state.zone));
     let end = Some(resolved.replay_end).filter(|end| resolved.stop != StopSide::Before && *end != resolved.lsn);
@@ -162,8 +162,7 @@ fn means(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, is_retarget: b
     let taken = words::moment(backup.finished_at.or(backup.started_at), state.zone);
     doc.row("Backup", &format!("{}, {}{choice}", backup.id, Bytes(backup.size_bytes)), theme.plain());
     doc.row("", &format!("taken {taken}"), theme.plain());
-    let path: Vec<_> = plan.resolved.path.iter().map(ToString::to_string).collect();
-    doc.row("Timelines", &path.join(" → "), theme.plain());
+    doc.row("Timelines", &way::draw(&plan.resolved), theme.plain());
     doc.row("Into", &plan.directory.display().to_string(), theme.strong());
     let server = &plan.server;
     let text = format!(
@@ -207,6 +206,9 @@ fn estimate(doc: &mut Doc, theme: Theme, plan: &Plan) {
     let segments = counted(estimate.wal_segments, "segment");
     let replay = format!("{} of WAL in {segments}, {}", Bytes(estimate.wal_bytes), time(estimate.replay_s));
     doc.row("Replay", &replay, theme.plain());
+    if let Some(bytes) = estimate.free_after_bytes {
+        doc.row("Left free", &Bytes(bytes).to_string(), theme.plain());
+    }
     if !estimate.basis.is_empty() {
         doc.row("Rests on", &estimate.basis, theme.dim());
     }

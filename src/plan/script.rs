@@ -1,0 +1,569 @@
+//! The runbook: the plan as a shell script and as Markdown, to be carried out by hand with PostgreSQL's own programs.
+//! Pure: it is text.
+//!
+//! Both are made of the same pieces of shell. Everything that came from outside stands in single quotes, in a here-document
+//! that expands nothing, or in a comment or a text without control characters.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::catalog::{BackupKind, Compression, Part, PartContents};
+use crate::core::{Action, Zone};
+
+use super::build::{OWN_DIRECTORY, server_command};
+use super::settings::{RECOVERY_SETTINGS, shell_quote};
+use super::{Plan, files, way};
+
+/// A piece of the runbook.
+struct Section {
+    title: &'static str,
+    /// What it does and why, in sentences of one line.
+    text: Vec<String>,
+    code: String,
+}
+
+/// The plan as a script for any POSIX shell. Run as root or as the server's user, it comes to the same place as the
+/// plan, says whether that is the predicted one, and leaves the server there.
+#[must_use]
+pub fn shell(plan: &Plan, zone: Zone) -> String {
+    let mut text = format!(
+        "#!/bin/sh\n# shellcheck disable=SC1003,SC2016 # What stands in single quotes is expanded by the shell that gets it.\n\n\
+         # Recovery {}, as Walback planned it.\n#\n",
+        one_line(&plan.recovery)
+    );
+    for (name, value) in summary(plan, zone) {
+        let _ = writeln!(text, "# {name:<11}{}", one_line(&value));
+    }
+    text.push_str(
+        "#\n# Run it with “sh FILE”, as root or as the server's user. It changes nothing but the new directory, and stops\n\
+         # at the first thing that is not as it should be. Walback itself does not know a recovery that was made by hand.\n",
+    );
+    for (number, section) in sections(plan).iter().enumerate() {
+        let _ = write!(text, "\n# {number}. {}\n", section.title);
+        for line in &section.text {
+            let _ = writeln!(text, "# {}", one_line(line));
+        }
+        if number > 0 {
+            let _ = writeln!(text, "say {}", shell_quote(&format!("{number}. {}", section.title)));
+        }
+        text.push_str(&section.code);
+    }
+    text
+}
+
+/// The same as Markdown, to be read, and to be typed into one shell.
+#[must_use]
+pub fn markdown(plan: &Plan, zone: Zone) -> String {
+    let mut text = format!("# Recovery {}, by hand\n\n", in_text(&plan.recovery));
+    let facts: Vec<String> =
+        summary(plan, zone).iter().map(|(name, value)| format!("{name:<11}{}", one_line(value))).collect();
+    text.push_str(&fenced("text", &format!("{}\n", facts.join("\n"))));
+    text.push_str(
+        "\nAll steps belong into one `sh`, started as root or as the server's user: later ones use what earlier ones set.\n\
+         Nothing is changed but the new directory.\n",
+    );
+    if !plan.findings.is_empty() {
+        text.push_str("\n## What was found\n\n");
+        for finding in &plan.findings {
+            let _ = writeln!(text, "- {}: {}", finding.severity, in_text(&finding.message));
+        }
+    }
+    for (number, section) in sections(plan).iter().enumerate() {
+        let _ = write!(text, "\n## {number}. {}\n\n", section.title);
+        for line in &section.text {
+            let _ = writeln!(text, "{}", in_text(line));
+        }
+        let _ = write!(text, "\n{}", fenced("sh", &section.code));
+    }
+    text
+}
+
+/// What is recovered, from what, and where it will stop.
+fn summary(plan: &Plan, zone: Zone) -> Vec<(&'static str, String)> {
+    let resolved = &plan.resolved;
+    let at = |at: Option<crate::core::Timestamp>| at.map(|at| format!(", {}", at.in_zone(zone))).unwrap_or_default();
+    let place = |place: &crate::resolve::Place| {
+        let xid = place.xid.map(|xid| format!("transaction {xid}, ")).unwrap_or_default();
+        format!("{xid}LSN {}{}", place.lsn, at(place.at))
+    };
+    vec![
+        ("Target", plan.target.in_words_on(zone, resolved.timeline)),
+        ("Way", format!("{}{}", way::draw_ascii(resolved), at(resolved.at))),
+        ("Replayed", format!("up to {}", resolved.replay_end)),
+        ("Kept", resolved.last_kept.as_ref().map_or("no transaction after the base backup".to_owned(), place)),
+        ("Lost", resolved.first_lost.as_ref().map_or("nothing that is in the archive".to_owned(), place)),
+        ("Backup", format!("{} in {}", plan.backup.id, plan.backup.location.display())),
+        ("WAL", plan.wal.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")),
+        ("Into", plan.directory.display().to_string()),
+        ("Server", format!("PostgreSQL {}, run by {}", plan.server.major, plan.server.run_as)),
+        ("Planned", plan.made_at.in_zone(zone)),
+    ]
+}
+
+fn sections(plan: &Plan) -> [Section; 7] {
+    [names(plan), checks(plan), unpack(plan), configure(plan), start(plan), wait(plan), compare(plan)]
+}
+
+/// `name=value`, in a form that no shell understands otherwise.
+fn set(code: &mut String, name: &str, value: &str) {
+    let _ = writeln!(code, "{name}={}", shell_quote(value));
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn names(plan: &Plan) -> Section {
+    let mut code = "set -eu\numask 077\nLC_ALL=C\nexport LC_ALL\ncd /\n".to_owned();
+    set(&mut code, "directory", &path(&plan.directory));
+    set(&mut code, "own", &path(&plan.directory.join(OWN_DIRECTORY)));
+    set(&mut code, "bin_dir", &path(&plan.server.bin_dir));
+    set(&mut code, "run_as", &plan.server.run_as);
+    set(&mut code, "socket_directory", &path(&plan.server.socket_directory));
+    set(&mut code, "log", &path(&plan.server.log));
+    set(&mut code, "connection", &plan.server.connection(None));
+    set(&mut code, "expected", &plan.resolved.replay_end.to_string());
+    code.push_str(
+        r#"say() { printf '%s\n' "$*"; }
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+uid=$(id -u -- "$run_as") || fail "there is no user $run_as"
+gid=$(id -g -- "$run_as")
+# PostgreSQL refuses to run as root: root does everything in the new directory with the rights of the server's user.
+as_user() {
+    if [ "$(id -u)" = "$uid" ]; then
+        "$@"
+    elif command -v setpriv >/dev/null 2>&1; then
+        setpriv --reuid="$uid" --regid="$gid" --init-groups -- "$@"
+    elif command -v runuser >/dev/null 2>&1; then
+        runuser -u "$run_as" -- "$@"
+    else
+        su -s /bin/sh -c 'exec "$@"' -- "$run_as" sh "$@"
+    fi
+}
+# Writes what comes in to a file.
+write() { as_user sh -c 'cat >"$1"' sh "$1"; }
+# Text of a log, fit for a terminal.
+plain() { tr -cd '[:print:]\n'; }
+"#,
+    );
+    let text = vec!["What the steps below use.".to_owned()];
+    Section { title: "Names", text, code }
+}
+
+/// The programs that unpack the backup and the segments.
+fn programs(plan: &Plan) -> Vec<&'static str> {
+    let mut programs = vec!["tar", "grep", "tail"];
+    let needed = plan.backup.parts.iter().filter_map(|part| part.compression.program());
+    programs.extend(needed.map(|(program, _)| program));
+    let of_segments = [Compression::Gzip, Compression::Lz4, Compression::Zstd];
+    let of_segments = of_segments.iter().filter_map(|compression| compression.program());
+    programs.extend(
+        of_segments
+            .filter(|(program, options)| plan.restore_command.contains(&format!("{program} {options} <")))
+            .map(|(program, _)| program),
+    );
+    programs.sort_unstable();
+    programs.dedup();
+    programs
+}
+
+fn checks(plan: &Plan) -> Section {
+    let mut readable = String::new();
+    for part in &plan.backup.parts {
+        let part = shell_quote(&path(&part.path));
+        let _ = writeln!(readable, "[ -r {part} ] || fail \"the base backup cannot be read:\" {part}");
+    }
+    for archive in &plan.wal {
+        let archive = shell_quote(&path(archive));
+        let _ = writeln!(
+            readable,
+            "as_user test -r {archive}/. || fail \"$run_as, who runs the server, cannot read the archive:\" {archive}"
+        );
+    }
+    let parent = shell_quote(&path(plan.directory.parent().unwrap_or(&plan.directory)));
+    let bytes = plan.backup.unpacked_bytes.unwrap_or(plan.backup.size_bytes);
+    let needed = (bytes + plan.estimate.wal_bytes.min(super::preflight::WAL_KEPT)).div_ceil(1024);
+    let major = plan.server.major;
+    let programs = programs(plan).join(" ");
+    let code = format!(
+        r#"[ "$(id -u)" = 0 ] || [ "$(id -u)" = "$uid" ] || fail "run this as root or as $run_as"
+[ "$uid" != 0 ] || fail "PostgreSQL never runs as root: $run_as"
+for program in {programs}; do
+    command -v "$program" >/dev/null 2>&1 || fail "this program is not on this machine: $program"
+done
+version=$(as_user "$bin_dir/postgres" --version) || fail "PostgreSQL {major} is not in $bin_dir, or $run_as cannot run it"
+case $version in
+    *"(PostgreSQL) {major}" | *"(PostgreSQL) {major}"[!0-9]*) ;;
+    *) fail "the backup is of PostgreSQL {major}, the programs in $bin_dir are $version" ;;
+esac
+[ -d {parent} ] || fail "the parent directory does not exist: $directory"
+[ ! -L "$directory" ] || fail "this is a link: $directory"
+if [ -e "$directory" ]; then
+    [ -d "$directory" ] || fail "this is not a directory: $directory"
+    [ -z "$(ls -A -- "$directory")" ] || fail "the directory is not empty: $directory"
+fi
+{readable}free=$(df -Pk -- {parent} | awk 'NR == 2 {{ print $4 }}')
+case $free in
+    '' | *[!0-9]*) ;;
+    *) [ "$free" -ge {needed} ] || fail "too little space: $free kB are free, and {needed} kB are needed" ;;
+esac
+"#
+    );
+    let text = vec![
+        "Nothing is done where the directory holds something already, where programs are missing or of another version,"
+            .to_owned(),
+        "or where the backup or the archive cannot be read.".to_owned(),
+    ];
+    Section { title: "Look whether it can be done", text, code }
+}
+
+fn unpack(plan: &Plan) -> Section {
+    let mut code = r#"[ -d "$directory" ] || mkdir -m 0700 -- "$directory"
+[ "$(id -u)" != 0 ] || chown "$uid:$gid" "$directory"
+chmod 0700 "$directory"
+# unpack INTO PROGRAM ARGUMENT...: unpacks the tar that the program writes. It is read to its end, and a program that
+# fails there is noticed: a checksum comes last.
+unpack() {
+    into=$1
+    shift
+    [ -d "$into" ] || as_user mkdir -p -- "$into"
+    failed=$(
+        {
+            { "$@" 3>&- || printf failed >&3; } | {
+                as_user tar -xf - -C "$into" 3>&- >&2
+                cat >/dev/null
+            }
+        } 3>&1
+    ) || fail "it cannot be unpacked"
+    [ -z "$failed" ] || fail "the base backup cannot be read to its end"
+}
+"#
+    .to_owned();
+    for part in &plan.backup.parts {
+        code.push_str(&match plan.backup.kind {
+            BackupKind::Tar => unpack_tar(part),
+            BackupKind::Directory => copy_directory(part),
+        });
+    }
+    let left: Vec<String> = files::LEFT_OUT.iter().map(|name| format!("\"$directory/{name}\"")).collect();
+    let needed: Vec<String> = files::NEEDED_DIRECTORIES.iter().map(|name| format!("\"$directory/{name}\"")).collect();
+    let _ = write!(
+        code,
+        "chmod 0700 \"$directory\"\nas_user rm -f -- {}\nas_user mkdir -p -- {}\n",
+        left.join(" "),
+        needed.join(" ")
+    );
+    let text = vec![
+        "The backup is only read. What a running server leaves behind, and what would make the new one take itself for"
+            .to_owned(),
+        "another, is removed from the copy.".to_owned(),
+    ];
+    Section { title: "Unpack the base backup", text, code }
+}
+
+fn unpack_tar(part: &Part) -> String {
+    let into = match part.holds {
+        PartContents::Data => "\"$directory\"".to_owned(),
+        PartContents::Wal => "\"$directory/pg_wal\"".to_owned(),
+        PartContents::Tablespace(oid) => format!("\"$directory/pg_tblspc/{oid}\""),
+    };
+    let file = shell_quote(&path(&part.path));
+    match part.compression.program() {
+        Some((program, options)) => format!("unpack {into} {program} {options} <{file}\n"),
+        None => format!("unpack {into} cat <{file}\n"),
+    }
+}
+
+/// Links are not followed, but for `pg_wal`, which is often one to another disk.
+fn copy_directory(part: &Part) -> String {
+    let from = shell_quote(&path(&part.path));
+    format!(
+        r#"backup={from}
+odd=$(cd -- "$backup" && find . -path ./pg_wal -prune -o ! -type d ! -type f -print)
+[ -z "$odd" ] || fail "links and special files are not copied: $odd"
+unpack "$directory" sh -c 'cd -- "$1" && exec tar -cf - --exclude=./pg_wal .' sh "$backup"
+if [ -d "$backup/pg_wal" ]; then
+    unpack "$directory/pg_wal" sh -c 'cd -- "$1" && exec tar -cf - .' sh "$backup/pg_wal"
+fi
+"#
+    )
+}
+
+fn configure(plan: &Plan) -> Section {
+    let own = files::auto_conf("", plan, None);
+    let names: Vec<String> = RECOVERY_SETTINGS
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(plan.settings.iter().map(|(name, _)| name.replace('.', "\\.")))
+        .collect();
+    let pattern = shell_quote(&format!("^[[:space:]]*({})([^[:alnum:]_.:/-]|$)", names.join("|")));
+    let sockets = ["", ".lock"].map(|ending| format!("\"$socket_directory/.s.PGSQL.{}{ending}\"", plan.server.port));
+    let (auto_conf, copied, signal) = (files::AUTO_CONF, files::COPIED_AUTO_CONF, files::SIGNAL);
+    let mut code = format!(
+        r#"[ -d "$own" ] || as_user mkdir -m 0700 -- "$own"
+[ -d "$socket_directory" ] || as_user mkdir -m 0700 -- "$socket_directory"
+[ -n "$(find "$socket_directory" -prune -type d -user "$run_as" -perm 0700)" ] ||
+    fail "this directory is not the server's own: $socket_directory"
+as_user rm -f -- {}
+"#,
+        sockets.join(" ")
+    );
+    code.push_str(&here_document("write \"$own/pg_hba.conf\"", files::HBA));
+    code.push_str(&here_document("write \"$own/pg_ident.conf\"", files::IDENT));
+    code.push_str(
+        r#"# Debian keeps postgresql.conf elsewhere. What a standby must not have less of stands in pg_control.
+if [ ! -e "$directory/postgresql.conf" ]; then
+    control=$(as_user "$bin_dir/pg_controldata" -D "$directory") ||
+        fail "the backup has no postgresql.conf, and there is no pg_controldata to tell what has to stand in it"
+    printf '%s\n' "$control" |
+        sed -n 's/^\(max_[a-z_]*\) setting: */\1 = /; s/_xacts = /_transactions = /; s/_xact = /_transaction = /; /^max_.* = /p' |
+        write "$directory/postgresql.conf"
+fi
+"#,
+    );
+    let _ = write!(
+        code,
+        r#"if [ -e "$directory/{auto_conf}" ]; then
+    as_user cp -- "$directory/{auto_conf}" "$own/{copied}"
+else
+    as_user touch "$own/{copied}"
+fi
+# Of the copied settings stay those that are not set here and do not belong to recovery.
+as_user sh -c 'grep -ivE -e "$1" -- "$2" >"$3" || [ $? -eq 1 ]' sh \
+    {pattern} "$own/{copied}" "$own/kept.conf"
+"#
+    );
+    code.push_str(&here_document("write \"$own/planned.conf\"", &own));
+    let _ = write!(
+        code,
+        r#"as_user sh -c 'cat -- "$1" "$2" >"$3"' sh "$own/kept.conf" "$own/planned.conf" "$directory/{auto_conf}"
+as_user touch "$directory/{signal}"
+"#
+    );
+    let text = vec![
+        "The copy is isolated: no TCP, a socket of its own, no archiving, no subscriptions. The empty targets come before the"
+            .to_owned(),
+        "one that is meant: PostgreSQL refuses the other order.".to_owned(),
+    ];
+    Section { title: "Write the settings and recovery.signal", text, code }
+}
+
+/// `command <<'WORD'`, with a word that is no line of the text.
+fn here_document(command: &str, text: &str) -> String {
+    let mut word = "END_OF_FILE".to_owned();
+    while text.lines().any(|line| line == word) {
+        word.push('_');
+    }
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    format!("{command} <<'{word}'\n{text}{end}{word}\n")
+}
+
+fn start(plan: &Plan) -> Section {
+    // The words of the command that the engine runs, with the variables in the places of what they stand for.
+    let command = server_command(&plan.server, Path::new("$directory"));
+    let words: Vec<String> = command.iter().skip(1).map(|word| format!("\"{word}\"")).collect();
+    let code = format!(
+        r#"detach='nohup'
+command -v setsid >/dev/null 2>&1 && detach='setsid'
+# Nothing of it holds on to the terminal, or to a pipe behind this script.
+(
+    exec </dev/null >/dev/null 2>&1
+    as_user sh -c 'log=$1; shift; exec "$@" >>"$log" 2>&1' sh \
+        "$log" "$detach" "$bin_dir/postgres" {}
+) &
+server=$!
+"#,
+        words.join(" ")
+    );
+    let text = vec!["It runs on when this shell ends.".to_owned()];
+    Section { title: "Start the server", text, code }
+}
+
+fn wait(plan: &Plan) -> Section {
+    let (done, wrong) = match plan.target.action {
+        Action::Pause => (
+            "LOG:  pausing at the end of recovery",
+            "if said 'LOG:  recovery has paused'; then\n        fail \"replay has paused, and not at the target: $log\"\n    fi\n    \
+             if said 'LOG:  selected new timeline ID'; then\n        \
+             fail \"the server has ended recovery instead of pausing; do not use it: $log\"\n    fi\n    ",
+        ),
+        Action::Promote => ("LOG:  database system is ready to accept connections", ""),
+        Action::Shutdown => ("LOG:  shutdown at recovery target", ""),
+    };
+    let code = format!(
+        r#"said() {{ grep -q -e "$1" -- "$log" 2>/dev/null; }}
+looked=0
+while ! said '{done}'; do
+    {wrong}if ! kill -0 "$server" 2>/dev/null; then
+        # What it said last may have come since.
+        said '{done}' && break
+        [ ! -e "$log" ] || tail -n 20 -- "$log" | plain >&2
+        fail "the server ended before it came to the target: $log"
+    fi
+    sleep 1
+    looked=$((looked + 1))
+    [ $((looked % 15)) -ne 0 ] || tail -n 1 -- "$log" | plain
+done
+"#
+    );
+    let text = vec!["The server's log says when it has come there. This takes as long as replay does.".to_owned()];
+    Section { title: "Wait for the target", text, code }
+}
+
+fn compare(plan: &Plan) -> Section {
+    let mut code = "grep -e 'recovery stopping' -- \"$log\" | tail -n 1 | plain\n".to_owned();
+    if plan.target.action == Action::Pause {
+        code.push_str(
+            r#"psql=$bin_dir/psql
+[ -x "$psql" ] || psql=$(command -v psql) || psql=
+replayed=
+if [ -n "$psql" ]; then
+    replayed=$(as_user "$psql" -XAtq -d "$connection" -c 'SELECT pg_last_wal_replay_lsn()') || replayed=
+fi
+if [ -z "$replayed" ]; then
+    say "the server is paused; it was not asked how far it has come: $expected was predicted"
+elif [ "$replayed" = "$expected" ]; then
+    say "replayed up to $replayed, as predicted"
+else
+    fail "replayed up to $replayed, and $expected was predicted: look before you promote"
+fi
+"#,
+        );
+    }
+    code.push_str(&here_document("cat", &afterwards(plan)));
+    let text = vec!["What to do next is printed, and left to you.".to_owned()];
+    Section { title: "Compare with the prediction", text, code }
+}
+
+/// What may follow, as commands.
+fn afterwards(plan: &Plan) -> String {
+    let connection = shell_quote(&plan.server.connection(None));
+    let directory = shell_quote(&path(&plan.directory));
+    let pg_ctl = shell_quote(&path(&plan.server.bin_dir.join("pg_ctl")));
+    let user = &plan.server.run_as;
+    let stop = format!("  stop it:    {pg_ctl} -D {directory} stop -m fast\n");
+    let next = match plan.target.action {
+        Action::Pause => format!(
+            "  look:       psql -d {connection}\n  promote it: psql -d {connection} -c 'SELECT pg_promote()'\n{stop}"
+        ),
+        Action::Promote => format!("  look:       psql -d {connection}\n{stop}"),
+        Action::Shutdown => format!("  start it:   with another target in {directory}/{}\n", files::AUTO_CONF),
+    };
+    format!(
+        "Now, as {}:\n{next}  discard it: stop it, then rm -r -- {directory}\n\
+         After promotion, remove the settings of recovery and isolation from {directory}/{} and restart it.\n",
+        one_line(user),
+        files::AUTO_CONF
+    )
+}
+
+/// Text without anything that ends a line or steers a terminal.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+/// The same with nothing in it that Markdown takes for a sign.
+fn in_text(text: &str) -> String {
+    let special = |c: char| matches!(c, '`' | '*' | '_' | '<' | '[' | '\\' | '#' | '|');
+    one_line(text).chars().map(|c| if special(c) { format!("\\{c}") } else { c.to_string() }).collect()
+}
+
+/// A block of code, in a fence that is longer than any in it.
+fn fenced(language: &str, code: &str) -> String {
+    let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or_default();
+    let fence = "`".repeat(longest.max(2) + 1);
+    format!("{fence}{language}\n{code}{fence}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Target, TargetKind};
+    use crate::plan::example;
+    use proptest::prelude::*;
+
+    /// A plan in which everything that comes from outside is this.
+    fn called(name: &str) -> Plan {
+        let mut plan = example();
+        let place = Path::new("/").join(name);
+        plan.recovery = name.to_owned();
+        plan.directory = place.join("data");
+        plan.backup.id = name.to_owned();
+        plan.backup.location = place.clone();
+        plan.backup.parts.iter_mut().for_each(|part| part.path = place.join("base.tar.gz"));
+        plan.wal = vec![place.clone()];
+        plan.server.bin_dir = place.join("bin");
+        plan.server.run_as = name.to_owned();
+        plan.server.role = name.to_owned();
+        plan.server.socket_directory = place.join("socket");
+        plan.server.log = place.join("log");
+        plan.settings.push(("work_mem".to_owned(), name.to_owned()));
+        plan
+    }
+
+    /// What a shell that reads the script, and runs nothing of it, says.
+    fn read_by_a_shell(script: &str) -> String {
+        use std::io::Write as _;
+        let mut shell = std::process::Command::new("sh")
+            .arg("-n")
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        String::from_utf8_lossy(&shell.wait_with_output().unwrap().stderr).into_owned()
+    }
+
+    #[test]
+    fn names_are_names_whatever_is_in_them() {
+        for name in
+            ["a b", "it's", "$(touch x)", "-rf", "a\nrm -rf /\n", "`x`", "END_OF_FILE", "\u{1b}[2J", "ä*?[", "a\\"]
+        {
+            let plan = called(name);
+            let script = shell(&plan, Zone::UTC);
+            assert_eq!(read_by_a_shell(&script), "", "{name:?}");
+            let assigned = script.split("say() {").next().unwrap();
+            let tail = "\nprintf '%s|' \"$directory\" \"$run_as\" \"$log\"";
+            let said = std::process::Command::new("sh").arg("-c").arg(format!("{assigned}{tail}")).output().unwrap();
+            let expected = format!("/{name}/data|{name}|/{name}/log|");
+            assert_eq!(String::from_utf8_lossy(&said.stdout), expected, "{name:?}");
+            let mut comments = script.lines().filter(|line| line.starts_with('#'));
+            assert!(comments.all(|line| !line.contains('\u{1b}')), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn each_action_is_waited_for() {
+        let with = |action| {
+            let target = Target { action, ..Target::new(TargetKind::Latest) };
+            shell(&Plan { target, ..example() }, Zone::UTC)
+        };
+        assert!(with(Action::Pause).contains("pausing at the end of recovery"));
+        assert!(with(Action::Promote).contains("ready to accept connections"));
+        assert!(with(Action::Shutdown).contains("shutdown at recovery target"));
+        for action in [Action::Pause, Action::Promote, Action::Shutdown] {
+            assert_eq!(read_by_a_shell(&with(action)), "", "{action}");
+        }
+    }
+
+    #[test]
+    fn code_in_markdown_ends_where_it_ends() {
+        assert_eq!(fenced("sh", "a\n"), "```sh\na\n```\n");
+        assert_eq!(fenced("sh", "a ```` b\n"), "`````sh\na ```` b\n`````\n");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn whatever_it_is_called_nothing_is_run(name in "[^\\x00/]{1,12}", text in "(END_OF_FILE_?\n|[^\\x00]{0,6})*") {
+            prop_assert_eq!(read_by_a_shell(&shell(&called(&name), Zone::UTC)), "");
+            let code = here_document("cat", &text);
+            let said = std::process::Command::new("sh").arg("-c").arg(&code).output().unwrap();
+            let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+            prop_assert_eq!(String::from_utf8_lossy(&said.stdout), format!("{text}{end}"));
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The runbook: what `plan --script` writes, carried out by a shell, without Walback.
+
+// A test that cannot go on stops.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use support::{Answer, Cluster, Directory, Format, Options, ROWS, Server, as_server, ask, client, run, walback};
+
+/// A cluster with three rows, of which the restore point has two.
+struct Past<'a> {
+    directory: &'a Directory,
+    archive: PathBuf,
+    backups: PathBuf,
+    bin_dir: PathBuf,
+}
+
+/// What nobody would call a restore point, or a directory, in their right mind.
+const POINT: &str = "it's \"the\" $(touch no) `point`";
+
+impl<'a> Past<'a> {
+    /// `place`: below which the archive and the backup lie.
+    fn make(directory: &'a Directory, server: &Server, options: &Options, format: Format, place: &str) -> Past<'a> {
+        let cluster = Cluster::create(directory, server, options);
+        cluster.psql("create table kept (n int); insert into kept values (1)");
+        cluster.base_backup(format, "base");
+        cluster.psql("insert into kept values (2)");
+        let quoted = POINT.replace('\'', "''");
+        cluster.psql(&format!("select pg_create_restore_point('{quoted}')"));
+        cluster.psql("insert into kept values (3)");
+        cluster.switch_and_wait_archived();
+        let place = directory.create(place);
+        let moved = |what: &str| {
+            fs::rename(directory.path().join(what), place.join(what)).unwrap();
+            place.join(what)
+        };
+        let (archive, backups) = (moved("archive"), moved("backups"));
+        Past { directory, archive, backups, bin_dir: server.bin_dir.clone() }
+    }
+
+    fn command(&self, command: &str, into: &Path) -> Command {
+        let mut walback = walback(self.directory);
+        walback.arg("--json").arg("--backups").arg(&self.backups).arg("--wal").arg(&self.archive);
+        walback.args([command, "--name", POINT, "--into"]).arg(into).arg("--bin-dir").arg(&self.bin_dir);
+        walback
+    }
+
+    /// The plan for `into`, written to `script`.
+    #[track_caller]
+    fn plan(&self, into: &Path, script: &Path) -> Value {
+        ask(self.command("plan", into).arg("--script").arg(script)).ended_with(0).json()["plan"].clone()
+    }
+}
+
+/// Without ours, and with nothing on its input.
+fn carried_out(mut shell: Command, script: &Path) -> Output {
+    shell.arg(script).stdin(std::process::Stdio::null()).output().unwrap()
+}
+
+#[track_caller]
+fn assert_clean(script: &Path) {
+    let checked = Command::new("shellcheck").arg(script).output();
+    // It is not everywhere.
+    let Ok(checked) = checked else { return };
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
+}
+
+/// Asks the server that the plan describes.
+#[track_caller]
+fn sql(plan: &Value, query: &str) -> String {
+    let server = &plan["server"];
+    let mut psql = client("psql");
+    psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-h"]);
+    psql.arg(server["socket_directory"].as_str().unwrap()).args(["-p", &server["port"].to_string(), "-c", query]);
+    run(&mut psql)
+}
+
+#[track_caller]
+fn assert_paused_as_planned(plan: &Value) {
+    assert_eq!(sql(plan, "select pg_is_in_recovery(), pg_is_wal_replay_paused()"), "t|t");
+    assert_eq!(plan["resolved"]["replay_end"], sql(plan, "select pg_last_wal_replay_lsn()"));
+    assert_eq!(sql(plan, ROWS), "1,2");
+}
+
+/// The script comes to where the plan says, run by `shell`; `restore` writes the same settings.
+fn a_runbook_recovers(major: u16, options: &Options, format: Format, place: &str, shell: fn() -> Command) {
+    let Some(server) = Server::available(major) else { return };
+    let directory = Directory::new();
+    let past = Past::make(&directory, &server, options, format, place);
+    // The server's user makes its directory here.
+    let here = directory.create(place);
+    let (into, script) = (here.join("by hand"), here.join("the runbook.sh"));
+    let plan = past.plan(&into, &script);
+    assert_clean(&script);
+    assert_eq!(fs::metadata(&script).unwrap().permissions().mode() & 0o777, 0o755);
+    let document = fs::read_to_string(here.join("the runbook.md")).unwrap();
+    assert!(document.contains("## 2. Unpack the base backup") && document.contains("unpack "), "{document}");
+    assert!(!into.exists(), "a plan changes nothing");
+
+    let output = carried_out(shell(), &script);
+    assert!(output.status.success(), "{}", said(&output));
+    let end = plan["resolved"]["replay_end"].as_str().unwrap();
+    assert!(said(&output).contains(&format!("replayed up to {end}, as predicted")), "{}", said(&output));
+    assert_paused_as_planned(&plan);
+    let again = carried_out(shell(), &script);
+    assert!(!again.status.success() && said(&again).contains("is not empty"), "{}", said(&again));
+    assert_paused_as_planned(&plan);
+    assert!(!here.join("no").exists() && !directory.path().join("no").exists(), "something was expanded");
+
+    // The engine writes the same, but for the place and the port.
+    let by_us = here.join("by us");
+    ask(past.command("restore", &by_us).arg("--yes")).ended_with(0);
+    let settings = |of: &Path| {
+        let text = fs::read_to_string(of.join("postgresql.auto.conf")).unwrap();
+        let name = of.file_name().unwrap().to_str().unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with("port =") && !line.starts_with("unix_socket_dir"));
+        lines.map(|line| line.replace(name, "PLACE")).collect::<Vec<_>>()
+    };
+    assert_eq!(settings(&into), settings(&by_us));
+    for name in [".walback/pg_hba.conf", ".walback/pg_ident.conf"] {
+        assert_eq!(fs::read(into.join(name)).unwrap(), fs::read(by_us.join(name)).unwrap(), "{name}");
+    }
+}
+
+fn by_ourselves() -> Command {
+    Command::new("sh")
+}
+
+fn by_the_servers_user() -> Command {
+    as_server("sh")
+}
+
+#[test]
+fn the_runbook_of_a_plain_tar_of_13_recovers() {
+    a_runbook_recovers(13, &Options::default(), Format::Tar, "-rf 'here' \"$HOME\"", by_ourselves);
+}
+
+#[test]
+fn the_runbook_of_a_packed_tar_of_15_recovers() {
+    let options = Options { gzip: true, segment_mib: 1, ..Options::default() };
+    a_runbook_recovers(15, &options, Format::TarGz, "a `b`; c %f & d\\", by_the_servers_user);
+}
+
+#[test]
+fn the_runbook_of_a_directory_of_15_recovers() {
+    let options = Options { segment_mib: 1, ..Options::default() };
+    a_runbook_recovers(15, &options, Format::Plain, "[x]* ä ~ #", by_ourselves);
+}
+
+#[test]
+fn the_runbook_of_a_packed_tar_of_18_recovers() {
+    a_runbook_recovers(18, &Options::default(), Format::TarGz, "eighteen", by_ourselves);
+}
+
+#[test]
+fn the_runbook_of_a_directory_of_18_recovers() {
+    a_runbook_recovers(18, &Options::default(), Format::Plain, "END_OF_FILE", by_the_servers_user);
+}
+
+/// A script is kept, and things change meanwhile: it says what, and goes no further.
+#[test]
+fn a_runbook_stops_at_what_is_not_as_it_was() {
+    let directory = Directory::new();
+    let options = Options { segment_mib: 1, ..Options::default() };
+    let past = Past::make(&directory, &Server::v15(), &options, Format::TarGz, "here");
+    let here = directory.create("here");
+    let script = here.join("run");
+    let into = here.join("new");
+    past.plan(&into, &script);
+    assert!(here.join("run.md").exists());
+    let stops = |says: &str| {
+        let output = carried_out(by_ourselves(), &script);
+        assert!(!output.status.success() && said(&output).contains(says), "{says:?} is not said\n{}", said(&output));
+    };
+    let away = here.join("away");
+    fs::rename(&past.archive, &away).unwrap();
+    stops("cannot read the archive");
+    fs::rename(&away, &past.archive).unwrap();
+    assert!(!into.exists(), "nothing is made before everything was looked at");
+
+    std::os::unix::fs::symlink("/nowhere", &into).unwrap();
+    stops("this is a link");
+    fs::remove_file(&into).unwrap();
+
+    // The tar itself is whole, and what gzip says of it at the end is not.
+    let base = past.backups.join("base/base.tar.gz");
+    let whole = fs::read(&base).unwrap();
+    let mut wrong = whole.clone();
+    let at = wrong.len() - 6;
+    wrong[at] ^= 1;
+    fs::write(&base, &wrong).unwrap();
+    stops("cannot be read to its end");
+    fs::remove_dir_all(&into).unwrap();
+    fs::remove_file(&base).unwrap();
+    stops("base backup cannot be read");
+    fs::write(&base, &whole).unwrap();
+
+    // A server that does not start is quoted.
+    let text = fs::read_to_string(&script).unwrap();
+    fs::write(&script, text.replace("archive_mode = 'off'", "archive_mode = 'sometimes'")).unwrap();
+    stops("sometimes");
+    stops("is not empty");
+}
+
+#[test]
+fn a_runbook_is_written_where_nothing_is_lost() {
+    let directory = Directory::new();
+    let options = Options { segment_mib: 1, ..Options::default() };
+    let past = Past::make(&directory, &Server::v15(), &options, Format::Tar, "here");
+    let here = directory.create("here");
+    let into = here.join("new");
+    let ask = |words: &[&str], script: &Path| -> Answer {
+        ask(past.command("plan", &into).args(words).arg("--script").arg(script))
+    };
+    let code = |answer: &Answer| answer.lines().pop().unwrap()["error"]["code"].clone();
+    let script = here.join("run.sh");
+    fs::write(here.join("run.md"), "mine").unwrap();
+    assert_eq!(code(&ask(&[], &script).ended_with(5)), "file-exists");
+    assert!(!script.exists() && fs::read_to_string(here.join("run.md")).unwrap() == "mine");
+    ask(&["--yes"], &script).ended_with(0);
+    assert!(script.exists() && fs::read_to_string(here.join("run.md")).unwrap().starts_with("# Recovery new"));
+    assert_eq!(code(&ask(&[], &script).ended_with(5)), "file-exists");
+    assert_eq!(code(&ask(&["--read-only"], &here.join("other.sh")).ended_with(2)), "read-only");
+    assert_eq!(code(&ask(&[], &past.archive.join("run.sh")).ended_with(2)), "inside-source");
+    assert_eq!(code(&ask(&[], &past.backups.join("base/run.sh")).ended_with(2)), "inside-source");
+    let forbidden = ask(&["--run-as", "nobody-of-this-name"], &here.join("other.sh"));
+    assert!(forbidden.err.contains("no runbook was written"), "{}", forbidden.shown);
+    assert!(!here.join("other.sh").exists());
+}
