@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
@@ -126,7 +127,7 @@ fn every_code_in_the_document_has_a_case_and_a_neighbour() {
     assert!(of_plans.len() > 30, "{of_plans:?}");
     for (code, severity) in of_plans.iter().filter(|(code, _)| !elsewhere.iter().any(|(known, _)| known == code)) {
         // Where recovery stops is told with the targets, in a test of its own.
-        let stops = root.join("tests/stops.rs");
+        let stops = root.join("tests/resolution.rs");
         if stops.exists() && fs::read_to_string(&stops).unwrap().contains(&format!("\"{code}\"")) {
             continue;
         }
@@ -146,8 +147,11 @@ fn where_nothing_is_wrong_nothing_is_found() {
     let directory = Directory::new();
     for backup in ["plain-none", "plain-stream", "tar-none", "tar-stream", "gz"] {
         let operator = Operator::of(&directory, &HISTORY, backup);
+        // But for the timeline that there is besides.
         let plan = plan(&operator, &["--name", "first", "--timeline", "1"]);
-        assert_eq!(plan["findings"], Value::Array(Vec::new()), "{backup}");
+        let findings = plan["findings"].as_array().unwrap();
+        let codes: Vec<&Value> = findings.iter().map(|finding| &finding["code"]).collect();
+        assert_eq!(codes, ["other-branches"], "{backup}");
     }
     HISTORY.assert_untouched();
 }
@@ -255,7 +259,12 @@ fn timelines_and_times() {
     let directory = Directory::new();
     let operator = Operator::of_copies(&directory, &HISTORY, "tar-none");
     has(&plan(&operator, &["--latest"]), "timeline-left", "warning", &["timeline 1"]);
-    lacks(&plan(&operator, &["--latest", "--timeline", "1"]), "timeline-left");
+    let chosen = plan(&operator, &["--latest", "--timeline", "1"]);
+    lacks(&chosen, "timeline-left");
+
+    // Of two timelines one is not followed, whichever it is; the newer may have forked off too early for the backup.
+    has(&chosen, "other-branches", "note", &["2 (off 1 at ", "--timeline 2"]);
+    lacks(&plan(&operator, &["--latest", "--timeline", "2"]), "other-branches");
 
     // The clock of the machine that made the WAL went wrong.
     let last = HISTORY.transaction("after");
@@ -270,6 +279,51 @@ fn timelines_and_times() {
         record[26..34].copy_from_slice(&(99_i64 * 31_557_600 * 1_000_000).to_le_bytes());
     });
     has(&to(time[1]), "time-in-the-future", "warning", &["2098"]);
+}
+
+#[test]
+fn two_transactions_at_one_time() {
+    let directory = Directory::new();
+    let operator = Operator::of_copies(&directory, &HISTORY, "tar-none");
+    let [first, second] = ["accident", "after"].map(|name| HISTORY.transaction(name));
+    let to = || plan(&operator, &["--time", &first.at, "--exclusive", "--timeline", "1"]);
+    lacks(&to(), "same-time");
+    let ends = |record: &[u8], xid: &str| {
+        record[17] == 1 && record[16] & 0x70 == 0 && record[4..8] == xid.parse::<u32>().unwrap().to_le_bytes()
+    };
+    let time = Cell::new([0; 8]);
+    patch(&operator.archive, &|record| ends(record, &first.xid), &|record| {
+        time.set(record[26..34].try_into().unwrap());
+    });
+    patch(&operator.archive, &|record| ends(record, &second.xid), &|record| {
+        record[26..34].copy_from_slice(&time.get());
+    });
+    has(&to(), "same-time", "warning", &[&second.xid, "--xid"]);
+}
+
+#[test]
+fn a_timeline_that_forked_off_before_the_backup() {
+    let directory = Directory::new();
+    let cluster = Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, ..Options::default() });
+    cluster.psql("create table kept (n int)");
+    let early = cluster.base_backup_without_wal(Format::Tar, "early");
+    cluster.restore_point("first");
+    cluster.switch_and_wait_archived();
+    cluster.promote_copy(&early, "copy", &[("recovery_target_name", "first")]).stop(Stop::Fast);
+    cluster.base_backup_without_wal(Format::Tar, "late");
+    cluster.switch_and_wait_archived();
+    cluster.stop(Stop::Fast);
+    let backups = directory.path().join("backups");
+    let of = |backup: &str| Operator {
+        directory: &directory,
+        backups: backups.join(backup),
+        archive: cluster.archive.clone(),
+    };
+    lacks(&plan(&of("early"), &["--latest"]), "newer-timeline");
+    has(&plan(&of("late"), &["--latest"]), "newer-timeline", "note", &["timeline 2", "no backup leads there"]);
+    let both = Operator { backups: backups.clone(), ..of("early") };
+    let late = planned(&ask(&mut plan_command(&both, &["--latest", "--backup", "late"])));
+    has(&late, "newer-timeline", "note", &["--timeline 2 --backup early"]);
 }
 
 /// Changes the last record that is meant, in the archive's segments, and its checksum.
@@ -307,7 +361,9 @@ fn segments_that_are_missing() {
     let directory = Directory::new();
     let operator = Operator::of_copies(&directory, &HISTORY, "tar-none");
     let latest = ["--latest", "--timeline", "1"];
-    lacks(&plan(&operator, &latest), "wal-missing");
+    let whole = plan(&operator, &latest);
+    lacks(&whole, "wal-missing");
+    lacks(&whole, "losses-uncounted");
     let mut segments: Vec<String> = fs::read_dir(&operator.archive)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -317,6 +373,10 @@ fn segments_that_are_missing() {
     let lost = &segments[segments.len() - 3];
     fs::remove_file(operator.archive.join(lost)).unwrap();
     has(&plan(&operator, &latest), "wal-missing", "error", &[lost, "--wal"]);
+    // Short of it, only what is lost behind it cannot be counted.
+    let short = plan(&operator, &["--name", "first", "--timeline", "1"]);
+    lacks(&short, "wal-missing");
+    has(&short, "losses-uncounted", "note", &["check"]);
 }
 
 #[test]

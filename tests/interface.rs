@@ -198,17 +198,17 @@ fn from_a_restore_point_to_a_promoted_server_and_out() {
     tmux.send(&["Enter"]);
     tmux.wait_for_screen("screen as it was before the look", LIMIT, |now| now == screen);
 
-    // Forward: to just before the customers were dropped, where the server stands.
+    // Forward: to just before the customers were dropped, where the server stands. Nobody commits between the drop's
+    // lock and its commit, so that it stops where they can be read still.
     press(&tmux, "r", "Stop where instead?");
     press(&tmux, "p", "Where shall restored stop instead?");
     press(&tmux, "w", &format!("Transaction {} committed", shop.dropped));
     press(&tmux, "b", "The server goes on from where it is");
     tmux.send(&["Enter"]);
     let screen = tmux.wait_for("PAUSED AT THE TARGET", LIMIT);
-    assert!(screen.contains(&format!("before commit of {}", shop.dropped)), "{screen}");
-    assert_eq!(shop.sql("select count(*), to_regclass('customers') from orders"), "2015|customers");
-    // The drop's lock is there already: that is said, before somebody waits for it.
-    assert!(screen.contains(&format!("what transaction {} drops or truncates", shop.dropped)), "{screen}");
+    assert!(screen.contains(&format!("before first lock of {}", shop.dropped)), "{screen}");
+    assert_eq!(shop.sql("select count(*), (select count(*) from customers) from orders"), "2015|10");
+    assert!(!screen.contains("locked"), "{screen}");
     assert_eq!(shop.recovery()["strategy"], "in-place");
 
     // And back, which a server cannot: the name has to be typed, the right one.

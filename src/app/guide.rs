@@ -2,8 +2,8 @@
 
 use super::points::Row;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
-use crate::catalog::Point;
 use crate::core::Xid;
+use crate::core::progress::counted;
 use crate::event::{RecoveryState, Strategy};
 use crate::pgdata::server_log::StopKind;
 use crate::plan::{Finding, Severity, StepId};
@@ -25,28 +25,53 @@ pub fn look(state: &State, recovery: &str) -> String {
     let mut text = format!(
         "The recovered server of {recovery}.\n\\l lists databases, \\c NAME opens one, \\q comes back to walback."
     );
-    if let Some(xid) = locking(state) {
+    if let Some(locked) = locked(state) {
         text.push_str(&format!(
-            "\nWhat transaction {xid} drops or truncates is locked until promotion:\n\
-             a query on it waits, and Ctrl-C ends that."
+            "\nLocked until promotion: {locked}.\n\
+             A query on it waits, and Ctrl-C ends that."
         ));
     }
     text
 }
 
-/// The transaction that recovery stopped just before and that may hold locks there.
+/// What is locked while the server is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockedBy {
+    /// The transaction.
+    pub xid: Xid,
+    /// How many relations, where it is known that they are locked.
+    pub relations: Option<u64>,
+    /// Other transactions that lock some.
+    pub others: usize,
+}
+
+impl std::fmt::Display for LockedBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.relations {
+            Some(relations) => write!(f, "{} that transaction {} locked", counted(relations, "relation"), self.xid)?,
+            None => write!(f, "what transaction {} drops or truncates", self.xid)?,
+        }
+        match self.others {
+            0 => Ok(()),
+            others => write!(f, ", and those of {}", counted(others as u64, "other transaction")),
+        }
+    }
+}
+
+/// What nobody can read where recovery is paused.
 ///
 /// Locks against everybody are replayed too (`xl_standby_lock`, `src/backend/storage/ipc/standby.c`, 13 to 18): the
 /// table that is about to be dropped cannot even be read while the server is paused before the drop's commit.
 #[must_use]
-pub fn locking(state: &State) -> Option<Xid> {
+pub fn locked(state: &State) -> Option<LockedBy> {
     let recovery = state.recovery.recovery().filter(|recovery| recovery.state == RecoveryState::Paused)?;
+    if recovery.matches_prediction != Some(false) {
+        let (first, others) = recovery.resolved.locked.split_first()?;
+        return Some(LockedBy { xid: first.xid, relations: Some(first.relations), others: others.len() });
+    }
+    // It stands where nobody worked out what is locked.
     let stopped = recovery.stopped.filter(|stopped| stopped.before && stopped.kind == StopKind::Commit)?;
-    let xid = stopped.xid?;
-    // Where it was not read, nobody knows that it drops nothing.
-    let located = state.located.get(xid).and_then(<[Point]>::last).cloned();
-    let harmless = located.or_else(|| state.points.transaction(xid)).is_some_and(|point| point.drops == 0);
-    (!harmless).then_some(xid)
+    Some(LockedBy { xid: stopped.xid?, relations: None, others: 0 })
 }
 
 fn on_points(state: &State) -> String {

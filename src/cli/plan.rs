@@ -196,6 +196,9 @@ pub fn write_findings(out: &mut String, findings: &[Finding]) -> std::fmt::Resul
 pub fn describe_stop(resolved: &Resolved, zone: Zone) -> String {
     let at = resolved.at.map(|at| format!(", {}", at.in_zone(zone))).unwrap_or_default();
     let lsn = resolved.lsn;
+    if let Some((what, xid)) = resolved.before_it_began() {
+        return format!("just before {}, LSN {lsn}", what.of(xid));
+    }
     match (resolved.stop, resolved.xid, &resolved.name) {
         (StopSide::EndOfWal, ..) => format!("after the last record in the archive, LSN {lsn}"),
         (StopSide::Consistency, ..) => format!("as soon as the data is consistent, LSN {}", resolved.consistent_at),

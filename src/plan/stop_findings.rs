@@ -77,18 +77,23 @@ impl Stopped<'_> {
     /// That recovery stops before the commit, and why.
     fn chosen(&self) -> Option<Finding> {
         let (place, commit) = (self.resolved.before.iter().find(|place| place.chosen)?, self.at_commit()?);
-        let (code, why) = match place.what {
-            BeforeWhat::Commit => return None,
-            BeforeWhat::FirstLock => ("stops-before-lock", "before its first lock, so that everything can be read"),
-            BeforeWhat::DatabaseDrop => {
-                ("stops-before-drop", "before it marks its database as dropped: at its commit the files are gone")
-            }
+        let message = |why: &str| {
+            format!(
+                "recovery stops at {}, {why}; its commit is at {}, and no other lies between",
+                place.lsn, commit.lsn
+            )
         };
-        let message = format!(
-            "recovery stops at {}, {why}; its commit is at {}, and no other lies between",
-            place.lsn, commit.lsn
-        );
-        Some(Finding::note(code, message).hint(format!("{} stops at the commit", commit.target.join(" "))))
+        let finding = match place.what {
+            BeforeWhat::Commit => return None,
+            BeforeWhat::FirstLock => {
+                Finding::note("stops-before-lock", message("before its first lock, so that everything can be read"))
+            }
+            BeforeWhat::DatabaseDrop => Finding::note(
+                "stops-before-drop",
+                message("before it marks its database as dropped: at its commit the files are gone"),
+            ),
+        };
+        Some(finding.hint(format!("{} stops at the commit", commit.target.join(" "))))
     }
 
     /// Databases that are gone at the stop, though the transactions that drop them have not committed there.

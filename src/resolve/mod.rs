@@ -116,6 +116,14 @@ fn yes() -> bool {
 }
 
 impl Resolved {
+    /// What recovery stops before instead of a transaction's commit, so that all it destroys can be read; and that
+    /// transaction.
+    #[must_use]
+    pub fn before_it_began(&self) -> Option<(BeforeWhat, Xid)> {
+        let place = self.before.iter().find(|place| place.chosen && place.what != BeforeWhat::Commit)?;
+        Some((place.what, self.first_lost?.xid?))
+    }
+
     /// A stop at the record at `lsn`, of which nothing else is known.
     #[must_use]
     pub fn new(timeline: TimelineId, stop: StopSide, lsn: Lsn) -> Resolved {
@@ -261,6 +269,18 @@ pub enum BeforeWhat {
     FirstLock,
     /// Before it marked the first database as being dropped: later, that one's files are gone.
     DatabaseDrop,
+}
+
+impl BeforeWhat {
+    /// What it is of that transaction: `the first lock of transaction 735`.
+    #[must_use]
+    pub fn of(self, xid: Xid) -> String {
+        match self {
+            BeforeWhat::Commit => format!("the commit of transaction {xid}"),
+            BeforeWhat::FirstLock => format!("the first lock of transaction {xid}"),
+            BeforeWhat::DatabaseDrop => format!("the database drop of transaction {xid}"),
+        }
+    }
 }
 
 /// A place at which “before this transaction” can stop.

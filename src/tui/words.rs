@@ -14,6 +14,9 @@ pub(crate) fn predicted(resolved: &Resolved) -> String {
         StopSide::Before => "before",
         StopSide::After => "after",
     };
+    if let Some((what, xid)) = resolved.before_it_began() {
+        return format!("{side} {}", what.of(xid));
+    }
     if let Some(name) = &resolved.name {
         return format!("at restore point “{}”", clean(name));
     }
@@ -43,7 +46,10 @@ pub(crate) fn happened(stopped: &Stopped) -> String {
 
 /// The same two in a few words, to stand beside each other: `before commit of 735`.
 pub(crate) fn in_short(words: &str) -> String {
-    words.replace("the commit of transaction", "commit of").replace("the rollback of transaction", "rollback of")
+    let parts = ["commit", "rollback", "first lock", "database drop"];
+    parts.iter().fold(words.to_owned(), |words, part| {
+        words.replace(&format!("the {part} of transaction"), &format!("{part} of"))
+    })
 }
 
 /// A transaction's end: `xid 735, 2024-10-02 14:30:05.123456 +02:00, 0/3000148`.

@@ -15,7 +15,7 @@ use crate::core::{
 use crate::event::EventBuffer;
 use crate::pgdata::server_log::{StopKind, Stopped};
 use crate::plan::{Estimate, Finding, ServerPlan, StepId};
-use crate::resolve::{BeforeWhat, Resolved, StopBefore, StopSide};
+use crate::resolve::{BeforeWhat, Locked, Resolved, StopBefore, StopSide};
 
 const NAME: &str = "shop-1";
 
@@ -631,14 +631,29 @@ fn what_was_discarded_is_not_offered_on_the_way_out() {
 }
 
 #[test]
-fn a_stop_before_a_drop_is_said_to_lock_what_it_drops() {
+fn what_is_locked_at_the_pause_is_said() {
     let stopped =
         |xid| Stopped { kind: StopKind::Commit, before: true, xid: Some(Xid(xid)), at: None, lsn: None, name: None };
-    for (xid, locks) in [(50, true), (10, false), (4711, true)] {
-        let mut state = paused();
-        send(&mut state, [event(What::Stopped { stopped: stopped(xid), replayed_lsn: None, last_commit_at: None })]);
-        assert_eq!(guide::locking(&state).is_some(), locks, "{xid}");
-        assert_eq!(guide::look(&state, NAME).contains("locked"), locks, "{xid}");
+    let lock = Locked { xid: Xid(48), from: Lsn(40), relations: 2 };
+    let cases = [
+        (vec![], 50, None),
+        (vec![lock.clone()], 50, Some("2 relations that transaction 48 locked")),
+        (vec![lock.clone(); 3], 50, Some("2 relations that transaction 48 locked, and those of 2 other transactions")),
+        // Not where it was predicted to stop.
+        (vec![lock], 60, Some("what transaction 60 drops or truncates")),
+    ];
+    for (locks, xid, said) in cases {
+        let mut state = planned();
+        enter(&mut state);
+        let mut plan = plan(xid_50());
+        plan.resolved.locked = locks;
+        let stopped = What::Stopped { stopped: stopped(xid), replayed_lsn: None, last_commit_at: None };
+        let planned = What::Planned { plan, hash: String::new(), strategy: None };
+        let events = [planned, What::ServerStarted { pid: 7 }].map(event);
+        send(&mut state, events.into_iter().chain([turns(RecoveryState::Paused), event(stopped)]));
+        let locked = guide::locked(&state).map(|locked| locked.to_string());
+        assert_eq!(locked.as_deref(), said);
+        assert_eq!(guide::look(&state, NAME).contains("Locked"), said.is_some());
     }
 }
 

@@ -7,7 +7,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::command;
-use crate::app::guide::locking;
+use crate::app::guide::locked;
 use crate::app::{Screen, State};
 use crate::event::{Failure, Recovery, RecoveryState};
 use crate::plan::StepId;
@@ -208,8 +208,8 @@ fn compared(doc: &mut Doc, state: &State, recovery: &Recovery, columns: u16, the
     doc.row("last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.plain());
     let lost = resolved.first_lost.as_ref().map(|place| words::place(place, zone));
     doc.row("next in WAL", &lost.unwrap_or("nothing".to_owned()), theme.plain());
-    if let Some(xid) = locking(state) {
-        let text = format!("what transaction {xid} drops or truncates: queries on it wait until promotion");
+    if let Some(locked) = locked(state) {
+        let text = format!("{locked}: who reads that waits until promotion");
         doc.row("locked", &text, theme.warning());
     }
 }
