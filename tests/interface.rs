@@ -179,6 +179,18 @@ fn from_a_restore_point_to_a_promoted_server_and_out() {
     tmux.type_text(&shop.path("restored").display().to_string());
     let screen = press(&tmux, "Enter", "Plan of recovery restored");
     assert!(screen.contains("at restore point “before_deploy”"), "{screen}");
+    // As a script, too.
+    press(&tmux, "w", "Write the runbook to which file?");
+    tmux.send(&["C-u"]);
+    tmux.type_text(&shop.path("by hand.sh").display().to_string());
+    press(&tmux, "Enter", "written: ");
+    let script = shop.path("by hand.sh");
+    assert!(fs::read_to_string(&script).unwrap().starts_with("#!/bin/sh") && script.with_extension("md").exists());
+    press(&tmux, "w", "Write the runbook to which file?");
+    tmux.send(&["C-u"]);
+    tmux.type_text(&script.display().to_string());
+    press(&tmux, "Enter", "Write over it?");
+    tmux.send(&["Escape"]);
     assert!(!shop.path("restored").exists(), "a plan changes nothing");
 
     // To the restore point.

@@ -882,6 +882,12 @@ fn all() -> Vec<(&'static str, State)> {
         }),
     ));
     states.push((
+        "runbook",
+        with(planned, &|s| {
+            press(s, "w");
+        }),
+    ));
+    states.push((
         "xid",
         with(home, &|s| {
             press(s, "x1234573");

@@ -15,6 +15,7 @@ use super::suspects;
 use crate::catalog::{Point, PointKind, SuspectKind};
 use crate::core::progress::{Pace, grouped};
 use crate::core::{RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid};
+use crate::error::Error;
 use crate::event::{EventBuffer, RecoveryState};
 use crate::plan::StepId;
 
@@ -65,6 +66,7 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::OtherBackup => return other_backup(state),
         Act::Directory => ask_directory(state),
         Act::Change => change::offer(state),
+        Act::Runbook => ask_runbook(state),
         Act::CancelStep => ask_cancel(state),
         Act::Look => return with_recovery(state, |recovery| Effect::Look { recovery }),
         Act::Retarget => ask_retarget(state),
@@ -596,6 +598,39 @@ pub(super) fn ask_directory(state: &mut State) {
     state.dialog = Some(Dialog::Directory(DirectoryForm { field: Field::new(wanted.directory.clone()), wanted }));
 }
 
+fn ask_runbook(state: &mut State) {
+    let Some(plan) = state.plan() else { return };
+    state.dialog = Some(Dialog::Runbook(Field::new(format!("{}.sh", plan.recovery))));
+}
+
+/// Has the plan that is shown written down.
+pub(super) fn write_runbook(state: &mut State, file: String, replace: bool) -> Vec<Effect> {
+    let Some(plan) = state.plan() else { return Vec::new() };
+    vec![Effect::WriteRunbook { plan: Box::new(plan.clone()), file, replace }]
+}
+
+/// Says where the runbook is. Where a file is in its place, asks whether that may go.
+pub(super) fn runbook_came(state: &mut State, file: String, answer: Result<[String; 2], Error>) {
+    match answer {
+        Ok([script, document]) => state.say(format!("written: {script} and {document}")),
+        Err(error) if error.report().code == "file-exists" => {
+            let yes = Choice {
+                key: Some('y'),
+                label: "write it anew".to_owned(),
+                meaning: "what is there is lost".to_owned(),
+                then: Then::WriteRunbook(file),
+            };
+            state.dialog = Some(Dialog::Menu(Menu {
+                title: "Write over it?".to_owned(),
+                text: vec![error.to_string()],
+                choices: vec![nothing("leave it", "nothing is written"), yes],
+                selected: 0,
+            }));
+        }
+        Err(error) => state.dialog = Some(Dialog::Error(error)),
+    }
+}
+
 fn ask_cancel(state: &mut State) {
     let text = match state.recovery.running {
         Some(StepId::Replay) => "Replay stops where it is, and the server is shut down. It can be retargeted later.",
@@ -757,6 +792,7 @@ pub(super) fn chosen(state: &mut State, then: Then) -> Vec<Effect> {
             state.asked = Some(ActionKind::Cancel);
             return with_recovery(state, |recovery| Effect::CancelStep { recovery });
         }
+        Then::WriteRunbook(file) => return write_runbook(state, file, true),
         Then::Leave => return vec![Effect::Quit],
     }
     Vec::new()

@@ -45,6 +45,7 @@ pub enum Act {
     OtherBackup,
     Directory,
     Change,
+    Runbook,
     CancelStep,
     Look,
     Retarget,
@@ -178,12 +179,14 @@ pub static COMMANDS: &[Command] = &[
         "Lists the backups and reads the WAL archive again."),
     command!(Start, "start", "start", &[Key::Enter], PLAN, Changes, can_start,
         "Carries the plan out, exactly as it stands here."),
-    command!(OtherBackup, "other-backup", "other backup", &[Key::Char('b')], PLAN, None, has_other_backups,
+    command!(OtherBackup, "other-backup", "", &[Key::Char('b')], PLAN, None, has_other_backups,
         "Plans with the next backup that leads to the target."),
     command!(Directory, "directory", "directory", &[Key::Char('d')], PLAN, None, can_move,
         "Plans with another new directory."),
     command!(Change, "change", "change", &[Key::Char('e')], PLAN, None, can_change,
         "Changes something about the plan: where and how it stops, the timeline, the backup, the server's settings."),
+    command!(Runbook, "runbook", "runbook", &[Key::Char('w')], PLAN, None, can_write,
+        "Writes the plan as a shell script and as Markdown, to be carried out by hand."),
     command!(CancelStep, "cancel-step", "cancel", &[Key::Char('c')], RUNNING, Changes, can_cancel,
         "Stops the step that runs, after asking. What was made stays where it is."),
     command!(Look, "look", "look", &[Key::Char('i')], FOLLOWED, None, can_look,
@@ -381,6 +384,13 @@ fn can_move(state: &State) -> Enabled {
 fn can_change(state: &State) -> Enabled {
     let making = state.planning.as_ref().is_none_or(|planning| planning.answer == Answer::Making);
     unless(making, "the plan is still being made")
+}
+
+fn can_write(state: &State) -> Enabled {
+    let Some(plan) = state.plan() else { return Err("there is no plan yet".into()) };
+    unless(plan.is_forbidden(), "a finding forbids this recovery")?;
+    let is_retarget = state.planning.as_ref().is_some_and(|planning| planning.retarget.is_some());
+    unless(is_retarget, "this goes on with a recovery that there is; a runbook begins anew")
 }
 
 /// Whether a step of the followed recovery is being done.

@@ -23,6 +23,8 @@ pub enum Dialog {
     Directory(DirectoryForm),
     /// A port or a setting is being typed.
     Value(ValueForm),
+    /// The path of a runbook is being typed.
+    Runbook(Field),
     /// A name has to be typed before something is done.
     Confirm(Confirm),
     /// What is to be found is being typed.
@@ -78,6 +80,8 @@ pub enum Then {
     Open(String),
     /// The step that runs is stopped.
     CancelStep,
+    /// The runbook is written over what is there.
+    WriteRunbook(String),
     /// The program is left.
     Leave,
 }

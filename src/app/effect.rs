@@ -38,6 +38,15 @@ pub enum Effect {
         /// For which target.
         target: Target,
     },
+    /// Write a plan as a runbook. Answered by `Runbook`.
+    WriteRunbook {
+        /// The plan as it was shown.
+        plan: Box<Plan>,
+        /// The script's path.
+        file: String,
+        /// Whether what is there is written anew.
+        replace: bool,
+    },
     /// Carry a plan out. Answered by events, then `Done` or `Failed`.
     Start {
         /// The plan as it was shown.

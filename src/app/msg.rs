@@ -51,6 +51,13 @@ pub enum Msg {
         /// All of them, in any order; or why they cannot be had.
         points: Result<Vec<Point>, Error>,
     },
+    /// The runbook was written, to these files; or why not, with the path that was asked for.
+    Runbook {
+        /// The path as it was typed.
+        file: String,
+        /// The script and the document.
+        answer: Result<[String; 2], Error>,
+    },
     /// Where a transaction ended that was looked for.
     Located {
         /// Its id.

@@ -136,6 +136,9 @@ fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
             state.directory.clone_from(&directory);
             act::make_plan(state, Wanted { directory, ..form.wanted })
         }
+        Dialog::Runbook(field) if !field.text().trim().is_empty() => {
+            act::write_runbook(state, field.text().trim().to_owned(), false)
+        }
         Dialog::Value(form) => match form.wanted() {
             Ok(wanted) => act::make_plan(state, wanted),
             Err(why) => {
@@ -177,6 +180,9 @@ fn edit(state: &mut State, mut dialog: Dialog, key: Key) -> Vec<Effect> {
         }
         Dialog::Value(form) => {
             form.field.press(key);
+        }
+        Dialog::Runbook(field) => {
+            field.press(key);
         }
         Dialog::Confirm(confirm) => {
             confirm.field.press(key);
@@ -229,6 +235,7 @@ pub(super) fn paste(state: &mut State, text: &str) -> Vec<Effect> {
         }
         Dialog::Directory(form) => form.field.paste(text),
         Dialog::Value(form) => form.field.paste(text),
+        Dialog::Runbook(field) => field.paste(text),
         // A name is typed so that somebody thinks about it.
         Dialog::Confirm(_) => state.refuse("the name has to be typed, not pasted"),
         Dialog::Menu(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}

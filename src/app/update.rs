@@ -68,6 +68,7 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
                 form.answered(&target, answer);
             }
         }
+        Msg::Runbook { file, answer } => act::runbook_came(state, file, answer),
         Msg::Planned(answer) => planned(state, answer.map(|plan| (plan, None))),
         Msg::RetargetPlanned(answer) => planned(state, answer.map(|(plan, strategy)| (plan, Some(strategy)))),
         Msg::Event(event) => return happened(state, &event),

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds};
-use crate::engine::facts::source_of;
 use crate::engine::host::{Host, now};
+use crate::engine::runbook::Runbook;
 use crate::engine::{Preparation, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Finding, Plan, Severity, script};
+use crate::plan::{Finding, Plan, Severity};
 use crate::resolve::{Place, Resolved, StopSide};
 
 use super::args::{RestoreArgs, ScriptArgs, TargetArgs};
@@ -42,34 +42,10 @@ fn write_runbook(context: &Context, plan: &Plan, file: &Path, replace: bool) -> 
         note("warning: no runbook was written: a finding forbids this recovery");
         return Ok(());
     }
-    // A path that is not UTF-8 cannot stand in a text.
-    plan.hash()?;
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let mut plan = plan.clone();
-    plan.server.bin_dir = absolute(&plan.server.bin_dir);
-    plan.wal.iter_mut().for_each(|archive| *archive = absolute(archive));
-    plan.backup.parts.iter_mut().for_each(|part| part.path = absolute(&part.path));
-    let script = absolute(file);
-    let document = match script.extension() {
-        Some(extension) if extension == "sh" => script.with_extension("md"),
-        _ => script.with_file_name(format!("{}.md", script.file_name().unwrap_or_default().to_string_lossy())),
-    };
-    let sources: Vec<PathBuf> = plan.wal.iter().chain([&plan.backup.location]).cloned().collect();
-    if let Some(source) = source_of(&script, &sources) {
-        let message = format!("{} lies inside a source: {}", script.display(), source.display());
-        return Err(Error::usage("inside-source", message).hint("sources are only ever read: choose another place"));
-    }
-    for path in [&script, &document] {
-        if !replace && path.symlink_metadata().is_ok() {
-            let message = format!("this file is there already: {}", path.display());
-            return Err(Error::new(ErrorKind::Unconfirmed, "file-exists", message)
-                .hint("give another name, or --yes to write it anew"));
-        }
-    }
-    let zone = context.config.zone;
-    host.write_document(&script, &script::shell(&plan, zone), 0o755, replace)?;
-    host.write_document(&document, &script::markdown(&plan, zone), 0o644, replace)?;
-    note(&format!("runbook: {} and {}", plain(&script.display().to_string()), plain(&document.display().to_string())));
+    let runbook = Runbook::at(file);
+    runbook.write(&host, plan, context.config.zone, replace)?;
+    let (script, document) = (runbook.script.display().to_string(), runbook.document.display().to_string());
+    note(&format!("runbook: {} and {}", plain(&script), plain(&document)));
     Ok(())
 }
 

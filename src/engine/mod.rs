@@ -7,6 +7,7 @@ pub mod mark;
 pub mod prepare;
 pub mod record;
 pub mod run;
+pub mod runbook;
 pub mod server;
 pub mod steps;
 

@@ -18,8 +18,9 @@ use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Point, PointKind};
 use crate::config::{Config, RestoreConfig, SourceConfig, is_utf8_locale};
 use crate::core::{Target, TimelineId, Xid, Zone};
-use crate::engine::host::{facts::server_account, now};
+use crate::engine::host::{Host, facts::server_account, now};
 use crate::engine::prepare::plan_retarget;
+use crate::engine::runbook::Runbook;
 use crate::engine::server::last_lines;
 use crate::engine::{Engine, Preparation, Recoveries, Request};
 use crate::error::{Error, Result};
@@ -103,6 +104,7 @@ impl Perform for Performer {
             Effect::LoadRecoveries => self.load_recoveries(reply),
             Effect::MakePlan(wanted) => self.make_plan(wanted, reply),
             Effect::Resolve { target } => self.resolve(target, reply),
+            Effect::WriteRunbook { plan, file, replace } => self.write_runbook(plan, file, replace, reply),
             Effect::PlanRetarget { recovery, target } => self.plan_retarget(recovery, target, reply),
             Effect::Start { plan } => {
                 let shared = Arc::clone(&self.shared);
@@ -243,6 +245,18 @@ impl Performer {
                 Ok(Box::new(plan))
             });
             reply.send(Msg::Planned(planned));
+        });
+    }
+
+    fn write_runbook(&self, plan: Box<Plan>, file: String, replace: bool, reply: &MsgSender) {
+        let config = self.config.clone();
+        work(reply, move |reply| {
+            let runbook = Runbook::at(Path::new(&file));
+            let written = Host::new(config.read_only)
+                .and_then(|host| runbook.write(&host, &plan, config.zone, replace))
+                .map(|()| [&runbook.script, &runbook.document].map(|path| path.display().to_string()));
+            reply.send(Msg::Runbook { file, answer: written });
+            Ok(())
         });
     }
 

@@ -658,6 +658,34 @@ fn what_is_locked_at_the_pause_is_said() {
 }
 
 #[test]
+fn a_plan_is_written_down_and_nothing_is_lost_for_it() {
+    let mut state = planned();
+    assert_eq!(press(&mut state, "w"), []);
+    let file = format!("{NAME}.sh");
+    let writing = |replace| Effect::WriteRunbook { plan: plan(xid_50()), file: file.clone(), replace };
+    assert_eq!(enter(&mut state), [writing(false)]);
+    let came = |answer| Msg::Runbook { file: file.clone(), answer };
+    send(&mut state, [came(Err(Error::failed("file-exists", "it is there")))]);
+    assert_eq!(enter(&mut state), [], "the first choice is to leave it");
+    send(&mut state, [came(Err(Error::failed("file-exists", "it is there")))]);
+    assert_eq!(press(&mut state, "y"), [writing(true)]);
+    send(&mut state, [came(Ok(["/a.sh", "/a.md"].map(str::to_owned)))]);
+    assert_eq!(state.status.as_ref().unwrap().text, "written: /a.sh and /a.md");
+    send(&mut state, [came(Err(Error::failed("full", "no space")))]);
+    assert!(matches!(state.dialog, Some(Dialog::Error(_))));
+}
+
+#[test]
+fn what_cannot_be_carried_out_is_not_written_down() {
+    let mut state = planned();
+    let mut forbidden = plan(xid_50());
+    forbidden.findings = vec![Finding::error("wal-missing", "a gap")];
+    state.planning.as_mut().unwrap().answer = Answer::Made(forbidden, None);
+    assert_eq!(press(&mut state, "w"), []);
+    assert!(refusal(&state).contains("forbids") && state.dialog.is_none());
+}
+
+#[test]
 fn the_timeline_filter_goes_round() {
     let mut state = state();
     for wanted in [Some(TimelineId(1)), Some(TimelineId(2)), None] {

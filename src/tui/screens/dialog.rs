@@ -26,6 +26,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
         Dialog::Menu(menu) => draw_menu(canvas, menu, area),
         Dialog::Target(form) => draw_target(canvas, state.zone, form, area),
         Dialog::Directory(form) => draw_directory(canvas, form, area),
+        Dialog::Runbook(field) => draw_runbook(canvas, field, area),
         Dialog::Value(form) => draw_value(canvas, form, area),
         Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),
         Dialog::Find(form) => draw_find(canvas, form, area),
@@ -208,6 +209,20 @@ fn draw_directory(canvas: &mut Canvas<'_>, form: &DirectoryForm, area: Rect) {
     let below = doc.lines();
     let inner = open(canvas, area, "Recover into which directory?", "Enter plans, Esc leaves", below.len() + 1);
     draw_field(canvas, &form.field, inner, 0);
+    put(canvas, Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner }, &below);
+}
+
+fn draw_runbook(canvas: &mut Canvas<'_>, field: &Field, area: Rect) {
+    let theme = canvas.theme;
+    let mut doc = Doc::new(inside(area), theme);
+    doc.paragraph(
+        "A shell script that does all of the plan with PostgreSQL's own programs, and the same as Markdown beside it. \
+         Writing it changes nothing else.",
+        theme.dim(),
+    );
+    let below = doc.lines();
+    let inner = open(canvas, area, "Write the runbook to which file?", "Enter writes, Esc leaves", below.len() + 1);
+    draw_field(canvas, field, inner, 0);
     put(canvas, Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner }, &below);
 }
 
