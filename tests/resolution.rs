@@ -6,6 +6,7 @@
 mod support;
 
 use std::fmt::Write as _;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::{
@@ -141,6 +142,15 @@ fn nobody_can_connect_yet(major: u16) {
     let from = plan["resolved"]["readable_from"].as_str().unwrap();
     let said = finding(&plan, "pause-impossible");
     assert!(said["hint"].as_str().unwrap().contains(&format!("--lsn {from}")), "{said:#}");
+    // By hand, too.
+    let script = directory.path().join("by hand.sh");
+    let mut plan = scene.operator.command(&["plan", "--name", "early", "--into"]);
+    plan.arg(scene.operator.place("by hand")).arg("--bin-dir").arg(&server.bin_dir).arg("--script").arg(&script);
+    ask(&mut plan).ended_with(0);
+    let output = Command::new("sh").arg(&script).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("start it: "), "{output:?}");
+    assert!(!scene.operator.place("by hand").join("postmaster.pid").exists(), "it is shut down");
     let down = scene.restore(&["--name", "early"]).ended_with(0).recovery();
     assert_is(&down, "state", "shut-down");
     assert_is(&down, "matches_prediction", true);

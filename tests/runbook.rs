@@ -212,6 +212,56 @@ fn a_runbook_stops_at_what_is_not_as_it_was() {
     stops("is not empty");
 }
 
+/// Includes that lead nowhere.
+#[test]
+fn a_runbook_sets_aside_what_the_engine_sets_aside() {
+    let directory = Directory::new();
+    let options = Options { segment_mib: 1, ..Options::default() };
+    let past = Past::make(&directory, &Server::v15(), &options, Format::Plain, "here");
+    let configuration = past.backups.join("base/postgresql.conf");
+    let text = fs::read_to_string(&configuration).unwrap();
+    fs::write(&configuration, format!("include '/nowhere/at all.conf'\n{text}\ninclude_dir 'conf.d'\n")).unwrap();
+    let here = directory.create("here");
+    let (into, script) = (here.join("new"), here.join("run.sh"));
+    let plan = past.plan(&into, &script);
+    assert_eq!(plan["set_aside"].as_array().unwrap().len(), 2);
+    assert_clean(&script);
+    let output = carried_out(by_ourselves(), &script);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_paused_as_planned(&plan);
+    let by_us = here.join("by us");
+    ask(past.command("restore", &by_us).arg("--yes")).ended_with(0);
+    let configured = |of: &Path| fs::read_to_string(of.join("postgresql.conf")).unwrap();
+    assert_eq!(configured(&into), configured(&by_us));
+    assert!(configured(&into).starts_with("# set aside by Walback: include '/nowhere"));
+    assert_eq!(fs::read(into.join(".walback/postgresql.conf.from-backup")).unwrap(), fs::read(configuration).unwrap());
+}
+
+/// A backup that is too large to be looked into, and configured with less than recovery needs.
+#[test]
+fn a_runbook_raises_what_nobody_knew_before() {
+    let directory = Directory::new();
+    let options = Options { segment_mib: 1, ..Options::default() };
+    let past = Past::make(&directory, &Server::v15(), &options, Format::TarGz, "here");
+    // A relation of zeros comes in front of everything but the label.
+    let script = "
+        set -e; mkdir all; cd all; tar -xzf ../base.tar.gz; truncate -s 600M base/zeros
+        echo max_connections = 20 >>postgresql.conf
+        tar -cf ../base.tar.gz --use-compress-program='gzip -1' backup_label PG_VERSION base/zeros \
+            $(ls -A | grep -v -e backup_label -e PG_VERSION)
+        cd ..; rm -r all";
+    run(Command::new("sh").args(["-c", script]).current_dir(past.backups.join("base")));
+    let here = directory.create("here");
+    let (into, script) = (here.join("new"), here.join("run.sh"));
+    let plan = past.plan(&into, &script);
+    assert!(plan["settings"]["max_connections"].is_null(), "{plan:#}");
+    assert_clean(&script);
+    let output = carried_out(by_ourselves(), &script);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_paused_as_planned(&plan);
+    assert_eq!(sql(&plan, "show max_connections"), "100");
+}
+
 #[test]
 fn a_runbook_is_written_where_nothing_is_lost() {
     let directory = Directory::new();

@@ -376,6 +376,7 @@ fn plan() -> Plan {
             free_after_bytes: Some(86_000_000_000),
         },
         candidates: Vec::new(),
+        set_aside: Vec::new(),
         made_at: clock(15, 2, 0, 0),
     }
 }

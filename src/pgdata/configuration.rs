@@ -1,5 +1,7 @@
 //! The configuration of a copied cluster: what its files set, and which of their includes cannot be followed.
 
+use serde::{Deserialize, Serialize};
+
 use super::auto_conf::AutoConf;
 
 /// The file that the server reads first.
@@ -29,8 +31,11 @@ pub struct Configuration {
     files_read: usize,
 }
 
+/// What is put before a line that is to be a comment from now on.
+pub const SET_ASIDE: &str = "# set aside by Walback: ";
+
 /// An include that leads nowhere, or out of the data directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotFollowed {
     /// The file in which it stands, by its name in the data directory.
     pub file: String,
@@ -110,7 +115,7 @@ impl Configuration {
 #[must_use]
 pub fn without_lines(text: &str, lines: &[usize]) -> String {
     let line = |(number, line): (usize, &str)| {
-        if lines.contains(&number) { format!("# set aside by Walback: {line}") } else { line.to_owned() }
+        if lines.contains(&number) { format!("{SET_ASIDE}{line}") } else { line.to_owned() }
     };
     (1..).zip(text.split('\n')).map(line).collect::<Vec<_>>().join("\n")
 }

@@ -111,6 +111,7 @@ impl Draft<'_> {
             steps,
             findings,
             candidates: self.candidates,
+            set_aside: self.facts.configuration.as_ref().map(|own| own.not_followed.clone()).unwrap_or_default(),
             made_at: self.now,
         }
     }

@@ -9,6 +9,7 @@ use crate::catalog::Backup;
 use crate::core::time::Timestamp;
 use crate::core::{PgMajor, SegmentSize, Target};
 use crate::error::{Error, Result};
+use crate::pgdata::configuration::NotFollowed;
 use crate::resolve::Resolved;
 
 pub mod audit;
@@ -61,6 +62,10 @@ pub struct Plan {
     /// first, then those that do not.
     #[serde(default)]
     pub candidates: Vec<Candidate>,
+    /// Lines of the backup's configuration that are made comments, as far as it was looked into: what they include does
+    /// not come with it.
+    #[serde(default)]
+    pub set_aside: Vec<NotFollowed>,
     /// When the plan was made.
     pub made_at: Timestamp,
 }
@@ -284,6 +289,7 @@ pub(crate) fn example() -> Plan {
         findings: Vec::new(),
         estimate: Estimate { unpack_bytes: 3_000_000, wal_bytes: 16_777_504, wal_segments: 2, ..Estimate::default() },
         candidates: Vec::new(),
+        set_aside: Vec::new(),
         made_at: Timestamp::UNIX_EPOCH,
     }
 }

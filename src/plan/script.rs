@@ -4,11 +4,14 @@
 //! Both are made of the same pieces of shell. Everything that came from outside stands in single quotes, in a here-document
 //! that expands nothing, or in a comment or a text without control characters.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::catalog::{BackupKind, Compression, Part, PartContents};
 use crate::core::{Action, Zone};
+use crate::pgdata::configuration::SET_ASIDE;
+use crate::resolve::Requirements;
 
 use super::build::{OWN_DIRECTORY, server_command};
 use super::settings::{RECOVERY_SETTINGS, shell_quote};
@@ -145,6 +148,7 @@ as_user() {
 }
 # Writes what comes in to a file.
 write() { as_user sh -c 'cat >"$1"' sh "$1"; }
+append() { as_user sh -c 'cat >>"$1"' sh "$1"; }
 # Text of a log, fit for a terminal.
 plain() { tr -cd '[:print:]\n'; }
 "#,
@@ -324,6 +328,7 @@ if [ ! -e "$directory/postgresql.conf" ]; then
 fi
 "#,
     );
+    code.push_str(&set_aside(plan));
     let _ = write!(
         code,
         r#"if [ -e "$directory/{auto_conf}" ]; then
@@ -343,6 +348,10 @@ as_user sh -c 'grep -ivE -e "$1" -- "$2" >"$3" || [ $? -eq 1 ]' sh \
 as_user touch "$directory/{signal}"
 "#
     );
+    let known = |name| plan.setting(name).is_some();
+    if !Requirements::default().settings().into_iter().all(|(name, _)| known(name)) {
+        code.push_str(&raise(auto_conf));
+    }
     let text = vec![
         "The copy is isolated: no TCP, a socket of its own, no archiving, no subscriptions. The empty targets come before the"
             .to_owned(),
@@ -351,9 +360,51 @@ as_user touch "$directory/{signal}"
     Section { title: "Write the settings and recovery.signal", text, code }
 }
 
-/// `command <<'WORD'`, with a word that is no line of the text.
+/// Turns includes into comments that lead nowhere, or out of the backup. What the files were is kept.
+fn set_aside(plan: &Plan) -> String {
+    let mut lines: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for include in &plan.set_aside {
+        lines.entry(&include.file).or_default().push(include.line);
+    }
+    let mut code = String::new();
+    for (name, lines) in lines {
+        let file = shell_quote(name);
+        let kept = shell_quote(&format!("{}.from-backup", name.replace('/', "_")));
+        let edits: Vec<String> = lines.iter().map(|line| format!("{line}s/^/{SET_ASIDE}/")).collect();
+        let _ = write!(
+            code,
+            r#"# These lines of the configuration include what does not come with the backup.
+as_user cp -- "$directory/"{file} "$own/"{kept}
+as_user sh -c 'sed -e "$1" -- "$2" >"$3"' sh {} "$own/"{kept} "$directory/"{file}
+"#,
+            shell_quote(&edits.join(";"))
+        );
+    }
+    code
+}
+
+/// Has the server have no less than recovery needs; of a backup that was not looked into nobody knew what it has.
+fn raise(auto_conf: &str) -> String {
+    format!(
+        r#"# Recovery needs no less of these than the server had that wrote the WAL.
+control=$(as_user "$bin_dir/pg_controldata" -D "$directory") || fail "there is no pg_controldata to tell what is needed"
+for name in max_connections max_worker_processes max_wal_senders max_prepared_transactions max_locks_per_transaction; do
+    least=$(printf '%s
+' "$control" | sed -n 's/_xacts /_transactions /; s/_xact /_transaction /; s/^'"$name"' setting: *//p')
+    now=$(as_user "$bin_dir/postgres" -D "$directory" -C "$name") || fail "the settings in $directory are not understood"
+    [ "$now" -ge "${{least:-0}}" ] || printf '%s = %s
+' "$name" "$least" | append "$directory/{auto_conf}"
+done
+"#
+    )
+}
+
+/// `command <<'WORD'`, with a word that is no line of the text. Nor does a line begin as the word does, if that can be:
+/// dash 0.5.12 loses bytes of a line that begins like the word and goes on with others than ASCII.
 fn here_document(command: &str, text: &str) -> String {
-    let mut word = "END_OF_FILE".to_owned();
+    let begins_no_line = |letter: &char| !text.lines().any(|line| line.starts_with(*letter));
+    let letter = ('A'..='Z').find(begins_no_line).unwrap_or('A');
+    let mut word = format!("{letter}_END_OF_FILE");
     while text.lines().any(|line| line == word) {
         word.push('_');
     }
@@ -383,7 +434,7 @@ server=$!
 }
 
 fn wait(plan: &Plan) -> Section {
-    let (done, wrong) = match plan.target.action {
+    let (done, wrong) = match plan.resolved.action(&plan.target) {
         Action::Pause => (
             "LOG:  pausing at the end of recovery",
             "if said 'LOG:  recovery has paused'; then\n        fail \"replay has paused, and not at the target: $log\"\n    fi\n    \
@@ -415,7 +466,7 @@ done
 
 fn compare(plan: &Plan) -> Section {
     let mut code = "grep -e 'recovery stopping' -- \"$log\" | tail -n 1 | plain\n".to_owned();
-    if plan.target.action == Action::Pause {
+    if plan.resolved.action(&plan.target) == Action::Pause {
         code.push_str(
             r#"psql=$bin_dir/psql
 [ -x "$psql" ] || psql=$(command -v psql) || psql=
@@ -445,7 +496,7 @@ fn afterwards(plan: &Plan) -> String {
     let pg_ctl = shell_quote(&path(&plan.server.bin_dir.join("pg_ctl")));
     let user = &plan.server.run_as;
     let stop = format!("  stop it:    {pg_ctl} -D {directory} stop -m fast\n");
-    let next = match plan.target.action {
+    let next = match plan.resolved.action(&plan.target) {
         Action::Pause => format!(
             "  look:       psql -d {connection}\n  promote it: psql -d {connection} -c 'SELECT pg_promote()'\n{stop}"
         ),
@@ -558,7 +609,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn whatever_it_is_called_nothing_is_run(name in "[^\\x00/]{1,12}", text in "(END_OF_FILE_?\n|[^\\x00]{0,6})*") {
+        fn whatever_it_is_called_nothing_is_run(name in "[^\\x00/]{1,12}", text in "([AE]_END_OF_FILE_?\n|[^\\x00]{0,6}|[A-D][^\\x00]\n)*") {
             prop_assert_eq!(read_by_a_shell(&shell(&called(&name), Zone::UTC)), "");
             let code = here_document("cat", &text);
             let said = std::process::Command::new("sh").arg("-c").arg(&code).output().unwrap();

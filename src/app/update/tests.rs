@@ -172,6 +172,7 @@ fn plan(target: Target) -> Box<Plan> {
         findings: Vec::new(),
         estimate: Estimate::default(),
         candidates: Vec::new(),
+        set_aside: Vec::new(),
         made_at: now(),
     })
 }
