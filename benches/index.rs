@@ -1,4 +1,5 @@
-//! What an archive of 100,000 segments takes: listing it, indexing it, opening it again.
+//! What an archive of 100,000 segments takes: listing it, indexing it, opening it again, finding a time in it that was
+//! never read.
 //!
 //! `cargo bench --bench index [-- SEGMENTS]` makes the archive below the target directory, in which every segment is a
 //! file of 1 MB with holes, and prints figures. Each of them is measured in a process of its own.
@@ -14,8 +15,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use made_up::{MadeUp, Writer};
-use walback::config::SourceConfig;
-use walback::core::{SegmentSize, Timestamp};
+use walback::config::{RestoreConfig, SourceConfig};
+use walback::core::{Lsn, SegmentSize, Target, TargetKind, Timestamp, Zone};
+use walback::engine::{Preparation, Recoveries, Request};
 use walback::source::{Cancel, Index, LocalSource, Source};
 
 const SEGMENTS: u64 = 100_000;
@@ -24,16 +26,36 @@ fn second(second: u64) -> Timestamp {
     Timestamp::from_unix_seconds(1_700_000_000 + second as i64).unwrap()
 }
 
-/// Twenty commits, now and then a rollback; every tenth segment begins with a stretch of others without any.
+/// Where the base backup begins: at the first record.
+const START: Lsn = Lsn((1 << 20) + 40);
+
+/// Of a thousand segments the first so many have no commits.
+const BULK: u64 = 100;
+
+/// Twenty commits in a minute and a rollback, but for stretches of bulk work by nobody in particular. As a server does, it
+/// lists every 15 seconds who runs, and who comes next.
 fn content(number: u64, segment: &mut Writer) {
-    if number % 1000 < 100 {
+    let (thousands, within) = (number / 1000, number % 1000);
+    let mut next = ((thousands * (1000 - BULK) + within.saturating_sub(BULK)) * 21) as u32 + 1000;
+    if number == 1 {
+        segment.running(next, &[]);
+        segment.backup_end(START);
+    }
+    if within < BULK {
+        if number.is_multiple_of(15) {
+            segment.running(next, &[]);
+        }
         segment.other(1000);
         return;
     }
     for i in 0..20 {
-        segment.commit((number * 20 + i) as u32, second(number * 60 + i * 3));
+        if i % 5 == 0 {
+            segment.running(next, &[]);
+        }
+        segment.commit(next, second(number * 60 + i * 3));
+        next += 1;
     }
-    segment.abort((number * 20 + 20) as u32, second(number * 60 + 59));
+    segment.abort(next, second(number * 60 + 59));
     if number.is_multiple_of(500) {
         segment.restore_point(&format!("point {number}"), second(number * 60 + 59));
     }
@@ -43,6 +65,14 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.first().map(String::as_str) {
         Some("open") => open(Path::new(&arguments[1]), Path::new(&arguments[2])),
+        Some("locate") => stop(Path::new(&arguments[1]), None, time_in(arguments[2].parse().unwrap())),
+        Some("plan") => {
+            let kind = match arguments.get(3) {
+                Some(number) => time_in(number.parse().unwrap()),
+                None => TargetKind::Latest,
+            };
+            stop(Path::new(&arguments[1]), Some(Path::new(&arguments[2])), kind);
+        }
         segments => run(segments.map_or(SEGMENTS, |segments| segments.parse().unwrap())),
     }
 }
@@ -68,6 +98,59 @@ fn run(segments: u64) {
     let status = Command::new(std::env::current_exe().unwrap()).arg("open").args([&archive, &cache]).status().unwrap();
     assert!(status.success());
     println!("  the last segment was written anew");
+    for percent in [1, 10, 31, 50, 77, 99] {
+        let number = (segments * percent / 100).to_string();
+        let program = std::env::current_exe().unwrap();
+        assert!(Command::new(program).arg("locate").arg(&archive).arg(number).status().unwrap().success());
+    }
+    for number in [None, Some(segments / 10), Some(segments / 2)] {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.arg("plan").args([&archive, &cache]).args(number.map(|number| number.to_string()));
+        assert!(child.status().unwrap().success());
+    }
+}
+
+/// The middle of the minute of a segment.
+fn time_in(number: u64) -> TargetKind {
+    TargetKind::Time(second(number * 60 + 30))
+}
+
+/// Finds a stop with nothing known, or plans a recovery to it with the index that was kept.
+fn stop(archive: &Path, cache: Option<&Path>, kind: TargetKind) {
+    let start = Instant::now();
+    let config = SourceConfig { wal: vec![archive.to_owned()], ..SourceConfig::default() };
+    let source = LocalSource::new(&config);
+    let cancel = Cancel::default();
+    let mut catalog = source.list(&cancel).unwrap();
+    catalog.backups.push(made_up::backup(SegmentSize::new(1 << 20).unwrap(), START));
+    let listed = start.elapsed();
+    let preparation = Preparation {
+        source: &source,
+        catalog: &catalog,
+        recoveries: &Recoveries::below(archive),
+        cache,
+        progress: &|_| {},
+        cancel: &cancel,
+    };
+    let request = Request {
+        target: Target::new(kind),
+        backup: None,
+        directory: archive.with_file_name("new"),
+        restore: RestoreConfig::default(),
+        zone: Zone::UTC,
+    };
+    let (what, resolved) = match cache {
+        None => ("located", preparation.locate(&request).unwrap()),
+        Some(_) => ("planned", preparation.plan(&request).unwrap().resolved),
+    };
+    println!(
+        "listed {:.0} ms, {} {what} at {} in {:.0} ms, {} commits are lost",
+        listed.as_secs_f64() * 1e3,
+        request.target.in_words(Zone::UTC),
+        resolved.lsn,
+        (start.elapsed() - listed).as_secs_f64() * 1e3,
+        resolved.commits_lost.map_or("? ".to_owned(), |lost| lost.to_string()),
+    );
 }
 
 fn make(archive: &Path, segments: u64) {

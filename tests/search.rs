@@ -11,11 +11,11 @@ use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use walback::catalog::{Backup, BackupKind, Catalog, Compression, Listing};
+use walback::catalog::{Catalog, Listing};
 use walback::config::RestoreConfig;
 use walback::core::{
-    Action, ArchiveFile, Lsn, PgMajor, RestorePointName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId,
-    Timestamp, Xid, Zone,
+    Action, ArchiveFile, Lsn, RestorePointName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp,
+    Xid, Zone,
 };
 use walback::engine::{Preparation, Recoveries, Request};
 use walback::error::ErrorKind;
@@ -60,7 +60,7 @@ impl Archive {
         );
         let files = (1..=last).map(|number| (ArchiveFile::Segment(made.name_of(number)), size().bytes()));
         let catalog = Catalog::build(Listing {
-            backups: vec![backup()],
+            backups: vec![made_up::backup(size(), START)],
             files: files.collect(),
             segment_size: Some(size()),
             system_identifier: Some(SYSTEM),
@@ -144,35 +144,6 @@ impl Archive {
         let index = Index::new(&self.made, &self.catalog, Some(&cache), 1000);
         index.build(&Cancel::default(), &mut |_, _| {}, &mut |_| {}).unwrap();
         self.made.opened();
-    }
-}
-
-fn backup() -> Backup {
-    Backup {
-        id: String::new(),
-        kind: BackupKind::Tar,
-        location: "/backups/backup".into(),
-        compression: Compression::None,
-        pg_version: Some(PgMajor(15)),
-        system_identifier: Some(SYSTEM),
-        segment_size: Some(size()),
-        timeline: Some(TimelineId(1)),
-        start_lsn: Some(START),
-        start_wal: None,
-        stop_lsn: None,
-        started_at: None,
-        finished_at: None,
-        size_bytes: 0,
-        unpacked_bytes: None,
-        parent: None,
-        tablespaces: Vec::new(),
-        manifest: false,
-        label: None,
-        from_standby: false,
-        log_timezone: None,
-        parts: Vec::new(),
-        own_wal: Vec::new(),
-        problems: Vec::new(),
     }
 }
 

@@ -8,8 +8,8 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use walback::catalog::{Backup, Catalog, Listing};
-use walback::core::{ArchiveFile, Lsn, SegmentName, SegmentSize, TimelineId, Timestamp};
+use walback::catalog::{Backup, BackupKind, Catalog, Compression, Listing};
+use walback::core::{ArchiveFile, Lsn, PgMajor, SegmentName, SegmentSize, TimelineId, Timestamp};
 use walback::error::Result;
 use walback::source::{Cancel, Identity, Source};
 
@@ -248,6 +248,18 @@ impl MadeUp {
 fn close(segment: &mut Writer) {
     if segment.bytes.is_empty() || !segment.position().0.is_multiple_of(segment.size.bytes()) {
         segment.switch();
+    }
+}
+
+/// A base backup that began at `start`, and whose end is in WAL.
+pub fn backup(segment_size: SegmentSize, start: Lsn) -> Backup {
+    Backup {
+        pg_version: Some(PgMajor(15)),
+        system_identifier: Some(SYSTEM),
+        segment_size: Some(segment_size),
+        timeline: Some(TimelineId(1)),
+        start_lsn: Some(start),
+        ..Backup::at("/backups/backup", BackupKind::Tar, Compression::None)
     }
 }
 
