@@ -201,7 +201,7 @@ impl Search {
     fn times(&mut self, points: &Points, around: Around<'_>) {
         let at = match parse_time(&self.text, around.zone, around.now) {
             Ok(at) => at,
-            Err(bad @ (BadTime::Ambiguous { .. } | BadTime::Skipped { .. })) => {
+            Err(bad) if !matches!(bad, BadTime::NotATime(_) | BadTime::Zone { .. }) => {
                 self.note = Some(bad.to_string());
                 return;
             }

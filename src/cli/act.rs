@@ -1,5 +1,6 @@
 //! `walback retarget`, `promote`, `stop` and `discard`
 
+use crate::core::{Target, TimelineChoice};
 use crate::engine::Engine;
 use crate::engine::host::now;
 use crate::engine::prepare::plan_retarget;
@@ -9,6 +10,7 @@ use crate::event::{Recovery, Strategy};
 use super::Context;
 use super::args::{ActArgs, TargetArgs};
 use super::ask::confirm;
+use super::plan::{describe_stop, say_findings};
 use super::recoveries::watcher;
 use super::restore::conclude;
 use super::watch::Bar;
@@ -20,7 +22,9 @@ use super::watch::Bar;
 pub fn retarget(context: &Context, wanted: Option<&str>, target: &TargetArgs, act: ActArgs) -> Result<u8> {
     let engine = Engine::new(&context.config)?;
     let recovery = find(context, &engine, wanted)?;
+    let stays = target.timeline.is_none().then_some(TimelineChoice::Number(recovery.resolved.timeline));
     let target = target.target(context.config.zone, now())?;
+    let target = Target { timeline: stays.unwrap_or(target.timeline), ..target };
     let bar = Bar::new("reading WAL");
     let zone = context.config.zone;
     let planned = plan_retarget(&engine, &recovery.id, &target, zone, &context.cancel, &|bytes| {
@@ -28,14 +32,18 @@ pub fn retarget(context: &Context, wanted: Option<&str>, target: &TargetArgs, ac
     });
     bar.clear();
     let (plan, strategy) = planned?;
-    let words = target.in_words(zone);
+    let stop = describe_stop(&plan.resolved, zone);
     let question = match strategy {
-        Strategy::InPlace => format!("This restarts the server and goes on to {words}"),
+        Strategy::InPlace => {
+            format!("This restarts the server and goes on along timeline {}, to stop {stop}", plan.resolved.timeline)
+        }
         Strategy::Unpack => format!(
-            "This removes what is in {} and unpacks the base backup again, to go to {words}",
-            plan.directory.display()
+            "This removes what is in {} and unpacks the base backup again, to go along timeline {}, and to stop {stop}",
+            plan.directory.display(),
+            plan.resolved.timeline
         ),
     };
+    say_findings(&plan);
     confirm(act.yes, &question, &recovery.id)?;
     let hash = plan.hash()?;
     let watcher = watcher(context, act);

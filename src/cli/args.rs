@@ -305,15 +305,10 @@ pub struct TargetArgs {
     /// Stop just before the target, not after it (time, xid, lsn).
     #[arg(long)]
     pub exclusive: bool,
-    /// Along which timeline: a number, current (the backup's) or latest (the newest that the backup leads to).
-    #[arg(
-        long,
-        alias = "target-timeline",
-        alias = "recovery-target-timeline",
-        value_name = "N",
-        default_value = "latest"
-    )]
-    pub timeline: TimelineChoice,
+    /// Along which timeline: a number, current (the backup's) or latest (the newest that the backup leads to) [default:
+    /// latest; a retarget stays on the one that the recovery follows].
+    #[arg(long, alias = "target-timeline", alias = "recovery-target-timeline", value_name = "N")]
+    pub timeline: Option<TimelineChoice>,
     /// What the server does at the target.
     #[arg(
         long,
@@ -364,7 +359,8 @@ impl TargetArgs {
             ActionArg::Promote => Action::Promote,
             ActionArg::Shutdown => Action::Shutdown,
         };
-        Ok(Target { inclusive: !self.exclusive, timeline: self.timeline, action, ..Target::new(kind) })
+        let timeline = self.timeline.unwrap_or(TimelineChoice::Latest);
+        Ok(Target { inclusive: !self.exclusive, timeline, action, ..Target::new(kind) })
     }
 }
 
@@ -436,7 +432,7 @@ impl Window {
 fn read_time(text: &str, zone: Zone, now: Timestamp) -> Result<Timestamp> {
     parse_time(text, zone, now).map_err(|error| {
         Error::usage("bad-time", error.to_string())
-            .hint(format!("local times are read in {zone}; --time-zone chooses another zone"))
+            .hint(format!("local times without a zone are read in {zone}; --time-zone chooses another zone"))
     })
 }
 

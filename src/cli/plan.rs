@@ -136,7 +136,7 @@ fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
     }
     writeln!(out, "\nFindings")?;
     if plan.findings.iter().all(|finding| finding.severity == Severity::Note) {
-        writeln!(out, "  none: nothing speaks against it")?;
+        writeln!(out, "  nothing speaks against it")?;
     }
     write_findings(out, &plan.findings)?;
     writeln!(out, "\nSettings, in postgresql.auto.conf")?;
@@ -165,6 +165,21 @@ pub fn write_findings(out: &mut String, findings: &[Finding]) -> std::fmt::Resul
         }
     }
     Ok(())
+}
+
+/// Says on standard error what is to be known before a plan is carried out: once more, where the plan was shown and
+/// is long.
+pub fn say_findings(plan: &Plan) {
+    let mut text = String::new();
+    for finding in plan.findings.iter().filter(|finding| finding.severity != Severity::Note) {
+        let _ = writeln!(text, "{}: {}", finding.severity, finding.message);
+        if let Some(hint) = &finding.hint {
+            let _ = writeln!(text, "  hint: {hint}");
+        }
+    }
+    if !text.is_empty() {
+        note(plain_lines(&text).trim_end());
+    }
 }
 
 /// Where recovery stops, in words.

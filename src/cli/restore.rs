@@ -6,6 +6,7 @@ use crate::event::{Recovery, RecoveryState};
 
 use super::args::{ActArgs, RestoreArgs, TargetArgs};
 use super::ask::confirm;
+use super::plan::say_findings;
 use super::recoveries::describe;
 use super::table::plain_lines;
 use super::watch::Watcher;
@@ -22,7 +23,11 @@ pub fn run(context: &Context, target: &TargetArgs, restore: &RestoreArgs, act: A
     if !act.yes && !made.is_forbidden() {
         note(&plain_lines(&plan::describe(&made, context.config.zone)));
         note("");
+        say_findings(&made);
         confirm(false, &format!("This makes {} and starts a server in it", made.directory.display()), &made.recovery)?;
+    }
+    if act.yes {
+        say_findings(&made);
     }
     let watcher = Watcher::new(act.events, context.config.zone);
     let done = engine.begin(&made, &hash, &|event| watcher.tell(event), &context.cancel);

@@ -1,5 +1,6 @@
 //! The vocabulary: what PostgreSQL's operators talk about, as values. No I/O, no clock.
 
+pub mod abbreviation;
 pub mod lsn;
 pub mod progress;
 pub mod segment;

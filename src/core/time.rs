@@ -2,9 +2,13 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono::{
+    DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike, Utc,
+};
 use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::abbreviation;
 
 /// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01 00:00 UTC (`POSTGRES_EPOCH_JDATE`,
 /// `src/include/datatype/timestamp.h`).
@@ -209,7 +213,7 @@ pub enum BadTime {
         zone: UnknownZone,
     },
     /// When clocks are put back, local times come twice.
-    #[error("“{text}” comes twice in {zone}: it is {first} or {second}; add the offset that you mean")]
+    #[error("“{text}” comes twice in {zone}: it is {first} or {second}; give the one that you mean, like this")]
     Ambiguous {
         /// What was given.
         text: String,
@@ -219,6 +223,26 @@ pub enum BadTime {
         first: String,
         /// The later reading.
         second: String,
+    },
+    /// An abbreviation that means several zones, or another offset than the zone of that name has then.
+    #[error("in “{text}”: {name} {why}; give the offset, like +02:00, or an IANA name like Europe/Berlin")]
+    Abbreviation {
+        /// What was given.
+        text: String,
+        /// The abbreviation.
+        name: String,
+        /// Why it is not taken.
+        why: String,
+    },
+    /// An offset and a zone that do not go together.
+    #[error("in “{text}”: clocks in {zone} did not show {offset} then; give one of the two")]
+    Mismatch {
+        /// What was given.
+        text: String,
+        /// The zone.
+        zone: String,
+        /// The offset.
+        offset: String,
     },
     /// When clocks are put forward, local times are left out.
     #[error("“{text}” never came in {zone}: clocks went from {before} to {after}; give one of these, or add an offset")]
@@ -252,19 +276,66 @@ pub fn parse_time(text: &str, zone: Zone, now: Timestamp) -> Result<Timestamp, B
     let (date, rest) = take_date(trimmed, today).ok_or_else(not_a_time)?;
     let (time, rest) = take_time(rest).ok_or_else(not_a_time)?;
     let local = NaiveDateTime::new(date, time);
-    let rest = rest.trim();
-    if rest.is_empty() {
-        return to_moment(local, zone, text);
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    let at_offset = |offset_s: i32| {
+        let micros = local.and_utc().timestamp_micros() - i64::from(offset_s) * 1_000_000;
+        Timestamp::from_unix_micros(micros).ok_or_else(not_a_time)
+    };
+    match words.as_slice() {
+        [] => to_moment(local, zone, text),
+        [one] => match parse_offset(one) {
+            Some(offset_s) => at_offset(offset_s),
+            None if one.starts_with(|c: char| c.is_ascii_alphabetic()) => in_named_zone(local, one, text),
+            None => Err(not_a_time()),
+        },
+        // As they are shown: an offset, and in which zone that was.
+        [first, second] => {
+            let (offset, name) = if parse_offset(first).is_some() { (first, second) } else { (second, first) };
+            let offset_s = parse_offset(offset).ok_or_else(not_a_time)?;
+            let moment = at_offset(offset_s)?;
+            let name = name.strip_prefix('(').and_then(|name| name.strip_suffix(')')).unwrap_or(name);
+            let mismatch =
+                || BadTime::Mismatch { text: text.to_owned(), zone: name.to_owned(), offset: (*offset).to_owned() };
+            let theirs = match abbreviation::offset_s(name) {
+                Some(theirs) => i64::from(theirs),
+                None => moment.utc_offset_s(name.parse().map_err(|_| not_a_time())?),
+            };
+            (theirs == i64::from(offset_s)).then_some(moment).ok_or_else(mismatch)
+        }
+        _ => Err(not_a_time()),
     }
-    if let Some(offset) = parse_offset(rest) {
-        let micros = local.and_utc().timestamp_micros() - i64::from(offset) * 1_000_000;
-        return Timestamp::from_unix_micros(micros).ok_or_else(not_a_time);
+}
+
+/// The moment at which clocks showed `local` in a zone that is called by its name or an abbreviation.
+fn in_named_zone(local: NaiveDateTime, name: &str, text: &str) -> Result<Timestamp, BadTime> {
+    let refused = |why: String| Err(BadTime::Abbreviation { text: text.to_owned(), name: name.to_owned(), why });
+    let zone: Result<Zone, UnknownZone> = name.parse();
+    match (abbreviation::offset_s(name), zone) {
+        (Some(offset_s), zone) => {
+            let micros = local.and_utc().timestamp_micros() - i64::from(offset_s) * 1_000_000;
+            let moment = Timestamp::from_unix_micros(micros).ok_or_else(|| BadTime::NotATime(text.to_owned()))?;
+            // In July who says CET may mean what clocks show then, which is CEST.
+            match zone {
+                Ok(zone) if moment.utc_offset_s(zone) != i64::from(offset_s) => refused(format!(
+                    "means {}, and where it is used clocks showed {} then",
+                    offset_in_words(offset_s),
+                    moment.local(zone).format("%:z (%Z)")
+                )),
+                _ => Ok(moment),
+            }
+        }
+        (None, Ok(zone)) => to_moment(local, zone, text),
+        (None, Err(_)) if abbreviation::looks_like_one(name) => {
+            refused("does not mean one offset everywhere".to_owned())
+        }
+        (None, Err(zone)) => Err(BadTime::Zone { text: text.to_owned(), zone }),
     }
-    if rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        let named = rest.parse().map_err(|zone| BadTime::Zone { text: text.to_owned(), zone })?;
-        return to_moment(local, named, text);
-    }
-    Err(not_a_time())
+}
+
+/// `+02:00`
+fn offset_in_words(offset_s: i32) -> String {
+    let sign = if offset_s < 0 { '-' } else { '+' };
+    format!("{sign}{:02}:{:02}", offset_s.abs() / 3600, offset_s.abs() / 60 % 60)
 }
 
 /// The moment at which clocks in `zone` show `local`, if there is exactly one.
@@ -283,9 +354,20 @@ fn to_moment(local: NaiveDateTime, zone: Zone, text: &str) -> Result<Timestamp, 
         LocalResult::None => {
             // No zone ever skipped more than a day and a bit (Samoa, 2011-12-30).
             let minutes = |sign: i64| (1..=1500).map(move |m| TimeDelta::minutes(sign * m));
-            let at = |delta| local.checked_add_signed(delta).and_then(|l| zone.0.from_local_datetime(&l).single());
-            let edge = |sign| minutes(sign).find_map(at).map(|m| show(&m)).unwrap_or_default();
-            Err(BadTime::Skipped { text: text.to_owned(), zone: zone.to_string(), before: edge(-1), after: edge(1) })
+            let minute = local.with_second(0).and_then(|l| l.with_nanosecond(0)).unwrap_or(local);
+            let at = |delta| minute.checked_add_signed(delta).and_then(|l| zone.0.from_local_datetime(&l).single());
+            let edge = |sign| minutes(sign).find_map(at);
+            // What the clocks would have shown when they were put forward.
+            let before = edge(-1).map(|last| {
+                let shown = last.naive_local() + TimeDelta::minutes(1);
+                format!("{} {}", shown.format("%Y-%m-%d %H:%M:%S"), last.format("%:z (%Z)"))
+            });
+            Err(BadTime::Skipped {
+                text: text.to_owned(),
+                zone: zone.to_string(),
+                before: before.unwrap_or_default(),
+                after: edge(1).map(|moment| show(&moment)).unwrap_or_default(),
+            })
         }
     }
 }
@@ -470,8 +552,31 @@ mod tests {
         let twice = read("2024-10-27 02:30").unwrap_err().to_string();
         assert!(twice.contains("02:30:00 +02:00 (CEST)") && twice.contains("02:30:00 +01:00 (CET)"), "{twice}");
         let never = read("2024-03-31 02:30").unwrap_err().to_string();
-        assert!(never.contains("01:59:00 +01:00") && never.contains("03:00:00 +02:00"), "{never}");
+        assert!(never.contains("02:00:00 +01:00") && never.contains("03:00:00 +02:00"), "{never}");
         assert_eq!(read("2024-10-27 02:30+01:00").as_deref(), Ok("2024-10-27T01:30:00.000000Z"));
+    }
+
+    #[test]
+    fn what_is_named_can_be_given_and_abbreviations_are_what_they_mean() {
+        for (text, utc) in [
+            ("2024-10-27 02:30:00 +02:00 (CEST)", "2024-10-27T00:30:00.000000Z"),
+            ("2024-10-27 02:30:00 +01:00 (CET)", "2024-10-27T01:30:00.000000Z"),
+            ("2024-10-27 02:30 Europe/Berlin +01:00", "2024-10-27T01:30:00.000000Z"),
+            ("2024-10-27 02:30 +02:00 Europe/Berlin", "2024-10-27T00:30:00.000000Z"),
+            ("2024-10-27 02:30 CEST", "2024-10-27T00:30:00.000000Z"),
+            ("2024-10-27 02:30 CET", "2024-10-27T01:30:00.000000Z"),
+            ("2024-03-31 02:00:00 +01:00 (CET)", "2024-03-31T01:00:00.000000Z"),
+            ("2024-07-01 12:00 UTC", "2024-07-01T12:00:00.000000Z"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(utc), "{text}");
+        }
+        let summer = read("2024-07-01 12:00 CET").unwrap_err().to_string();
+        assert!(summer.contains("means +01:00") && summer.contains("+02:00 (CEST)"), "{summer}");
+        let several = read("2024-07-01 12:00 IST").unwrap_err().to_string();
+        assert!(several.contains("does not mean one offset") && !several.contains("Istanbul"), "{several}");
+        for wrong in ["2024-07-01 12:00 +01:00 (CEST)", "2024-07-01 12:00 Europe/Berlin +01:00"] {
+            assert!(matches!(read(wrong), Err(BadTime::Mismatch { .. })), "{wrong}");
+        }
     }
 
     #[test]

@@ -322,6 +322,18 @@ impl<'a> Preparation<'a> {
         })
     }
 
+    /// The restore points on a path, as far as its segments are known.
+    fn known_names(&self, index: &Index<'_>, path: &TimelinePath) -> Vec<String> {
+        let segments = path.stretches().iter().flat_map(|stretch| self.catalog.segments_of(stretch.timeline));
+        let marks =
+            segments.filter_map(|segment| index.known(*segment)?.ok()).flat_map(|summary| summary.marks.clone());
+        let names = marks.filter_map(|mark| match mark.kind {
+            MarkKind::RestorePoint(name) => Some(name),
+            _ => None,
+        });
+        names.collect()
+    }
+
     fn named(&self, id: &str) -> Result<&Backup> {
         let known = || self.catalog.backups.iter().map(|backup| backup.id.as_str()).collect::<Vec<_>>().join(", ");
         let backup = self.catalog.backup(id).ok_or_else(|| {
@@ -475,7 +487,12 @@ impl<'a> Preparation<'a> {
             let error = self.explain(&unreachable, backup, path, request, &end.cause);
             let error = offer_the_last(error, &unreachable, path, reached);
             match &target.kind {
-                TargetKind::Name(name) => name_the_nearest(error, name.as_str(), &find.names.borrow()),
+                TargetKind::Name(name) => {
+                    // Those before the backup are known, or not: it may be one of them that is meant.
+                    let mut names = self.known_names(way.index, path);
+                    names.append(&mut find.names.borrow_mut());
+                    name_the_nearest(error, name.as_str(), &names)
+                }
                 _ => error,
             }
         })?;

@@ -149,7 +149,9 @@ fn recoveries(number: u64) -> String {
 #[must_use]
 pub fn wal_to_replay(backup: &Backup, end: Lsn, size: SegmentSize) -> (u64, u64) {
     let start = backup.start_lsn.unwrap_or(end);
-    (end.bytes_since(start), size.number_of(end).saturating_sub(size.number_of(start)) + 1)
+    // What ends at a segment's end needs nothing of the next.
+    let last = Lsn(end.0.saturating_sub(1)).max(start);
+    (end.bytes_since(start), size.number_of(last).saturating_sub(size.number_of(start)) + 1)
 }
 
 impl Estimate {

@@ -77,20 +77,21 @@ impl Stopped<'_> {
     /// That recovery stops before the commit, and why.
     fn chosen(&self) -> Option<Finding> {
         let (place, commit) = (self.resolved.before.iter().find(|place| place.chosen)?, self.at_commit()?);
+        let (_, xid) = self.resolved.before_it_began()?;
         let message = |why: &str| {
             format!(
-                "recovery stops at {}, {why}; its commit is at {}, and no other lies between",
+                "recovery stops at {}, before transaction {xid} {why}; its commit is at {}, and no other lies between",
                 place.lsn, commit.lsn
             )
         };
         let finding = match place.what {
             BeforeWhat::Commit => return None,
             BeforeWhat::FirstLock => {
-                Finding::note("stops-before-lock", message("before its first lock, so that everything can be read"))
+                Finding::note("stops-before-lock", message("locks anything, so that all of it can be read"))
             }
             BeforeWhat::DatabaseDrop => Finding::note(
                 "stops-before-drop",
-                message("before it marks its database as dropped: at its commit the files are gone"),
+                message("marks its database as dropped: at its commit the files are gone"),
             ),
         };
         Some(finding.hint(format!("{} stops at the commit", commit.target.join(" "))))
