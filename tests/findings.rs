@@ -250,6 +250,10 @@ fn settings_of_the_operator() {
     let higher = set("max_connections=200");
     lacks(&higher, "setting-too-low");
     assert_eq!(setting(&higher, "max_connections"), "200");
+    has(&set("shared_buffers=lots"), "setting-wrong", "error", &["shared_buffers", "lots"]);
+    has(&set("nonsense=1"), "setting-wrong", "error", &["unrecognized"]);
+    lacks(&harmless, "setting-wrong");
+    lacks(&set("my_extension.depth=3"), "setting-wrong");
     has(&set("shared_preload_libraries=no_such_library"), "library-missing", "error", &["no_such_library"]);
     lacks(&set("shared_preload_libraries=auto_explain"), "library-missing");
 }

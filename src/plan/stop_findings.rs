@@ -144,7 +144,7 @@ impl Stopped<'_> {
         let holders = named(locked, by);
         let is_prepared = locked.iter().any(|locked| locked.prepared);
         let (state, until) = if is_prepared {
-            ("was prepared", "somebody ends what is prepared, which can be done after promotion only")
+            ("was prepared", "it is committed or rolled back after promotion")
         } else {
             ("ends behind the stop", "the server is promoted")
         };
