@@ -383,10 +383,7 @@ fn server_programs_that_are_missing_or_wrong() {
 #[test]
 fn a_server_that_does_not_start_is_quoted_and_does_not_run() {
     let place = Place::new();
-    for (setting, says) in [
-        ("shared_buffers=4TB", &["shared memory"][..]),
-        ("ssl=on", &["server.crt"]),
-    ] {
+    for (setting, says) in [("shared_buffers=4TB", &["shared memory"][..]), ("ssl=on", &["server.crt"])] {
         let answer = ask(&mut place.restore(&["--set", setting])).ended_with(1);
         assert_error(
             &answer,

@@ -14,7 +14,10 @@ use crate::wal::{BadPage, SegmentHeader};
 use super::base_backup::{self, read_prefix};
 use super::compress::{self, Count};
 use super::identity::{self, Identity};
-use super::{Blocks, Cancel, SEGMENT_DAMAGED, Source, blocks, open_file, unreadable};
+use super::{Blocks, Cancel, Source, blocks, open_file, unreadable};
+
+/// The code of the error about a compressed segment that cannot be unpacked.
+pub(crate) const SEGMENT_DAMAGED: &str = "segment-damaged";
 
 /// How deep below a given directory base backups are looked for.
 const DEPTH: usize = 3;

@@ -109,9 +109,6 @@ pub(crate) fn open_file(path: &Path) -> std::io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("this is not a plain file")) }
 }
 
-/// The code of the error about a compressed segment that cannot be unpacked.
-pub(crate) const SEGMENT_DAMAGED: &str = "segment-damaged";
-
 /// An error about reading `path`.
 pub(crate) fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Error {
     let wrong = Error::failed("unreadable", format!("cannot read {what}: {}", path.display())).caused_by(error);

@@ -9,7 +9,8 @@ use crate::core::{Lsn, SegmentName, TimelinePath, Xid};
 use crate::error::{Error, Result};
 use crate::wal::{Body, Decoder, EndReason, Outcome, Reached, Record, RowChange, Rows};
 
-use super::{Cancel, SEGMENT_DAMAGED, Source};
+use super::local::SEGMENT_DAMAGED;
+use super::{Cancel, Source};
 
 /// Bytes read from a segment at a time.
 const BLOCK: usize = 256 << 10;
