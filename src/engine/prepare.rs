@@ -509,6 +509,7 @@ impl<'a> Preparation<'a> {
         let end = find.run(&mut resolver, start, trust)?;
         let reached = resolver.consistent_at().zip(resolver.last_record());
         let goes_on = end.cause.segment().is_some_and(|name| self.catalog.goes_on_behind(*name, path));
+        let was_over = matches!(target.kind, TargetKind::Xid(xid) if resolver.was_over(xid));
         let mut resolved = resolver.finish(end.at).map_err(|unreachable| {
             let error = self.explain(&unreachable, backup, path, request, &end.cause);
             let error = offer_the_last(error, &unreachable, path, reached);
@@ -519,6 +520,10 @@ impl<'a> Preparation<'a> {
                     names.append(&mut find.names.borrow_mut());
                     name_the_nearest(error, name.as_str(), &names)
                 }
+                TargetKind::Xid(xid) if was_over => error.hint(format!(
+                    "transaction {xid} is from before the base backup {}: only an older one leads there, give it with --backups",
+                    backup.id
+                )),
                 _ => error,
             }
         })?;

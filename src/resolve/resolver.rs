@@ -27,6 +27,8 @@ pub struct Resolver<'a> {
     backup_stop: Option<Lsn>,
     consistent_at: Option<Lsn>,
     standby: Standby,
+    /// The oldest transaction that ran where who runs was listed first.
+    oldest_at_start: Option<Xid>,
     /// Where a server that was stopped on the way starts again, and what it knows from there on.
     restarted: Option<(Lsn, Standby)>,
     /// The first record after which the server answers queries.
@@ -90,6 +92,7 @@ impl<'a> Resolver<'a> {
             backup_stop,
             consistent_at: None,
             standby: Standby::default(),
+            oldest_at_start: None,
             restarted: None,
             readable_from: None,
             replay_end: backup_start,
@@ -105,6 +108,12 @@ impl<'a> Resolver<'a> {
             stop: None,
             behind: Behind::default(),
         }
+    }
+
+    /// Whether this transaction had ended when the base backup began, as far as was read, or it never was.
+    #[must_use]
+    pub fn was_over(&self, xid: Xid) -> bool {
+        self.oldest_at_start.is_some_and(|oldest| xid.precedes(oldest))
     }
 
     /// The same for a server that was stopped on the way, and starts again at `redo`: it has to learn anew who runs.
@@ -331,6 +340,9 @@ impl<'a> Resolver<'a> {
     fn admit(&mut self, record: &Record) {
         if self.readable_from.is_some() {
             return;
+        }
+        if let (None, Body::RunningTransactions(running)) = (self.oldest_at_start, &record.body) {
+            self.oldest_at_start = Some(running.oldest_running);
         }
         self.standby.feed(&record.body);
         if let Some((redo, standby)) = &mut self.restarted
