@@ -1156,16 +1156,34 @@ fn the_footer_can_be_clicked_and_does_what_its_key_does() {
         })
         .collect();
     let shown: Vec<Key> = command::on(Screen::Points)
-        .filter(|c| !c.label.is_empty() && c.name != "back")
+        .filter(|c| !c.label.is_empty() && c.name != "back" && (c.enabled)(&state).is_ok())
         .filter_map(|c| c.keys.first())
         .copied()
         .collect();
-    assert_eq!(keys, shown, "at 80x24 every command of home that has a label is in the footer");
+    assert_eq!(keys, shown, "at 80x24 every command of home that has a label and can be given is in the footer");
     let (place, _) = drawn.hits.iter().find(|(_, hit)| *hit == Hit::Key(Key::Char('t'))).unwrap();
     let hit = walback::tui::hit_at(&drawn.hits, place.x, place.y).unwrap();
     let mut clicked = state;
     update(&mut clicked, Msg::Click(hit));
     assert!(clicked.dialog.is_some());
+}
+
+#[test]
+fn what_cannot_be_done_now_is_not_in_the_footer_and_nothing_of_the_screen_is_below_a_dialog() {
+    let mut drawn = 0;
+    for (name, state) in all() {
+        let hits = draw(&state, Theme::new(true), &mut Buffer::empty(Rect::new(0, 0, 80, 24))).hits;
+        for (_, hit) in hits {
+            let Hit::Key(key) = hit else { continue };
+            let command = command::for_key(&state, key).unwrap();
+            assert_eq!((command.enabled)(&state), Ok(()), "{name}: {key}");
+            assert_eq!(state.dialog, None, "{name}: {key}");
+            drawn += 1;
+        }
+        let text = text_of(&buffer_of(&state, 80, 24));
+        assert!(state.dialog.is_none() || !text.contains("Enter starts"), "{name}: {text}");
+    }
+    assert!(drawn > 0);
 }
 
 #[test]
