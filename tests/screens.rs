@@ -27,7 +27,7 @@ use walback::catalog::{
 use walback::core::{
     Lsn, PgMajor, SegmentName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid, Zone,
 };
-use walback::error::{Error, ErrorKind};
+use walback::error::{Error, ErrorKind, Reachable};
 use walback::event::{Event, EventBuffer, Failure, Progress, Recovery, RecoveryState, Strategy, What};
 use walback::pgdata::server_log::{StopKind, Stopped};
 use walback::plan::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
@@ -939,6 +939,17 @@ fn all() -> Vec<(&'static str, State)> {
                 Error::failed("target-before-backup", "no base backup leads to transaction 1234573 on timeline 1")
                     .because("the WAL from 000000010000000100000050 on is missing")
                     .hint("restore the missing segments into the archive, or choose an earlier target");
+            fold(s, [Msg::Planned(Err(error))]);
+        }),
+    ));
+    states.push((
+        "plan-failed-with-another",
+        with(home, &|s| {
+            press(s, "b");
+            let words = ["--lsn", "1/AB12A000", "--timeline", "1"].map(str::to_owned).to_vec();
+            let error = Error::failed("target-not-reached", "the WAL of timeline 1 ends before the target is reached")
+                .hint("the end of WAL can be reached with --lsn 1/AB12A000 --timeline 1")
+                .reachable(Some(Reachable { target: words, lsn: Lsn(0x1_AB12_A000), at: None }));
             fold(s, [Msg::Planned(Err(error))]);
         }),
     ));

@@ -64,6 +64,7 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::Reload => return reload(state),
         Act::Start => return start(state),
         Act::OtherBackup => return other_backup(state),
+        Act::Take => return take_reachable(state),
         Act::Directory => ask_directory(state),
         Act::Change => change::offer(state),
         Act::Runbook => ask_runbook(state),
@@ -590,6 +591,19 @@ fn other_backup(state: &mut State) -> Vec<Effect> {
     let Some(planning) = &state.planning else { return Vec::new() };
     let wanted = Wanted { backup: Some(next), ..planning.wanted.clone() };
     make_plan(state, wanted)
+}
+
+/// Plans with the place that can be reached instead.
+fn take_reachable(state: &mut State) -> Vec<Effect> {
+    let Some(planning) = &state.planning else { return Vec::new() };
+    let Some((target, backup)) = planning.reachable() else { return Vec::new() };
+    match planning.retarget.clone() {
+        Some(recovery) => plan_retarget(state, recovery, target),
+        None => {
+            let wanted = planning.wanted.clone();
+            make_plan(state, Wanted { target, backup: backup.or(wanted.backup), ..wanted })
+        }
+    }
 }
 
 pub(super) fn ask_directory(state: &mut State) {

@@ -43,6 +43,7 @@ pub enum Act {
     Reload,
     Start,
     OtherBackup,
+    Take,
     Directory,
     Change,
     Runbook,
@@ -181,6 +182,8 @@ pub static COMMANDS: &[Command] = &[
         "Carries the plan out, exactly as it stands here."),
     command!(OtherBackup, "other-backup", "", &[Key::Char('b')], PLAN, None, has_other_backups,
         "Plans with the next backup that leads to the target."),
+    command!(Take, "take", "take", &[Key::Char('t')], PLAN, None, can_take,
+        "Plans with the last point that can be reached."),
     command!(Directory, "directory", "directory", &[Key::Char('d')], PLAN, None, can_move,
         "Plans with another new directory."),
     command!(Change, "change", "change", &[Key::Char('e')], PLAN, None, can_change,
@@ -366,6 +369,22 @@ fn can_start(state: &State) -> Enabled {
     may_change(state)?;
     let another = planning.retarget.is_none() && is_running(state);
     unless(another, "another recovery runs; let it come to its pause first")
+}
+
+fn can_take(state: &State) -> Enabled {
+    let Some(planning) = &state.planning else { return Err("there is no plan".into()) };
+    match &planning.answer {
+        Answer::Making => return Err("the plan is still being made".into()),
+        Answer::Made(..) => return Err("recovery gets to the target".into()),
+        Answer::Failed(_) => {}
+    }
+    match planning.reachable() {
+        Some((_, Some(_))) if planning.retarget.is_some() => {
+            Err("it takes another base backup, and a retarget keeps the recovery's".into())
+        }
+        Some(_) => Ok(()),
+        None => Err("no other place is known that can be reached".into()),
+    }
 }
 
 fn has_other_backups(state: &State) -> Enabled {

@@ -132,10 +132,18 @@ fn on_points(state: &State) -> String {
     text.to_owned()
 }
 
+/// Whether the command of this name can be given now.
+fn can(state: &State, name: &str) -> bool {
+    command::named(name).is_some_and(|command| (command.enabled)(state).is_ok())
+}
+
 fn on_plan(state: &State) -> String {
     let Some(planning) = &state.planning else { return "Esc goes back.".to_owned() };
     match &planning.answer {
         Answer::Making => "The plan is being made. That changes nothing.".to_owned(),
+        Answer::Failed(_) if can(state, "take") => {
+            "No plan can be made. t takes what can be reached, Esc goes back. Nothing was changed.".to_owned()
+        }
         Answer::Failed(_) => "No plan can be made; Esc goes back to choose another target.".to_owned(),
         Answer::Made(plan, None) if plan.findings.iter().any(is_about_the_directory) => {
             "This cannot be started. Choose another directory with d. Nothing was changed.".to_owned()
@@ -169,7 +177,7 @@ fn on_paused(state: &State) -> String {
     if let Some(action) = state.asked {
         return format!("Wait: {}.", action.doing());
     }
-    let retargets = command::named("retarget").is_some_and(|command| (command.enabled)(state).is_ok());
+    let retargets = can(state, "retarget");
     let differs = state.recovery.recovery().and_then(|r| r.matches_prediction) == Some(false);
     match state.recovery_state() {
         Some(RecoveryState::Paused) if differs => "Look with i before you decide: it is not where it should be.",

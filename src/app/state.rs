@@ -113,6 +113,17 @@ pub struct Planning {
     pub answer: Answer,
 }
 
+impl Planning {
+    /// Where recovery can stop instead, where there is no plan; and the base backup that this takes, where it takes
+    /// another one. What the server does there is what was wanted.
+    #[must_use]
+    pub fn reachable(&self) -> Option<(Target, Option<String>)> {
+        let Answer::Failed(error) = &self.answer else { return None };
+        let (target, backup) = Target::from_options(&error.report().reachable.as_ref()?.target)?;
+        Some((Target { action: self.wanted.target.action, ..target }, backup))
+    }
+}
+
 /// What came of asking for a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {

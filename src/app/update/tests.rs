@@ -12,6 +12,7 @@ use crate::core::{
     Action, Lsn, PgMajor, RestorePointName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp,
     Xid, Zone,
 };
+use crate::error::Reachable;
 use crate::event::EventBuffer;
 use crate::pgdata::server_log::{StopKind, Stopped};
 use crate::plan::{Estimate, Finding, ServerPlan, StepId};
@@ -450,6 +451,39 @@ fn another_backup_and_another_directory_are_planned_anew() {
     assert_eq!(state.plan().unwrap().backup.id, "a", "the answer for the other backup is not this one's");
     press(&mut state, "d2");
     assert_eq!(enter(&mut state), [making(xid_50(), Some("a"), "/new2")]);
+}
+
+#[test]
+fn what_can_be_reached_instead_is_planned_with_one_key() {
+    let failed = |words: &[&str]| {
+        let reachable = Reachable { target: words.iter().map(|w| (*w).to_owned()).collect(), lsn: Lsn(60), at: None };
+        Msg::Planned(Err(Error::failed("target-not-reached", "not reached").reachable(Some(reachable))))
+    };
+    let with = |words: &[&str]| {
+        let mut state = state();
+        press(&mut state, "b");
+        send(&mut state, [failed(words)]);
+        state
+    };
+    let mut state = with(&["--lsn", "0/3C", "--timeline", "1"]);
+    assert!(guide::next(&state).contains("t takes"));
+    assert_eq!(press(&mut state, "t"), [making(target(TargetKind::Lsn(Lsn(60)), true, 1), None, "/new")]);
+    assert_eq!(press(&mut state, "t"), []);
+    assert_eq!(refusal(&state), "the plan is still being made");
+    let mut state = with(&["--xid", "5", "--exclusive", "--timeline", "2", "--backup", "a"]);
+    assert_eq!(press(&mut state, "t"), [making(target(TargetKind::Xid(Xid(5)), false, 2), Some("a"), "/new")]);
+    let mut state = with(&["--something", "else"]);
+    assert_eq!(press(&mut state, "t"), []);
+    assert!(refusal(&state).contains("no other place") && guide::next(&state).contains("Esc goes back"));
+
+    let mut state = paused();
+    press(&mut state, "rpwb");
+    send(&mut state, [Msg::RetargetPlanned(Err(Error::failed("x", "y")))]);
+    let planning = state.planning.as_mut().unwrap();
+    let reachable = Reachable { target: vec!["--immediate".to_owned()], lsn: Lsn(60), at: None };
+    planning.answer = Answer::Failed(Error::failed("x", "y").reachable(Some(reachable)));
+    let immediate = Target::new(TargetKind::Immediate);
+    assert_eq!(press(&mut state, "t"), [Effect::PlanRetarget { recovery: NAME.to_owned(), target: immediate }]);
 }
 
 #[test]

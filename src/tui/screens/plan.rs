@@ -6,8 +6,8 @@ use ratatui::text::{Line, Span};
 use crate::app::State;
 use crate::app::change::keeps;
 use crate::app::state::{Answer, Planning};
-use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds, counted};
+use crate::core::{Target, TargetKind, TimelineChoice, Zone};
 use crate::event::Strategy;
 use crate::plan::{Finding, Plan, Severity, way};
 use crate::resolve::{Resolved, StopSide};
@@ -56,6 +56,32 @@ fn failed(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning, error: &
     if let Some(hint) = &report.hint {
         doc.hanging("  to do:   ", theme.label(), hint, theme.strong());
     }
+    if let Some((target, backup)) = planning.reachable() {
+        doc.blank();
+        doc.hanging("t: ", theme.key(), &instead(&target, backup.as_deref(), zone), theme.strong());
+    }
+}
+
+/// `stop at 0/1700090 on timeline 1 instead`.
+fn instead(target: &Target, backup: Option<&str>, zone: Zone) -> String {
+    let timeline = match target.timeline {
+        TimelineChoice::Current => "the backup's timeline".to_owned(),
+        TimelineChoice::Latest => "the latest timeline".to_owned(),
+        TimelineChoice::Number(id) => format!("timeline {id}"),
+    };
+    let side = if target.inclusive { "after" } else { "before" };
+    let place = match &target.kind {
+        TargetKind::Lsn(lsn) if target.inclusive => format!("at {lsn}"),
+        TargetKind::Lsn(lsn) => format!("just before {lsn}"),
+        TargetKind::Xid(xid) => format!("just {side} transaction {xid}"),
+        TargetKind::Time(at) if target.inclusive => format!("at {}", at.in_zone(zone)),
+        TargetKind::Time(at) => format!("before {}", at.in_zone(zone)),
+        TargetKind::Name(name) => format!("at restore point “{}”", name.as_str()),
+        TargetKind::Immediate => "at the end of the base backup".to_owned(),
+        TargetKind::Latest => "at the end of WAL".to_owned(),
+    };
+    let from = backup.map(|id| format!(", from the backup {id},")).unwrap_or_default();
+    format!("stop {place} on {timeline}{from} instead")
 }
 
 fn made(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, strategy: Option<Strategy>) {
