@@ -142,7 +142,7 @@ fn on_plan(state: &State) -> String {
     match &planning.answer {
         Answer::Making => "The plan is being made. That changes nothing.".to_owned(),
         Answer::Failed(_) if can(state, "take") => {
-            "No plan can be made. t takes what can be reached, Esc goes back. Nothing was changed.".to_owned()
+            "No plan can be made. t takes what can be reached; Esc goes back.".to_owned()
         }
         Answer::Failed(_) => "No plan can be made; Esc goes back to choose another target.".to_owned(),
         Answer::Made(plan, None) if plan.findings.iter().any(is_about_the_directory) => {

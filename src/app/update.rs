@@ -28,7 +28,7 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
 fn ask_where(state: &mut State) -> Option<Target> {
     let is_listed = state.loaded().is_some();
     match &mut state.dialog {
-        Some(Dialog::Target(form)) if is_listed => form.ask(),
+        Some(Dialog::Target(form)) if is_listed => form.ask(&state.located),
         _ => None,
     }
 }
@@ -137,7 +137,11 @@ fn overview_came(state: &mut State, overview: Arc<Overview>) -> Vec<Effect> {
     search_again(state);
     // What was not found in a part may be in the whole.
     let unlocated = state.search.as_ref().and_then(|search| search.unlocated).filter(|_| now_complete);
-    unlocated.map_or_else(Vec::new, |xid| act::locate(state, xid))
+    let mut effects = unlocated.map_or_else(Vec::new, |xid| act::locate(state, xid));
+    if now_complete {
+        effects.extend(press::read_again(state));
+    }
+    effects
 }
 
 fn points_came(state: &mut State, timeline: TimelineId, number: u64, points: Result<Vec<Point>, Error>) {

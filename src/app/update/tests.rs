@@ -797,6 +797,60 @@ fn a_transaction_that_is_not_at_hand_is_looked_for_in_the_archive() {
     assert_eq!(words, &["transaction 471 does not end in the archive"]);
 }
 
+fn reading(state: &State) -> &Reading {
+    let Some(Dialog::Target(form)) = &state.dialog else { panic!("no form") };
+    &form.reading
+}
+
+#[test]
+fn an_id_without_an_end_of_its_own_may_be_a_subtransaction() {
+    let mut state = state();
+    assert_eq!(press(&mut state, "x9").last(), Some(&Effect::Locate { xid: Xid(9) }));
+    let nine = target(TargetKind::Xid(Xid(9)), false, 1);
+    let nowhere = Msg::Located { xid: Xid(9), points: Ok(Vec::new()) };
+    assert_eq!(update(&mut state, nowhere), [Effect::Resolve { target: nine.clone() }]);
+    let Reading::Doubtful(_, words) = reading(&state) else { panic!("{:?}", reading(&state)) };
+    assert_eq!(words, &["transaction 9 does not end in the archive"]);
+    let whole = target(TargetKind::Xid(Xid(8)), false, 1);
+    let resolved = Resolved { told: Some(whole), ..Resolved::new(TimelineId(1), StopSide::Before, Lsn(50)) };
+    let answer = Msg::Resolved { target: nine, answer: Ok(Box::new(resolved)) };
+    assert_eq!(update(&mut state, answer), []);
+    let known = Reading::Good(TargetKind::Xid(Xid(9)), vec!["9 is a subtransaction of 8".to_owned()]);
+    assert_eq!(reading(&state), &known);
+    send(&mut state, [Msg::Located { xid: Xid(7), points: Ok(Vec::new()) }]);
+    assert_eq!(reading(&state), &known, "what comes later does not make it doubtful again");
+    press(&mut state, "9");
+    assert!(matches!(reading(&state), Reading::Doubtful(..)), "that was said of another number");
+}
+
+#[test]
+fn of_a_number_that_ended_on_two_timelines_the_chosen_one_s_end_is_told() {
+    let mut state = state();
+    press(&mut state, "x60");
+    let later = Point { at: now().plus_micros(-60_000_000).into(), ..commit(2, 60) };
+    send(&mut state, [Msg::Located { xid: Xid(60), points: Ok(vec![commit(1, 60), later, commit(1, 60)]) }]);
+    let words = |state: &State| match reading(state) {
+        Reading::Good(_, words) => words.clone(),
+        other => panic!("{other:?}"),
+    };
+    let first = words(&state);
+    assert!(first[1].ends_with("timeline 1") && first[2] == "there is another 60 on timeline 2", "{first:?}");
+    update(&mut state, Msg::Key(Key::Tab));
+    let second = words(&state);
+    assert!(second[1].ends_with("timeline 2") && second[2] == "there is another 60 on timeline 1", "{second:?}");
+    assert!(second[0].contains("2024-10-02 14:39:00"), "{second:?}");
+
+    update(&mut state, Msg::Key(Key::Esc));
+    press(&mut state, "x50");
+    send(&mut state, [Msg::Located { xid: Xid(50), points: Ok(vec![commit(1, 50)]) }]);
+    assert_eq!(words(&state).len(), 2);
+    let effects = update(&mut state, Msg::Key(Key::Tab));
+    assert_eq!(effects, [Effect::Resolve { target: target(TargetKind::Xid(Xid(50)), false, 2) }]);
+    let Reading::Doubtful(_, words) = reading(&state) else { panic!("{:?}", reading(&state)) };
+    assert_eq!(words[0], "transaction 50 does not end on timeline 2");
+    assert!(words[1].starts_with("the 50 on timeline 1 committed at "), "{words:?}");
+}
+
 #[test]
 fn an_archive_that_cannot_be_searched_says_why() {
     let mut state = state();
