@@ -15,8 +15,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
-use walback::app::dialog::TargetForm;
-use walback::app::state::{Loading, ScanState, Wanted};
+use walback::app::dialog::{SuspectList, TargetForm};
+use walback::app::state::{Known, Loading, ScanState, Wanted};
 use walback::app::{ActionKind, Dialog, Effect, Hit, Key, Msg, Pane, Screen, Setup, State, command, update};
 use walback::catalog::overview::SegmentRows;
 use walback::catalog::suspect::sort_worst_first;
@@ -28,7 +28,7 @@ use walback::core::{
     Lsn, PgMajor, SegmentName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid, Zone,
 };
 use walback::error::{Error, ErrorKind, Reachable};
-use walback::event::{Event, EventBuffer, Failure, Progress, Recovery, RecoveryState, Strategy, What};
+use walback::event::{Event, EventBuffer, Failure, Progress, RecoveryState, Strategy, What};
 use walback::pgdata::server_log::{StopKind, Stopped};
 use walback::plan::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
 use walback::resolve::{BeforeWhat, Place, Resolved, StopBefore, StopSide};
@@ -555,14 +555,14 @@ fn failed() -> State {
     state
 }
 
-fn recovery() -> Recovery {
+fn recovery() -> Known {
     let mut buffer = EventBuffer::default();
     for msg in [begun(None), state_event(2, RecoveryState::Paused)] {
         if let Msg::Event(event) = msg {
             buffer.fold(&event);
         }
     }
-    buffer.recovery().unwrap()
+    Known { recovery: buffer.recovery().unwrap(), system_identifier: catalog().system_identifier }
 }
 
 fn buffer_of(state: &State, columns: u16, rows: u16) -> Buffer {
@@ -1075,6 +1075,56 @@ fn all() -> Vec<(&'static str, State)> {
         "unfinished",
         with(|| State::new(setup()), &|s| {
             fold(s, [Msg::Catalog(Ok(catalog())), Msg::Recoveries(vec![recovery()])]);
+        }),
+    ));
+    states.push((
+        "plan-by-hand",
+        with(planned_before, &|s| {
+            press(s, "b");
+            let wanted = s.planning.as_ref().unwrap().wanted.clone();
+            let backup = s.loaded().unwrap().backup(wanted.backup.as_ref().unwrap()).unwrap().clone();
+            let plan = Plan { backup, target: wanted.target, ..plan() };
+            fold(s, [Msg::Planned(Ok(Box::new(plan))), Msg::Drawn { scroll_max: 400 }]);
+            for _ in 0..8 {
+                key(s, Key::Down);
+            }
+        }),
+    ));
+    states.push((
+        "plan-before",
+        with(planned_before, &|s| {
+            fold(s, [Msg::Drawn { scroll_max: 400 }]);
+            for _ in 0..8 {
+                key(s, Key::Down);
+            }
+        }),
+    ));
+    states.push((
+        "suspect-of-many-words",
+        with(home, &|s| {
+            let mut known = s.points.overview().clone();
+            let one = known.suspects[0].clone();
+            known.suspects = (0..30).map(|_| one.clone()).collect();
+            known.suspects[0].note = Some(
+                "DROP DATABASE is not undone by stopping before its commit: its files are gone by then; it begins at \
+                 1/AB124000, and what is written there is all that can be said about it in three lines of text"
+                    .to_owned(),
+            );
+            s.dialog = Some(Dialog::Suspects(SuspectList::default()));
+            s.points.set_overview(Arc::new(known));
+        }),
+    ));
+    states.push((
+        "unfinished-of-another-cluster",
+        with(|| State::new(setup()), &|s| {
+            let other = Known { system_identifier: Some(8), ..recovery() };
+            fold(s, [Msg::Catalog(Ok(catalog())), Msg::Recoveries(vec![recovery(), other])]);
+        }),
+    ));
+    states.push((
+        "paused-of-another-cluster",
+        with(paused, &|s| {
+            s.recovery.plan.as_mut().unwrap().backup.system_identifier = Some(8);
         }),
     ));
     states

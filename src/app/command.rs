@@ -143,7 +143,7 @@ pub static COMMANDS: &[Command] = &[
     command!(Suspects, "suspects", "suspects", &[Key::Char('s')], HOME, None, has_suspects,
         "Lists every transaction that destroyed data, the worst first."),
     command!(Find, "find", "find", &[Key::Char('/')], HOME, None, can_ask,
-        "Finds a restore point, a relation, a transaction id, a time or an LSN."),
+        "Finds a restore point, a suspect's relation, a transaction id, a time or an LSN."),
     command!(ZoomIn, "zoom-in", "zoom", &[Key::Char('+'), Key::Char('=')], HOME, None, has_chart,
         "Shows less time on the chart, around the selected moment."),
     command!(ZoomOut, "zoom-out", "", &[Key::Char('-')], HOME, None, has_chart,
@@ -191,7 +191,7 @@ pub static COMMANDS: &[Command] = &[
     command!(Runbook, "runbook", "runbook", &[Key::Char('w')], PLAN, None, can_write,
         "Writes the plan as a shell script and as Markdown, to be carried out by hand."),
     command!(CancelStep, "cancel-step", "cancel", &[Key::Char('c')], RUNNING, Changes, can_cancel,
-        "Stops the step that runs, after asking. What was made stays where it is."),
+        "Stops the step that runs, after asking. What was unpacked so far is removed again; a server that replays goes on."),
     command!(Look, "look", "look", &[Key::Char('i')], FOLLOWED, None, can_look,
         "Opens psql on the recovered server, and comes back here."),
     command!(Retarget, "retarget", "retarget", &[Key::Char('r')], STANDING, Changes, can_retarget,
@@ -444,7 +444,15 @@ fn can_retarget(state: &State) -> Enabled {
         Some(RecoveryState::Paused | RecoveryState::ShutDown | RecoveryState::Failed)
             if state.recovery.promoted_to.is_none() =>
         {
-            Ok(())
+            // What the dialogs and the list would show is the other cluster's.
+            let name = state.following.as_deref().unwrap_or("NAME");
+            let why = || {
+                format!(
+                    "it is another cluster's: open walback with its backups, or use “walback retarget {name}” on the \
+                     command line"
+                )
+            };
+            if state.follows_another_cluster() { Err(why().into()) } else { Ok(()) }
         }
         Some(RecoveryState::Promoted | RecoveryState::ShutDown) => {
             Err("recovery has ended here; begin another one from the list of transactions".into())

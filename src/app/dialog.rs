@@ -201,10 +201,10 @@ pub struct FindForm {
 }
 
 impl FindForm {
-    /// A form that says `text`.
+    /// An empty form.
     #[must_use]
-    pub fn new(text: &str, state: &State) -> FindForm {
-        FindForm { field: Field::new(text), found: Search::new(text, &state.points, state.around()) }
+    pub fn new(state: &State) -> FindForm {
+        FindForm { field: Field::default(), found: Search::new("", &state.points, state.around()) }
     }
 
     /// Looks for what was typed.
@@ -408,7 +408,11 @@ fn read_name(text: &str, state: &State) -> Read {
     let name = RestorePointName::try_from(text.to_owned()).map_err(|bad| bad.to_string())?;
     let same: Vec<_> = state.points.restore_points().filter(|p| p.name.as_deref() == Some(text)).collect();
     let Some(first) = same.first() else {
-        let mut words = vec!["no restore point of this name has been read so far".to_owned()];
+        let so_far = match state.points.overview().complete {
+            true => "there is no restore point of this name",
+            false => "no restore point of this name has been read so far",
+        };
+        let mut words = vec![so_far.to_owned()];
         if let Some(nearest) = nearest_names(text, state).first() {
             words.push(format!("did you mean {nearest}?"));
         }

@@ -183,7 +183,7 @@ fn on_paused(state: &State) -> String {
         Some(RecoveryState::Paused) if differs => "Look with i before you decide: it is not where it should be.",
         Some(RecoveryState::Paused) if state.read_only => "Look with i. --read-only was given: nothing is changed.",
         Some(RecoveryState::Paused) if retargets => "Look with i. If it is right, p promotes; if not, r retargets.",
-        Some(RecoveryState::Paused) => "Look with i. If it is right, p promotes.",
+        Some(RecoveryState::Paused) => "Look with i. If it is right, p promotes. It is another cluster's.",
         Some(RecoveryState::Promoting) => "Wait: the server is being promoted.",
         Some(RecoveryState::Promoted) => "Done. Take a new base backup before anything else.",
         Some(RecoveryState::ShutDown | RecoveryState::Failed) if state.read_only => {

@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use crate::app::State;
-use crate::app::change::keeps;
+use crate::app::change::in_words;
 use crate::app::state::{Answer, Planning};
 use crate::core::progress::{Bytes, Seconds, counted};
 use crate::core::{Target, TargetKind, TimelineChoice, Zone};
@@ -27,7 +27,8 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     };
     let inner = canvas.frame(body, &title, "nothing was changed yet", true);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    let mut doc = Doc::new(inner.width, canvas.theme);
+    // A full line does not touch the signs that there is more.
+    let mut doc = Doc::new(inner.width.saturating_sub(1), canvas.theme);
     match &planning.answer {
         Answer::Making => making(&mut doc, canvas.theme, state.zone, planning),
         Answer::Failed(error) => failed(&mut doc, canvas.theme, state.zone, planning, error),
@@ -147,8 +148,7 @@ fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
         doc.row("", &text, theme.plain());
     }
     for place in resolved.before.iter().filter(|place| !place.chosen) {
-        let text = format!("before {}: {}  (e, w: stop there)", place.lsn, keeps(place));
-        doc.row("Or stop", &text, theme.plain());
+        doc.row("Or stop", &format!("{} (e, w)", in_words(place)), theme.plain());
     }
     doc.row("Then", action(plan), theme.plain());
 }
@@ -178,12 +178,12 @@ fn means(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, is_retarget: b
     let backup = &plan.backup;
     doc.blank();
     let count = plan.resolved.backups.len();
-    let place = plan.resolved.backups.iter().position(|id| *id == backup.id).map_or(0, |place| place + 1);
-    let choice = match (count, place) {
+    let by_hand = state.planning.as_ref().is_some_and(|planning| planning.wanted.backup.is_some());
+    let choice = match count {
         _ if is_retarget => String::new(),
-        (0 | 1, _) => String::new(),
-        (_, 1) => format!("  (the best of {count}; b: another)"),
-        (_, place) => format!("  ({place} of {count}; b: another)"),
+        0 | 1 => String::new(),
+        _ if by_hand => format!("  (chosen by hand, of {count}; b: another)"),
+        _ => format!("  (the best of {count}; b: another)"),
     };
     let taken = words::moment(backup.finished_at.or(backup.started_at), state.zone);
     doc.row("Backup", &format!("{}, {}{choice}", backup.id, Bytes(backup.size_bytes)), theme.plain());
