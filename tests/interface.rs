@@ -190,7 +190,7 @@ fn from_a_restore_point_to_a_promoted_server_and_out() {
     tmux.send(&["C-u"]);
     tmux.type_text(&script.display().to_string());
     press(&tmux, "Enter", "Write over it?");
-    tmux.send(&["Escape"]);
+    press(&tmux, "Escape", "Enter start");
     assert!(!shop.path("restored").exists(), "a plan changes nothing");
 
     // To the restore point.
@@ -418,11 +418,13 @@ fn what_does_not_work_is_said_with_its_remedy_and_can_be_left() {
     tmux.type_text("0/28");
     let screen = press(&tmux, "Enter", "no plan:");
     assert!(screen.contains("to do:"), "{screen}");
+    assert!(screen.contains("t: stop at "), "{screen}");
     press(&tmux, "Enter", "the reason stands above");
+    press(&tmux, "t", "Plan of recovery restored");
     press(&tmux, "Escape", "2 suspects");
     press(&tmux, "n", "Stop at a restore point");
     tmux.type_text("nobody_made");
-    tmux.wait_for("? no restore point of this name", LIMIT);
+    tmux.wait_for("? there is no restore point of this name", LIMIT);
     let screen = press(&tmux, "Enter", "no plan:");
     assert!(screen.contains("nobody_made"), "{screen}");
     press(&tmux, "Escape", "2 suspects");

@@ -10,10 +10,11 @@ use super::find::{Located, MatchKind, Search};
 use super::msg::ActionKind;
 use super::points::{Amount, Place, Sought};
 use super::reach::Reach;
-use super::state::{Answer, Known, Loading, Pane, Planning, Scan, ScanState, Screen, State, Wanted};
+use super::recoveries;
+use super::state::{Answer, Loading, Pane, Planning, Scan, ScanState, Screen, State, Wanted};
 use super::suspects;
 use crate::catalog::{Point, PointKind, SuspectKind};
-use crate::core::progress::{Pace, grouped};
+use crate::core::progress::Pace;
 use crate::core::{RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid};
 use crate::error::Error;
 use crate::event::{EventBuffer, RecoveryState};
@@ -59,7 +60,7 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::Left | Act::PanLeft => pan(state, -1),
         Act::Right | Act::PanRight => pan(state, 1),
         Act::FilterTimeline => filter(state, true),
-        Act::Recoveries => offer_recoveries(state),
+        Act::Recoveries => recoveries::offer_all(state),
         Act::CancelScan => return vec![Effect::CancelScan],
         Act::Reload => return reload(state),
         Act::Start => return start(state),
@@ -482,67 +483,6 @@ fn show_plan(state: &mut State, planning: Planning) {
 fn ask(state: &mut State, kind: FormKind) {
     let form = TargetForm::new(kind, state);
     state.dialog = Some(Dialog::Target(form));
-}
-
-fn offer_recoveries(state: &mut State) {
-    let rank = |known: &&Known| match known.recovery.state {
-        RecoveryState::Discarded => 2,
-        RecoveryState::Promoted => 1,
-        _ => 0,
-    };
-    let mut listed: Vec<&Known> = state.recoveries.iter().collect();
-    listed.sort_by_key(rank);
-    offer(state, recovery_choices(state, &listed));
-}
-
-/// Offers what is not discarded, when the program begins.
-pub(super) fn offer_unfinished(state: &mut State) {
-    let is_left = |known: &&Known| known.recovery.state != RecoveryState::Discarded;
-    let (done, unfinished): (Vec<&Known>, Vec<&Known>) =
-        state.recoveries.iter().filter(is_left).partition(|known| known.recovery.state == RecoveryState::Promoted);
-    offer(state, recovery_choices(state, &[unfinished, done].concat()));
-}
-
-/// Only with the catalog it is known which recoveries are another cluster's: those that are being offered say so.
-pub(super) fn offer_again(state: &mut State) {
-    let Some(Dialog::Menu(menu)) = &state.dialog else { return };
-    let offered = menu.choices.iter().filter_map(|choice| match &choice.then {
-        Then::Open(id) => state.recoveries.iter().find(|known| known.recovery.id == *id),
-        _ => None,
-    });
-    let (offered, selected) = (offered.collect::<Vec<_>>(), menu.selected);
-    if offered.is_empty() {
-        return;
-    }
-    offer(state, recovery_choices(state, &offered));
-    if let Some(Dialog::Menu(menu)) = &mut state.dialog {
-        menu.selected = selected.min(menu.choices.len().saturating_sub(1));
-    }
-}
-
-fn recovery_choices(state: &State, recoveries: &[&Known]) -> Vec<Choice> {
-    let choice = |known: &&Known| {
-        let recovery = &known.recovery;
-        let other = if state.is_another_cluster(known.system_identifier) { "  another cluster" } else { "" };
-        Choice {
-            key: None,
-            label: format!("{}  {}{other}", recovery.id, recovery.state),
-            meaning: format!("{}, in {}", recovery.target.in_words(state.zone), recovery.directory.display()),
-            then: Then::Open(recovery.id.clone()),
-        }
-    };
-    recoveries.iter().map(choice).collect()
-}
-
-fn offer(state: &mut State, mut choices: Vec<Choice>) {
-    choices.push(nothing("none of them", "goes to the recovery points"));
-    let text = match state.unfinished().count() as u64 {
-        0 => "All of them are finished.".to_owned(),
-        1 => "One is not finished.".to_owned(),
-        open => format!("{} are not finished.", grouped(open)),
-    };
-    let title = "Recoveries on this machine".to_owned();
-    state.dialog = Some(Dialog::Menu(Menu { title, text: vec![text], choices, selected: 0 }));
 }
 
 pub(super) fn open_recovery(state: &mut State, recovery: String) -> Vec<Effect> {

@@ -7,6 +7,7 @@ use super::msg::{ActionKind, Msg};
 use super::points::Points;
 use super::press;
 use super::reach::Reach;
+use super::recoveries;
 use super::state::{Answer, Known, Loading, Planning, ScanState, Screen, State};
 use std::sync::Arc;
 
@@ -108,7 +109,7 @@ fn catalog(state: &mut State, answer: Result<Catalog, Error>) -> Vec<Effect> {
             state.points = Points::of(&catalog);
             state.reach = Reach::of(&catalog, &[]);
             state.catalog = Loading::Loaded(catalog);
-            act::offer_again(state);
+            recoveries::offer_again(state);
             state.scan.state = ScanState::Running;
             vec![Effect::LoadOverview]
         }
@@ -194,7 +195,7 @@ fn known(state: &mut State, recoveries: Vec<Known>) {
     state.recoveries = recoveries;
     let at_home = state.screens.len() == 1 && state.dialog.is_none();
     if !state.offered && at_home && state.unfinished().next().is_some() {
-        act::offer_unfinished(state);
+        recoveries::offer_unfinished(state);
     }
     state.offered = true;
 }
