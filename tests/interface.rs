@@ -45,7 +45,10 @@ impl<'a> Shop<'a> {
         cluster.restore_point("before_deploy");
         order(&cluster, 2011..=2015);
         let dropped = cluster.psql("begin; drop table customers; select pg_current_xact_id(); commit");
-        let deleted = cluster.psql("begin; delete from orders; select pg_current_xact_id(); commit");
+        // With a subtransaction, whose number follows.
+        let deleted = cluster.psql(
+            "begin; delete from orders; select pg_current_xact_id(); savepoint s; insert into orders values (0); commit",
+        );
         order(&cluster, 1..=3);
         let late_segment = cluster.switch_and_wait_archived();
         cluster.stop(Stop::Fast);
@@ -494,17 +497,24 @@ fn the_archive_is_looked_through_with_list_search_and_chart() {
     tmux.type_text("before_");
     tmux.wait_for("1 match (1 restore point)", LIMIT);
     press(&tmux, "Enter", "Restore point “before_deploy”");
-    tmux.send(&["/", "C-u"]);
+    press(&tmux, "/", "Enter goes there, Esc leaves");
     tmux.type_text("orders");
     tmux.wait_for("“orders”: 1 match (1 suspect)", LIMIT);
     press(&tmux, "Enter", &format!("Transaction {} committed", shop.deleted));
-    tmux.send(&["/", "C-u"]);
+    press(&tmux, "/", "Enter goes there, Esc leaves");
     let earlier = (shop.dropped.parse::<u32>().unwrap() - 1).to_string();
     tmux.type_text(&earlier);
     press(&tmux, "Enter", &format!("Transaction {earlier} committed"));
-    tmux.send(&["/", "C-u"]);
+    press(&tmux, "/", "Enter goes there, Esc leaves");
     tmux.type_text("4000000000");
     press(&tmux, "Enter", "“4000000000”: nothing like it");
+
+    // An id that no transaction ended under.
+    press(&tmux, "x", "Stop at a transaction id");
+    let deleted = shop.deleted.parse::<u32>().unwrap();
+    tmux.type_text(&(deleted + 1).to_string());
+    tmux.wait_for(&format!("{} is a subtransaction of {deleted}", deleted + 1), LIMIT);
+    press(&tmux, "Escape", "? help");
 
     // The chart, down to a single transaction, and along it.
     let all = press(&tmux, "w", &format!("Transaction {} committed", shop.dropped));
