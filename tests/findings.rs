@@ -250,6 +250,10 @@ fn settings_of_the_operator() {
     let higher = set("max_connections=200");
     lacks(&higher, "setting-too-low");
     assert_eq!(setting(&higher, "max_connections"), "200");
+    has(&set("shared_buffers=lots"), "setting-wrong", "error", &["shared_buffers", "lots"]);
+    has(&set("nonsense=1"), "setting-wrong", "error", &["unrecognized"]);
+    lacks(&harmless, "setting-wrong");
+    lacks(&set("my_extension.depth=3"), "setting-wrong");
     has(&set("shared_preload_libraries=no_such_library"), "library-missing", "error", &["no_such_library"]);
     lacks(&set("shared_preload_libraries=auto_explain"), "library-missing");
 }
@@ -324,6 +328,12 @@ fn a_timeline_that_forked_off_before_the_backup() {
     let both = Operator { backups: backups.clone(), ..of("early") };
     let late = planned(&ask(&mut plan_command(&both, &["--latest", "--backup", "late"])));
     has(&late, "newer-timeline", "note", &["--timeline 2 --backup early"]);
+
+    // What the older one says is what matters where the newer one does not lead to the timeline at all.
+    let error = |words: &[&str]| ask(&mut plan_command(&both, words)).ended_with(4).json()["error"].clone();
+    assert_eq!(error(&["--name", "nobody", "--timeline", "2"])["code"], "target-not-reached");
+    let before = error(&["--name", "first", "--timeline", "1", "--backup", "late"]);
+    assert!(before["hint"].as_str().unwrap().contains("--backup early"), "{before:#}");
 }
 
 /// Changes the last record that is meant, in the archive's segments, and its checksum.
@@ -377,6 +387,54 @@ fn segments_that_are_missing() {
     let short = plan(&operator, &["--name", "first", "--timeline", "1"]);
     lacks(&short, "wal-missing");
     has(&short, "losses-uncounted", "note", &["check"]);
+}
+
+#[test]
+fn segments_that_are_no_segments() {
+    let directory = Directory::new();
+    let operator = Operator::of_copies(&directory, &HISTORY, "tar-none");
+    let segments = |timeline: &str| -> Vec<PathBuf> {
+        let mut all: Vec<PathBuf> =
+            fs::read_dir(&operator.archive).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        all.retain(|path| name(path).len() == 24 && name(path).starts_with(timeline));
+        all.sort();
+        all
+    };
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let (first, second) = (segments("00000001"), segments("00000002"));
+    // Where a timeline begins in a segment, the older one's file is none for it.
+    let to_second = ["--latest", "--timeline", "2"];
+    lacks(&plan(&operator, &to_second), "wal-missing");
+    let away = directory.path().join("away");
+    fs::rename(&second[0], &away).unwrap();
+    has(&plan(&operator, &to_second), "wal-missing", "error", &[&name(&second[0])]);
+    fs::rename(&away, &second[0]).unwrap();
+
+    // The server refuses a file of another size, and nobody knows what was in it.
+    let last = first.last().unwrap();
+    let whole = fs::read(last).unwrap();
+    let latest = ["--latest", "--timeline", "1"];
+    for size in [4096, 0] {
+        fs::write(last, &whole[..size]).unwrap();
+        has(&plan(&operator, &latest), "wal-missing", "error", &[&name(last), "cut off"]);
+    }
+    fs::write(last, &whole).unwrap();
+    lacks(&plan(&operator, &latest), "wal-missing");
+
+    // A compressed one that cannot be unpacked.
+    let middle = &first[first.len() - 3];
+    run(Command::new("gzip").arg(middle));
+    let packed = middle.with_extension("gz");
+    lacks(&plan(&operator, &latest), "wal-missing");
+    let bytes = fs::read(&packed).unwrap();
+    fs::write(&packed, &bytes[..bytes.len() / 2]).unwrap();
+    let error = ask(&mut plan_command(&operator, &latest)).ended_with(4).json()["error"].clone();
+    assert_eq!(error["code"], "wal-broken");
+    assert!(error["message"].as_str().unwrap().contains(packed.to_str().unwrap()), "{error:#}");
+    let reachable: Vec<&str> =
+        error["reachable"]["target"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    lacks(&plan(&operator, &reachable), "wal-missing");
 }
 
 #[test]

@@ -256,6 +256,9 @@ fn before_the_transaction(major: u16) {
 
     let plan = scene.plan(&["--name", "while prepared"]);
     assert_is(&plan, "resolved/locked/0/xid", half.parse::<u64>().unwrap());
+    assert_is(&plan, "resolved/locked/0/prepared", true);
+    let said = finding(&plan, "relations-locked");
+    assert!(!said["hint"].as_str().unwrap().contains("promote"), "promotion does not end it: {said:#}");
     let locked = scene.recovers(&["--name", "while prepared"], "1,2,3,4");
     assert!(waits(&locked, "select n from second") && !waits(&locked, "select n from kept"));
     scene.discards();

@@ -63,6 +63,8 @@ pub struct Catalog {
     /// The whole segments that the archives have; of compressed ones it is not known before they are read whether they
     /// are whole.
     pub segments: BTreeSet<SegmentName>,
+    /// Files with a segment's name and another size: the server stops at them, as if somebody had cut them off.
+    pub cut_off: BTreeSet<SegmentName>,
     /// How segments and history files are compressed, as far as they are.
     pub compressions: BTreeSet<Compression>,
     /// The history of every timeline that has one which parses.
@@ -81,6 +83,7 @@ impl Catalog {
             segment_size: size,
             problems: listing.problems,
             segments: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
             compressions: listing.compressed_histories,
             histories: BTreeMap::new(),
         };
@@ -102,7 +105,12 @@ impl Catalog {
                 ArchiveFile::Segment(name) if *bytes == size.bytes() && u64::from(name.seg) < size.per_log_id() => {
                     catalog.segments.insert(*name);
                 }
-                ArchiveFile::Segment(name) => damaged.entry(name.timeline).or_default().push(name.to_string()),
+                ArchiveFile::Segment(name) => {
+                    if u64::from(name.seg) < size.per_log_id() {
+                        catalog.cut_off.insert(*name);
+                    }
+                    damaged.entry(name.timeline).or_default().push(name.to_string());
+                }
                 _ => {}
             }
         }
@@ -306,6 +314,15 @@ impl Catalog {
         })
     }
 
+    /// Where a file behind the last whole segment on `path` would end, if there is one that was cut off.
+    #[must_use]
+    pub fn end_of_cut_off(&self, path: &TimelinePath) -> Option<Lsn> {
+        let size = self.segment_size;
+        let last = self.cut_off.iter().rev().find(|name| name.timeline == path.last())?.number(size);
+        let is_behind = self.last_number(path).is_none_or(|whole| whole < last);
+        is_behind.then(|| size.start_of(last.saturating_add(1)))
+    }
+
     /// Whether there are segments behind this one: then WAL does not end in it, it is broken there.
     #[must_use]
     pub fn goes_on_behind(&self, name: SegmentName, path: &TimelinePath) -> bool {
@@ -324,9 +341,16 @@ impl Catalog {
             None => self.last_number(path).unwrap_or(stop),
         };
         let last = last.max(stop);
+        // Where a timeline begins in a segment, the older one's file lacks what it wrote.
+        let needed = |number: u64| {
+            let end = self.segment_size.start_of(number.saturating_add(1)).min(until.unwrap_or(Lsn(u64::MAX)));
+            path.timeline_at(Lsn(end.0.saturating_sub(1)))
+        };
         let counts = |name: &&SegmentName| {
             let number = name.number(self.segment_size);
-            (first..=last).contains(&number) && path.owners_of(number, self.segment_size).contains(&name.timeline)
+            (first..=last).contains(&number)
+                && path.owners_of(number, self.segment_size).contains(&name.timeline)
+                && needed(number).is_none_or(|needed| name.timeline >= needed)
         };
         let present = self.segments.iter().chain(&backup.own_wal).filter(counts);
         let numbers = present.map(|name| name.number(self.segment_size)).collect();

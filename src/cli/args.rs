@@ -185,7 +185,7 @@ pub enum Command {
         /// Where to stop.
         #[command(flatten)]
         target: TargetArgs,
-        /// From this base backup [default: the newest that leads to the target].
+        /// From this base backup [default: the best that leads to the target].
         #[arg(long, value_name = "ID")]
         backup: Option<String>,
     },
@@ -476,7 +476,7 @@ impl From<KindArg> for PointKind {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Recovery")]
 pub struct RestoreArgs {
-    /// From this base backup [default: the newest that leads to the target].
+    /// From this base backup [default: the best that leads to the target].
     #[arg(long, value_name = "ID")]
     pub backup: Option<String>,
     /// Into this directory, which is new or empty.
@@ -512,7 +512,7 @@ fn parse_setting(text: &str) -> std::result::Result<(String, String), String> {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Runbook")]
 pub struct ScriptArgs {
-    /// Write the plan as a shell script to this file, and as Markdown beside it: FILE.sh and FILE.md.
+    /// Write the plan as a shell script to this file, and as Markdown beside it: run.sh and run.md.
     ///
     /// The script needs no Walback: it does the same with the programs of PostgreSQL and the system.
     #[arg(long, value_name = "FILE")]

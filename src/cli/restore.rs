@@ -26,7 +26,7 @@ pub fn run(context: &Context, target: &TargetArgs, restore: &RestoreArgs, act: A
         say_findings(&made);
         confirm(false, &format!("This makes {} and starts a server in it", made.directory.display()), &made.recovery)?;
     }
-    if act.yes {
+    if act.yes && !made.is_forbidden() {
         say_findings(&made);
     }
     let watcher = Watcher::new(act.events, context.config.zone);

@@ -230,12 +230,16 @@ impl<'a> Preparation<'a> {
         if let Some(id) = &request.backup {
             let backup = self.named(id)?;
             let path = self.path_for(backup, request.target.timeline)?;
-            self.check_time(backup, request)?;
-            let resolved = self.resolve(&index, backup, &path, request, trust, None);
-            let resolved = resolved.map_err(|error| self.elsewhere(error, &index, request, &[path.last()]))?;
+            let resolved = self
+                .check_time(backup, request)
+                .and_then(|()| self.resolve(&index, backup, &path, request, trust, None));
+            let resolved = resolved.map_err(|error| match self.another_backup(&error, &index, backup, request) {
+                Some(other) => error.hint(format!("the backup {0} leads there: --backup {0}", shell_quote(&other.id))),
+                None => self.elsewhere(error, &index, request, &[path.last()]),
+            })?;
             return Ok((backup, path, resolved));
         }
-        let (mut refused, mut tried_on) = (None, Vec::new());
+        let (mut refused, mut tried_on) = (None::<Error>, Vec::new());
         for backup in self.catalog.best_first().into_iter().filter(|backup| backup.is_usable()) {
             let tried = self.path_for(backup, request.target.timeline).and_then(|path| {
                 self.check_time(backup, request)?;
@@ -250,8 +254,10 @@ impl<'a> Preparation<'a> {
                 // one comes to a gap, the target may lie behind that.
                 Err(error) => match &refused {
                     Some(newer)
-                        if error.report().code != BEFORE_BACKUP_END
+                        if newer.report().code != TIMELINE_UNREACHABLE
+                            && error.report().code != BEFORE_BACKUP_END
                             && (is_mistyped(newer) || stops_at_gap(newer) || !stops_at_gap(&error)) => {}
+                    Some(_) if error.report().code == TIMELINE_UNREACHABLE => {}
                     _ => refused = Some(error),
                 },
             }
@@ -273,11 +279,27 @@ impl<'a> Preparation<'a> {
         })
     }
 
+    /// The best other backup that leads to the target, where a backup was named that does not.
+    fn another_backup(&self, error: &Error, index: &Index<'_>, named: &Backup, request: &Request) -> Option<&Backup> {
+        if error.report().kind != ErrorKind::Unreachable {
+            return None;
+        }
+        let others = self.catalog.best_first().into_iter().filter(|backup| backup.is_usable() && backup.id != named.id);
+        others.into_iter().find(|backup| {
+            let leads = self.path_for(backup, request.target.timeline).and_then(|path| {
+                self.check_time(backup, request)?;
+                self.resolve(index, backup, &path, request, Trust::Order, None)
+            });
+            leads.is_ok_and(|resolved| resolved.stop != StopSide::EndOfWal)
+        })
+    }
+
     /// Where a transaction or a restore point is not on the way, it may be on another branch: names the timeline and the
     /// backup that lead there. What is not known of restore points without reading is not read for this.
     fn elsewhere(&self, error: Error, index: &Index<'_>, request: &Request, tried: &[TimelineId]) -> Error {
         let report = error.report();
-        if report.code != NOT_REACHED {
+        // Behind a gap may be the very one that is meant: a number is given out again on another timeline.
+        if report.code != NOT_REACHED || stops_at_gap(&error) {
             return error;
         }
         let others = self.catalog.timelines.iter().rev().map(|timeline| timeline.id).filter(|id| !tried.contains(id));
@@ -307,7 +329,11 @@ impl<'a> Preparation<'a> {
                 }
                 _ => format!("; the backup {} leads there", backup.id),
             };
-            let hint = format!("it is on timeline {id}: {}{also}", in_shell(&words));
+            let one = match request.target.kind {
+                TargetKind::Xid(_) => "one of this number is",
+                _ => "it is",
+            };
+            let hint = format!("{one} on timeline {id}: {}{also}", in_shell(&words));
             return error.hint(hint).reachable(Some(Reachable { target: words, lsn, at }));
         }
         error
@@ -376,7 +402,7 @@ impl<'a> Preparation<'a> {
         let able = self.catalog.usable_backups().find(|other| self.catalog.leads_along(other, &path));
         let error = Error::new(
             ErrorKind::Unreachable,
-            "timeline-unreachable",
+            TIMELINE_UNREACHABLE,
             format!(
                 "timeline {id} cannot be reached from the backup {}: it forked off before the backup ended ({path})",
                 backup.id
@@ -504,6 +530,9 @@ impl<'a> Preparation<'a> {
             EndCause::EndOfWal(..) if resolved.stop == StopSide::EndOfWal && goes_on => {
                 Err(broken_midway(path, &end.cause, resolved.lsn))
             }
+            EndCause::Damaged(..) if resolved.stop == StopSide::EndOfWal => {
+                Err(broken_midway(path, &end.cause, resolved.lsn))
+            }
             _ => Ok(resolved),
         }
     }
@@ -580,6 +609,9 @@ impl<'a> Preparation<'a> {
             EndCause::NoSegment(name) if self.catalog.goes_on_behind(*name, path) => {
                 return error.because(end_in_words(cause)).hint(ADD_ARCHIVE);
             }
+            EndCause::Damaged(..) => {
+                return error.because(end_in_words(cause)).hint(format!("{GOOD_COPY}; or choose an earlier target"));
+            }
             EndCause::EndOfWal(name, _) if self.catalog.goes_on_behind(*name, path) => {
                 return error.because(end_in_words(cause)).hint(format!("{GOOD_COPY}; or choose an earlier target"));
             }
@@ -604,6 +636,11 @@ impl<'a> Preparation<'a> {
             (false, TargetKind::Time(_)) => error.hint(format!(
                 "choose an earlier time, or --latest for everything that there is; or another timeline with --timeline {}",
                 others.join(" or ")
+            )),
+            (false, TargetKind::Xid(_) | TargetKind::Name(_)) => error.hint(format!(
+                "it may be on another timeline, try --timeline {}; or from before the base backup {} ended",
+                others.join(" or "),
+                backup.id
             )),
             (false, _) => error.hint(format!("it may be on another timeline; try --timeline {}", others.join(" or "))),
             (true, TargetKind::Time(_)) => {
@@ -696,7 +733,10 @@ impl<'a> Preparation<'a> {
     /// The segments that are missing on the way to the target. The end of WAL is the end of the archive: what lies
     /// behind a gap is not to be given up without a word.
     fn missing(&self, backup: &Backup, path: &TimelinePath, resolved: &Resolved) -> Vec<Gap> {
-        let until = (resolved.stop != StopSide::EndOfWal).then_some(resolved.replay_end);
+        let until = match resolved.stop {
+            StopSide::EndOfWal => self.catalog.end_of_cut_off(path),
+            _ => Some(resolved.replay_end),
+        };
         self.catalog.missing(backup, path, until)
     }
 
@@ -773,6 +813,7 @@ pub fn plan_retarget(
 
 /// The code of the error for a target before the end of a base backup.
 const BEFORE_BACKUP_END: &str = "target-before-backup-end";
+const TIMELINE_UNREACHABLE: &str = "timeline-unreachable";
 
 /// `earliest`: the options that stop at its end.
 fn before_backup_end(
@@ -848,7 +889,12 @@ fn name_the_nearest(error: Error, asked: &str, names: &[String]) -> Error {
     }
     let likeness = |name: &str| strsim::jaro_winkler(asked, name);
     known.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
-    let listed = known.iter().take(NAMED).map(|name| format!("“{name}”")).collect::<Vec<_>>().join(", ");
+    let shown = |name: &str| {
+        name.chars()
+            .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+            .collect::<String>()
+    };
+    let listed = known.iter().take(NAMED).map(|name| format!("“{}”", shown(name))).collect::<Vec<_>>().join(", ");
     let more = match known.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more; “walback points --kind restore-point” lists them"),
@@ -897,6 +943,7 @@ fn end_in_words(cause: &EndCause) -> String {
     match cause {
         EndCause::NoSegment(name) => format!("segment {name} is missing"),
         EndCause::EndOfWal(name, reason) => format!("in segment {name}: {reason}"),
+        EndCause::Damaged(_, why) => why.clone(),
         EndCause::Enough => "it was not read further".to_owned(),
     }
 }

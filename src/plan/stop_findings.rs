@@ -142,12 +142,22 @@ impl Stopped<'_> {
         let relations = counted(locked.iter().map(|locked| locked.relations).sum(), "relation");
         let by = |locked: &Locked| format!("transaction {} since {}", locked.xid, locked.from);
         let holders = named(locked, by);
+        let is_prepared = locked.iter().any(|locked| locked.prepared);
+        let (state, until) = if is_prepared {
+            ("was prepared", "it is committed or rolled back after promotion")
+        } else {
+            ("ends behind the stop", "the server is promoted")
+        };
         let message = format!(
-            "{relations} cannot be read while recovery is paused here: locked by {holders}, which ends behind the stop; whoever reads waits until the server is promoted"
+            "{relations} cannot be read while recovery is paused here: locked by {holders}, which {state}; whoever reads waits until {until}"
         );
         let place = self.choice(BeforeWhat::FirstLock).filter(|place| place.lsn == first.from);
         let hint = self.instead(first.from, place, "leaves everything readable");
-        Some(Finding::warning("relations-locked", message).hint(format!("{hint}; or promote")))
+        Some(Finding::warning("relations-locked", message).hint(if is_prepared {
+            hint
+        } else {
+            format!("{hint}; or promote")
+        }))
     }
 
     fn names(&self) -> Option<Finding> {
@@ -308,7 +318,7 @@ mod tests {
     fn what_an_earlier_stop_saves_and_costs_is_said() {
         let (lock, drop) = (0x280_0000, 0x290_0000);
         let all = Resolved {
-            locked: vec![Locked { xid: Xid(700), from: Lsn(lock), relations: 2 }],
+            locked: vec![Locked { xid: Xid(700), from: Lsn(lock), relations: 2, prepared: false }],
             dropping: vec![Dropping { xid: Xid(700), from: Lsn(drop) }],
             before: vec![
                 choice(BeforeWhat::FirstLock, lock, 3, false),

@@ -180,6 +180,9 @@ pub struct Locked {
     pub from: Lsn,
     /// How many relations.
     pub relations: u64,
+    /// It was prepared: promotion does not end it.
+    #[serde(default)]
+    pub prepared: bool,
 }
 
 /// A transaction that had begun to drop a database: its files were removed.

@@ -524,7 +524,12 @@ fn locked(locks: &Locks, ending: Option<&Outcome>) -> Vec<Locked> {
     let mut holders: BTreeMap<Xid, Locked> = BTreeMap::new();
     for lock in locks.held() {
         let xid = ending.filter(|outcome| is_end_of(outcome, lock.xid)).map_or(lock.xid, |outcome| outcome.xid);
-        let holder = holders.entry(xid).or_insert(Locked { xid, from: lock.from, relations: 0 });
+        let holder = holders.entry(xid).or_insert(Locked {
+            xid,
+            from: lock.from,
+            relations: 0,
+            prepared: locks.is_prepared(lock.xid),
+        });
         holder.from = holder.from.min(lock.from);
         holder.relations += 1;
     }

@@ -16,6 +16,9 @@ use super::compress::{self, Count};
 use super::identity::{self, Identity};
 use super::{Blocks, Cancel, Source, blocks, open_file, unreadable};
 
+/// The code of the error about a compressed segment that cannot be unpacked.
+pub(crate) const SEGMENT_DAMAGED: &str = "segment-damaged";
+
 /// How deep below a given directory base backups are looked for.
 const DEPTH: usize = 3;
 /// Bytes of a history or `.backup` file that are read; real ones have a few hundred.
@@ -126,9 +129,16 @@ impl Source for LocalSource {
 
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>> {
         let archived = self.first_in_archives(name, &|path, compression| match compression {
-            Compression::None => open_file(path).map(|file| Box::new(file) as Box<dyn Read + Send>),
-            _ => compress::open_segment(path, compression, self.room_for(path, compression)?),
+            Compression::None => {
+                let file = open_file(path)?;
+                // The server refuses what was cut off (`RestoreArchivedFile`, `xlogarchive.c` of 13 to 18).
+                let is_whole =
+                    self.segment_size.get().is_none_or(|size| file.metadata().is_ok_and(|m| m.len() == size.bytes()));
+                Ok(is_whole.then(|| Box::new(file) as Box<dyn Read + Send>))
+            }
+            _ => compress::open_segment(path, compression, self.room_for(path, compression)?).map(Some),
         })?;
+        let archived = archived.flatten();
         if archived.is_some() {
             return Ok(archived);
         }
@@ -165,6 +175,13 @@ impl LocalSource {
             match open(&path, compression) {
                 Ok(segment) => return Ok(Some(segment)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // What the system says nothing about is in the file itself.
+                Err(error) if compression != Compression::None && error.raw_os_error().is_none() => {
+                    let message = format!("this WAL segment cannot be unpacked: {}", path.display());
+                    return Err(Error::failed(SEGMENT_DAMAGED, message)
+                        .caused_by(&error)
+                        .hint("get another copy of it, and give the archive that has it before this one with --wal"));
+                }
                 Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
             }
         }

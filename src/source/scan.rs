@@ -9,6 +9,7 @@ use crate::core::{Lsn, SegmentName, TimelinePath, Xid};
 use crate::error::{Error, Result};
 use crate::wal::{Body, Decoder, EndReason, Outcome, Reached, Record, RowChange, Rows};
 
+use super::local::SEGMENT_DAMAGED;
 use super::{Cancel, Source};
 
 /// Bytes read from a segment at a time.
@@ -41,6 +42,8 @@ pub enum EndCause {
     NoSegment(SegmentName),
     /// The WAL in this segment ends.
     EndOfWal(SegmentName, EndReason),
+    /// This segment's file cannot be unpacked, and why.
+    Damaged(SegmentName, String),
     /// Whoever got the records had enough.
     Enough,
 }
@@ -50,11 +53,14 @@ impl EndCause {
     #[must_use]
     pub fn segment(&self) -> Option<&SegmentName> {
         match self {
-            EndCause::NoSegment(name) | EndCause::EndOfWal(name, _) => Some(name),
+            EndCause::NoSegment(name) | EndCause::EndOfWal(name, _) | EndCause::Damaged(name, _) => Some(name),
             EndCause::Enough => None,
         }
     }
 }
+
+/// A segment that was opened, or why there is none.
+type Opened = std::result::Result<(SegmentName, Box<dyn Read + Send>), EndCause>;
 
 /// A stretch of WAL to read.
 pub struct Scan<'a> {
@@ -91,10 +97,9 @@ impl Scan<'_> {
         // The decoder wants the page that its record starts on, which need not be the segment's first.
         let mut skip = decoder.wants().bytes_since(size.start_of(number));
         loop {
-            let Some((name, mut segment)) = self.open(number)? else {
-                let wanted = self.path.owners_of(number, size).first().copied().unwrap_or(self.path.last());
-                let cause = EndCause::NoSegment(SegmentName::new(wanted, number, size));
-                return Ok(ScanEnd { at: decoder.finish().at, cause });
+            let (name, mut segment) = match self.open(number)? {
+                Ok(opened) => opened,
+                Err(cause) => return Ok(ScanEnd { at: decoder.finish().at, cause }),
             };
             let fork = self.path.end_of(name.timeline).flatten();
             let mut left = size.bytes() - self.skip(name, segment.as_mut(), std::mem::take(&mut skip))?;
@@ -117,15 +122,21 @@ impl Scan<'_> {
         }
     }
 
-    /// The segment of this number, of the newest timeline that has one.
-    fn open(&self, number: u64) -> Result<Option<(SegmentName, Box<dyn Read + Send>)>> {
-        for owner in self.path.owners_of(number, self.catalog.segment_size) {
-            let name = SegmentName::new(owner, number, self.catalog.segment_size);
-            if let Some(segment) = self.source.open_segment(name, self.backup)? {
-                return Ok(Some((name, segment)));
+    /// The segment of this number, of the newest timeline that has one; or why WAL ends before it.
+    fn open(&self, number: u64) -> Result<Opened> {
+        let owners = self.path.owners_of(number, self.catalog.segment_size);
+        let name_of = |owner| SegmentName::new(owner, number, self.catalog.segment_size);
+        for name in owners.iter().map(|owner| name_of(*owner)) {
+            match self.source.open_segment(name, self.backup) {
+                Ok(Some(segment)) => return Ok(Ok((name, segment))),
+                Ok(None) => {}
+                Err(error) if error.report().code == SEGMENT_DAMAGED => {
+                    return Ok(Err(EndCause::Damaged(name, error.report().message.clone())));
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        Ok(Err(EndCause::NoSegment(name_of(owners.first().copied().unwrap_or(self.path.last())))))
     }
 
     /// Reads a block of the segment `name`, whose timeline ends at `fork`.
@@ -310,10 +321,7 @@ pub fn all_points(
 /// The first segment of the timeline behind the place at which a scan from `number` ended.
 fn behind(catalog: &Catalog, timeline: crate::core::TimelineId, number: u64, end: &ScanEnd) -> Option<u64> {
     let size = catalog.segment_size;
-    let stuck = match &end.cause {
-        EndCause::NoSegment(name) | EndCause::EndOfWal(name, _) => name.number(size),
-        EndCause::Enough => return None,
-    };
+    let stuck = end.cause.segment()?.number(size);
     let numbers = catalog.segments_of(timeline).map(|name| name.number(size));
     numbers.filter(|there| *there > stuck.max(number)).min()
 }

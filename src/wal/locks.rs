@@ -99,6 +99,12 @@ impl Locks {
         }
     }
 
+    /// Whether this transaction was prepared and has not ended, as far as it was read.
+    #[must_use]
+    pub fn is_prepared(&self, xid: Xid) -> bool {
+        self.prepared.contains(&xid)
+    }
+
     /// The locks, by database and relation.
     pub fn held(&self) -> impl Iterator<Item = &HeldLock> {
         self.held.values()

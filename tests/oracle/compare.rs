@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use walback::core::{Lsn, TargetKind, TimelineChoice, Timestamp};
+use walback::core::{Lsn, Target, TargetKind, TimelineChoice, Timestamp};
 use walback::plan::settings::TARGET_SETTINGS;
 
 use crate::past::{MOST_CONNECTIONS, Past};
@@ -224,10 +224,24 @@ impl<'a> Judge<'a> {
         let all = || self.ground.catalog.usable_backups().map(|backup| backup.id.clone()).collect();
         let backups: Vec<String> = aim.backup.clone().map_or_else(all, |id| vec![id]);
         let only = backups.len() == 1;
+        let aim = &self.at_the_whole(aim, &code, verdict);
         for id in backups {
             let happened = self.recover_raw(aim, &id);
             verdict.heard(&happened);
             self.compare_refusal(aim, &id, only.then_some(&*code), &happened, verdict);
+        }
+    }
+
+    /// At a part of a transaction the server never stops; that it lies before the end of the backup is so where the
+    /// whole ended there.
+    fn at_the_whole(&self, aim: &Aim, code: &str, verdict: &mut Verdict) -> Aim {
+        let TargetKind::Xid(part) = aim.target.kind else { return aim.clone() };
+        match self.ground.transaction_of(part).filter(|_| code == "target-before-backup-end") {
+            Some(whole) => {
+                verdict.count("trap: a subtransaction from before the backup's end");
+                Aim { target: Target { kind: TargetKind::Xid(whole), ..aim.target.clone() }, ..aim.clone() }
+            }
+            None => aim.clone(),
         }
     }
 

@@ -21,8 +21,8 @@ struct Along {
     records: Vec<(Lsn, Lsn)>,
     /// Transactions that ended, where and when, in the order of WAL.
     ended: Vec<(Lsn, Xid, Timestamp)>,
-    /// Subtransactions, and where the transaction ended.
-    subtransactions: Vec<(Lsn, Xid)>,
+    /// Subtransactions, where the transaction ended, and which one that was.
+    subtransactions: Vec<(Lsn, Xid, Xid)>,
     /// All that wrote something and did not end by themselves: running, lost, or part of another.
     not_ended: Vec<Xid>,
 }
@@ -49,6 +49,12 @@ pub(crate) struct Aim {
 }
 
 impl Ground {
+    /// The transaction that this is a part of.
+    pub(crate) fn transaction_of(&self, part: Xid) -> Option<Xid> {
+        let mut all = self.along.iter().flat_map(|along| &along.subtransactions);
+        all.find(|(_, xid, _)| *xid == part).map(|(.., transaction)| *transaction)
+    }
+
     #[track_caller]
     pub(crate) fn survey(past: &Past) -> Ground {
         let source = LocalSource::new(&SourceConfig {
@@ -110,7 +116,7 @@ fn survey(source: &LocalSource, catalog: &Catalog, timeline: TimelineId) -> Alon
         match &record.body {
             Body::Commit(outcome) | Body::Abort(outcome) => {
                 along.ended.push((record.lsn, outcome.xid, outcome.at));
-                along.subtransactions.extend(outcome.subxacts.iter().map(|xid| (record.lsn, *xid)));
+                along.subtransactions.extend(outcome.subxacts.iter().map(|xid| (record.lsn, *xid, outcome.xid)));
                 ended.insert(outcome.xid.0);
             }
             _ => {}

@@ -62,6 +62,7 @@ pub(crate) fn catalog() -> Catalog {
         system_identifier: None,
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
+        cut_off: BTreeSet::new(),
         segments: BTreeSet::new(),
         compressions: BTreeSet::new(),
         histories: BTreeMap::new(),
@@ -770,7 +771,7 @@ fn what_was_discarded_is_not_offered_on_the_way_out() {
 fn what_is_locked_at_the_pause_is_said() {
     let stopped =
         |xid| Stopped { kind: StopKind::Commit, before: true, xid: Some(Xid(xid)), at: None, lsn: None, name: None };
-    let lock = Locked { xid: Xid(48), from: Lsn(40), relations: 2 };
+    let lock = Locked { xid: Xid(48), from: Lsn(40), relations: 2, prepared: false };
     let cases = [
         (vec![], 50, None),
         (vec![lock.clone()], 50, Some("2 relations that transaction 48 locked")),

@@ -52,6 +52,7 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
     let account = run_as.as_ref().ok();
     let libraries =
         bin_dir.as_deref().map(|bin_dir| system::missing_libraries(wanted.restore.settings.iter(), bin_dir));
+    let refused = bin_dir.as_deref().map(|bin_dir| system::refused_settings(wanted.restore.settings.iter(), bin_dir));
     let newest = wanted.newest;
     let control = || wanted.backup_facts.files.control().map(|control| control.system_identifier);
     let cluster = wanted.backup.system_identifier.or_else(control);
@@ -59,6 +60,7 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
         missing_locales: system::missing_locales(wanted.backup_facts.needed_locales()),
         glibc: system::glibc(),
         missing_libraries: libraries.unwrap_or_default(),
+        refused_settings: refused.unwrap_or_default(),
         running_sources: clusters::running(wanted.archives),
         unarchived: newest.and_then(|newest| clusters::unarchived(cluster, newest, wanted.archives)),
         occupied: system::occupied(&wanted.backup.tablespaces),

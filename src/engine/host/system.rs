@@ -54,6 +54,24 @@ pub(super) fn missing_libraries<'a>(
     missing.map(str::to_owned).collect()
 }
 
+/// What the server says of each of these settings that it would not start with: their names, and its words. It is asked
+/// for the value that it would have (`postgres -C`), with no file to read, and starts nothing.
+#[must_use]
+pub(super) fn refused_settings<'a>(
+    settings: impl Iterator<Item = (&'a String, &'a String)>,
+    bin_dir: &Path,
+) -> Vec<(String, String)> {
+    let refused = settings.filter_map(|(name, value)| {
+        let mut command = Command::new(bin_dir.join("postgres"));
+        command.args(["-C", name, "-D", "/", "-c", "config_file=/dev/null", "-c"]).arg(format!("{name}={value}"));
+        let output = command.env("LC_ALL", "C").stdin(Stdio::null()).output().ok()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let why = said.lines().find_map(|line| line.split_once("FATAL:"))?.1.trim().to_owned();
+        (!output.status.success()).then(|| (name.clone(), why))
+    });
+    refused.collect()
+}
+
 /// Where the server's libraries are: where `pg_config` says, or beside its programs.
 fn library_directories(bin_dir: &Path) -> Vec<PathBuf> {
     // The directory may be one of links to the programs.

@@ -98,6 +98,7 @@ pub(super) fn findings(
     findings.extend(left_behind(facts));
     findings.extend(libraries(facts, own));
     findings.extend(missing_libraries(host));
+    findings.extend(refused_settings(host));
     findings.extend(tls(facts, own));
     findings.extend(locales(facts, host));
     findings.extend(collations(facts, host));
@@ -175,6 +176,13 @@ fn missing_libraries(host: &HostFacts) -> Option<Finding> {
     let message = format!("libraries that are to be loaded are not where the server's others are: {named}");
     let hint = "install the packages that have them, or leave them out of the settings";
     (!named.is_empty()).then(|| Finding::error("library-missing", message).hint(hint))
+}
+
+fn refused_settings(host: &HostFacts) -> Option<Finding> {
+    let named: Vec<String> = host.refused_settings.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    let message = format!("the server would not start with these settings: {}", named.join("; "));
+    let hint = "mend them, or leave them out; a setting of an extension has a dot in its name";
+    (!named.is_empty()).then(|| Finding::error("setting-wrong", message).hint(hint))
 }
 
 fn tls(facts: &BackupFacts, own: &[(String, String)]) -> Option<Finding> {

@@ -50,6 +50,8 @@ pub struct HostFacts {
     pub glibc: Option<String>,
     /// Libraries that the operator wants to have loaded, and that are not where the server's are.
     pub missing_libraries: Vec<String>,
+    /// The operator's settings that the server would not start with, each with what it says.
+    pub refused_settings: Vec<(String, String)>,
     /// Data directories whose `pg_wal` is used as an archive, and in which a server runs.
     pub running_sources: Vec<PathBuf>,
     /// A `pg_wal` of this cluster on this machine that has more than the archives.

@@ -34,7 +34,7 @@ pub fn wal_missing(missing: &[Gap], resolved: &Resolved) -> Option<Finding> {
         ),
         _ => ("the target", remedy.to_owned()),
     };
-    let message = format!("{segments} between the base backup and {end} {are} missing: {first}{more}");
+    let message = format!("{segments} between the base backup and {end} {are} missing, or cut off: {first}{more}");
     Some(Finding::error("wal-missing", message).hint(hint))
 }
 
