@@ -15,8 +15,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
-use walback::app::dialog::TargetForm;
-use walback::app::state::{Loading, ScanState, Wanted};
+use walback::app::dialog::{SuspectList, TargetForm};
+use walback::app::state::{Known, Loading, ScanState, Wanted};
 use walback::app::{ActionKind, Dialog, Effect, Hit, Key, Msg, Pane, Screen, Setup, State, command, update};
 use walback::catalog::overview::SegmentRows;
 use walback::catalog::suspect::sort_worst_first;
@@ -27,8 +27,8 @@ use walback::catalog::{
 use walback::core::{
     Lsn, PgMajor, SegmentName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid, Zone,
 };
-use walback::error::{Error, ErrorKind};
-use walback::event::{Event, EventBuffer, Failure, Progress, Recovery, RecoveryState, Strategy, What};
+use walback::error::{Error, ErrorKind, Reachable};
+use walback::event::{Event, EventBuffer, Failure, Progress, RecoveryState, Strategy, What};
 use walback::pgdata::server_log::{StopKind, Stopped};
 use walback::plan::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
 use walback::resolve::{BeforeWhat, Place, Resolved, StopBefore, StopSide};
@@ -556,14 +556,14 @@ fn failed() -> State {
     state
 }
 
-fn recovery() -> Recovery {
+fn recovery() -> Known {
     let mut buffer = EventBuffer::default();
     for msg in [begun(None), state_event(2, RecoveryState::Paused)] {
         if let Msg::Event(event) = msg {
             buffer.fold(&event);
         }
     }
-    buffer.recovery().unwrap()
+    Known { recovery: buffer.recovery().unwrap(), system_identifier: catalog().system_identifier }
 }
 
 fn buffer_of(state: &State, columns: u16, rows: u16) -> Buffer {
@@ -944,6 +944,17 @@ fn all() -> Vec<(&'static str, State)> {
         }),
     ));
     states.push((
+        "plan-failed-with-another",
+        with(home, &|s| {
+            press(s, "b");
+            let words = ["--lsn", "1/AB12A000", "--timeline", "1"].map(str::to_owned).to_vec();
+            let error = Error::failed("target-not-reached", "the WAL of timeline 1 ends before the target is reached")
+                .hint("the end of WAL can be reached with --lsn 1/AB12A000 --timeline 1")
+                .reachable(Some(Reachable { target: words, lsn: Lsn(0x1_AB12_A000), at: None }));
+            fold(s, [Msg::Planned(Err(error))]);
+        }),
+    ));
+    states.push((
         "plan-forbidden",
         with(home, &|s| {
             press(s, "b");
@@ -1067,6 +1078,56 @@ fn all() -> Vec<(&'static str, State)> {
             fold(s, [Msg::Catalog(Ok(catalog())), Msg::Recoveries(vec![recovery()])]);
         }),
     ));
+    states.push((
+        "plan-by-hand",
+        with(planned_before, &|s| {
+            press(s, "b");
+            let wanted = s.planning.as_ref().unwrap().wanted.clone();
+            let backup = s.loaded().unwrap().backup(wanted.backup.as_ref().unwrap()).unwrap().clone();
+            let plan = Plan { backup, target: wanted.target, ..plan() };
+            fold(s, [Msg::Planned(Ok(Box::new(plan))), Msg::Drawn { scroll_max: 400 }]);
+            for _ in 0..8 {
+                key(s, Key::Down);
+            }
+        }),
+    ));
+    states.push((
+        "plan-before",
+        with(planned_before, &|s| {
+            fold(s, [Msg::Drawn { scroll_max: 400 }]);
+            for _ in 0..8 {
+                key(s, Key::Down);
+            }
+        }),
+    ));
+    states.push((
+        "suspect-of-many-words",
+        with(home, &|s| {
+            let mut known = s.points.overview().clone();
+            let one = known.suspects[0].clone();
+            known.suspects = (0..30).map(|_| one.clone()).collect();
+            known.suspects[0].note = Some(
+                "DROP DATABASE is not undone by stopping before its commit: its files are gone by then; it begins at \
+                 1/AB124000, and what is written there is all that can be said about it in three lines of text"
+                    .to_owned(),
+            );
+            s.dialog = Some(Dialog::Suspects(SuspectList::default()));
+            s.points.set_overview(Arc::new(known));
+        }),
+    ));
+    states.push((
+        "unfinished-of-another-cluster",
+        with(|| State::new(setup()), &|s| {
+            let other = Known { system_identifier: Some(8), ..recovery() };
+            fold(s, [Msg::Catalog(Ok(catalog())), Msg::Recoveries(vec![recovery(), other])]);
+        }),
+    ));
+    states.push((
+        "paused-of-another-cluster",
+        with(paused, &|s| {
+            s.recovery.plan.as_mut().unwrap().backup.system_identifier = Some(8);
+        }),
+    ));
     states
 }
 
@@ -1157,16 +1218,34 @@ fn the_footer_can_be_clicked_and_does_what_its_key_does() {
         })
         .collect();
     let shown: Vec<Key> = command::on(Screen::Points)
-        .filter(|c| !c.label.is_empty() && c.name != "back")
+        .filter(|c| !c.label.is_empty() && c.name != "back" && (c.enabled)(&state).is_ok())
         .filter_map(|c| c.keys.first())
         .copied()
         .collect();
-    assert_eq!(keys, shown, "at 80x24 every command of home that has a label is in the footer");
+    assert_eq!(keys, shown, "at 80x24 every command of home that has a label and can be given is in the footer");
     let (place, _) = drawn.hits.iter().find(|(_, hit)| *hit == Hit::Key(Key::Char('t'))).unwrap();
     let hit = walback::tui::hit_at(&drawn.hits, place.x, place.y).unwrap();
     let mut clicked = state;
     update(&mut clicked, Msg::Click(hit));
     assert!(clicked.dialog.is_some());
+}
+
+#[test]
+fn what_cannot_be_done_now_is_not_in_the_footer_and_nothing_of_the_screen_is_below_a_dialog() {
+    let mut drawn = 0;
+    for (name, state) in all() {
+        let hits = draw(&state, Theme::new(true), &mut Buffer::empty(Rect::new(0, 0, 80, 24))).hits;
+        for (_, hit) in hits {
+            let Hit::Key(key) = hit else { continue };
+            let command = command::for_key(&state, key).unwrap();
+            assert_eq!((command.enabled)(&state), Ok(()), "{name}: {key}");
+            assert_eq!(state.dialog, None, "{name}: {key}");
+            drawn += 1;
+        }
+        let text = text_of(&buffer_of(&state, 80, 24));
+        assert!(state.dialog.is_none() || !text.contains("Enter starts"), "{name}: {text}");
+    }
+    assert!(drawn > 0);
 }
 
 #[test]

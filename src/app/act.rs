@@ -10,10 +10,11 @@ use super::find::{Located, MatchKind, Search};
 use super::msg::ActionKind;
 use super::points::{Amount, Place, Sought};
 use super::reach::Reach;
+use super::recoveries;
 use super::state::{Answer, Loading, Pane, Planning, Scan, ScanState, Screen, State, Wanted};
 use super::suspects;
 use crate::catalog::{Point, PointKind, SuspectKind};
-use crate::core::progress::{Pace, grouped};
+use crate::core::progress::Pace;
 use crate::core::{RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid};
 use crate::error::Error;
 use crate::event::{EventBuffer, RecoveryState};
@@ -59,11 +60,12 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::Left | Act::PanLeft => pan(state, -1),
         Act::Right | Act::PanRight => pan(state, 1),
         Act::FilterTimeline => filter(state, true),
-        Act::Recoveries => offer_recoveries(state),
+        Act::Recoveries => recoveries::offer_all(state),
         Act::CancelScan => return vec![Effect::CancelScan],
         Act::Reload => return reload(state),
         Act::Start => return start(state),
         Act::OtherBackup => return other_backup(state),
+        Act::Take => return take_reachable(state),
         Act::Directory => ask_directory(state),
         Act::Change => change::offer(state),
         Act::Runbook => ask_runbook(state),
@@ -232,8 +234,7 @@ pub(super) fn go_to_suspect(state: &mut State, rank: usize) {
 }
 
 fn ask_find(state: &mut State) {
-    let last = state.search.as_ref().map(|search| search.text.clone()).unwrap_or_default();
-    state.dialog = Some(Dialog::Find(FindForm::new(&last, state)));
+    state.dialog = Some(Dialog::Find(FindForm::new(state)));
 }
 
 /// Looks for what was typed, and goes to the first place where it is.
@@ -484,29 +485,9 @@ fn ask(state: &mut State, kind: FormKind) {
     state.dialog = Some(Dialog::Target(form));
 }
 
-pub(super) fn offer_recoveries(state: &mut State) {
-    let choice = |recovery: &crate::event::Recovery| Choice {
-        key: None,
-        label: format!("{}  {}", recovery.id, recovery.state),
-        meaning: format!("{}, in {}", recovery.target.in_words(state.zone), recovery.directory.display()),
-        then: Then::Open(recovery.id.clone()),
-    };
-    let mut choices: Vec<_> = state.unfinished().map(choice).collect();
-    let open = choices.len() as u64;
-    let finished = state.recoveries.iter().filter(|r| !state.unfinished().any(|u| u.id == r.id));
-    choices.extend(finished.map(choice));
-    choices.push(nothing("none of them", "goes to the recovery points"));
-    let text = match open {
-        0 => "All of them are finished.".to_owned(),
-        1 => "One is not finished.".to_owned(),
-        _ => format!("{} are not finished.", grouped(open)),
-    };
-    let title = "Recoveries on this machine".to_owned();
-    state.dialog = Some(Dialog::Menu(Menu { title, text: vec![text], choices, selected: 0 }));
-}
-
 pub(super) fn open_recovery(state: &mut State, recovery: String) -> Vec<Effect> {
-    let known = state.recoveries.iter().find(|r| r.id == recovery).map(|r| r.state);
+    let mut all = state.recoveries.iter().map(|known| &known.recovery);
+    let known = all.find(|r| r.id == recovery).map(|r| r.state);
     state.screens.truncate(1);
     (state.planning, state.retarget) = (None, None);
     if state.following.as_deref() == Some(&recovery) {
@@ -517,6 +498,16 @@ pub(super) fn open_recovery(state: &mut State, recovery: String) -> Vec<Effect> 
     state.open(known.map_or(Screen::Recovery, screen_of));
     follow(state, recovery.clone());
     vec![Effect::Follow { recovery }]
+}
+
+/// Nobody follows the recovery any more, and its server goes on: opening it again follows it anew.
+pub(super) fn leave_replaying(state: &mut State) {
+    state.screens.retain(|screen| *screen != Screen::Recovery);
+    state.scroll = 0;
+    state.recovery = EventBuffer::default();
+    if let Some(name) = state.following.take() {
+        state.say(format!("the server of {name} goes on replaying; o opens it again"));
+    }
 }
 
 fn follow(state: &mut State, recovery: String) {
@@ -584,12 +575,28 @@ fn another(directory: &str) -> String {
 
 fn other_backup(state: &mut State) -> Vec<Effect> {
     let Some(plan) = state.plan() else { return Vec::new() };
-    let ids = &plan.resolved.backups;
-    let now = ids.iter().position(|id| *id == plan.backup.id).unwrap_or(0);
-    let Some(next) = ids.get((now + 1) % ids.len().max(1)).cloned() else { return Vec::new() };
+    // The plan's own list begins with its backup: only the catalog's order goes round all of them.
+    let leads = |id: &str| plan.resolved.backups.iter().any(|other| other == id);
+    let listed = state.loaded().map(|catalog| catalog.backups.as_slice()).unwrap_or_default();
+    let ids: Vec<&String> = listed.iter().map(|backup| &backup.id).filter(|id| leads(id)).collect();
+    let now = ids.iter().position(|id| **id == plan.backup.id).map_or(0, |now| now + 1);
+    let Some(next) = ids.get(now % ids.len().max(1)).map(|id| (*id).clone()) else { return Vec::new() };
     let Some(planning) = &state.planning else { return Vec::new() };
     let wanted = Wanted { backup: Some(next), ..planning.wanted.clone() };
     make_plan(state, wanted)
+}
+
+/// Plans with the place that can be reached instead.
+fn take_reachable(state: &mut State) -> Vec<Effect> {
+    let Some(planning) = &state.planning else { return Vec::new() };
+    let Some((target, backup)) = planning.reachable() else { return Vec::new() };
+    match planning.retarget.clone() {
+        Some(recovery) => plan_retarget(state, recovery, target),
+        None => {
+            let wanted = planning.wanted.clone();
+            make_plan(state, Wanted { target, backup: backup.or(wanted.backup), ..wanted })
+        }
+    }
 }
 
 pub(super) fn ask_directory(state: &mut State) {
@@ -633,7 +640,9 @@ pub(super) fn runbook_came(state: &mut State, file: String, answer: Result<[Stri
 
 fn ask_cancel(state: &mut State) {
     let text = match state.recovery.running {
-        Some(StepId::Replay) => "Replay stops where it is, and the server is shut down. It can be retargeted later.",
+        Some(StepId::Replay) => {
+            "Walback follows it no longer. The server goes on replaying, and will stop at the target."
+        }
         Some(StepId::Unpack) => "Unpacking stops, and what was unpacked so far is removed again.",
         _ => "The step that runs is stopped. What was made stays until it is discarded.",
     };

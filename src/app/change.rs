@@ -150,7 +150,12 @@ fn stop_choices(planning: &Planning, plan: Option<&Plan>) -> Vec<Choice> {
     }
     let now = plan.map_or_else(|| target.timeline.to_string(), |plan| plan.resolved.timeline.to_string());
     choices.push(choice(Some('t'), "the timeline", format!("now {now}"), Change::Timeline));
-    choices.push(choice(Some('a'), "what it does there", format!("now {}", in_words(target.action)), Change::Action));
+    choices.push(choice(
+        Some('a'),
+        "what it does there",
+        format!("now {}", action_in_words(target.action)),
+        Change::Action,
+    ));
     choices
 }
 
@@ -183,7 +188,7 @@ fn to(wanted: &Wanted, target: Target) -> Change {
     Change::To(Box::new(Wanted { target, ..wanted.clone() }))
 }
 
-fn in_words(action: Action) -> &'static str {
+fn action_in_words(action: Action) -> &'static str {
     match action {
         Action::Pause => "pause: readable, and waits for your decision",
         Action::Promote => "promote: takes writes, without asking",
@@ -241,18 +246,28 @@ fn label(what: BeforeWhat) -> &'static str {
 }
 
 /// What stopping at a place keeps and loses, in words.
-#[must_use]
-pub fn keeps(place: &StopBefore) -> String {
+fn keeps(place: &StopBefore) -> String {
     let lost = match place.commits_lost {
         0 => "loses no other commit".to_owned(),
-        lost => format!("also loses {} that came before its own", counted(lost, "commit")),
+        lost => format!("loses {} more", counted(lost, "commit")),
     };
     let data = match (place.saves, place.is_readable) {
         (false, _) => "what it destroyed is GONE by then",
         (true, false) => "what it locked cannot be read until promotion",
-        (true, true) => "everything can be read while paused",
+        (true, true) => "everything can be read",
     };
     format!("{data}; {lost}")
+}
+
+/// A place at which “before this transaction” can stop, where it is, and what that keeps and loses.
+#[must_use]
+pub fn in_words(place: &StopBefore) -> String {
+    let what = match place.what {
+        BeforeWhat::Commit => "at its commit",
+        BeforeWhat::FirstLock => "before its first lock",
+        BeforeWhat::DatabaseDrop => "before it began to drop the database",
+    };
+    format!("{what}, {}: {}", place.lsn, keeps(place))
 }
 
 fn timelines(state: &mut State, wanted: &Wanted) {
@@ -272,7 +287,7 @@ fn timelines(state: &mut State, wanted: &Wanted) {
 
 fn actions(state: &mut State, wanted: &Wanted) {
     let one = |(key, action)| {
-        let words = in_words(action);
+        let words = action_in_words(action);
         let (name, meaning) = words.split_once(": ").unwrap_or((words, ""));
         choice(Some(key), name, meaning, to(wanted, Target { action, ..wanted.target.clone() }))
     };

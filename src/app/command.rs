@@ -43,6 +43,7 @@ pub enum Act {
     Reload,
     Start,
     OtherBackup,
+    Take,
     Directory,
     Change,
     Runbook,
@@ -142,7 +143,7 @@ pub static COMMANDS: &[Command] = &[
     command!(Suspects, "suspects", "suspects", &[Key::Char('s')], HOME, None, has_suspects,
         "Lists every transaction that destroyed data, the worst first."),
     command!(Find, "find", "find", &[Key::Char('/')], HOME, None, can_ask,
-        "Finds a restore point, a relation, a transaction id, a time or an LSN."),
+        "Finds a restore point, a suspect's relation, a transaction id, a time or an LSN."),
     command!(ZoomIn, "zoom-in", "zoom", &[Key::Char('+'), Key::Char('=')], HOME, None, has_chart,
         "Shows less time on the chart, around the selected moment."),
     command!(ZoomOut, "zoom-out", "", &[Key::Char('-')], HOME, None, has_chart,
@@ -181,6 +182,8 @@ pub static COMMANDS: &[Command] = &[
         "Carries the plan out, exactly as it stands here."),
     command!(OtherBackup, "other-backup", "", &[Key::Char('b')], PLAN, None, has_other_backups,
         "Plans with the next backup that leads to the target."),
+    command!(Take, "take", "take", &[Key::Char('t')], PLAN, None, can_take,
+        "Plans with the last point that can be reached."),
     command!(Directory, "directory", "directory", &[Key::Char('d')], PLAN, None, can_move,
         "Plans with another new directory."),
     command!(Change, "change", "change", &[Key::Char('e')], PLAN, None, can_change,
@@ -188,7 +191,7 @@ pub static COMMANDS: &[Command] = &[
     command!(Runbook, "runbook", "runbook", &[Key::Char('w')], PLAN, None, can_write,
         "Writes the plan as a shell script and as Markdown, to be carried out by hand."),
     command!(CancelStep, "cancel-step", "cancel", &[Key::Char('c')], RUNNING, Changes, can_cancel,
-        "Stops the step that runs, after asking. What was made stays where it is."),
+        "Stops the step that runs, after asking. What was unpacked so far is removed again; a server that replays goes on."),
     command!(Look, "look", "look", &[Key::Char('i')], FOLLOWED, None, can_look,
         "Opens psql on the recovered server, and comes back here."),
     command!(Retarget, "retarget", "retarget", &[Key::Char('r')], STANDING, Changes, can_retarget,
@@ -368,6 +371,22 @@ fn can_start(state: &State) -> Enabled {
     unless(another, "another recovery runs; let it come to its pause first")
 }
 
+fn can_take(state: &State) -> Enabled {
+    let Some(planning) = &state.planning else { return Err("there is no plan".into()) };
+    match &planning.answer {
+        Answer::Making => return Err("the plan is still being made".into()),
+        Answer::Made(..) => return Err("recovery gets to the target".into()),
+        Answer::Failed(_) => {}
+    }
+    match planning.reachable() {
+        Some((_, Some(_))) if planning.retarget.is_some() => {
+            Err("it takes another base backup, and a retarget keeps the recovery's".into())
+        }
+        Some(_) => Ok(()),
+        None => Err("no other place is known that can be reached".into()),
+    }
+}
+
 fn has_other_backups(state: &State) -> Enabled {
     if state.planning.as_ref().is_some_and(|p| p.retarget.is_some()) {
         return Err("a retarget keeps the recovery's backup".into());
@@ -425,7 +444,15 @@ fn can_retarget(state: &State) -> Enabled {
         Some(RecoveryState::Paused | RecoveryState::ShutDown | RecoveryState::Failed)
             if state.recovery.promoted_to.is_none() =>
         {
-            Ok(())
+            // What the dialogs and the list would show is the other cluster's.
+            let name = state.following.as_deref().unwrap_or("NAME");
+            let why = || {
+                format!(
+                    "it is another cluster's: open walback with its backups, or use “walback retarget {name}” on the \
+                     command line"
+                )
+            };
+            if state.follows_another_cluster() { Err(why().into()) } else { Ok(()) }
         }
         Some(RecoveryState::Promoted | RecoveryState::ShutDown) => {
             Err("recovery has ended here; begin another one from the list of transactions".into())

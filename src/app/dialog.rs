@@ -2,7 +2,7 @@
 
 use super::change::{Change, ValueForm};
 use super::field::Field;
-use super::find::Search;
+use super::find::{Located, Search};
 use super::msg::ActionKind;
 use super::state::{State, Wanted};
 use crate::catalog::{Point, PointKind, Suspect};
@@ -201,10 +201,10 @@ pub struct FindForm {
 }
 
 impl FindForm {
-    /// A form that says `text`.
+    /// An empty form.
     #[must_use]
-    pub fn new(text: &str, state: &State) -> FindForm {
-        FindForm { field: Field::new(text), found: Search::new(text, &state.points, state.around()) }
+    pub fn new(state: &State) -> FindForm {
+        FindForm { field: Field::default(), found: Search::new("", &state.points, state.around()) }
     }
 
     /// Looks for what was typed.
@@ -276,9 +276,14 @@ impl TargetForm {
     }
 
     /// The target to ask about, where that is not the one that was asked about last. What nobody knows is not asked
-    /// about: for that the whole archive would be read, after every key.
-    pub fn ask(&mut self) -> Option<Target> {
-        let known = matches!(self.reading, Reading::Good(..) | Reading::Doubtful(TargetKind::Time(_), _));
+    /// about: for that the whole archive would be read, after every key. A transaction id that was looked for and has
+    /// no end is asked about all the same: it may be a subtransaction's.
+    pub fn ask(&mut self, located: &Located) -> Option<Target> {
+        let known = match &self.reading {
+            Reading::Good(..) | Reading::Doubtful(TargetKind::Time(_), _) => true,
+            Reading::Doubtful(TargetKind::Xid(xid), _) => located.get(*xid).is_some(),
+            Reading::Doubtful(..) | Reading::Empty | Reading::Bad(_) => false,
+        };
         let target = self.target().filter(|_| known);
         if target == self.asked {
             return None;
@@ -292,7 +297,24 @@ impl TargetForm {
     pub fn answered(&mut self, target: &Target, answer: Result<Box<Resolved>, Error>) {
         if self.asked.as_ref() == Some(target) {
             self.stop = answer.map_or_else(Stop::Nowhere, Stop::At);
+            self.believe();
         }
+    }
+
+    /// Where recovery would stop at a transaction that has no end of its own, that is no doubt any more.
+    fn believe(&mut self) {
+        let (Reading::Doubtful(TargetKind::Xid(xid), words), Stop::At(resolved)) = (&self.reading, &self.stop) else {
+            return;
+        };
+        if self.target() != self.asked {
+            return;
+        }
+        let said = match resolved.told.as_ref().map(|told| &told.kind) {
+            Some(TargetKind::Xid(whole)) if whole != xid => format!("{xid} is a subtransaction of {whole}"),
+            _ => format!("recovery comes to the end of transaction {xid}"),
+        };
+        let words = std::iter::once(said).chain(words.iter().skip(1).cloned()).collect();
+        self.reading = Reading::Good(TargetKind::Xid(*xid), words);
     }
 
     /// Reads what was typed.
@@ -305,7 +327,7 @@ impl TargetForm {
         }
         let read = match self.kind {
             FormKind::Time => read_time(text, state),
-            FormKind::Xid => read_xid(text, state),
+            FormKind::Xid => read_xid(text, state, self.timeline()),
             FormKind::Lsn => text.parse::<Lsn>().map_err(|bad| bad.to_string()).map(|lsn| {
                 Reading::Good(TargetKind::Lsn(lsn), vec![format!("the first record that starts at {lsn} or behind it")])
             }),
@@ -313,6 +335,7 @@ impl TargetForm {
             FormKind::Name => read_name(self.field.text(), state),
         };
         self.reading = read.unwrap_or_else(Reading::Bad);
+        self.believe();
     }
 }
 
@@ -342,32 +365,54 @@ pub fn in_words(at: Timestamp, zone: Zone) -> String {
     format!("{local} = {utc} UTC")
 }
 
-fn read_xid(text: &str, state: &State) -> Read {
+/// Numbers of transactions end on several timelines: what ended on the chosen one is said, and that there are others.
+fn read_xid(text: &str, state: &State, chosen: TimelineChoice) -> Read {
     let xid: Xid = text.parse().map_err(|bad: crate::core::xid::BadXid| bad.to_string())?;
-    let located = state.located.get(xid).and_then(<[Point]>::last).cloned();
-    Ok(match located.or_else(|| state.points.transaction(xid)) {
-        Some(point) => {
-            let what = if point.kind == PointKind::Abort { "was rolled back" } else { "committed" };
-            let when = point.at.map(|at| format!(" at {}", in_words(at, state.zone))).unwrap_or_default();
-            let place = format!("LSN {}, timeline {}", point.lsn, point.timeline);
-            Reading::Good(TargetKind::Xid(xid), vec![format!("transaction {xid} {what}{when}"), place])
-        }
-        None => {
-            let words = match state.located.is_asked(xid) {
-                true => format!("transaction {xid} is being looked for"),
-                false if state.points.overview().complete => format!("transaction {xid} does not end in the archive"),
-                false => format!("transaction {xid} is not among those read so far"),
-            };
-            Reading::Doubtful(TargetKind::Xid(xid), vec![words])
-        }
-    })
+    let located = state.located.get(xid);
+    let mut ends = located.map_or_else(|| state.points.ends_of(xid), <[Point]>::to_vec);
+    // What a new timeline's first segment has from before its fork is the old one's.
+    ends.retain(|point| is_along(state, TimelineChoice::Number(point.timeline), point));
+    let (here, elsewhere): (Vec<&Point>, Vec<&Point>) = ends.iter().partition(|point| is_along(state, chosen, point));
+    let said = |point: &Point| {
+        let what = if point.kind == PointKind::Abort { "was rolled back" } else { "committed" };
+        let when = point.at.map(|at| format!(" at {}", in_words(at, state.zone))).unwrap_or_default();
+        format!("{what}{when}")
+    };
+    if let Some(point) = here.last() {
+        let place = format!("LSN {}, timeline {}", point.lsn, point.timeline);
+        let mut words = vec![format!("transaction {xid} {}", said(point)), place];
+        words.extend(elsewhere.iter().map(|other| format!("there is another {xid} on timeline {}", other.timeline)));
+        words.dedup();
+        return Ok(Reading::Good(TargetKind::Xid(xid), words));
+    }
+    let doubt = match (located, elsewhere.is_empty()) {
+        (None, _) if state.located.is_asked(xid) => format!("transaction {xid} is being looked for"),
+        (None, _) if !state.points.overview().complete => format!("transaction {xid} is not among those read so far"),
+        (_, true) => format!("transaction {xid} does not end in the archive"),
+        (_, false) => format!("transaction {xid} does not end on timeline {chosen}"),
+    };
+    let others = elsewhere.iter().map(|other| format!("the {xid} on timeline {} {}", other.timeline, said(other)));
+    Ok(Reading::Doubtful(TargetKind::Xid(xid), std::iter::once(doubt).chain(others).collect()))
+}
+
+/// Whether recovery along this timeline passes a point's record.
+fn is_along(state: &State, chosen: TimelineChoice, point: &Point) -> bool {
+    let TimelineChoice::Number(timeline) = chosen else { return true };
+    match state.loaded().and_then(|catalog| catalog.path_to(timeline)) {
+        Some(path) => path.timeline_at(point.lsn) == Some(point.timeline),
+        None => point.timeline == timeline,
+    }
 }
 
 fn read_name(text: &str, state: &State) -> Read {
     let name = RestorePointName::try_from(text.to_owned()).map_err(|bad| bad.to_string())?;
     let same: Vec<_> = state.points.restore_points().filter(|p| p.name.as_deref() == Some(text)).collect();
     let Some(first) = same.first() else {
-        let mut words = vec!["no restore point of this name has been read so far".to_owned()];
+        let so_far = match state.points.overview().complete {
+            true => "there is no restore point of this name",
+            false => "no restore point of this name has been read so far",
+        };
+        let mut words = vec![so_far.to_owned()];
         if let Some(nearest) = nearest_names(text, state).first() {
             words.push(format!("did you mean {nearest}?"));
         }

@@ -1,5 +1,7 @@
 //! What to do next, in a sentence: always on the screen, for whoever does this for the first time.
 
+use super::command;
+use super::dialog::Dialog;
 use super::points::Row;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
 use crate::core::Xid;
@@ -8,9 +10,12 @@ use crate::event::{RecoveryState, Strategy};
 use crate::pgdata::server_log::StopKind;
 use crate::plan::{Finding, Severity, StepId};
 
-/// What to do next.
+/// What to do next: in what lies over the screen where something does.
 #[must_use]
 pub fn next(state: &State) -> String {
+    if let Some(dialog) = &state.dialog {
+        return in_dialog(dialog).to_owned();
+    }
     match state.screen() {
         Screen::Points => on_points(state),
         Screen::Plan => on_plan(state),
@@ -74,6 +79,22 @@ pub fn locked(state: &State) -> Option<LockedBy> {
     Some(LockedBy { xid: stopped.xid?, relations: None, others: 0 })
 }
 
+fn in_dialog(dialog: &Dialog) -> &'static str {
+    match dialog {
+        Dialog::Menu(_) => "Choose with Up and Down; Enter takes it, Esc leaves everything as it is.",
+        Dialog::Target(_) => "Type where to stop; Enter shows the plan, which changes nothing. Esc leaves.",
+        Dialog::Directory(_) | Dialog::Value(_) => {
+            "Type it; Enter makes the plan anew, which changes nothing. Esc leaves."
+        }
+        Dialog::Runbook(_) => "Type a path; Enter writes the runbook there. Esc leaves.",
+        Dialog::Confirm(_) => "Nothing is done before the name is typed and Enter pressed; Esc leaves it.",
+        Dialog::Find(_) => "Type what to look for; Enter goes there, Esc leaves.",
+        Dialog::Suspects(_) => "Choose with Up and Down; Enter goes there, Esc leaves.",
+        Dialog::Help => "Up and Down scroll; Esc leaves.",
+        Dialog::Error(_) => "Read what happened; Esc goes on.",
+    }
+}
+
 fn on_points(state: &State) -> String {
     if let Some(name) = &state.retarget {
         return format!("Where shall {name} stop instead? b before, a after.");
@@ -111,10 +132,18 @@ fn on_points(state: &State) -> String {
     text.to_owned()
 }
 
+/// Whether the command of this name can be given now.
+fn can(state: &State, name: &str) -> bool {
+    command::named(name).is_some_and(|command| (command.enabled)(state).is_ok())
+}
+
 fn on_plan(state: &State) -> String {
     let Some(planning) = &state.planning else { return "Esc goes back.".to_owned() };
     match &planning.answer {
         Answer::Making => "The plan is being made. That changes nothing.".to_owned(),
+        Answer::Failed(_) if can(state, "take") => {
+            "No plan can be made. t takes what can be reached; Esc goes back.".to_owned()
+        }
         Answer::Failed(_) => "No plan can be made; Esc goes back to choose another target.".to_owned(),
         Answer::Made(plan, None) if plan.findings.iter().any(is_about_the_directory) => {
             "This cannot be started. Choose another directory with d. Nothing was changed.".to_owned()
@@ -148,16 +177,24 @@ fn on_paused(state: &State) -> String {
     if let Some(action) = state.asked {
         return format!("Wait: {}.", action.doing());
     }
+    let retargets = can(state, "retarget");
     let differs = state.recovery.recovery().and_then(|r| r.matches_prediction) == Some(false);
     match state.recovery_state() {
         Some(RecoveryState::Paused) if differs => "Look with i before you decide: it is not where it should be.",
-        Some(RecoveryState::Paused) => "Look with i. If it is right, p promotes; if not, r retargets.",
+        Some(RecoveryState::Paused) if state.read_only => "Look with i. --read-only was given: nothing is changed.",
+        Some(RecoveryState::Paused) if retargets => "Look with i. If it is right, p promotes; if not, r retargets.",
+        Some(RecoveryState::Paused) => "Look with i. If it is right, p promotes. It is another cluster's.",
         Some(RecoveryState::Promoting) => "Wait: the server is being promoted.",
         Some(RecoveryState::Promoted) => "Done. Take a new base backup before anything else.",
+        Some(RecoveryState::ShutDown | RecoveryState::Failed) if state.read_only => {
+            "--read-only was given: nothing is changed. Esc goes back."
+        }
         Some(RecoveryState::ShutDown) if state.recovery.promoted_to.is_some() => {
             "It was promoted: start it with pg_ctl, or discard it with d."
         }
-        Some(RecoveryState::ShutDown) => "It can be retargeted with r, or discarded with d.",
+        Some(RecoveryState::ShutDown) if retargets => "It can be retargeted with r, or discarded with d.",
+        Some(RecoveryState::ShutDown) => "It can be discarded with d.",
+        Some(RecoveryState::Failed) if !retargets => "Read the reason. Then d discards it.",
         Some(RecoveryState::Failed) => "Read the reason. Then r tries another target, or d discards it.",
         Some(RecoveryState::Discarded) => "Esc goes back to the recovery points.",
         _ => "Esc goes back.",

@@ -18,6 +18,7 @@ pub mod msg;
 pub mod points;
 mod press;
 pub mod reach;
+mod recoveries;
 pub mod rows;
 pub mod state;
 pub mod suspects;

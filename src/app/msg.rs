@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::key::Key;
-use super::state::Pane;
+use super::state::{Known, Pane};
 use crate::catalog::{Catalog, Overview, Point};
 use crate::core::{Target, TimelineId, Timestamp, Xid};
 use crate::error::Error;
-use crate::event::{Event, Recovery, Strategy};
+use crate::event::{Event, Strategy};
 use crate::plan::Plan;
 use crate::resolve::Resolved;
 
@@ -75,7 +75,7 @@ pub enum Msg {
     /// Reading the WAL archive has ended.
     ScanFinished(Result<(), Error>),
     /// The recoveries that this machine knows.
-    Recoveries(Vec<Recovery>),
+    Recoveries(Vec<Known>),
     /// Where recovery would stop.
     Resolved {
         /// For which target.

@@ -527,6 +527,17 @@ impl Points {
         held.cloned().or_else(|| self.suspects().rev().find(|s| s.xid == xid).map(suspects::point))
     }
 
+    /// The ends of transactions of this number that are at hand, by their place.
+    #[must_use]
+    pub fn ends_of(&self, xid: Xid) -> Vec<Point> {
+        let ends = |point: &&Point| matches!(point.kind, PointKind::Commit | PointKind::Abort);
+        let held = self.kept.all().filter(ends).filter(|point| point.xid == Some(xid)).cloned();
+        let mut found: Vec<Point> = held.chain(self.suspects().filter(|s| s.xid == xid).map(suspects::point)).collect();
+        found.sort_by_key(|point| (point.timeline, point.lsn));
+        found.dedup_by_key(|point| (point.timeline, point.lsn));
+        found
+    }
+
     /// Commits that follow the cursor's row on its timeline.
     #[must_use]
     pub fn commits_after(&self) -> Amount {

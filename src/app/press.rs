@@ -167,7 +167,10 @@ fn edit(state: &mut State, mut dialog: Dialog, key: Key) -> Vec<Effect> {
             form.read(state);
         }
         Dialog::Target(form) => match key {
-            Key::Tab => form.timeline = (form.timeline + 1) % form.timelines.len().max(1),
+            Key::Tab => {
+                form.timeline = (form.timeline + 1) % form.timelines.len().max(1);
+                form.read(state);
+            }
             Key::Up | Key::Down if form.kind.has_sides() => form.inclusive = !form.inclusive,
             Key::Up | Key::Down => complete(form, state, key == Key::Down),
             key => {
@@ -195,14 +198,34 @@ fn edit(state: &mut State, mut dialog: Dialog, key: Key) -> Vec<Effect> {
 /// Leaves a form open; what it asks about and nobody knows is looked for.
 fn typed(state: &mut State, mut dialog: Dialog) -> Vec<Effect> {
     let mut effects = Vec::new();
-    if let Dialog::Target(form) = &mut dialog
-        && let Reading::Doubtful(TargetKind::Xid(xid), _) = form.reading
-    {
-        effects = act::locate(state, xid);
-        form.read(state);
+    if let Dialog::Target(form) = &mut dialog {
+        let unknown = match form.reading {
+            Reading::Doubtful(TargetKind::Xid(xid), _) => Some(xid),
+            // What is at hand is one timeline's; the others may have that number, too.
+            Reading::Good(TargetKind::Xid(xid), _) if form.timelines.len() > 1 => Some(xid),
+            _ => None,
+        };
+        if let Some(xid) = unknown {
+            effects = act::locate(state, xid);
+            form.read(state);
+        }
     }
     state.dialog = Some(dialog);
     effects
+}
+
+/// More is known than when the target that is being typed was read.
+pub(super) fn read_again(state: &mut State) -> Vec<Effect> {
+    match state.dialog.take() {
+        Some(Dialog::Target(mut form)) => {
+            form.read(state);
+            typed(state, Dialog::Target(form))
+        }
+        dialog => {
+            state.dialog = dialog;
+            Vec::new()
+        }
+    }
 }
 
 /// Puts the next of the names that are offered into the field, and goes on offering the same ones.

@@ -113,6 +113,17 @@ pub struct Planning {
     pub answer: Answer,
 }
 
+impl Planning {
+    /// Where recovery can stop instead, where there is no plan; and the base backup that this takes, where it takes
+    /// another one. What the server does there is what was wanted.
+    #[must_use]
+    pub fn reachable(&self) -> Option<(Target, Option<String>)> {
+        let Answer::Failed(error) = &self.answer else { return None };
+        let (target, backup) = Target::from_options(&error.report().reachable.as_ref()?.target)?;
+        Some((Target { action: self.wanted.target.action, ..target }, backup))
+    }
+}
+
 /// What came of asking for a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
@@ -122,6 +133,15 @@ pub enum Answer {
     Made(Box<Plan>, Option<Strategy>),
     /// It cannot be made.
     Failed(Error),
+}
+
+/// A recovery that this machine knows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// Where it stands.
+    pub recovery: Recovery,
+    /// The cluster that its base backup is of, where that is known.
+    pub system_identifier: Option<u64>,
 }
 
 /// Words in the status line.
@@ -198,7 +218,7 @@ pub struct State {
     /// When its running step began.
     pub step_began: Option<Timestamp>,
     /// The recoveries that this machine knows.
-    pub recoveries: Vec<Recovery>,
+    pub recoveries: Vec<Known>,
     /// Unfinished ones have been offered.
     pub offered: bool,
     /// Everything goes when the program ends: the demonstration.
@@ -320,7 +340,22 @@ impl State {
 
     /// Where the recovery is that the operator could go on with: known, and neither promoted nor discarded.
     pub fn unfinished(&self) -> impl Iterator<Item = &Recovery> {
-        self.recoveries.iter().filter(|r| !matches!(r.state, RecoveryState::Promoted | RecoveryState::Discarded))
+        let all = self.recoveries.iter().map(|known| &known.recovery);
+        all.filter(|r| !matches!(r.state, RecoveryState::Promoted | RecoveryState::Discarded))
+    }
+
+    /// Whether a cluster with this identifier is another one than that whose backups are open; unknown ones are not.
+    #[must_use]
+    pub fn is_another_cluster(&self, system_identifier: Option<u64>) -> bool {
+        let open = self.loaded().and_then(|catalog| catalog.system_identifier);
+        system_identifier.zip(open).is_some_and(|(one, open)| one != open)
+    }
+
+    /// Whether the followed recovery is of another cluster than that whose backups are open.
+    #[must_use]
+    pub fn follows_another_cluster(&self) -> bool {
+        let plan = self.recovery.plan.as_ref();
+        self.is_another_cluster(plan.and_then(|plan| plan.backup.system_identifier))
     }
 
     /// What is to be said after the program has left, when a recovery goes on without it.

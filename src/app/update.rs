@@ -7,14 +7,15 @@ use super::msg::{ActionKind, Msg};
 use super::points::Points;
 use super::press;
 use super::reach::Reach;
-use super::state::{Answer, Loading, Planning, ScanState, Screen, State};
+use super::recoveries;
+use super::state::{Answer, Known, Loading, Planning, ScanState, Screen, State};
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, Overview, Point};
 use crate::core::{Target, TimelineId, Xid};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Event, Recovery, RecoveryState, Strategy, What};
-use crate::plan::Plan;
+use crate::event::{Event, RecoveryState, Strategy, What};
+use crate::plan::{Plan, StepId};
 
 /// Folds a message into the state; returns what has to be done outside.
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
@@ -28,7 +29,7 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
 fn ask_where(state: &mut State) -> Option<Target> {
     let is_listed = state.loaded().is_some();
     match &mut state.dialog {
-        Some(Dialog::Target(form)) if is_listed => form.ask(),
+        Some(Dialog::Target(form)) if is_listed => form.ask(&state.located),
         _ => None,
     }
 }
@@ -108,6 +109,7 @@ fn catalog(state: &mut State, answer: Result<Catalog, Error>) -> Vec<Effect> {
             state.points = Points::of(&catalog);
             state.reach = Reach::of(&catalog, &[]);
             state.catalog = Loading::Loaded(catalog);
+            recoveries::offer_again(state);
             state.scan.state = ScanState::Running;
             vec![Effect::LoadOverview]
         }
@@ -137,7 +139,11 @@ fn overview_came(state: &mut State, overview: Arc<Overview>) -> Vec<Effect> {
     search_again(state);
     // What was not found in a part may be in the whole.
     let unlocated = state.search.as_ref().and_then(|search| search.unlocated).filter(|_| now_complete);
-    unlocated.map_or_else(Vec::new, |xid| act::locate(state, xid))
+    let mut effects = unlocated.map_or_else(Vec::new, |xid| act::locate(state, xid));
+    if now_complete {
+        effects.extend(press::read_again(state));
+    }
+    effects
 }
 
 fn points_came(state: &mut State, timeline: TimelineId, number: u64, points: Result<Vec<Point>, Error>) {
@@ -185,11 +191,11 @@ fn scanned(state: &mut State, answer: Result<(), Error>) {
 }
 
 /// Offers what is unfinished, once, where nothing else is being looked at.
-fn known(state: &mut State, recoveries: Vec<Recovery>) {
+fn known(state: &mut State, recoveries: Vec<Known>) {
     state.recoveries = recoveries;
     let at_home = state.screens.len() == 1 && state.dialog.is_none();
     if !state.offered && at_home && state.unfinished().next().is_some() {
-        act::offer_recoveries(state);
+        recoveries::offer_unfinished(state);
     }
     state.offered = true;
 }
@@ -263,7 +269,11 @@ fn turned(state: &mut State, now: RecoveryState) {
 }
 
 fn failed(state: &mut State, error: Error) -> Vec<Effect> {
-    state.asked = None;
+    let cancelled = state.asked.take() == Some(ActionKind::Cancel);
+    if cancelled && error.report().kind == ErrorKind::Interrupted && state.recovery.running == Some(StepId::Replay) {
+        act::leave_replaying(state);
+        return vec![Effect::LoadRecoveries];
+    }
     let shown = state.recovery.failure.as_ref().is_some_and(|failure| failure.message == error.report().message);
     // A failure that the screen itself shows is not said twice.
     if !(shown && state.screen() == Screen::Paused) && error.report().kind != ErrorKind::Interrupted {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lsn::Lsn;
-use super::time::{Timestamp, Zone};
+use super::time::{Timestamp, Zone, parse_time};
 use super::timeline::TimelineId;
 use super::xid::Xid;
 
@@ -159,6 +159,16 @@ impl fmt::Display for Action {
     }
 }
 
+impl std::str::FromStr for Action {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Pause, Self::Promote, Self::Shutdown];
+        let found = all.into_iter().find(|action| action.to_string() == text);
+        found.ok_or_else(|| format!("“{text}” is not an action: give pause, promote, or shutdown"))
+    }
+}
+
 impl Target {
     /// A target that stops after `kind`, on the latest timeline, and pauses.
     #[must_use]
@@ -193,6 +203,39 @@ impl Target {
             words.extend(["--action".to_owned(), self.action.to_string()]);
         }
         words
+    }
+
+    /// The target that command-line options give, as separate words, and the base backup that they name: the inverse of
+    /// [`Target::to_options`]. `None` where they give none, or say anything else.
+    #[must_use]
+    pub fn from_options(words: &[String]) -> Option<(Target, Option<String>)> {
+        let mut words = words.iter().map(String::as_str);
+        let (mut kind, mut backup) = (None, None);
+        let mut rest = Target::new(TargetKind::Latest);
+        while let Some(option) = words.next() {
+            let given = match option {
+                "--time" => TargetKind::Time(parse_time(words.next()?, Zone::UTC, Timestamp::UNIX_EPOCH).ok()?),
+                "--xid" => TargetKind::Xid(words.next()?.parse().ok()?),
+                "--lsn" => TargetKind::Lsn(words.next()?.parse().ok()?),
+                "--name" => TargetKind::Name(words.next()?.to_owned().try_into().ok()?),
+                "--immediate" => TargetKind::Immediate,
+                "--latest" => TargetKind::Latest,
+                other => {
+                    match other {
+                        "--exclusive" => rest.inclusive = false,
+                        "--timeline" => rest.timeline = words.next()?.parse().ok()?,
+                        "--action" => rest.action = words.next()?.parse().ok()?,
+                        "--backup" => backup = Some(words.next()?.to_owned()),
+                        _ => return None,
+                    }
+                    continue;
+                }
+            };
+            if kind.replace(given).is_some() {
+                return None;
+            }
+        }
+        Some((Target { kind: kind?, ..rest }, backup))
     }
 
     /// `just before transaction 735, on the latest timeline`; times in `zone`.
@@ -233,6 +276,55 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn any_target() -> impl Strategy<Value = Target> {
+        let kind = prop_oneof![
+            (-60_000_000_000_000_000_i64..200_000_000_000_000_000)
+                .prop_filter_map("a year that can be printed", Timestamp::from_unix_micros)
+                .prop_map(TargetKind::Time),
+            (3_u32..).prop_map(|xid| TargetKind::Xid(Xid(xid))),
+            any::<u64>().prop_map(|lsn| TargetKind::Lsn(Lsn(lsn))),
+            "(--)?[ a-z\u{e9}-]{1,20}".prop_map(|name| TargetKind::Name(RestorePointName(name))),
+            Just(TargetKind::Immediate),
+            Just(TargetKind::Latest),
+        ];
+        let timeline = prop_oneof![
+            Just(TimelineChoice::Current),
+            Just(TimelineChoice::Latest),
+            (1_u32..).prop_map(|id| TimelineChoice::Number(TimelineId(id))),
+        ];
+        let action = prop_oneof![Just(Action::Pause), Just(Action::Promote), Just(Action::Shutdown)];
+        (kind, any::<bool>(), timeline, action).prop_map(|(kind, inclusive, timeline, action)| {
+            let target = Target { timeline, action, ..Target::new(kind) };
+            Target { inclusive: inclusive || !target.has_sides(), ..target }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn options_and_targets_are_each_others_inverse(
+            target in any_target(), backup in proptest::option::of("[0-9A-Za-z-]{1,20}"),
+        ) {
+            let mut words = target.to_options();
+            words.extend(backup.iter().flat_map(|id| ["--backup".to_owned(), id.clone()]));
+            prop_assert_eq!(Target::from_options(&words), Some((target, backup)));
+        }
+
+        #[test]
+        fn no_words_make_reading_them_panic(words in proptest::collection::vec("(--[a-z]{3,9}|\\PC{0,9})", 0..5)) {
+            let _ = Target::from_options(&words);
+        }
+    }
+
+    #[test]
+    fn options_that_give_no_target_are_none() {
+        let read = |line: &str| Target::from_options(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for bad in ["", "--timeline 1", "--xid", "--xid x", "--xid 5 --lsn 0/1", "--latest now", "--force --latest"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+        assert_eq!(Target::from_options(&[]), None);
+    }
 
     #[test]
     fn json_reads_back() {

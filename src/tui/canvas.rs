@@ -55,7 +55,8 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// Draws lines from the `scroll`th on, and notes how far they can be scrolled.
+    /// Draws lines from the `scroll`th on, and notes how far they can be scrolled. That there is more is said in the
+    /// column to the right of `area`, which its frame leaves free: no letter is covered.
     pub(crate) fn scrolled(&mut self, area: Rect, lines: &[Line<'_>], scroll: usize) {
         let height = usize::from(self.within(area).height);
         let scroll_max = lines.len().saturating_sub(height);
@@ -68,7 +69,7 @@ impl<'a> Canvas<'a> {
     }
 
     fn scroll_signs(&mut self, area: Rect, scroll: usize, scroll_max: usize) {
-        let right = area.right().saturating_sub(1);
+        let right = area.right();
         if scroll > 0 {
             self.sign(right, area.y, "↑", self.theme.key());
         }

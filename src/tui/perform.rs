@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::run::{self, MsgSender, Perform};
 use crate::app::msg::ActionKind;
-use crate::app::state::{Setup, Wanted};
+use crate::app::state::{Known, Setup, Wanted};
 use crate::app::{Effect, Msg, State};
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Point, PointKind};
@@ -223,8 +223,12 @@ impl Performer {
         let recoveries = Recoveries::below(&self.config.state_directory);
         work(reply, move |reply| {
             let all = recoveries.all()?;
-            let known: Vec<Recovery> = all.into_iter().filter_map(|(_, buffer)| buffer.ok()?.recovery()).collect();
-            reply.send(Msg::Recoveries(known));
+            let known = all.into_iter().filter_map(|(_, buffer)| {
+                let buffer = buffer.ok()?;
+                let system_identifier = buffer.plan.as_ref().and_then(|plan| plan.backup.system_identifier);
+                Some(Known { recovery: buffer.recovery()?, system_identifier })
+            });
+            reply.send(Msg::Recoveries(known.collect()));
             Ok(())
         });
     }

@@ -5,14 +5,15 @@ use super::*;
 use crate::app::dialog::{Reading, Stop, SuspectList, Then};
 use crate::app::guide;
 use crate::app::points::tests::{archive, commit};
-use crate::app::state::Wanted;
+use crate::app::state::{Known, Wanted};
 use crate::app::{Hit, Key, Pane, Setup};
 use crate::catalog::{Backup, BackupKind, Compression, Point, PointKind, Timeline};
 use crate::core::{
     Action, Lsn, PgMajor, RestorePointName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp,
     Xid, Zone,
 };
-use crate::event::EventBuffer;
+use crate::error::Reachable;
+use crate::event::{EventBuffer, Recovery};
 use crate::pgdata::server_log::{StopKind, Stopped};
 use crate::plan::{Estimate, Finding, ServerPlan, StepId};
 use crate::resolve::{BeforeWhat, Locked, Resolved, StopBefore, StopSide};
@@ -454,6 +455,73 @@ fn another_backup_and_another_directory_are_planned_anew() {
 }
 
 #[test]
+fn what_can_be_reached_instead_is_planned_with_one_key() {
+    let failed = |words: &[&str]| {
+        let reachable = Reachable { target: words.iter().map(|w| (*w).to_owned()).collect(), lsn: Lsn(60), at: None };
+        Msg::Planned(Err(Error::failed("target-not-reached", "not reached").reachable(Some(reachable))))
+    };
+    let with = |words: &[&str]| {
+        let mut state = state();
+        press(&mut state, "b");
+        send(&mut state, [failed(words)]);
+        state
+    };
+    let mut state = with(&["--lsn", "0/3C", "--timeline", "1"]);
+    assert!(guide::next(&state).contains("t takes"));
+    assert_eq!(press(&mut state, "t"), [making(target(TargetKind::Lsn(Lsn(60)), true, 1), None, "/new")]);
+    assert_eq!(press(&mut state, "t"), []);
+    assert_eq!(refusal(&state), "the plan is still being made");
+    let mut state = with(&["--xid", "5", "--exclusive", "--timeline", "2", "--backup", "a"]);
+    assert_eq!(press(&mut state, "t"), [making(target(TargetKind::Xid(Xid(5)), false, 2), Some("a"), "/new")]);
+    let mut state = with(&["--something", "else"]);
+    assert_eq!(press(&mut state, "t"), []);
+    assert!(refusal(&state).contains("no other place") && guide::next(&state).contains("Esc goes back"));
+
+    let mut state = paused();
+    press(&mut state, "rpwb");
+    send(&mut state, [Msg::RetargetPlanned(Err(Error::failed("x", "y")))]);
+    let planning = state.planning.as_mut().unwrap();
+    let reachable = Reachable { target: vec!["--immediate".to_owned()], lsn: Lsn(60), at: None };
+    planning.answer = Answer::Failed(Error::failed("x", "y").reachable(Some(reachable)));
+    let immediate = Target::new(TargetKind::Immediate);
+    assert_eq!(press(&mut state, "t"), [Effect::PlanRetarget { recovery: NAME.to_owned(), target: immediate }]);
+}
+
+#[test]
+fn every_backup_that_leads_there_is_come_to_in_turn() {
+    let mut state = planned();
+    let Loading::Loaded(catalog) = &mut state.catalog else { panic!("no catalog") };
+    catalog.backups.push(backup("d"));
+    let mut tried = Vec::new();
+    let mut now = "b".to_owned();
+    for _ in 0..3 {
+        let mut others: Vec<String> = ["b", "a", "d"].map(str::to_owned).into_iter().filter(|id| *id != now).collect();
+        others.insert(0, now.clone());
+        // As plans are: the one it is made with comes first.
+        let mut plan = plan(xid_50());
+        (plan.backup, plan.resolved.backups) = (backup(&now), others);
+        state.planning.as_mut().unwrap().answer = Answer::Made(plan, None);
+        press(&mut state, "b");
+        now = state.planning.as_ref().unwrap().wanted.backup.clone().unwrap();
+        tried.push(now.clone());
+    }
+    assert_eq!(tried, ["a", "d", "b"]);
+}
+
+#[test]
+fn a_server_that_nobody_follows_any_more_can_be_followed_again() {
+    let mut state = running(StepId::Replay);
+    press(&mut state, "cy");
+    let known = Known { recovery: state.recovery.recovery().unwrap(), system_identifier: None };
+    let left = Error::new(ErrorKind::Interrupted, "left", "no longer following replay");
+    assert_eq!(update(&mut state, Msg::Failed(left)), [Effect::LoadRecoveries]);
+    assert_eq!((state.screen(), &state.following, state.asked), (Screen::Points, &None, None));
+    send(&mut state, [Msg::Recoveries(vec![known])]);
+    press(&mut state, "o");
+    assert_eq!(enter(&mut state), [Effect::Follow { recovery: NAME.to_owned() }]);
+}
+
+#[test]
 fn the_screen_follows_the_recovery() {
     let mut state = paused();
     assert_eq!((state.screen(), state.asked), (Screen::Paused, None));
@@ -566,7 +634,7 @@ fn an_unfinished_recovery_is_offered_once_and_followed_when_opened() {
         let Msg::Event(event) = msg else { unreachable!() };
         buffer.fold(&event);
     }
-    let known = vec![buffer.recovery().unwrap()];
+    let known = vec![Known { recovery: buffer.recovery().unwrap(), system_identifier: None }];
     let mut state = state();
     send(&mut state, [Msg::Recoveries(known.clone())]);
     let Some(Dialog::Menu(menu)) = &state.dialog else { panic!("not offered") };
@@ -578,6 +646,59 @@ fn an_unfinished_recovery_is_offered_once_and_followed_when_opened() {
     press(&mut state, "o");
     assert_eq!(enter(&mut state), [], "it is being followed already");
     assert_eq!(state.screen(), Screen::Paused);
+}
+
+#[test]
+fn discarded_recoveries_come_last_and_at_the_start_not_at_all() {
+    let known = |id: &str, now, system_identifier| {
+        let mut buffer = EventBuffer::default();
+        for msg in [begun(), turns(now)] {
+            let Msg::Event(event) = msg else { unreachable!() };
+            buffer.fold(&event);
+        }
+        Known { recovery: Recovery { id: id.to_owned(), ..buffer.recovery().unwrap() }, system_identifier }
+    };
+    let all = vec![
+        known("gone", RecoveryState::Discarded, Some(7)),
+        known("done", RecoveryState::Promoted, Some(7)),
+        known("other", RecoveryState::Paused, Some(8)),
+        known("own", RecoveryState::Paused, Some(7)),
+    ];
+    let labels = |state: &State| match &state.dialog {
+        Some(Dialog::Menu(menu)) => menu.choices.iter().map(|choice| choice.label.clone()).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let mut state = State { catalog: Loading::Loading, ..state() };
+    send(&mut state, [Msg::Recoveries(all), Msg::Key(Key::Down)]);
+    assert_eq!(labels(&state), ["other  paused", "own  paused", "done  promoted", "none of them"]);
+    send(&mut state, [Msg::Catalog(Ok(Catalog { system_identifier: Some(7), ..catalog() }))]);
+    assert_eq!(labels(&state), ["other  paused  another cluster", "own  paused", "done  promoted", "none of them"]);
+    let Some(Dialog::Menu(menu)) = &state.dialog else { panic!("no menu") };
+    assert_eq!((menu.selected, menu.text[0].as_str()), (1, "2 are not finished."));
+    send(&mut state, [Msg::Key(Key::Esc)]);
+    press(&mut state, "o");
+    assert_eq!(labels(&state)[3..], ["gone  discarded", "none of them"]);
+}
+
+#[test]
+fn another_cluster_s_recovery_is_not_retargeted_from_here() {
+    let of = |system_identifier| {
+        let mut state = paused();
+        state.recovery.plan.as_mut().unwrap().backup.system_identifier = system_identifier;
+        let Loading::Loaded(catalog) = &mut state.catalog else { panic!("no catalog") };
+        catalog.system_identifier = Some(7);
+        state
+    };
+    for own in [Some(7), None] {
+        let mut state = of(own);
+        press(&mut state, "r");
+        assert!(matches!(state.dialog, Some(Dialog::Menu(_))));
+    }
+    let mut state = of(Some(8));
+    press(&mut state, "r");
+    let why =
+        "it is another cluster's: open walback with its backups, or use “walback retarget shop-1” on the command line";
+    assert_eq!((refusal(&state), &state.dialog), (why, &None));
 }
 
 #[test]
@@ -599,6 +720,20 @@ fn a_retarget_that_is_refused_leaves_the_recovery_where_it_stood() {
     assert_eq!(state.screen(), Screen::Recovery);
     send(&mut state, [Msg::Failed(Error::failed("recovery-busy", "somebody else is at it")), Msg::Key(Key::Esc)]);
     assert_eq!((state.screen(), state.asked), (Screen::Paused, None));
+}
+
+#[test]
+fn a_name_is_not_there_only_once_everything_was_read() {
+    let first = |state: &State| match reading(state) {
+        Reading::Doubtful(_, words) => words[0].clone(),
+        other => panic!("{other:?}"),
+    };
+    let mut state = state();
+    press(&mut state, "nnobody");
+    assert_eq!(first(&state), "there is no restore point of this name");
+    let partial = Overview { complete: false, ..state.points.overview().clone() };
+    send(&mut state, [Msg::Overview(Arc::new(partial)), Msg::Key(Key::Char('x'))]);
+    assert_eq!(first(&state), "no restore point of this name has been read so far");
 }
 
 #[test]
@@ -728,7 +863,12 @@ fn what_is_found_is_gone_to_one_after_the_other() {
     assert_eq!(lsn(&state), 40, "around the end");
     press(&mut state, "N");
     assert_eq!(lsn(&state), 60);
-    update(&mut state, Msg::Key(Key::Esc));
+    press(&mut state, "/");
+    let Some(Dialog::Find(form)) = &state.dialog else { panic!("no form") };
+    assert_eq!(form.field.text(), "", "what is typed is not added to what was looked for before");
+    for _ in 0..2 {
+        update(&mut state, Msg::Key(Key::Esc));
+    }
     press(&mut state, "n");
     assert!(matches!(&state.dialog, Some(Dialog::Target(_))), "without a search it asks for a name again");
 }
@@ -762,6 +902,60 @@ fn a_transaction_that_is_not_at_hand_is_looked_for_in_the_archive() {
     let Some(Dialog::Target(form)) = &state.dialog else { panic!("no form") };
     let Reading::Doubtful(_, words) = &form.reading else { panic!("{:?}", form.reading) };
     assert_eq!(words, &["transaction 471 does not end in the archive"]);
+}
+
+fn reading(state: &State) -> &Reading {
+    let Some(Dialog::Target(form)) = &state.dialog else { panic!("no form") };
+    &form.reading
+}
+
+#[test]
+fn an_id_without_an_end_of_its_own_may_be_a_subtransaction() {
+    let mut state = state();
+    assert_eq!(press(&mut state, "x9").last(), Some(&Effect::Locate { xid: Xid(9) }));
+    let nine = target(TargetKind::Xid(Xid(9)), false, 1);
+    let nowhere = Msg::Located { xid: Xid(9), points: Ok(Vec::new()) };
+    assert_eq!(update(&mut state, nowhere), [Effect::Resolve { target: nine.clone() }]);
+    let Reading::Doubtful(_, words) = reading(&state) else { panic!("{:?}", reading(&state)) };
+    assert_eq!(words, &["transaction 9 does not end in the archive"]);
+    let whole = target(TargetKind::Xid(Xid(8)), false, 1);
+    let resolved = Resolved { told: Some(whole), ..Resolved::new(TimelineId(1), StopSide::Before, Lsn(50)) };
+    let answer = Msg::Resolved { target: nine, answer: Ok(Box::new(resolved)) };
+    assert_eq!(update(&mut state, answer), []);
+    let known = Reading::Good(TargetKind::Xid(Xid(9)), vec!["9 is a subtransaction of 8".to_owned()]);
+    assert_eq!(reading(&state), &known);
+    send(&mut state, [Msg::Located { xid: Xid(7), points: Ok(Vec::new()) }]);
+    assert_eq!(reading(&state), &known, "what comes later does not make it doubtful again");
+    press(&mut state, "9");
+    assert!(matches!(reading(&state), Reading::Doubtful(..)), "that was said of another number");
+}
+
+#[test]
+fn of_a_number_that_ended_on_two_timelines_the_chosen_one_s_end_is_told() {
+    let mut state = state();
+    press(&mut state, "x60");
+    let later = Point { at: now().plus_micros(-60_000_000).into(), ..commit(2, 60) };
+    send(&mut state, [Msg::Located { xid: Xid(60), points: Ok(vec![commit(1, 60), later, commit(1, 60)]) }]);
+    let words = |state: &State| match reading(state) {
+        Reading::Good(_, words) => words.clone(),
+        other => panic!("{other:?}"),
+    };
+    let first = words(&state);
+    assert!(first[1].ends_with("timeline 1") && first[2] == "there is another 60 on timeline 2", "{first:?}");
+    update(&mut state, Msg::Key(Key::Tab));
+    let second = words(&state);
+    assert!(second[1].ends_with("timeline 2") && second[2] == "there is another 60 on timeline 1", "{second:?}");
+    assert!(second[0].contains("2024-10-02 14:39:00"), "{second:?}");
+
+    update(&mut state, Msg::Key(Key::Esc));
+    press(&mut state, "x50");
+    send(&mut state, [Msg::Located { xid: Xid(50), points: Ok(vec![commit(1, 50)]) }]);
+    assert_eq!(words(&state).len(), 2);
+    let effects = update(&mut state, Msg::Key(Key::Tab));
+    assert_eq!(effects, [Effect::Resolve { target: target(TargetKind::Xid(Xid(50)), false, 2) }]);
+    let Reading::Doubtful(_, words) = reading(&state) else { panic!("{:?}", reading(&state)) };
+    assert_eq!(words[0], "transaction 50 does not end on timeline 2");
+    assert!(words[1].starts_with("the 50 on timeline 1 committed at "), "{words:?}");
 }
 
 #[test]

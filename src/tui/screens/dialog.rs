@@ -273,7 +273,7 @@ fn draw_find(canvas: &mut Canvas<'_>, form: &FindForm, area: Rect) {
     let mut below = Doc::new(inside(area), theme);
     let found = &form.found;
     if found.text.is_empty() {
-        below.paragraph("a name, a relation, a kind of suspect, a transaction id, a time, an LSN", theme.dim());
+        below.paragraph("a restore point, a suspect's relation or kind, a transaction id, a time, an LSN", theme.dim());
     } else if found.matches.is_empty() && found.unlocated.is_some() {
         below.paragraph("Enter looks for this transaction in the whole archive", theme.plain());
     } else {
@@ -297,16 +297,30 @@ fn draw_find(canvas: &mut Canvas<'_>, form: &FindForm, area: Rect) {
 const WIDE: u16 = 120;
 
 fn draw_suspects(canvas: &mut Canvas<'_>, state: &State, list: SuspectList, area: Rect) {
+    /// Rows of the details; more where the text takes more, as long as some suspects stay in view.
     const DETAILS: usize = 4;
+    const IN_VIEW: usize = 3;
     let theme = canvas.theme;
     let all = &state.points.overview().suspects;
     let partial = if state.points.overview().complete { "" } else { " so far" };
     let title = format!("{}{partial}, the worst first", counted(all.len() as u64, "suspect"));
-    let inner = open_wide(canvas, area, &title, "Enter goes there, Esc leaves", all.len() + 2 + DETAILS, WIDE);
+    let mut doc = Doc::new(area.width.min(WIDE).saturating_sub(4), theme);
+    if let Some(suspect) = all.get(list.selected) {
+        doc.line(Line::default());
+        let (at, words) = (suspect.at.in_zone(state.zone), suspects::in_words(suspect));
+        doc.paragraph(&format!("{at}, LSN {}, timeline {}: {words}", suspect.lsn, suspect.timeline), theme.plain());
+        if let Some(note) = &suspect.note {
+            doc.paragraph(note, theme.dim());
+        }
+    }
+    let text = doc.lines();
+    // In a low terminal the details give way to the list.
+    let wanted = if area.height > 15 { text.len().max(DETAILS) } else { 0 };
+    let lines = all.len() + 2 + wanted.max(DETAILS);
+    let inner = open_wide(canvas, area, &title, "Enter goes there, Esc leaves", lines, WIDE);
     let heading = format!("  {:<13} {:<14} {:>10} {:>9}  {}", "kind", "committed", "xid", "rows", "of");
     canvas.line(inner, 0, &Line::from(Span::styled(heading, theme.label())));
-    // In a low terminal the details give way to the list.
-    let details = if area.height > 15 { DETAILS } else { 0 };
+    let details = wanted.min(usize::from(inner.height).saturating_sub(1 + IN_VIEW));
     let height = usize::from(inner.height).saturating_sub(1 + details);
     let first = list.selected.saturating_sub(height / 2).min(all.len().saturating_sub(height));
     for (row, (rank, suspect)) in all.iter().enumerate().skip(first).take(height).enumerate() {
@@ -328,17 +342,8 @@ fn draw_suspects(canvas: &mut Canvas<'_>, state: &State, list: SuspectList, area
         }
         canvas.hit(place, Hit::Suspect(rank));
     }
-    let mut doc = Doc::new(inner.width, theme);
-    if let Some(suspect) = all.get(list.selected).filter(|_| details > 0) {
-        doc.line(Line::default());
-        let (at, words) = (suspect.at.in_zone(state.zone), suspects::in_words(suspect));
-        doc.paragraph(&format!("{at}, LSN {}, timeline {}: {words}", suspect.lsn, suspect.timeline), theme.plain());
-        if let Some(note) = &suspect.note {
-            doc.paragraph(note, theme.dim());
-        }
-    }
     let below = Rect { y: inner.bottom().saturating_sub(details as u16), height: details as u16, ..inner };
-    put(canvas, below, &doc.lines());
+    put(canvas, below, &text);
 }
 
 fn draw_help(canvas: &mut Canvas<'_>, state: &State, area: Rect) {

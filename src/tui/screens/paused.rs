@@ -191,14 +191,18 @@ fn compared(doc: &mut Doc, state: &State, recovery: &Recovery, columns: u16, the
             doc.row("", &format!("happened  {is}"), style);
         }
     }
-    match recovery.matches_prediction {
-        Some(true) => doc.row(&format!("{} matches", glyphs::GOOD), "PostgreSQL did what was predicted.", theme.good()),
-        Some(false) => doc.row(
-            &format!("{} DIFFERS", glyphs::BAD),
+    let verdict = match recovery.matches_prediction {
+        Some(true) => Some((glyphs::GOOD, "PostgreSQL did what was predicted.", theme.good())),
+        Some(false) => Some((
+            glyphs::BAD,
             "PostgreSQL did NOT do what was predicted. Look at the data, then retarget or discard.",
             theme.bad(),
-        ),
-        None => {}
+        )),
+        None => None,
+    };
+    if let Some((sign, text, style)) = verdict {
+        let label = format!("{sign} match");
+        if beside { doc.hanging(&format!("{label:<LABEL$}"), style, text, style) } else { doc.row(&label, text, style) }
     }
     if recovery.matches_prediction == Some(false) {
         // What was predicted to be kept and lost is not what is.

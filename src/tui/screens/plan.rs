@@ -4,10 +4,10 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use crate::app::State;
-use crate::app::change::keeps;
+use crate::app::change::in_words;
 use crate::app::state::{Answer, Planning};
-use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds, counted};
+use crate::core::{Target, TargetKind, TimelineChoice, Zone};
 use crate::event::Strategy;
 use crate::plan::{Finding, Plan, Severity, way};
 use crate::resolve::{Resolved, StopSide};
@@ -27,7 +27,8 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     };
     let inner = canvas.frame(body, &title, "nothing was changed yet", true);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    let mut doc = Doc::new(inner.width, canvas.theme);
+    // A full line does not touch the signs that there is more.
+    let mut doc = Doc::new(inner.width.saturating_sub(1), canvas.theme);
     match &planning.answer {
         Answer::Making => making(&mut doc, canvas.theme, state.zone, planning),
         Answer::Failed(error) => failed(&mut doc, canvas.theme, state.zone, planning, error),
@@ -56,6 +57,32 @@ fn failed(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning, error: &
     if let Some(hint) = &report.hint {
         doc.hanging("  to do:   ", theme.label(), hint, theme.strong());
     }
+    if let Some((target, backup)) = planning.reachable() {
+        doc.blank();
+        doc.hanging("t: ", theme.key(), &instead(&target, backup.as_deref(), zone), theme.strong());
+    }
+}
+
+/// `stop at 0/1700090 on timeline 1 instead`.
+fn instead(target: &Target, backup: Option<&str>, zone: Zone) -> String {
+    let timeline = match target.timeline {
+        TimelineChoice::Current => "the backup's timeline".to_owned(),
+        TimelineChoice::Latest => "the latest timeline".to_owned(),
+        TimelineChoice::Number(id) => format!("timeline {id}"),
+    };
+    let side = if target.inclusive { "after" } else { "before" };
+    let place = match &target.kind {
+        TargetKind::Lsn(lsn) if target.inclusive => format!("at {lsn}"),
+        TargetKind::Lsn(lsn) => format!("just before {lsn}"),
+        TargetKind::Xid(xid) => format!("just {side} transaction {xid}"),
+        TargetKind::Time(at) if target.inclusive => format!("at {}", at.in_zone(zone)),
+        TargetKind::Time(at) => format!("before {}", at.in_zone(zone)),
+        TargetKind::Name(name) => format!("at restore point “{}”", name.as_str()),
+        TargetKind::Immediate => "at the end of the base backup".to_owned(),
+        TargetKind::Latest => "at the end of WAL".to_owned(),
+    };
+    let from = backup.map(|id| format!(", from the backup {id},")).unwrap_or_default();
+    format!("stop {place} on {timeline}{from} instead")
 }
 
 fn made(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, strategy: Option<Strategy>) {
@@ -121,8 +148,7 @@ fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
         doc.row("", &text, theme.plain());
     }
     for place in resolved.before.iter().filter(|place| !place.chosen) {
-        let text = format!("before {}: {}  (e, w: stop there)", place.lsn, keeps(place));
-        doc.row("Or stop", &text, theme.plain());
+        doc.row("Or stop", &format!("{} (e, w)", in_words(place)), theme.plain());
     }
     doc.row("Then", action(plan), theme.plain());
 }
@@ -152,12 +178,12 @@ fn means(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, is_retarget: b
     let backup = &plan.backup;
     doc.blank();
     let count = plan.resolved.backups.len();
-    let place = plan.resolved.backups.iter().position(|id| *id == backup.id).map_or(0, |place| place + 1);
-    let choice = match (count, place) {
+    let by_hand = state.planning.as_ref().is_some_and(|planning| planning.wanted.backup.is_some());
+    let choice = match count {
         _ if is_retarget => String::new(),
-        (0 | 1, _) => String::new(),
-        (_, 1) => format!("  (the best of {count}; b: another)"),
-        (_, place) => format!("  ({place} of {count}; b: another)"),
+        0 | 1 => String::new(),
+        _ if by_hand => format!("  (chosen by hand, of {count}; b: another)"),
+        _ => format!("  (the best of {count}; b: another)"),
     };
     let taken = words::moment(backup.finished_at.or(backup.started_at), state.zone);
     doc.row("Backup", &format!("{}, {}{choice}", backup.id, Bytes(backup.size_bytes)), theme.plain());

@@ -17,6 +17,10 @@ pub(crate) fn height(state: &State, area: Rect) -> u16 {
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     say(canvas, state, area);
+    // What lies over the screen has the keys; the rows stay, so that the screen below does not move.
+    if state.dialog.is_some() {
+        return;
+    }
     let theme = canvas.theme;
     let mut rows = rows(state, area.width);
     let room = usize::from(area.height).saturating_sub(1);
@@ -28,11 +32,10 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
         let mut x = area.x + 1;
         let y = area.y + 1 + row as u16;
         for (command, key) in commands {
-            let enabled = (command.enabled)(state).is_ok();
-            let (key_style, style) = if enabled { (theme.key(), theme.plain()) } else { (theme.dim(), theme.dim()) };
             let columns = (width(&key) + 1 + width(command.label)) as u16;
             let place = Rect { x, y, width: columns, height: 1 }.intersection(area);
-            let words = vec![Span::styled(key, key_style), Span::styled(format!(" {}", command.label), style)];
+            let words =
+                vec![Span::styled(key, theme.key()), Span::styled(format!(" {}", command.label), theme.plain())];
             canvas.line(place, 0, &Line::from(words));
             if let Some(pressed) = command.keys.first() {
                 canvas.hit(place, Hit::Key(*pressed));
@@ -76,10 +79,13 @@ fn say(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     canvas.line(area, 0, &line);
 }
 
-/// What is worth a place: nothing leads out of the outermost level.
+/// What is worth a place: what can be done now. Nothing leads out of the outermost level.
 fn shown(state: &State) -> impl Iterator<Item = &'static Command> {
     let outermost = state.screens.len() < 2;
-    command::now(state).filter(move |c| !(c.label.is_empty() || outermost && c.act == Act::Back))
+    let leads_out = move |command: &&Command| !(outermost && command.act == Act::Back);
+    command::now(state)
+        .filter(|command| !command.label.is_empty() && (command.enabled)(state).is_ok())
+        .filter(leads_out)
 }
 
 /// The commands in rows of this width.
