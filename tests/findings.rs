@@ -418,6 +418,10 @@ fn segments_that_are_no_segments() {
     for size in [4096, 0] {
         fs::write(last, &whole[..size]).unwrap();
         has(&plan(&operator, &latest), "wal-missing", "error", &[&name(last), "cut off"]);
+        let xid = &HISTORY.transaction("after").xid;
+        let error = ask(&mut plan_command(&operator, &["--xid", xid, "--timeline", "1"])).ended_with(4).json();
+        assert!(error["error"]["message"].as_str().unwrap().contains(&name(last)), "{error:#}");
+        assert!(error["error"]["hint"].as_str().unwrap().contains("good copy"), "{error:#}");
     }
     fs::write(last, &whole).unwrap();
     lacks(&plan(&operator, &latest), "wal-missing");

@@ -611,6 +611,11 @@ impl<'a> Preparation<'a> {
             ));
         }
         let error = match cause {
+            EndCause::NoSegment(name) if self.catalog.cut_off.contains(name) => {
+                return error
+                    .because(format!("the file of segment {name} is cut off: it is not as long as a segment"))
+                    .hint(format!("{GOOD_COPY}; or choose an earlier target"));
+            }
             EndCause::NoSegment(name) if self.catalog.goes_on_behind(*name, path) => {
                 return error.because(end_in_words(cause)).hint(ADD_ARCHIVE);
             }
