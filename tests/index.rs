@@ -22,7 +22,7 @@ use walback::catalog::{Backup, Catalog, Overview, PointKind};
 use walback::config::SourceConfig;
 use walback::core::{Lsn, SegmentName, SegmentSize, TimelineId, Timestamp};
 use walback::error::{ErrorKind, Result};
-use walback::source::{Cancel, Identity, Index, LocalSource, Source};
+use walback::source::{Blocks, Cancel, Identity, Index, LocalSource, Source};
 
 /// Rows from which on a change is a suspect.
 const ROWS: u64 = 1000;
@@ -119,6 +119,16 @@ impl Counting {
         Counting { inner: LocalSource::new(&config), opened: Mutex::default(), limit: None }
     }
 
+    fn count(&self, name: SegmentName, is_there: bool) {
+        if is_there {
+            let mut opened = self.opened.lock().unwrap();
+            opened.push(name.number(size()));
+            if let Some((_, cancel)) = self.limit.as_ref().filter(|(limit, _)| opened.len() == *limit) {
+                cancel.cancel();
+            }
+        }
+    }
+
     /// The numbers of the segments that were opened since this was asked last, in order, each once.
     fn opened(&self) -> Vec<u64> {
         let mut opened = std::mem::take(&mut *self.opened.lock().unwrap());
@@ -147,13 +157,13 @@ impl Source for Counting {
 
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>> {
         let opened = self.inner.open_segment(name, backup)?;
-        if opened.is_some() {
-            let mut opened = self.opened.lock().unwrap();
-            opened.push(name.number(size()));
-            if let Some((_, cancel)) = self.limit.as_ref().filter(|(limit, _)| opened.len() == *limit) {
-                cancel.cancel();
-            }
-        }
+        self.count(name, opened.is_some());
+        Ok(opened)
+    }
+
+    fn open_blocks(&self, name: SegmentName) -> Result<Option<Box<dyn Blocks>>> {
+        let opened = self.inner.open_blocks(name)?;
+        self.count(name, opened.is_some());
         Ok(opened)
     }
 

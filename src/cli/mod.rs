@@ -1,6 +1,9 @@
 //! The headless face: commands in, plain lines or JSON out, from the same engine and events as the interface.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use clap::Parser;
 
@@ -105,10 +108,10 @@ impl Context {
 
 /// Runs a command line, and tells what it comes to. Errors are printed here.
 #[must_use]
-pub fn run(arguments: Vec<std::ffi::OsString>) -> Outcome {
+pub fn run(arguments: Vec<OsString>) -> Outcome {
     // Even an error in the command line itself is answered in JSON where that was asked for.
     let json = arguments.iter().any(|argument| argument == "--json");
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => return Outcome::Done(usage(&error, json)),
     };
@@ -117,6 +120,34 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> Outcome {
         Ok(outcome) => outcome,
         Err(error) => Outcome::Done(fail(&error, json, colour)),
     }
+}
+
+/// Understands a command line. Directories may be given before and behind the command: `clap` takes those behind it alone.
+fn parse(arguments: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+    let mut cli = Cli::try_parse_from(arguments)?;
+    for (option, understood) in [("--backups", &mut cli.global.backups), ("--wal", &mut cli.global.wal)] {
+        let all = values_of(arguments, option);
+        if all.len() > understood.len() {
+            *understood = all;
+        }
+    }
+    Ok(cli)
+}
+
+/// The values of an option, wherever it stands.
+fn values_of(arguments: &[OsString], option: &str) -> Vec<PathBuf> {
+    let mut values = Vec::new();
+    let mut rest = arguments.iter().take_while(|argument| *argument != "--");
+    while let Some(argument) = rest.next() {
+        if argument == option {
+            values.extend(rest.next().map(PathBuf::from));
+        } else if let Some(value) =
+            argument.as_bytes().strip_prefix(option.as_bytes()).and_then(|value| value.strip_prefix(b"="))
+        {
+            values.push(PathBuf::from(OsStr::from_bytes(value)));
+        }
+    }
+    values
 }
 
 fn dispatch(cli: Cli) -> Result<Outcome> {
@@ -220,6 +251,20 @@ fn print_quietly(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_are_taken_before_and_behind_the_command() {
+        let wal = |words: &str| {
+            let arguments: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+            let wal = parse(&arguments).unwrap().global.wal;
+            wal.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(wal("walback --wal /a backups"), "/a");
+        assert_eq!(wal("walback backups --wal /a --wal=/b"), "/a /b");
+        assert_eq!(wal("walback --wal=/a backups --wal /b"), "/a /b");
+        assert_eq!(wal("walback --wal /a --wal /b locate --latest --wal /c"), "/a /b /c");
+        assert_eq!(wal("walback backups"), "");
+    }
 
     #[test]
     fn a_wrong_command_line_is_told_whole_in_json_too() {
