@@ -103,6 +103,8 @@ pub struct RestoreConfig {
     pub role: Option<String>,
     /// More settings for the recovered server.
     pub settings: BTreeMap<String, String>,
+    /// Where tablespaces go: where one was, or its OID, and its new directory, absolute. Unset: beside the data directory.
+    pub tablespaces: Vec<(String, PathBuf)>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -142,6 +144,7 @@ struct FileRestore {
     run_as: Option<String>,
     role: Option<String>,
     settings: BTreeMap<String, Scalar>,
+    tablespaces: BTreeMap<String, PathBuf>,
 }
 
 /// A setting's value as YAML has it: `on` and `4` need no quotes.
@@ -254,6 +257,7 @@ impl FileSource {
                 run_as: self.restore.run_as,
                 role: self.restore.role,
                 settings: self.restore.settings.into_iter().map(|(name, value)| (name, value.into_text())).collect(),
+                tablespaces: self.restore.tablespaces.into_iter().map(|(from, to)| (from, base.join(to))).collect(),
             },
         }
     }

@@ -26,9 +26,9 @@ pub enum Compression {
     None,
     /// gzip, `.gz`.
     Gzip,
-    /// LZ4 frames, `.lz4`. Read in WAL, and not yet in base backups.
+    /// LZ4 frames, `.lz4`.
     Lz4,
-    /// Zstandard, `.zst`. Read in WAL, and not yet in base backups.
+    /// Zstandard, `.zst`.
     Zstd,
     /// xz, `.xz`. Recognised, not read yet.
     Xz,
@@ -80,7 +80,7 @@ impl Compression {
     /// Whether Walback can unpack base backups in it.
     #[must_use]
     pub fn is_readable(self) -> bool {
-        matches!(self, Self::None | Self::Gzip)
+        matches!(self, Self::None | Self::Gzip | Self::Lz4 | Self::Zstd)
     }
 
     /// Its name as the contract has it.
@@ -102,8 +102,11 @@ impl Compression {
 pub struct Tablespace {
     /// Its OID, the name of its link below `pg_tblspc`.
     pub oid: u32,
-    /// Where it was on the original server. Never written to.
+    /// Where it was on the original server; of a backup that is a directory, where the copy is. Never written to.
     pub location: String,
+    /// Bytes its files take, where that is known before it is unpacked.
+    #[serde(default)]
+    pub size_bytes: Option<u64>,
 }
 
 /// A base backup. What cannot be known is `None`; what is broken is in `problems`, and a backup with problems is

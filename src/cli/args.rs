@@ -497,6 +497,30 @@ pub struct RestoreArgs {
     /// One more setting for the server, like shared_buffers=1GB. May be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
     pub settings: Vec<(String, String)>,
+    /// Put the tablespace that was in OLDDIR, or has that OID, into NEWDIR [default: beside the new directory]. May be
+    /// repeated.
+    #[arg(long = "tablespace", value_name = "OLDDIR=NEWDIR", value_parser = parse_tablespace)]
+    pub tablespaces: Vec<(String, PathBuf)>,
+}
+
+/// As `pg_basebackup --tablespace-mapping` has it: a backslash takes away what `=` means.
+fn parse_tablespace(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    let mut sides = [String::new(), String::new()];
+    let (mut side, mut characters) = (0, text.chars().peekable());
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if characters.peek() == Some(&'=') => sides[side].extend(characters.next()),
+            '=' if side == 0 => side = 1,
+            '=' => return Err("there is more than one “=”; write \\= for one in a path".to_owned()),
+            _ => sides[side].push(character),
+        }
+    }
+    let [from, to] = sides;
+    if from.is_empty() || to.is_empty() {
+        return Err("a tablespace's place is written OLDDIR=NEWDIR".to_owned());
+    }
+    let to = std::path::absolute(&to).map_err(|error| format!("“{to}” is no path: {error}"))?;
+    Ok((from, to))
 }
 
 fn parse_setting(text: &str) -> std::result::Result<(String, String), String> {

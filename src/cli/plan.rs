@@ -59,6 +59,7 @@ pub fn make(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Re
     let directory = directory(context, restore)?;
     let mut settings = configured.settings;
     settings.extend(restore.settings.iter().cloned());
+    let tablespaces = configured.tablespaces.into_iter().chain(restore.tablespaces.iter().cloned()).collect();
     let request = Request {
         target,
         backup: restore.backup.clone(),
@@ -70,6 +71,7 @@ pub fn make(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Re
             run_as: restore.run_as.clone().or(configured.run_as),
             role: restore.role.clone().or(configured.role),
             settings,
+            tablespaces,
         },
         zone: context.config.zone,
     };
@@ -123,6 +125,10 @@ fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
         super::backups::describe_kind(backup),
         plan.server.major
     )?;
+    for (number, tablespace) in plan.tablespaces.iter().enumerate() {
+        let word = if number == 0 { "Tablespaces" } else { "" };
+        writeln!(out, "{word:<11} {} into {}", tablespace.oid, tablespace.to.display())?;
+    }
     writeln!(out, "Work       {}", describe_estimate(plan))?;
     writeln!(
         out,

@@ -17,7 +17,7 @@ use crate::plan::estimate::Work;
 use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
 use crate::plan::settings::shell_quote;
 use crate::plan::stop_findings::stop_findings;
-use crate::plan::{Candidate, Finding, Plan};
+use crate::plan::{Candidate, Finding, Plan, tablespaces};
 use crate::resolve::{BeforeWhat, Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::scan::EndCause;
 use crate::source::search::Search;
@@ -95,11 +95,13 @@ impl<'a> Preparation<'a> {
         let directory: PathBuf = request.directory.components().collect();
         let archives = self.source.archives();
         let sources: Vec<PathBuf> = archives.iter().chain(self.source.backups()).cloned().collect();
+        let (tablespaces, misplaced) = tablespaces::place(backup, &directory, &request.restore.tablespaces);
         let backup_facts = BackupFacts::of(backup_files::read(backup, self.cancel)?, major);
         let host = facts::gather(&Wanted {
             directory: &directory,
             backup,
             backup_facts: &backup_facts,
+            tablespaces: &tablespaces,
             newest: self.newest_archived(&path).filter(|_| resolved.stop == StopSide::EndOfWal),
             major,
             port,
@@ -128,7 +130,7 @@ impl<'a> Preparation<'a> {
             resolved,
             missing,
             facts: &backup_facts,
-            notices: branches,
+            notices: branches.into_iter().chain(misplaced).collect(),
             candidates,
             archives,
             compressions: &self.catalog.compressions,
@@ -136,6 +138,7 @@ impl<'a> Preparation<'a> {
             port,
             role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
             settings: request.restore.settings.clone().into_iter().collect(),
+            tablespaces,
             host: &host,
             as_root: is_root(),
             zone: request.zone,

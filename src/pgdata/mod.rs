@@ -6,6 +6,7 @@
 pub mod auto_conf;
 pub mod backup_label;
 mod bytes;
+pub mod checksum;
 pub mod configuration;
 pub mod control_file;
 pub mod filenode_map;
@@ -20,6 +21,7 @@ pub mod tablespace_map;
 
 pub use auto_conf::{AutoConf, is_setting_name};
 pub use backup_label::{BackupHistory, BackupLabel, BadBackupLabel};
+pub use checksum::RunningChecksum;
 pub use configuration::{Configuration, ConfigurationFiles, NotFollowed};
 pub use control_file::{BadControlFile, ClusterState, ControlFile};
 pub use filenode_map::{BadFilenodeMap, FilenodeMap};

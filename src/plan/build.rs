@@ -15,6 +15,7 @@ use super::parameters;
 use super::preflight::{BackupFacts, HostFacts, Preflight};
 use super::settings::{Isolation, is_reserved, restore_command, shell_quote, target_settings};
 use super::stop_findings::stop_findings;
+use super::tablespaces::PlacedTablespace;
 use super::{Candidate, Estimate, Finding, Plan, ServerPlan, Step, StepId};
 
 /// Where Walback keeps what is its own inside a data directory that it made.
@@ -58,6 +59,8 @@ pub struct Draft<'a> {
     pub role: String,
     /// The operator's own settings; they win.
     pub settings: Vec<(String, String)>,
+    /// Where the backup's tablespaces go.
+    pub tablespaces: Vec<PlacedTablespace>,
     /// What this machine is like.
     pub host: &'a HostFacts,
     /// Whether Walback runs as root, and so starts the server as another user.
@@ -77,6 +80,7 @@ impl Draft<'_> {
             backup: self.backup,
             major: self.major,
             directory: &self.directory,
+            tablespaces: &self.tablespaces,
             port: self.port,
             target: self.target,
             missing: &self.missing,
@@ -104,6 +108,7 @@ impl Draft<'_> {
             recovery: self.recovery,
             directory: self.directory,
             backup: self.backup.clone(),
+            tablespaces: self.tablespaces,
             target: self.target.clone(),
             resolved: self.resolved,
             settings,
@@ -213,7 +218,12 @@ impl Draft<'_> {
             true => format!("install -d -m 0700 -o {0} {directory}", shell_quote(&server.run_as)),
             false => format!("install -d -m 0700 {directory}"),
         }];
-        unpack.extend(self.backup.parts.iter().map(|part| unpack_command(self.backup.kind, part, &self.directory)));
+        unpack.extend(self.backup.parts.iter().flat_map(|part| self.unpack_commands(part)));
+        if !self.tablespaces.is_empty() {
+            unpack.push(format!(
+                "# let {directory} find its tablespaces there, in tablespace_map or by links in pg_tblspc"
+            ));
+        }
         let start =
             server_command(server, &self.directory).iter().map(|word| shell_quote(word)).collect::<Vec<_>>().join(" ");
         let log = shell_quote(&server.log.display().to_string());
@@ -250,6 +260,21 @@ impl Draft<'_> {
                 undo: None,
             },
         ]
+    }
+}
+
+impl Draft<'_> {
+    /// What unpacks a part; for a tablespace, what makes its directory too.
+    fn unpack_commands(&self, part: &Part) -> Vec<String> {
+        let placed = |oid| self.tablespaces.iter().find(|tablespace| tablespace.oid == oid);
+        let into = match part.holds {
+            PartContents::Data => self.directory.clone(),
+            PartContents::Wal => self.directory.join("pg_wal"),
+            PartContents::Tablespace(oid) => placed(oid).map(|tablespace| tablespace.to.clone()).unwrap_or_default(),
+        };
+        let made = matches!(part.holds, PartContents::Tablespace(_))
+            .then(|| format!("mkdir -p -m 0700 {}", shell_quote(&into.display().to_string())));
+        made.into_iter().chain([unpack_command(self.backup.kind, part, &into)]).collect()
     }
 }
 
@@ -327,17 +352,16 @@ pub fn server_command(server: &ServerPlan, directory: &Path) -> Vec<String> {
     ]
 }
 
-fn unpack_command(kind: BackupKind, part: &Part, directory: &Path) -> String {
+fn unpack_command(kind: BackupKind, part: &Part, into: &Path) -> String {
     let from = part.path.display().to_string();
-    let into = match part.holds {
-        PartContents::Data => directory.to_path_buf(),
-        PartContents::Wal => directory.join("pg_wal"),
-        PartContents::Tablespace(oid) => directory.join("pg_tblspc").join(oid.to_string()),
-    };
     let into = shell_quote(&into.display().to_string());
     match (kind, part.compression) {
         (BackupKind::Directory, _) => format!("cp -a {} {into}", shell_quote(&format!("{from}/."))),
         (BackupKind::Tar, Compression::Gzip) => format!("tar -xzf {} -C {into}", shell_quote(&from)),
+        (BackupKind::Tar, Compression::Zstd | Compression::Lz4) => {
+            let program = part.compression.program().map_or("cat", |(program, _)| program);
+            format!("tar --use-compress-program={program} -xf {} -C {into}", shell_quote(&from))
+        }
         (BackupKind::Tar, _) => format!("tar -xf {} -C {into}", shell_quote(&from)),
     }
 }

@@ -85,7 +85,9 @@ impl Experience {
             replay_s: Some(replay_s),
             total_s: Some(unpack_s + replay_s),
             basis: format!("{unpack_basis}; {replay_basis}"),
-            free_after_bytes: work.free_bytes.map(|free| free.saturating_sub(data + wal_bytes.min(WAL_KEPT))),
+            free_after_bytes: work
+                .free_bytes
+                .map(|free| free.saturating_sub(data.saturating_add(wal_bytes.min(WAL_KEPT)))),
         }
     }
 

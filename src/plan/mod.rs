@@ -1,6 +1,6 @@
 //! A plan: pure data that says everything that a recovery will do, before anything is done.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -24,10 +24,12 @@ pub mod script;
 pub mod settings;
 pub mod step;
 pub mod stop_findings;
+pub mod tablespaces;
 pub mod way;
 
 pub use finding::{Finding, Severity};
 pub use step::{Step, StepId};
+pub use tablespaces::PlacedTablespace;
 
 /// Everything about a recovery before it is begun. Making one changes nothing; the one that was shown is the one
 /// that runs, which its [`Plan::hash`] proves.
@@ -39,6 +41,9 @@ pub struct Plan {
     pub directory: PathBuf,
     /// The base backup.
     pub backup: Backup,
+    /// Where its tablespaces go.
+    #[serde(default)]
+    pub tablespaces: Vec<PlacedTablespace>,
     /// The target as it was given.
     pub target: Target,
     /// Where recovery will stop for it.
@@ -168,6 +173,15 @@ impl Plan {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
+    /// The directories besides the data directory that the recovery makes, for tablespaces: each once.
+    #[must_use]
+    pub fn tablespace_roots(&self) -> Vec<&Path> {
+        let mut roots: Vec<&Path> = self.tablespaces.iter().map(|tablespace| tablespace.root.as_path()).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        roots
+    }
+
     /// A setting's value.
     #[must_use]
     pub fn setting(&self, name: &str) -> Option<&str> {
@@ -267,6 +281,7 @@ pub(crate) fn example() -> Plan {
         directory: PathBuf::from("/srv/restore"),
         settings: settings::target_settings(&target, &resolved),
         backup,
+        tablespaces: Vec::new(),
         target,
         resolved,
         restore_command: settings::restore_command(

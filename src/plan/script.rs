@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::catalog::{BackupKind, Compression, Part, PartContents};
 use crate::core::{Action, Zone};
+use crate::pgdata::TablespaceMap;
 use crate::pgdata::configuration::SET_ASIDE;
 use crate::resolve::Requirements;
 
@@ -189,7 +190,7 @@ fn checks(plan: &Plan) -> Section {
     }
     let parent = shell_quote(&path(plan.directory.parent().unwrap_or(&plan.directory)));
     let bytes = plan.backup.unpacked_bytes.unwrap_or(plan.backup.size_bytes);
-    let needed = (bytes + plan.estimate.wal_bytes.min(super::preflight::WAL_KEPT)).div_ceil(1024);
+    let needed = bytes.saturating_add(plan.estimate.wal_bytes.min(super::preflight::WAL_KEPT)).div_ceil(1024);
     let major = plan.server.major;
     let programs = programs(plan).join(" ");
     let code = format!(
@@ -246,12 +247,18 @@ unpack() {
 }
 "#
     .to_owned();
+    for root in plan.tablespace_roots() {
+        code.push_str(&make_root(root));
+    }
     for part in &plan.backup.parts {
-        code.push_str(&match plan.backup.kind {
-            BackupKind::Tar => unpack_tar(part),
-            BackupKind::Directory => copy_directory(part),
+        let into = unpacked_into(plan, part);
+        code.push_str(&match (plan.backup.kind, part.holds) {
+            (BackupKind::Tar, _) => unpack_tar(part, &into),
+            (BackupKind::Directory, PartContents::Data) => copy_directory(plan, part),
+            (BackupKind::Directory, _) => copy_tablespace(part, &into),
         });
     }
+    code.push_str(&place_tablespaces(plan));
     let left: Vec<String> = files::LEFT_OUT.iter().map(|name| format!("\"$directory/{name}\"")).collect();
     let needed: Vec<String> = files::NEEDED_DIRECTORIES.iter().map(|name| format!("\"$directory/{name}\"")).collect();
     let _ = write!(
@@ -268,12 +275,33 @@ unpack() {
     Section { title: "Unpack the base backup", text, code }
 }
 
-fn unpack_tar(part: &Part) -> String {
-    let into = match part.holds {
+/// A directory for tablespaces, which the server's user owns, and in which there is nothing yet.
+fn make_root(root: &Path) -> String {
+    let root = shell_quote(&path(root));
+    format!(
+        r#"root={root}
+[ ! -L "$root" ] || fail "this is a link: $root"
+[ -d "$root" ] || mkdir -m 0700 -- "$root"
+[ -z "$(ls -A -- "$root")" ] || fail "the directory for tablespaces is not empty: $root"
+[ "$(id -u)" != 0 ] || chown "$uid:$gid" "$root"
+chmod 0700 "$root"
+"#
+    )
+}
+
+/// Where a part goes, as a word of shell.
+fn unpacked_into(plan: &Plan, part: &Part) -> String {
+    match part.holds {
         PartContents::Data => "\"$directory\"".to_owned(),
         PartContents::Wal => "\"$directory/pg_wal\"".to_owned(),
-        PartContents::Tablespace(oid) => format!("\"$directory/pg_tblspc/{oid}\""),
-    };
+        PartContents::Tablespace(oid) => {
+            let placed = plan.tablespaces.iter().find(|tablespace| tablespace.oid == oid);
+            shell_quote(&placed.map(|tablespace| path(&tablespace.to)).unwrap_or_default())
+        }
+    }
+}
+
+fn unpack_tar(part: &Part, into: &str) -> String {
     let file = shell_quote(&path(&part.path));
     match part.compression.program() {
         Some((program, options)) => format!("unpack {into} {program} {options} <{file}\n"),
@@ -281,19 +309,58 @@ fn unpack_tar(part: &Part) -> String {
     }
 }
 
-/// Links are not followed, but for `pg_wal`, which is often one to another disk.
-fn copy_directory(part: &Part) -> String {
+/// Links are not followed, but for `pg_wal`, which is often one to another disk. Those of tablespaces are left out.
+fn copy_directory(plan: &Plan, part: &Part) -> String {
     let from = shell_quote(&path(&part.path));
+    let (mut pruned, mut excluded) = (String::new(), String::new());
+    for tablespace in &plan.tablespaces {
+        let _ = write!(pruned, "-path ./pg_tblspc/{} -prune -o ", tablespace.oid);
+        let _ = write!(excluded, " --exclude=./pg_tblspc/{}", tablespace.oid);
+    }
     format!(
         r#"backup={from}
-odd=$(cd -- "$backup" && find . -path ./pg_wal -prune -o ! -type d ! -type f -print)
+odd=$(cd -- "$backup" && find . -path ./pg_wal -prune -o {pruned}! -type d ! -type f -print)
 [ -z "$odd" ] || fail "links and special files are not copied: $odd"
-unpack "$directory" sh -c 'cd -- "$1" && exec tar -cf - --exclude=./pg_wal .' sh "$backup"
+unpack "$directory" sh -c 'cd -- "$1" && exec tar -cf - --exclude=./pg_wal{excluded} .' sh "$backup"
 if [ -d "$backup/pg_wal" ]; then
     unpack "$directory/pg_wal" sh -c 'cd -- "$1" && exec tar -cf - .' sh "$backup/pg_wal"
 fi
 "#
     )
+}
+
+fn copy_tablespace(part: &Part, into: &str) -> String {
+    let from = shell_quote(&path(&part.path));
+    format!(
+        r#"backup={from}
+odd=$(cd -- "$backup" && find . ! -type d ! -type f -print)
+[ -z "$odd" ] || fail "links and special files are not copied: $odd"
+unpack {into} sh -c 'cd -- "$1" && exec tar -cf - .' sh "$backup"
+"#
+    )
+}
+
+/// Has the server find its tablespaces where they are now, and never where they were.
+fn place_tablespaces(plan: &Plan) -> String {
+    if plan.tablespaces.is_empty() {
+        return String::new();
+    }
+    let places = plan.tablespaces.iter().map(|tablespace| (tablespace.oid, path(&tablespace.to)));
+    let map = TablespaceMap(places.collect()).render();
+    let mut code =
+        "# The server makes its links from this map; the one in the backup leads to where the tablespaces were.\n\
+                    as_user rm -f -- \"$directory/tablespace_map\"\n"
+            .to_owned();
+    match plan.backup.kind {
+        BackupKind::Tar => code.push_str(&here_document("write \"$directory/tablespace_map\"", &map)),
+        BackupKind::Directory => {
+            for tablespace in &plan.tablespaces {
+                let to = shell_quote(&path(&tablespace.to));
+                let _ = writeln!(code, "as_user ln -s -- {to} \"$directory/pg_tblspc/{}\"", tablespace.oid);
+            }
+        }
+    }
+    code
 }
 
 fn configure(plan: &Plan) -> Section {
@@ -495,6 +562,8 @@ fn afterwards(plan: &Plan) -> String {
     let directory = shell_quote(&path(&plan.directory));
     let pg_ctl = shell_quote(&path(&plan.server.bin_dir.join("pg_ctl")));
     let user = &plan.server.run_as;
+    let roots = plan.tablespace_roots().into_iter().map(|root| format!(" {}", shell_quote(&path(root))));
+    let tablespaces = roots.collect::<String>();
     let stop = format!("  stop it:    {pg_ctl} -D {directory} stop -m fast\n");
     let next = match plan.resolved.action(&plan.target) {
         Action::Pause => format!(
@@ -504,7 +573,7 @@ fn afterwards(plan: &Plan) -> String {
         Action::Shutdown => format!("  start it:   with another target in {directory}/{}\n", files::AUTO_CONF),
     };
     format!(
-        "Now, as {}:\n{next}  discard it: stop it, then rm -r -- {directory}\n\
+        "Now, as {}:\n{next}  discard it: stop it, then rm -r -- {directory}{tablespaces}\n\
          After promotion, remove the settings of recovery and isolation from {directory}/{} and restart it.\n",
         one_line(user),
         files::AUTO_CONF
@@ -533,7 +602,7 @@ fn fenced(language: &str, code: &str) -> String {
 mod tests {
     use super::*;
     use crate::core::{Target, TargetKind};
-    use crate::plan::example;
+    use crate::plan::{PlacedTablespace, example};
     use proptest::prelude::*;
 
     /// A plan in which everything that comes from outside is this.
@@ -551,6 +620,12 @@ mod tests {
         plan.server.role = name.to_owned();
         plan.server.socket_directory = place.join("socket");
         plan.server.log = place.join("log");
+        plan.tablespaces = vec![PlacedTablespace {
+            oid: 16385,
+            from: name.to_owned(),
+            to: place.join("ts/1"),
+            root: place.join("ts"),
+        }];
         plan.settings.push(("work_mem".to_owned(), name.to_owned()));
         plan
     }

@@ -94,17 +94,31 @@ fn describe_tar(backup: &mut Backup, cancel: &Cancel) -> Result<()> {
         let front = part.holds == PartContents::Data;
         let looked = match part.compression {
             Compression::None => walk_plain_tar(backup, &part, front, cancel),
-            _ => check_gzip_end(&part).and_then(|()| if front { search_front(backup, &part, cancel) } else { Ok(()) }),
+            Compression::Gzip if check_gzip_end(&part).is_err() => check_gzip_end(&part),
+            _ if front => search_front(backup, &part, cancel),
+            _ => Ok(()),
         };
         cancel.check()?;
         if let Err(error) = looked {
             backup.problems.push(format!("{}: {error}", part.path.display()));
         }
     }
+    let part_of = |oid| backup.parts.iter().any(|part| part.holds == PartContents::Tablespace(oid));
+    let missing = backup.tablespaces.iter().filter(|tablespace| is_elsewhere(tablespace) && !part_of(tablespace.oid));
+    let missing =
+        missing.map(|tablespace| format!("the tar of the tablespace {0} is missing: {0}.tar", tablespace.oid));
+    let missing: Vec<String> = missing.collect();
+    backup.problems.extend(missing);
     if backup.start_lsn.is_none() && backup.problems.is_empty() {
         backup.problems.push("base.tar has no backup_label at its front: this is not a base backup".to_owned());
     }
     Ok(())
+}
+
+/// Whether a tablespace is outside of the data directory. One that is not (`allow_in_place_tablespaces`) has a path that
+/// is relative to it.
+fn is_elsewhere(tablespace: &Tablespace) -> bool {
+    Path::new(&tablespace.location).is_absolute()
 }
 
 /// Hops over a whole uncompressed tar: its end must be there.
@@ -129,7 +143,13 @@ fn walk_plain_tar(backup: &mut Backup, part: &Part, front: bool, cancel: &Cancel
         return Err(cut_off());
     }
     if part.holds != PartContents::Wal {
-        backup.unpacked_bytes = Some(backup.unpacked_bytes.unwrap_or(0) + unpacked);
+        backup.unpacked_bytes = Some(backup.unpacked_bytes.unwrap_or(0).saturating_add(unpacked));
+    }
+    if let PartContents::Tablespace(oid) = part.holds {
+        let mut tablespaces = backup.tablespaces.iter_mut();
+        if let Some(tablespace) = tablespaces.find(|tablespace| tablespace.oid == oid) {
+            tablespace.size_bytes = Some(unpacked);
+        }
     }
     Ok(())
 }
@@ -160,7 +180,12 @@ fn search_front(backup: &mut Backup, part: &Part, cancel: &Cancel) -> io::Result
             Err(error) => return Err(error),
         };
         take_front_entry(backup, &mut entry)?;
-        let all = backup.start_lsn.is_some() && backup.pg_version.is_some();
+        // The map comes behind the label, but not every program writes it there.
+        let placed = |part: &Part| match part.holds {
+            PartContents::Tablespace(oid) => backup.tablespaces.iter().any(|tablespace| tablespace.oid == oid),
+            _ => true,
+        };
+        let all = backup.start_lsn.is_some() && backup.pg_version.is_some() && backup.parts.iter().all(placed);
         if all || cancel.is_cancelled() {
             break;
         }
@@ -190,7 +215,8 @@ fn take_file(backup: &mut Backup, name: &str, bytes: &[u8]) {
         },
         "tablespace_map" => match TablespaceMap::parse(&text()) {
             Ok(TablespaceMap(map)) => {
-                backup.tablespaces = map.into_iter().map(|(oid, location)| Tablespace { oid, location }).collect();
+                backup.tablespaces =
+                    map.into_iter().map(|(oid, location)| Tablespace { oid, location, size_bytes: None }).collect();
             }
             Err(error) => backup.problems.push(format!("tablespace_map: {error}")),
         },
@@ -272,6 +298,18 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
         compression: Compression::None,
         size_bytes: backup.size_bytes,
     }];
+    for tablespace in &mut backup.tablespaces {
+        let path = PathBuf::from(&tablespace.location);
+        if let Err(error) = fs::read_dir(&path) {
+            backup.problems.push(format!("cannot read its tablespace {}: {}: {error}", tablespace.oid, path.display()));
+        }
+        let size_bytes = size_below(&path, cancel)?;
+        tablespace.size_bytes = Some(size_bytes);
+        backup.size_bytes = backup.size_bytes.saturating_add(size_bytes);
+        backup.unpacked_bytes = Some(backup.size_bytes);
+        let holds = PartContents::Tablespace(tablespace.oid);
+        backup.parts.push(Part { path, holds, compression: Compression::None, size_bytes });
+    }
     Ok(())
 }
 
@@ -281,8 +319,11 @@ fn take_tablespace_links(backup: &mut Backup, directory: &Path) {
     for entry in entries.flatten() {
         let oid = entry.file_name().to_string_lossy().parse().ok();
         let (Some(oid), Ok(location)) = (oid, fs::read_link(entry.path())) else { continue };
+        // One that is relative begins at the link.
+        let location = directory.join("pg_tblspc").join(location);
+        backup.tablespaces.retain(|known| known.oid != oid);
         if !backup.tablespaces.iter().any(|known| known.oid == oid) {
-            backup.tablespaces.push(Tablespace { oid, location: location.display().to_string() });
+            backup.tablespaces.push(Tablespace { oid, location: location.display().to_string(), size_bytes: None });
         }
     }
     backup.tablespaces.sort_by_key(|tablespace| tablespace.oid);
@@ -298,8 +339,8 @@ fn size_below(directory: &Path, cancel: &Cancel) -> Result<u64> {
         for entry in entries.flatten() {
             match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() => left.push(entry.path()),
-                Ok(metadata) => total += metadata.len(),
-                Err(_) => {}
+                Ok(metadata) if metadata.is_file() => total += metadata.len(),
+                _ => {}
             }
         }
     }
@@ -317,6 +358,11 @@ fn take_manifest(backup: &mut Backup) {
         Ok(manifest) => {
             backup.system_identifier = manifest.system_identifier.or(backup.system_identifier);
             backup.unpacked_bytes = Some(manifest.total_size());
+            for tablespace in &mut backup.tablespaces {
+                let below = Path::new("pg_tblspc").join(tablespace.oid.to_string());
+                let files = manifest.files.iter().filter(|file| file.path.starts_with(&below));
+                tablespace.size_bytes = Some(files.fold(0, |sum, file| sum.saturating_add(file.size)));
+            }
             let last = manifest.wal_ranges.iter().max_by_key(|range| range.end);
             backup.stop_lsn = last.map(|range| range.end).or(backup.stop_lsn);
         }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,7 +52,23 @@ pub fn open(path: &Path, compression: Compression, count: &Count) -> io::Result<
     match compression {
         Compression::None => Ok(Box::new(buffered)),
         Compression::Gzip => Ok(Box::new(MultiGzDecoder::new(buffered))),
+        Compression::Zstd => Ok(Box::new(zstd::stream::read::Decoder::with_buffer(buffered)?)),
+        Compression::Lz4 => Ok(Box::new(Lz4Frames(lz4_flex::frame::FrameDecoder::new(Uncut(buffered))))),
         other => Err(unsupported(other)),
+    }
+}
+
+/// Frames of LZ4, one after the other, up to the end of the file. The decoder stops at the end of each.
+struct Lz4Frames<R: Read>(lz4_flex::frame::FrameDecoder<Uncut<R>>);
+
+impl<R: BufRead> Read for Lz4Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let bytes = self.0.read(buffer)?;
+            if bytes > 0 || buffer.is_empty() || self.0.get_mut().0.fill_buf()?.is_empty() {
+                return Ok(bytes);
+            }
+        }
     }
 }
 

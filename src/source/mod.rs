@@ -109,6 +109,16 @@ pub(crate) fn open_file(path: &Path) -> std::io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("this is not a plain file")) }
 }
 
+/// The same for a file whose name was just seen in a directory: where a link has taken its place, that is not followed.
+///
+/// # Errors
+/// When it cannot be opened, or is no plain file.
+pub(crate) fn open_unlinked(path: &Path) -> std::io::Result<File> {
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("this is not a plain file")) }
+}
+
 /// An error about reading `path`.
 pub(crate) fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Error {
     let wrong = Error::failed("unreadable", format!("cannot read {what}: {}", path.display())).caused_by(error);

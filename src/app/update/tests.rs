@@ -149,6 +149,7 @@ fn plan(target: Target) -> Box<Plan> {
     Box::new(Plan {
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/new"),
+        tablespaces: Vec::new(),
         backup: backup("b"),
         resolved: Resolved {
             xid: Some(Xid(50)),

@@ -11,7 +11,8 @@ use nix::sys::statvfs::statvfs;
 use crate::catalog::Backup;
 use crate::config::RestoreConfig;
 use crate::core::{PgMajor, SegmentName};
-use crate::plan::preflight::{BackupFacts, DirectoryFacts, HostFacts};
+use crate::plan::PlacedTablespace;
+use crate::plan::preflight::{BackupFacts, DirectoryFacts, HostFacts, PlaceFacts};
 
 use super::{Account, account, clusters, command_as, current_account, system};
 
@@ -30,6 +31,8 @@ pub struct Wanted<'a> {
     pub backup_facts: &'a BackupFacts,
     /// The newest segment of the archives on the timeline that is recovered, where all of it is.
     pub newest: Option<SegmentName>,
+    /// Where its tablespaces go.
+    pub tablespaces: &'a [PlacedTablespace],
     /// The version of the server.
     pub major: PgMajor,
     /// The port.
@@ -64,8 +67,9 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
         running_sources: clusters::running(wanted.archives),
         unarchived: newest.and_then(|newest| clusters::unarchived(cluster, newest, wanted.archives)),
         occupied: system::occupied(&wanted.backup.tablespaces),
-        directory: directory(wanted.directory, account, wanted.sources),
+        directory: directory(wanted.directory, account, &with_origins(wanted)),
         free_bytes: free_bytes(wanted.directory),
+        tablespace_places: tablespace_places(wanted, account),
         // One that was chosen was free a moment ago; another Walback that looks for one may be holding it just now.
         port_taken_by: wanted.restore.port.and_then(port_taken_by),
         bin_dir,
@@ -75,6 +79,38 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
         missing_programs: missing(&wanted.decompressors),
         run_as: run_as.map(|account| account.name),
     }
+}
+
+/// What is where the directories for tablespaces shall be. Where the tablespaces were counts as a source.
+fn tablespace_places(wanted: &Wanted<'_>, account: Option<&Account>) -> Vec<PlaceFacts> {
+    let mut roots: Vec<&Path> = wanted.tablespaces.iter().map(|tablespace| tablespace.root.as_path()).collect();
+    roots.sort_unstable();
+    roots.dedup();
+    let sources = with_origins(wanted);
+    let here = file_system(wanted.directory);
+    let look = |root: &Path| {
+        let there = file_system(root);
+        PlaceFacts {
+            root: root.to_path_buf(),
+            directory: directory(root, account, &sources),
+            free_bytes: free_bytes(root),
+            file_system: if there == here { 0 } else { there.unwrap_or_default() },
+        }
+    };
+    roots.into_iter().map(look).collect()
+}
+
+/// The source's directories, and those where the backup's tablespaces were.
+fn with_origins(wanted: &Wanted<'_>) -> Vec<PathBuf> {
+    let origins = wanted.tablespaces.iter().filter(|tablespace| !tablespace.from.is_empty());
+    let origins = origins.map(|tablespace| PathBuf::from(&tablespace.from));
+    wanted.sources.iter().cloned().chain(origins).collect()
+}
+
+/// The number of the file system on which `path` is, or will be.
+fn file_system(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
+    Some(fs::metadata(existing).ok()?.dev())
 }
 
 /// Those of the programs that are in none of the directories in which a shell looks.

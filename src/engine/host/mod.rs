@@ -17,6 +17,7 @@ pub mod clusters;
 pub mod facts;
 pub mod launch;
 mod system;
+pub mod tree;
 
 /// A user of the operating system.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,8 @@ pub fn is_there(plan: &Plan) -> bool {
     std::fs::read_dir(&plan.directory).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// Stops the server, and removes everything in the data directory; and the directory, where Walback made it.
+/// Stops the server, and removes everything in the data directory and in those that were made for its tablespaces; and
+/// these directories, where Walback made them.
 ///
 /// # Errors
 /// When the directory does not carry this recovery's mark, or something cannot be removed.
@@ -28,19 +29,36 @@ pub fn discard(host: &Host, plan: &Plan) -> Result<()> {
     let inside = inside(host, plan);
     // The mark goes last: what is interrupted here can be discarded again.
     inside.empty_directory(&plan.directory, Some(OWN_DIRECTORY))?;
+    for root in plan.tablespace_roots() {
+        // Where there is no mark of this recovery, or of another directory, nothing there was made by it.
+        let Ok(mark) = Mark::check(root, &plan.recovery) else { continue };
+        inside.empty_directory(root, Some(OWN_DIRECTORY))?;
+        inside.empty_directory(root, None)?;
+        if mark.made_directory {
+            host.remove_directory(root)?;
+        }
+    }
     remove_socket_directory(&inside, plan);
     inside.empty_directory(&plan.directory, None)?;
     if mark.made_directory { host.remove_directory(&plan.directory) } else { Ok(()) }
 }
 
-/// Makes the data directory as empty as it was before unpacking, but for what is Walback's own.
+/// Makes the data directory, and those of its tablespaces, as empty as they were before unpacking, but for what is
+/// Walback's own.
 ///
 /// # Errors
 /// When the directory does not carry this recovery's mark, or something cannot be removed.
 pub fn clear_for_unpacking(host: &Host, plan: &Plan) -> Result<()> {
     Mark::check(&plan.directory, &plan.recovery)?;
     stop(host, &plan.directory)?;
-    inside(host, plan).empty_directory(&plan.directory, Some(OWN_DIRECTORY))
+    let inside = inside(host, plan);
+    for root in plan.tablespace_roots() {
+        // One that is not there, or was not made by this recovery, is looked at when it is unpacked into.
+        if Mark::check(root, &plan.recovery).is_ok() {
+            inside.empty_directory(root, Some(OWN_DIRECTORY))?;
+        }
+    }
+    inside.empty_directory(&plan.directory, Some(OWN_DIRECTORY))
 }
 
 /// Acting as the directory's owner, where that is not root.

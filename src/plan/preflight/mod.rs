@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{Backup, Gap, Tablespace};
+use crate::catalog::{Backup, BackupKind, Gap, Tablespace};
 use crate::core::time::Timestamp;
 use crate::core::{PgMajor, SegmentName, Target, TargetKind, Zone};
 use crate::resolve::Resolved;
 
-use super::Finding;
+use super::{Finding, PlacedTablespace};
 
 pub mod backup;
 mod place;
@@ -30,6 +30,8 @@ pub struct HostFacts {
     pub directory: DirectoryFacts,
     /// Bytes free there for the user that will own it; `None` where that could not be asked.
     pub free_bytes: Option<u64>,
+    /// What is where the directories for tablespaces shall be.
+    pub tablespace_places: Vec<PlaceFacts>,
     /// Who owns the port already, in words; `None` where it is free.
     pub port_taken_by: Option<String>,
     /// Where the server's programs of the right version are.
@@ -67,6 +69,19 @@ pub struct UnarchivedWal {
     pub directory: PathBuf,
     /// The newest segment in it.
     pub newest: SegmentName,
+}
+
+/// What is where a directory for tablespaces shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaceFacts {
+    /// The directory.
+    pub root: PathBuf,
+    /// What is there.
+    pub directory: DirectoryFacts,
+    /// Bytes free there; `None` where that could not be asked.
+    pub free_bytes: Option<u64>,
+    /// Which file system it is on; that of the data directory is 0.
+    pub file_system: u64,
 }
 
 /// What is where the new data directory shall be.
@@ -122,6 +137,8 @@ pub struct Preflight<'a> {
     pub major: PgMajor,
     /// The new data directory.
     pub directory: &'a Path,
+    /// Where the backup's tablespaces go.
+    pub tablespaces: &'a [PlacedTablespace],
     /// The port.
     pub port: u16,
     /// The target.
@@ -148,7 +165,8 @@ impl Preflight<'_> {
     pub fn findings(&self, host: &HostFacts) -> Vec<Finding> {
         let mut findings = Vec::new();
         findings.extend(self.directory(&host.directory));
-        findings.extend(self.space(host.free_bytes));
+        findings.extend(self.space(host));
+        findings.extend(self.tablespace_places(host));
         findings.extend(self.port(host));
         findings.extend(self.programs(host));
         findings.extend(self.account(host));
@@ -157,23 +175,37 @@ impl Preflight<'_> {
         findings.extend(obstacles(self.resolved, self.major, self.settings));
         findings.extend(wal::living(host, self.resolved));
         findings.extend(self.tablespaces(&host.occupied));
+        findings.extend(self.unverified_tablespaces());
         findings.extend(backup::findings(self.facts, host, self.major, self.settings));
         findings.extend(self.time());
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         findings
     }
 
+    /// What is good to know of the tablespaces: where they were, and where they go.
     fn tablespaces(&self, occupied: &[Tablespace]) -> Option<Finding> {
-        let describe = |tablespace: &Tablespace| {
-            let there = if occupied.contains(tablespace) { ", where something lies on this machine" } else { "" };
-            format!("OID {} at {}{there}", tablespace.oid, tablespace.location)
+        let describe = |placed: &PlacedTablespace| {
+            let there = occupied.iter().any(|tablespace| tablespace.oid == placed.oid);
+            let there = if there { ", where something lies on this machine" } else { "" };
+            let from = if placed.from.is_empty() { "a place that is not known" } else { &placed.from };
+            format!("OID {}, which was at {from}{there}, goes to {}", placed.oid, placed.to.display())
         };
-        let named: Vec<String> = self.backup.tablespaces.iter().map(describe).collect();
-        (!named.is_empty()).then(|| {
-            Finding::error("tablespaces", format!("the backup has tablespaces: {}", named.join("; "))).hint(
-                "this version of Walback does not place tablespaces yet; restore this backup by hand, into other places than these",
-            )
-        })
+        let named: Vec<String> = self.tablespaces.iter().map(describe).collect();
+        let message = format!("the backup has tablespaces: {}", named.join("; "));
+        let hint = "nothing: where they were, nothing is read or written; other places are chosen with --tablespace OLDDIR=NEWDIR";
+        (!named.is_empty()).then(|| Finding::note("tablespaces", message).hint(hint))
+    }
+
+    /// Links in a directory may lead to the copy of a tablespace, or to the living one of a server.
+    fn unverified_tablespaces(&self) -> Option<Finding> {
+        let by_links = self.backup.kind == BackupKind::Directory && !self.backup.manifest;
+        let named: Vec<&str> = self.tablespaces.iter().map(|tablespace| tablespace.from.as_str()).collect();
+        let message = format!(
+            "the backup's links lead to its tablespaces in {}, and without a manifest nobody can tell whether these are copies or what a server works with",
+            named.join(", ")
+        );
+        let hint = "make sure that they were copied together with the backup; if a server writes there, the recovery would be wrong without a word";
+        (by_links && !named.is_empty()).then(|| Finding::warning("tablespaces-unverified", message).hint(hint))
     }
 
     fn time(&self) -> Option<Finding> {

@@ -1,93 +1,66 @@
 //! Whether the place, the programs and the user are fit for the recovery.
 
-use super::{DirectoryFacts, HostFacts, Preflight, SPARE_BYTES, WAL_KEPT};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{DirectoryFacts, HostFacts, PlaceFacts, Preflight, SPARE_BYTES, WAL_KEPT};
 use crate::core::progress::Bytes;
 use crate::plan::Finding;
 
 impl Preflight<'_> {
     pub(super) fn directory(&self, facts: &DirectoryFacts) -> Option<Finding> {
-        let directory = self.directory.display();
-        match facts {
-            DirectoryFacts::Absent | DirectoryFacts::Empty => None,
-            DirectoryFacts::NotEmpty { sample, data_directory } => {
-                let what = if *data_directory { "it holds a data directory" } else { "it holds" };
-                let sample = sample.join(", ");
-                Some(
-                    Finding::error(
-                        "directory-not-empty",
-                        format!("the directory is not empty: {directory} ({what}: {sample})"),
-                    )
-                    .hint("give a new directory with --into; Walback never restores over anything"),
-                )
-            }
-            DirectoryFacts::NotADirectory => Some(
-                Finding::error("not-a-directory", format!("this is a link or a file, not a directory: {directory}"))
-                    .hint("give a new directory with --into"),
-            ),
-            DirectoryFacts::NoParent(parent) => Some(
-                Finding::error(
-                    "no-parent-directory",
-                    format!("the parent directory does not exist: {}", parent.display()),
-                )
-                .hint("make it first, on the file system that has the space"),
-            ),
-            DirectoryFacts::NotWritable { path, why } => Some(
-                Finding::error("parent-not-writable", format!("cannot write here: {} ({why})", path.display()))
-                    .hint("choose another place with --into, or run walback as a user who may write there"),
-            ),
-            DirectoryFacts::Unreachable { path, user } => Some(
-                Finding::error(
-                    "directory-unreachable",
-                    format!("the user {user}, who will run the server, may not enter {}", path.display()),
-                )
-                .hint(format!("choose a place that {user} can reach with --into, or another user with --run-as")),
-            ),
-            DirectoryFacts::Foreign { owner, user } => Some(
-                Finding::error(
-                    "directory-foreign",
-                    format!("{directory} belongs to {owner}, and a server that {user} runs refuses to work in it"),
-                )
-                .hint("give a directory that is not there yet with --into, or one of that user's own"),
-            ),
-            DirectoryFacts::InsideDataDirectory(above) => Some(
-                Finding::error(
-                    "inside-data-directory",
-                    format!("{directory} lies inside a data directory: {}", above.display()),
-                )
-                .hint("choose a place of its own with --into"),
-            ),
-            DirectoryFacts::InsideSource(source) => Some(
-                Finding::error("inside-source", format!("{directory} lies inside a source: {}", source.display()))
-                    .hint("choose a place outside of the backups and archives with --into"),
-            ),
+        directory_finding(self.directory, facts, "--into")
+    }
+
+    /// What is wrong with the directories for tablespaces.
+    pub(super) fn tablespace_places(&self, host: &HostFacts) -> Vec<Finding> {
+        let beside = |place: &PlaceFacts| place.root.parent() == self.directory.parent();
+        host.tablespace_places
+            .iter()
+            // Where the data directory cannot be, what goes beside it cannot be either.
+            .filter(|place| !(beside(place) && host.directory == place.directory))
+            .filter_map(|place| directory_finding(&place.root, &place.directory, "--tablespace OLDDIR=NEWDIR"))
+            .collect()
+    }
+
+    /// Bytes that tablespaces take that do not go where the data goes, by their file systems.
+    fn elsewhere(&self, host: &HostFacts) -> BTreeMap<u64, (u64, &Path)> {
+        let mut taken = BTreeMap::new();
+        for placed in self.tablespaces {
+            let place = host.tablespace_places.iter().find(|place| place.root == placed.root);
+            let Some(place) = place.filter(|place| place.file_system != 0) else { continue };
+            let bytes = self.backup.tablespaces.iter().find(|known| known.oid == placed.oid);
+            let bytes = bytes.and_then(|known| known.size_bytes).unwrap_or_default();
+            let (sum, _) = taken.entry(place.file_system).or_insert((0_u64, placed.to.as_path()));
+            *sum = sum.saturating_add(bytes);
         }
+        taken
     }
 
-    /// Bytes that the recovery needs.
-    fn needed(&self) -> u64 {
-        let data = self.backup.unpacked_bytes.unwrap_or(self.backup.size_bytes);
-        data + self.wal_bytes.min(WAL_KEPT) + SPARE_BYTES
-    }
-
-    pub(super) fn space(&self, free: Option<u64>) -> Option<Finding> {
-        let free = free?;
-        let needed = self.needed();
+    /// Where there is too little space: one finding for each file system.
+    pub(super) fn space(&self, host: &HostFacts) -> Vec<Finding> {
+        let elsewhere = self.elsewhere(host);
+        let beyond = elsewhere.values().fold(0_u64, |sum, (bytes, _)| sum.saturating_add(*bytes));
+        let data = self.backup.unpacked_bytes.unwrap_or(self.backup.size_bytes).saturating_sub(beyond);
+        let needed = data.saturating_add(self.wal_bytes.min(WAL_KEPT)).saturating_add(SPARE_BYTES);
+        let here = host.free_bytes.map(|free| (self.directory, needed, free, "--into"));
+        let there = elsewhere.into_iter().filter_map(|(file_system, (bytes, path))| {
+            let place = host.tablespace_places.iter().find(|place| place.file_system == file_system)?;
+            Some((path, bytes, place.free_bytes?, "--tablespace OLDDIR=NEWDIR"))
+        });
         let least = if self.backup.unpacked_bytes.is_some() { "" } else { "at least " };
-        if free >= needed {
-            return None;
-        }
-        Some(
-            Finding::error(
-                "too-little-space",
-                format!(
-                    "too little space for {}: the recovery takes {least}{}, and {} are free",
-                    self.directory.display(),
-                    Bytes(needed),
-                    Bytes(free)
-                ),
-            )
-            .hint("make space there, or choose a larger file system with --into"),
-        )
+        let lacking = here.into_iter().chain(there).filter(|(_, needed, free, _)| free < needed);
+        let findings = lacking.map(|(path, needed, free, option)| {
+            let message = format!(
+                "too little space for {}: the recovery takes {least}{}, and {} are free",
+                path.display(),
+                Bytes(needed),
+                Bytes(free)
+            );
+            let hint = format!("make space there, or choose a larger file system with {option}");
+            Finding::error("too-little-space", message).hint(hint)
+        });
+        findings.collect()
     }
 
     pub(super) fn port(&self, host: &HostFacts) -> Option<Finding> {
@@ -145,6 +118,62 @@ impl Preflight<'_> {
             .hint(format!("let {user} read the archive, or run the server as another user with --run-as"))
         });
         unreadable.collect()
+    }
+}
+
+/// What is wrong with a directory that is to be made and filled, and that `option` chooses.
+fn directory_finding(directory: &Path, facts: &DirectoryFacts, option: &str) -> Option<Finding> {
+    let directory = directory.display();
+    match facts {
+        DirectoryFacts::Absent | DirectoryFacts::Empty => None,
+        DirectoryFacts::NotEmpty { sample, data_directory } => {
+            let what = if *data_directory { "it holds a data directory" } else { "it holds" };
+            let sample = sample.join(", ");
+            Some(
+                Finding::error(
+                    "directory-not-empty",
+                    format!("the directory is not empty: {directory} ({what}: {sample})"),
+                )
+                .hint(format!("give a new directory with {option}; Walback never restores over anything")),
+            )
+        }
+        DirectoryFacts::NotADirectory => Some(
+            Finding::error("not-a-directory", format!("this is a link or a file, not a directory: {directory}"))
+                .hint(format!("give a new directory with {option}")),
+        ),
+        DirectoryFacts::NoParent(parent) => Some(
+            Finding::error("no-parent-directory", format!("the parent directory does not exist: {}", parent.display()))
+                .hint("make it first, on the file system that has the space"),
+        ),
+        DirectoryFacts::NotWritable { path, why } => Some(
+            Finding::error("parent-not-writable", format!("cannot write here: {} ({why})", path.display()))
+                .hint(format!("choose another place with {option}, or run walback as a user who may write there")),
+        ),
+        DirectoryFacts::Unreachable { path, user } => Some(
+            Finding::error(
+                "directory-unreachable",
+                format!("the user {user}, who will run the server, may not enter {}", path.display()),
+            )
+            .hint(format!("choose a place that {user} can reach with {option}, or another user with --run-as")),
+        ),
+        DirectoryFacts::Foreign { owner, user } => Some(
+            Finding::error(
+                "directory-foreign",
+                format!("{directory} belongs to {owner}, and a server that {user} runs refuses to work in it"),
+            )
+            .hint(format!("give a directory that is not there yet with {option}, or one of that user's own")),
+        ),
+        DirectoryFacts::InsideDataDirectory(above) => Some(
+            Finding::error(
+                "inside-data-directory",
+                format!("{directory} lies inside a data directory: {}", above.display()),
+            )
+            .hint(format!("choose a place of its own with {option}")),
+        ),
+        DirectoryFacts::InsideSource(source) => Some(
+            Finding::error("inside-source", format!("{directory} lies inside a source: {}", source.display()))
+                .hint(format!("choose a place outside of the backups and archives with {option}")),
+        ),
     }
 }
 
