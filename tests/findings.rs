@@ -656,7 +656,7 @@ fn tablespaces() {
     has(&after, "tablespace-created", "error", &[place, "--lsn"]);
     lacks(&after, "tablespaces");
     let with = plan(&operator("with"), &["--name", "end"]);
-    has(&with, "tablespaces", "error", &[place, "where something lies"]);
+    has(&with, "tablespaces", "note", &[place, "where something lies", "--tablespace"]);
     lacks(&with, "tablespace-created");
 }
 

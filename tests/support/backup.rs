@@ -1,6 +1,7 @@
 //! Base backups, as `pg_basebackup` makes them and, for majors that the system's refuses, as SQL and `tar` do.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::cluster::Cluster;
@@ -114,21 +115,47 @@ impl Cluster<'_> {
         let stopped = session.query(&format!("select lsn, '<label>', labelfile, '<map>', spcmapfile from {stop};"));
         let (stop, files) = stopped.split_once("|<label>|").unwrap();
         let (label, map) = files.split_once("|<map>|").unwrap();
-        assert_eq!(map, "", "tablespaces need pg_basebackup");
+        let tablespaces = self.copy_tablespaces(name, map);
         self.wait_archived(&self.segment_before(stop.parse().unwrap()));
         self.directory().write(&format!("backups/.{name}/backup_label"), label);
-        match backup.format {
-            Format::Plain => {
-                fs::remove_dir(&backup.path).unwrap();
-                return fs::rename(&copy, &backup.path).unwrap();
+        if backup.format == Format::Plain {
+            for (oid, copied) in &tablespaces {
+                let link = copy.join("pg_tblspc").join(oid);
+                fs::remove_file(&link).unwrap();
+                symlink(copied, link).unwrap();
             }
-            Format::Tar => tar_like_the_server(&copy, &backup.path.join("base.tar")),
-            Format::TarGz => {
-                tar_like_the_server(&copy, &backup.path.join("base.tar"));
-                run(as_server("gzip").arg(backup.path.join("base.tar")));
-            }
+            fs::remove_dir(&backup.path).unwrap();
+            return fs::rename(&copy, &backup.path).unwrap();
         }
-        fs::remove_dir_all(&copy).unwrap();
+        if !tablespaces.is_empty() {
+            self.directory().write(&format!("backups/.{name}/tablespace_map"), format!("{map}\n"));
+        }
+        let mut parts = vec![("base".to_owned(), copy.clone())];
+        for (oid, copied) in tablespaces {
+            fs::remove_file(copy.join("pg_tblspc").join(&oid)).unwrap();
+            parts.push((oid, copied));
+        }
+        for (stem, copied) in parts {
+            let tar = backup.path.join(format!("{stem}.tar"));
+            tar_like_the_server(&copied, &tar);
+            if backup.format == Format::TarGz {
+                run(as_server("gzip").arg(tar));
+            }
+            fs::remove_dir_all(&copied).unwrap();
+        }
+    }
+
+    /// Copies the tablespaces of a `tablespace_map`, each to a directory beside the backup, and gives their OIDs with
+    /// these.
+    #[track_caller]
+    fn copy_tablespaces(&self, name: &str, map: &str) -> Vec<(String, PathBuf)> {
+        let copy = |line: &str| {
+            let (oid, location) = line.split_once(' ').unwrap();
+            let copied = self.directory().create(&format!("{name}.{oid}"));
+            copy_files(Path::new(location), &copied);
+            (oid.to_owned(), copied)
+        };
+        map.lines().map(copy).collect()
     }
 }
 
@@ -162,9 +189,8 @@ fn copy_files(data: &Path, copy: &Path) {
 fn tar_like_the_server(copy: &Path, archive: &Path) {
     let listed = run(as_server("find").arg(copy).args(["-mindepth", "1", "-printf", "%P\\n"]));
     let control = "global/pg_control";
-    let mut names: Vec<&str> = listed.lines().filter(|name| *name != control).collect();
-    names.sort_by_key(|name| (*name != "backup_label", *name));
-    names.push(control);
+    let mut names: Vec<&str> = listed.lines().collect();
+    names.sort_by_key(|name| (*name == control, *name != "backup_label", *name));
     let list = archive.with_extension("list");
     fs::write(&list, names.join("\n")).unwrap();
     let mut tar = as_server("tar");
