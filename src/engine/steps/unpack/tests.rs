@@ -345,7 +345,9 @@ fn sizes_and_names_are_compared_and_what_is_missing_is_named() {
             let manifest = fs::read(stage.plan.backup.location.join("backup_manifest")).ok();
             fs::create_dir_all(&stage.plan.backup.location).unwrap();
             stage.write_backup();
-            manifest.map(|manifest| fs::write(stage.plan.backup.location.join("backup_manifest"), manifest).unwrap());
+            if let Some(manifest) = manifest {
+                fs::write(stage.plan.backup.location.join("backup_manifest"), manifest).unwrap();
+            }
         };
         // The manifest knows them as they were; a directory's is written anew, for it lies among its files.
         let files = stage.files.clone();

@@ -23,7 +23,7 @@ use super::names::TABLESPACE_MAP;
 pub(super) const BLOCK: usize = 256 << 10;
 /// The longest `tablespace_map` that is looked at.
 const LONGEST_MAP: usize = 1 << 20;
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What the threads share.
 pub(super) struct Work<'a> {
