@@ -85,6 +85,8 @@ fn with_backup<'a>(directory: &'a Directory, change: impl FnOnce(&Path)) -> Oper
     let copy = directory.path().join("backup");
     run(Command::new("cp").arg("-a").arg(HISTORY.backups.join("plain-none")).arg(&copy));
     change(&copy);
+    // It is as it was changed, and its manifest would say so.
+    let _ = fs::remove_file(copy.join("backup_manifest"));
     Operator { directory, backups: copy, archive: HISTORY.archive.clone() }
 }
 
@@ -118,8 +120,16 @@ fn every_code_in_the_document_has_a_case_and_a_neighbour() {
         let calls = squeezed.split(name).skip(1).filter_map(|rest| rest.split(';').next());
         calls.filter(|call| call.contains(end)).count()
     };
-    // These need what another test has: a compressed archive, a file system of its own, a server at the stop.
-    let elsewhere = [("decompressor-missing", "tests/compressed.rs"), ("too-little-space", "tests/refusals.rs")];
+    // These need what another test has: a compressed archive, a file system of its own, tablespaces, a server at the stop.
+    let elsewhere = [
+        ("decompressor-missing", "tests/compressed.rs"),
+        ("too-little-space", "tests/refusals.rs"),
+        ("tablespace-misplaced", "tests/unpack.rs"),
+        ("tablespace-unknown", "tests/unpack.rs"),
+        ("tablespaces-unverified", "tests/unpack.rs"),
+        ("backup-unverified", "tests/unpack.rs"),
+        ("backup-has-more", "tests/unpack.rs"),
+    ];
     for (code, file) in elsewhere {
         assert!(read(file).contains(&format!("\"{code}\"")), "{file} has no case for {code}");
     }

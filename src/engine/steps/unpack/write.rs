@@ -171,10 +171,9 @@ impl<'w> Writer<'w> {
         let name = self.place.prefix.join(wanted.relative);
         let expected = {
             let mut ledger = locked(&self.work.ledger);
-            ledger.note(&name)?;
-            ledger.expect(&name, wanted.bytes)?
+            let noted = ledger.note(&name).and_then(|()| ledger.expect(&name, wanted.bytes));
+            noted.map_err(|error| self.in_part(error))?
         };
-        wanted.relative.display().to_string().clone_into(&mut locked(&self.work.doing));
         let known = locked(&self.work.done).known(&name).filter(|_| !wanted.read_only);
         if let Some(known) = known
             && known.bytes == wanted.bytes
@@ -187,6 +186,7 @@ impl<'w> Writer<'w> {
             true => None,
             false => Some(self.tree.create(wanted.relative, (wanted.mode & 0o640) | 0o600, self.work.replace)?),
         };
+        *locked(&self.work.doing) = wanted.relative.display().to_string();
         let algorithm = expected.as_ref().and_then(|expected| expected.checksum.as_ref()).map(|sum| sum.algorithm);
         Ok(Some(Writing {
             kept: (name == Path::new(TABLESPACE_MAP)).then(Vec::new),
@@ -206,7 +206,8 @@ impl<'w> Writer<'w> {
     pub(super) fn finish(&mut self, writing: Writing) -> Result<()> {
         let Writing { name, file, checksum, expected, kept, bytes, .. } = writing;
         if let Some(expected) = &expected {
-            locked(&self.work.ledger).compare(&name, expected, checksum.finish().as_ref())?;
+            let compared = locked(&self.work.ledger).compare(&name, expected, checksum.finish().as_ref());
+            compared.map_err(|error| self.in_part(error))?;
         }
         if let Some(kept) = kept {
             *locked(&self.work.map) = Some(kept);
@@ -334,6 +335,10 @@ impl<'w> Writer<'w> {
             }
             writing.take(self.block.get(..read).unwrap_or_default())?;
         }
+    }
+
+    fn in_part(&self, error: Error) -> Error {
+        error.because(format!("in {}", self.place.part.path.display()))
     }
 
     fn while_reading(&self, writing: &Writing, error: &io::Error) -> Error {
