@@ -117,7 +117,7 @@ fn tablespaces_are_placed(major: u16) {
         let words = ["--name", "wanted", "--bin-dir", &bin_dir];
         let plan = ask(operator.command(&["plan"]).args(words).arg("--into").arg(operator.place("copy")));
         // Made by SQL, it has no manifest.
-        let unverified = name == "plain" && server.pg_basebackup().is_none();
+        let unverified = *name == "plain" && server.pg_basebackup().is_none();
         let plan = plan.ended_with(0).json();
         let found = codes(&plan["plan"]["findings"]);
         assert_eq!(found.contains(&"tablespaces-unverified"), unverified, "{found:?}");
