@@ -6,6 +6,7 @@ mod find;
 pub mod host;
 pub mod mark;
 pub mod prepare;
+pub mod query;
 pub mod record;
 pub mod run;
 pub mod runbook;
