@@ -10,6 +10,7 @@ use super::field::Field;
 use super::find::{Located, MatchKind, Search};
 use super::msg::ActionKind;
 use super::points::{Amount, Place, Sought};
+use super::query;
 use super::reach::Reach;
 use super::recoveries;
 use super::state::{Answer, Loading, Pane, Planning, Scan, ScanState, Screen, State, Wanted};
@@ -74,6 +75,8 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::Look => return with_recovery(state, |recovery| Effect::Look { recovery }),
         Act::Retarget => ask_retarget(state),
         Act::Promote => confirm(state, ActionKind::Promote, promote_text(state)),
+        Act::Checks => return query::check(state),
+        Act::Sql => return query::open(state),
         Act::Checklist => return checklist::ask(state),
         Act::Discard => confirm(state, ActionKind::Discard, discard_text(state)),
         Act::Stop => {

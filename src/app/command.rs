@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::key::Key;
 use super::msg::ActionKind;
 use super::points::{Points, Row};
+use super::query::Checks;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
 use crate::event::{RecoveryState, Strategy};
 
@@ -48,6 +49,8 @@ pub enum Act {
     Change,
     Runbook,
     Checklist,
+    Checks,
+    Sql,
     CancelStep,
     Look,
     Retarget,
@@ -195,6 +198,10 @@ pub static COMMANDS: &[Command] = &[
         "Stops the step that runs, after asking. What was unpacked so far is removed again; a server that replays goes on."),
     command!(Look, "look", "look", &[Key::Char('i')], FOLLOWED, None, can_look,
         "Opens psql on the recovered server, and comes back here."),
+    command!(Sql, "sql", "sql", &[Key::Char('s')], STANDING, None, can_look,
+        "Asks the recovered server a query, which can change nothing."),
+    command!(Checks, "checks", "checks", &[Key::Char('v')], STANDING, None, has_checks,
+        "Carries out the checks of the configuration again."),
     command!(Retarget, "retarget", "retarget", &[Key::Char('r')], STANDING, Changes, can_retarget,
         "Goes on or back to another target; shows the plan first."),
     command!(Promote, "promote", "promote", &[Key::Char('p')], STANDING, Typed, can_promote,
@@ -472,6 +479,15 @@ fn can_promote(state: &State) -> Enabled {
         Some(RecoveryState::Promoted) => Err("it has been promoted already".into()),
         Some(RecoveryState::ShutDown) => Err("the server is stopped: retarget it first".into()),
         _ => Err("only a recovery that is paused at its target can be promoted".into()),
+    }
+}
+
+fn has_checks(state: &State) -> Enabled {
+    can_look(state)?;
+    match state.checks {
+        Checks::None => Err("none are configured; docs/configuration.md has an example".into()),
+        Checks::Running => Err("they are being carried out".into()),
+        Checks::Waiting | Checks::Done(_) => Ok(()),
     }
 }
 

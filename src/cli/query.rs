@@ -1,6 +1,7 @@
 //! `walback checks` and `walback sql`
 
-use crate::engine::query::{Rows, ask, check};
+use crate::core::Rows;
+use crate::engine::query::{ask, check};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Recovery;
 use crate::plan::Plan;

@@ -1,4 +1,4 @@
-//! Checks of a recovered cluster: a query, and what its first value should be.
+//! Questions to a recovered cluster: what queries give, and checks of it, a query and what its first value should be.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -32,6 +32,17 @@ pub struct Checked {
     pub expected: String,
     /// Why there is no value.
     pub error: Option<String>,
+}
+
+/// What a query gave.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Rows {
+    /// The names of the columns.
+    pub columns: Vec<String>,
+    /// The rows, as PostgreSQL prints their values; `None` for a null.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// There are more, which were not asked for.
+    pub more: bool,
 }
 
 /// What a value should be: `> 0`, `<> 'text'`, `42`.

@@ -11,7 +11,7 @@ pub mod timeline;
 pub mod version;
 pub mod xid;
 
-pub use check::{Check, Checked, Expectation};
+pub use check::{Check, Checked, Expectation, Rows};
 pub use lsn::Lsn;
 pub use segment::{ArchiveFile, SegmentName, SegmentSize};
 pub use target::{Action, RestorePointName, Target, TargetKind, TimelineChoice};

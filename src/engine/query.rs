@@ -4,10 +4,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use serde::Serialize;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::core::{Check, Checked};
+use crate::core::{Check, Checked, Rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Recovery;
 use crate::plan::Plan;
@@ -17,17 +16,6 @@ use crate::source::Cancel;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How often it is looked whether a question was given up.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// What a query gave.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Rows {
-    /// The names of the columns.
-    pub columns: Vec<String>,
-    /// The rows, as PostgreSQL prints their values; `None` for a null.
-    pub rows: Vec<Vec<Option<String>>>,
-    /// There are more, which were not asked for.
-    pub more: bool,
-}
 
 /// The databases of a recovered server that can be connected to, in alphabetical order.
 ///
