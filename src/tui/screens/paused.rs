@@ -36,9 +36,9 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
             compared(&mut doc, state, &recovery, inner.width, theme);
             connection(&mut doc, theme, &recovery);
             checks(&mut doc, theme, state);
+            ways(&mut doc, theme, state);
             let text = "pg_wal_replay_resume() promotes here. Go on with r, end with p.";
             doc.row("do not call", text, theme.dim());
-            ways(&mut doc, theme, state);
         } else {
             ways(&mut doc, theme, state);
             doc.blank();
