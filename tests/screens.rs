@@ -335,6 +335,7 @@ fn plan() -> Plan {
             setting("archive_mode", "off"),
         ],
         restore_command: "cp '/srv/archive/shop/%f' '%p'".to_owned(),
+        fetch: None,
         wal: vec![PathBuf::from("/srv/archive/shop")],
         server: ServerPlan {
             major: PgMajor(15),

@@ -1,6 +1,7 @@
 //! Carries plans out: the only part that changes anything, and all of that in [`host`].
 
 mod experience;
+pub mod fetch;
 mod find;
 pub mod host;
 pub mod mark;

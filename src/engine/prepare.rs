@@ -14,6 +14,7 @@ use crate::event::Strategy;
 use crate::plan::build::{Draft, name_recovery};
 use crate::plan::candidates::Way;
 use crate::plan::estimate::Work;
+use crate::plan::fetch;
 use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
 use crate::plan::settings::shell_quote;
 use crate::plan::stop_findings::stop_findings;
@@ -106,6 +107,7 @@ impl<'a> Preparation<'a> {
             restore: &request.restore,
             sources: &sources,
             archives,
+            fetches: fetch::is_needed(archives, &self.catalog.compressions),
             decompressors: self.catalog.compressions.iter().filter_map(|used| Some(used.program()?.0)).collect(),
         });
         let experience = experience::gather(self.recoveries, ways.iter().map(|(backup, _)| *backup));

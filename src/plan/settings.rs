@@ -252,7 +252,7 @@ fn place_older_files(
 }
 
 /// A path for `sh`, in a command in which the server replaces what begins with `%`.
-fn quoted_for_server(path: &Path) -> String {
+pub(super) fn quoted_for_server(path: &Path) -> String {
     shell_quote(&path.display().to_string().replace('%', "%%"))
 }
 

@@ -159,6 +159,7 @@ fn plan(target: Target) -> Box<Plan> {
         target,
         settings: Vec::new(),
         restore_command: "cp".to_owned(),
+        fetch: None,
         wal: Vec::new(),
         server: ServerPlan {
             major: PgMajor(15),
