@@ -198,7 +198,8 @@ fn what_is_damaged_stops_recovery_and_another_copy_saves_it() {
     let file = format!("first/{}", name(7));
     let packed = gzip(&segment(7));
     let mut broken = packed.clone();
-    broken[packed.len() / 2] ^= 0x10;
+    // In its checksum.
+    broken[packed.len() - 6] ^= 0x10;
     let mut unmarked = segment(7);
     unmarked[0] ^= 1;
     let short = &segment(7)[..SIZE as usize - 1];
@@ -217,7 +218,7 @@ fn what_is_damaged_stops_recovery_and_another_copy_saves_it() {
     ];
     for (ending, bytes, why) in cases {
         let path = format!("{file}{ending}");
-        place.put(&path, bytes);
+        place.put(&path, &bytes);
         place.refuses(7, why);
         place.put(&format!("second/{}.zst", name(7)), zstd(&segment(7)));
         let (status, said) = place.fetch(&name(7));
@@ -343,7 +344,8 @@ fn the_next_segments_are_made_ready_and_handed_over() {
     for number in 5..=8 {
         place.serves(number);
     }
-    place.wait_ready(9..=16);
+    // How far it got beyond that is a matter of who was faster.
+    wait_until("next segments", LIMIT, || place.ready().starts_with(&[name(9), name(10), name(11), name(12)]).then_some(()));
     assert!(!spool.join(format!("making-{}", name(5))).exists());
     // Never beyond what the way needs.
     place.serves(STOP - 2);

@@ -277,7 +277,8 @@ impl Fetch<'_> {
     /// Has the next segments made ready, where few are. That is another process's work: the server waits for this one.
     fn go_ahead(&self, spool: &Spool, name: SegmentName) {
         let upcoming = self.context.instructions.upcoming(name, ahead::window(&self.context.instructions));
-        let ready = spool.all_ready().len();
+        let ready = spool.all_ready();
+        let ready = upcoming.iter().filter(|files| files.iter().any(|name| ready.contains(name))).count();
         if ready < upcoming.len() && ready * 2 <= upcoming.len() && spool.maker().is_some() {
             let directory = self.context.directory.display().to_string();
             // Without it, replay takes longer, and that is all.
