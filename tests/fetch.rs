@@ -345,7 +345,9 @@ fn the_next_segments_are_made_ready_and_handed_over() {
         place.serves(number);
     }
     // How far it got beyond that is a matter of who was faster.
-    wait_until("next segments", LIMIT, || place.ready().starts_with(&[name(9), name(10), name(11), name(12)]).then_some(()));
+    wait_until("next segments", LIMIT, || {
+        place.ready().starts_with(&[name(9), name(10), name(11), name(12)]).then_some(())
+    });
     assert!(!spool.join(format!("making-{}", name(5))).exists());
     // Never beyond what the way needs.
     place.serves(STOP - 2);

@@ -129,8 +129,11 @@ impl Context {
 }
 
 fn no_instructions(recovery: &Path) -> Error {
-    Error::failed("fetch-instructions", format!("there is nothing here that says how to fetch for {}", recovery.display()))
-        .hint("the server runs this in its data directory; by hand, give that with --recovery")
+    Error::failed(
+        "fetch-instructions",
+        format!("there is nothing here that says how to fetch for {}", recovery.display()),
+    )
+    .hint("the server runs this in its data directory; by hand, give that with --recovery")
 }
 
 /// The version of a file that a segment is made of.
@@ -161,13 +164,9 @@ impl Fetch<'_> {
         let spool = self.spool();
         let is_ready = spool.as_ref().is_some_and(|spool| {
             spool.note_asked(name);
-            let hand_over = || {
-                let mut all = copies.iter().filter_map(|(_, copies)| copies.as_ref().ok()).flatten();
-                all.any(|copy| spool.hand_over(name, &version(copy), &self.to))
-            };
-            hand_over() || {
+            self.hand_over(spool, name, &copies) || {
                 spool.wait_for(name);
-                hand_over()
+                self.hand_over(spool, name, &copies)
             }
         });
         let answer = if is_ready { Answer::Served } else { self.first_whole(copies)? };
@@ -178,6 +177,17 @@ impl Fetch<'_> {
             }
         }
         Ok(answer)
+    }
+
+    /// Serves a segment that was made ready of one of these copies, as it is now.
+    fn hand_over(&self, spool: &Spool, name: SegmentName, copies: &[(&Path, io::Result<Vec<Copy>>)]) -> bool {
+        let mut all = copies.iter().filter_map(|(_, copies)| copies.as_ref().ok()).flatten();
+        let Some(first) = all.clone().next() else { return false };
+        let Some(served) = all.find(|copy| spool.hand_over(name, &version(copy), &self.to)) else { return false };
+        if served != first {
+            (self.say)(&format!("warning: {} is not whole; {} is", first.path.display(), served.path.display()));
+        }
+        true
     }
 
     /// Where a rename takes segments from it to where they are asked for.
@@ -238,7 +248,8 @@ impl Fetch<'_> {
     /// A server that reads ahead asks for what lies behind the stop, and must not fail for what it does not need. Should
     /// it need it, it does not end recovery either: it has a target, and refuses to end before that.
     fn without_a_copy(&self, troubles: Troubles) -> std::result::Result<Answer, Failure> {
-        let is_behind = self.file.whole_segment().is_some_and(|name| self.context.instructions.is_behind_the_stop(name));
+        let is_behind =
+            self.file.whole_segment().is_some_and(|name| self.context.instructions.is_behind_the_stop(name));
         if troubles.words.is_empty() {
             return Ok(Answer::NotThere);
         }

@@ -2,8 +2,8 @@
 
 use super::{DirectoryFacts, HostFacts, OwnProgram, Preflight, SPARE_BYTES, WAL_KEPT};
 use crate::core::progress::Bytes;
-use crate::plan::fetch::copied_program;
 use crate::plan::Finding;
+use crate::plan::fetch::copied_program;
 
 impl Preflight<'_> {
     pub(super) fn directory(&self, facts: &DirectoryFacts) -> Option<Finding> {
