@@ -97,7 +97,7 @@ fn load() -> String {
 }
 
 fn user() -> Option<User> {
-    geteuid().is_root().then(|| User::from_name("postgres").unwrap().expect("the user postgres"))
+    geteuid().is_root().then(|| User::from_name("postgres").unwrap().unwrap())
 }
 
 fn as_server(program: &Path) -> Command {

@@ -291,3 +291,22 @@ fn a_damaged_copy_is_passed_over() {
     assert!(log.contains("warning: ") && log.contains(damaged.to_str().unwrap()), "{log}");
     operator.discards("two");
 }
+
+/// The last segment, of which the archive has nothing but what was received of it so far.
+#[test]
+fn a_partial_segment_is_recovered_from_where_it_is_needed() {
+    let directory = Directory::new();
+    let operator = Operator::of_copies(&directory, &HISTORY, "tar-none");
+    let trunk = segments(&operator.archive).into_iter().filter(|path| path.to_str().unwrap().contains("/00000001"));
+    let last = trunk.last().unwrap();
+    fs::rename(&last, format!("{}.partial", last.display())).unwrap();
+    let before = tree_digest(&operator.archive);
+    let words = ["--latest", "--timeline", "1"];
+    let recovery = operator.recovers("partial", &words, &HISTORY.transaction("after").after);
+    assert!(sql(&recovery, "show restore_command").contains(" fetch "));
+    operator.discards("partial");
+    let recovery = operator.recovers("early", &["--name", "first"], &HISTORY.restore_points["first"]);
+    assert!(!sql(&recovery, "show restore_command").contains(" fetch "), "nobody needs it for that");
+    operator.discards("early");
+    tree_digest(&operator.archive).assert_same_as(&before);
+}

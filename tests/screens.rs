@@ -110,6 +110,7 @@ fn catalog() -> Catalog {
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
         segments: BTreeSet::new(),
+        partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
         compressions: BTreeSet::new(),
         histories: BTreeMap::new(),

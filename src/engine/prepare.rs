@@ -97,6 +97,7 @@ impl<'a> Preparation<'a> {
         let archives = self.source.archives();
         let sources: Vec<PathBuf> = archives.iter().chain(self.source.backups()).cloned().collect();
         let backup_facts = BackupFacts::of(backup_files::read(backup, self.cancel)?, major);
+        let partials = self.catalog.partials_on(&path, resolved.replay_end);
         let host = facts::gather(&Wanted {
             directory: &directory,
             backup,
@@ -107,7 +108,7 @@ impl<'a> Preparation<'a> {
             restore: &request.restore,
             sources: &sources,
             archives,
-            fetches: fetch::is_needed(archives, &self.catalog.compressions),
+            fetches: fetch::is_needed(archives, &self.catalog.compressions, &partials),
             decompressors: self.catalog.compressions.iter().filter_map(|used| Some(used.program()?.0)).collect(),
         });
         let experience = experience::gather(self.recoveries, ways.iter().map(|(backup, _)| *backup));
@@ -135,6 +136,7 @@ impl<'a> Preparation<'a> {
             archives,
             compressions: &self.catalog.compressions,
             older_files: self.catalog.older_files(backup),
+            partials,
             port,
             role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
             settings: request.restore.settings.clone().into_iter().collect(),

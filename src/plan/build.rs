@@ -53,6 +53,8 @@ pub struct Draft<'a> {
     pub compressions: &'a BTreeSet<Compression>,
     /// The segments in which timelines fork off, with the older timelines' files of them.
     pub older_files: BTreeMap<SegmentName, BTreeSet<SegmentName>>,
+    /// The segments on the way that are there as `.partial` only.
+    pub partials: BTreeSet<SegmentName>,
     /// The server's port.
     pub port: u16,
     /// The role that Walback connects as.
@@ -165,7 +167,7 @@ impl Draft<'_> {
     }
 
     fn restore_by_hand(&self) -> String {
-        restore_command(self.archives, self.compressions, &self.older_files)
+        restore_command(self.archives, self.compressions, &self.older_files, &self.partials)
     }
 
     /// How Walback fetches WAL itself: where it has to, and the server can run it.
@@ -179,7 +181,7 @@ impl Draft<'_> {
             program,
             copied,
             older_files: self.older_files.clone(),
-            partials: BTreeSet::new(),
+            partials: self.partials.clone(),
             by_hand: self.restore_by_hand(),
         })
     }

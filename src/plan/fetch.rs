@@ -49,8 +49,8 @@ impl Fetch {
 
 /// Whether `cp` is not enough to get WAL from these archives.
 #[must_use]
-pub fn is_needed(archives: &[PathBuf], compressions: &BTreeSet<Compression>) -> bool {
-    archives.len() > 1 || !compressions.is_empty()
+pub fn is_needed(archives: &[PathBuf], compressions: &BTreeSet<Compression>, partials: &BTreeSet<SegmentName>) -> bool {
+    archives.len() > 1 || !compressions.is_empty() || !partials.is_empty()
 }
 
 /// Where a copy of the program goes.

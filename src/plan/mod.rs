@@ -278,6 +278,7 @@ pub(crate) fn example() -> Plan {
             &[PathBuf::from("/wal")],
             &std::collections::BTreeSet::new(),
             &std::collections::BTreeMap::new(),
+            &std::collections::BTreeSet::new(),
         ),
         fetch: None,
         wal: vec![PathBuf::from("/wal")],

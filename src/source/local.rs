@@ -1,5 +1,6 @@
 //! Backups and archives in directories.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub struct LocalSource {
     wal: Vec<PathBuf>,
     /// As the archives' segments say, once they have been listed.
     segment_size: OnceLock<SegmentSize>,
+    /// The segments that the archives have as `.partial` only, once they have been listed.
+    partials: OnceLock<BTreeSet<SegmentName>>,
 }
 
 impl LocalSource {
@@ -45,6 +48,7 @@ impl LocalSource {
             backups: config.backups.clone(),
             wal: config.wal.clone(),
             segment_size: OnceLock::new(),
+            partials: OnceLock::new(),
         }
     }
 
@@ -124,7 +128,9 @@ impl Source for LocalSource {
             self.ask_first_segment(backup);
             listing.segment_size = listing.segment_size.or(backup.segment_size);
         }
-        Ok(Catalog::build(listing))
+        let catalog = Catalog::build(listing);
+        let _ = self.partials.set(catalog.partials.clone());
+        Ok(catalog)
     }
 
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>> {
@@ -174,6 +180,7 @@ impl LocalSource {
         name: SegmentName,
         open: &dyn Fn(&Path, Compression) -> std::io::Result<Option<T>>,
     ) -> Result<Option<T>> {
+        let is_partial = self.partials.get().is_some_and(|partials| partials.contains(&name));
         let name = name.to_string();
         let mut damaged = None;
         for (directory, compression) in
@@ -196,7 +203,18 @@ impl LocalSource {
                 Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
             }
         }
-        damaged.map_or(Ok(None), Err)
+        if let Some(damaged) = damaged {
+            return Err(damaged);
+        }
+        for directory in self.wal.iter().filter(|_| is_partial) {
+            match open(&directory.join(format!("{name}.partial")), Compression::None) {
+                Ok(Some(segment)) => return Ok(Some(segment)),
+                Ok(None) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable("a WAL segment", directory, &error)),
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a plain file is that segment, where another archive may have a better copy: a single archive's is what

@@ -62,6 +62,7 @@ pub(crate) fn catalog() -> Catalog {
         system_identifier: None,
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
+        partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
         segments: BTreeSet::new(),
         compressions: BTreeSet::new(),
