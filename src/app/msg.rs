@@ -9,6 +9,7 @@ use crate::core::{Target, TimelineId, Timestamp, Xid};
 use crate::error::Error;
 use crate::event::{Event, Strategy};
 use crate::plan::Plan;
+use crate::plan::checklist::Item;
 use crate::resolve::Resolved;
 
 /// Something that happened: a key, the clock, an answer.
@@ -87,6 +88,8 @@ pub enum Msg {
     Planned(Result<Box<Plan>, Error>),
     /// The plan of a retarget, and how it gets there.
     RetargetPlanned(Result<(Box<Plan>, Strategy), Error>),
+    /// What is left to do after promotion.
+    Checklist(Result<Vec<Item>, Error>),
     /// Something happened in a recovery.
     Event(Event),
     /// What was asked for has failed.
@@ -110,6 +113,8 @@ pub enum ActionKind {
     Stop,
     /// To remove what the recovery made.
     Discard,
+    /// To go through what is left to do after promotion.
+    Item,
     /// To stop the step that runs.
     Cancel,
 }
@@ -124,6 +129,7 @@ impl ActionKind {
             Self::Promote => "the server is being promoted",
             Self::Stop => "the server is being stopped",
             Self::Discard => "the recovery is being discarded",
+            Self::Item => "an item of the checklist is being done",
             Self::Cancel => "the running step is being stopped",
         }
     }

@@ -20,12 +20,14 @@ pub mod args;
 pub mod ask;
 pub mod backups;
 pub mod check;
+pub mod checklist;
 pub mod demo;
 pub mod fetch;
 pub mod interrupt;
 pub mod locate;
 pub mod plan;
 pub mod points;
+pub mod query;
 pub mod recoveries;
 pub mod restore;
 pub mod suspects;
@@ -202,6 +204,11 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Status { recovery, events } => recoveries::status(&context, recovery.as_deref(), events),
         Command::Retarget { recovery, target, act } => act::retarget(&context, recovery.as_deref(), &target, act),
         Command::Promote { recovery, act } => act::promote(&context, recovery.as_deref(), act),
+        Command::Checks { recovery } => query::checks(&context, recovery.as_deref()),
+        Command::Sql(args) => query::sql(&context, &args),
+        Command::Checklist { recovery, checklist, act } => {
+            checklist::run(&context, recovery.as_deref(), &checklist, act)
+        }
         Command::Stop { recovery } => act::stop(&context, recovery.as_deref()),
         Command::Discard { recovery, act } => act::discard(&context, recovery.as_deref(), act),
         Command::Fetch { .. } | Command::Completions { .. } | Command::Man => Ok(0),

@@ -125,6 +125,8 @@ impl Isolation<'_> {
             ("archive_command", String::new()),
             ("archive_mode", "off".to_owned()),
             ("cluster_name", "walback".to_owned()),
+            // A server in recovery refuses every query of a session that is serializable by default.
+            ("default_transaction_isolation", "read committed".to_owned()),
             ("external_pid_file", text(self.external_pid_file)),
             ("hba_file", text(self.hba_file)),
             ("hot_standby", "on".to_owned()),

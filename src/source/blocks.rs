@@ -356,6 +356,30 @@ mod tests {
     }
 
     #[test]
+    fn another_copy_goes_on_where_one_is_damaged() {
+        let segment: Vec<u8> =
+            (0..1u32 << 18).map(|word| word.wrapping_mul(0x9E37_79B9)).flat_map(u32::to_le_bytes).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let copy = |name: &str, contents: &[u8]| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, contents).unwrap();
+            path
+        };
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+            let whole = packed(&segment, compression);
+            let short = packed(&segment[..700_000], compression);
+            for damaged in [&whole[..whole.len() / 2], &whole[..10], &short] {
+                let first = || open(&copy("first", damaged), compression, 1 << 20).unwrap();
+                let bad = (copy("bad", &whole[..whole.len() / 3]), compression);
+                let good = (copy("good", &segment), Compression::None);
+                let mut blocks = falling_back(first(), vec![bad.clone(), good], 1 << 20);
+                assert!(all(blocks.as_mut()).unwrap() == segment, "{compression:?}");
+                assert!(all(falling_back(first(), vec![bad], 1 << 20).as_mut()).is_err(), "{compression:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_segment_is_read_however_it_is_compressed() {
         let segment: Vec<u8> = (0..1u32 << 18).flat_map(|word| (word / 7).to_le_bytes()).collect();
         assert!(read(&segment, Compression::None, 0).unwrap() == segment);
