@@ -297,8 +297,8 @@ fn a_damaged_copy_is_passed_over() {
 fn a_partial_segment_is_recovered_from_where_it_is_needed() {
     let directory = Directory::new();
     let operator = Operator::of_copies(&directory, &HISTORY, "tar-none");
-    let trunk = segments(&operator.archive).into_iter().filter(|path| path.to_str().unwrap().contains("/00000001"));
-    let last = trunk.last().unwrap();
+    let mut trunk = segments(&operator.archive).into_iter().filter(|path| path.to_str().unwrap().contains("/00000001"));
+    let last = trunk.next_back().unwrap();
     fs::rename(&last, format!("{}.partial", last.display())).unwrap();
     let before = tree_digest(&operator.archive);
     let words = ["--latest", "--timeline", "1"];

@@ -1,10 +1,12 @@
 //! Makes the segments ready that the server will ask for next. It is a process of its own, for as long as there is
 //! something to do; whatever becomes of it is never the server's failure.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use crate::core::{ArchiveFile, SegmentName};
 use crate::plan::fetch::Instructions;
@@ -19,6 +21,8 @@ pub const AHEAD: &str = "__fetch-ahead";
 
 /// So many segments are kept ready.
 const SEGMENTS: usize = 8;
+/// So many at a time are unpacked, written or waited for until they are on the disk.
+const THREADS: usize = 2;
 /// They take no more bytes than this, unless a single one does.
 const BYTES: u64 = 512 << 20;
 /// So many bytes stay free on the disk: the server needs it more.
@@ -38,48 +42,85 @@ pub fn run_ahead(arguments: &[OsString]) {
     let Some(directory) = arguments.first().map(PathBuf::from) else { return };
     let Ok(context) = Context::read(&directory) else { return };
     let Some(spool) = Spool::at(&context.spool_path()) else { return };
-    if let Some(maker) = spool.maker() {
-        while make_next(&context, &spool, &maker).is_some() {}
-    }
-}
-
-/// Makes one more segment ready; `None` when there is nothing left to do, or it cannot be done.
-fn make_next(context: &Context, spool: &Spool, maker: &Maker<'_>) -> Option<()> {
-    let instructions = &context.instructions;
-    // A recovery that is over, or is begun anew, needs none of it.
-    let is_running = context.directory.join("postmaster.pid").exists();
-    if !is_running || Context::read(&context.directory).ok()?.instructions != *instructions {
-        return None;
-    }
-    let upcoming = instructions.upcoming(spool.asked()?, window(instructions));
-    maker.keep(&upcoming.concat());
-    let ready = spool.all_ready();
-    let files = upcoming.iter().find(|files| !files.iter().any(|name| ready.contains(name)))?;
-    if spool.free_bytes() < SPARE_BYTES + 2 * instructions.segment_size.bytes() {
-        return None;
-    }
-    // The server asks for the newest timeline's file first.
-    files.iter().find_map(|name| make(context, maker, *name)).flatten()
-}
-
-/// Makes this segment ready. `Some(None)` where it is for the server to find out what is wrong with it.
-fn make(context: &Context, maker: &Maker<'_>, name: SegmentName) -> Option<Option<()>> {
-    let mut copies: Vec<Copy> = Vec::new();
-    for (_, found) in context.copies(ArchiveFile::Segment(name)) {
-        match found {
-            Ok(found) => copies.extend(found),
-            Err(_) => return Some(None),
+    let Some(maker) = spool.maker() else { return };
+    maker.remove_unfinished();
+    let ahead = Ahead { context, spool: &spool, maker, taken: Mutex::default(), turn: Mutex::default() };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| while ahead.make_next().is_some() {});
         }
-    }
-    if copies.is_empty() {
-        return None;
-    }
-    let expected = context.expected(name);
-    let made = copies.iter().any(|copy| {
-        is_settled(copy)
-            && maker.prepare(name, &version(copy), &mut |file| write_segment(copy, &expected, file)).is_ok()
     });
-    Some(made.then_some(()))
+}
+
+/// What the threads share. While one waits for the disk, another one unpacks; two never do, since the server needs
+/// the other processor.
+struct Ahead<'a> {
+    context: Context,
+    spool: &'a Spool,
+    maker: Maker<'a>,
+    /// What is being made, by the number of the segment.
+    taken: Mutex<BTreeSet<u64>>,
+    turn: Mutex<()>,
+}
+
+impl Ahead<'_> {
+    /// Makes one more segment ready; `None` when there is nothing left to do, or it cannot be done.
+    fn make_next(&self) -> Option<()> {
+        let files = self.take_next()?;
+        // The server asks for the newest timeline's file first.
+        let made = files.iter().find_map(|name| self.make(*name)).flatten();
+        let number = files.first()?.number(self.context.instructions.segment_size);
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        made
+    }
+
+    /// The files of the next segment that nobody is at.
+    fn take_next(&self) -> Option<Vec<SegmentName>> {
+        let instructions = &self.context.instructions;
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        // A recovery that is over, or is begun anew, needs none of it.
+        let is_running = self.context.directory.join("postmaster.pid").exists();
+        if !is_running || Context::read(&self.context.directory).ok()?.instructions != *instructions {
+            return None;
+        }
+        let upcoming = instructions.upcoming(self.spool.asked()?, window(instructions));
+        self.maker.keep(&upcoming.concat());
+        let ready = self.spool.all_ready();
+        let number = |files: &[SegmentName]| files.first().map(|name| name.number(instructions.segment_size));
+        let is_left = |files: &&Vec<SegmentName>| {
+            !files.iter().any(|name| ready.contains(name))
+                && number(files).is_some_and(|number| !taken.contains(&number))
+        };
+        let files = upcoming.iter().find(is_left)?;
+        if self.spool.free_bytes() < SPARE_BYTES + 2 * instructions.segment_size.bytes() {
+            return None;
+        }
+        taken.extend(number(files));
+        Some(files.clone())
+    }
+
+    /// Makes this segment ready. `Some(None)` where it is for the server to find out what is wrong with it.
+    fn make(&self, name: SegmentName) -> Option<Option<()>> {
+        let mut copies: Vec<Copy> = Vec::new();
+        for (_, found) in self.context.copies(ArchiveFile::Segment(name)) {
+            match found {
+                Ok(found) => copies.extend(found),
+                Err(_) => return Some(None),
+            }
+        }
+        if copies.is_empty() {
+            return None;
+        }
+        let expected = self.context.expected(name);
+        let write = |copy: &Copy, file: &mut File| {
+            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            write_segment(copy, &expected, file)
+        };
+        let made = copies.iter().any(|copy| {
+            is_settled(copy) && self.maker.prepare(name, &version(copy), &mut |file| write(copy, file)).is_ok()
+        });
+        Some(made.then_some(()))
+    }
 }
 
 fn is_settled(copy: &Copy) -> bool {

@@ -205,14 +205,20 @@ impl Spool {
 }
 
 impl Maker<'_> {
-    /// Removes what is not among these segments: what nobody will ask for any more, and what was left half made.
+    /// Removes what somebody who died has left half made.
+    pub fn remove_unfinished(&self) {
+        self.remove(&|name| name.starts_with(MAKING));
+    }
+
+    /// Removes the segments that are not among these: nobody will ask for them any more.
     pub fn keep(&self, wanted: &[SegmentName]) {
+        let segment = |name: &str| name.split_once('-').and_then(|(segment, _)| SegmentName::parse(segment));
+        self.remove(&|name| segment(name).is_some_and(|segment| !wanted.contains(&segment)));
+    }
+
+    fn remove(&self, is_stale: &dyn Fn(&str) -> bool) {
         for entry in fs::read_dir(&self.spool.0).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_str().unwrap_or_default();
-            let segment = name.split_once('-').and_then(|(segment, _)| SegmentName::parse(segment));
-            let is_stale = segment.map_or_else(|| name.starts_with(MAKING), |segment| !wanted.contains(&segment));
-            if is_stale {
+            if is_stale(entry.file_name().to_str().unwrap_or_default()) {
                 let _ = fs::remove_file(entry.path());
             }
         }
