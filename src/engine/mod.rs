@@ -2,6 +2,7 @@
 
 pub mod checklist;
 mod experience;
+pub mod fetch;
 mod find;
 pub mod host;
 pub mod mark;

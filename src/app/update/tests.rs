@@ -64,6 +64,7 @@ pub(crate) fn catalog() -> Catalog {
         system_identifier: None,
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
+        partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
         segments: BTreeSet::new(),
         compressions: BTreeSet::new(),
@@ -161,6 +162,7 @@ fn plan(target: Target) -> Box<Plan> {
         target,
         settings: Vec::new(),
         restore_command: "cp".to_owned(),
+        fetch: None,
         wal: Vec::new(),
         server: ServerPlan {
             major: PgMajor(15),
