@@ -599,7 +599,6 @@ fn tars_with_entries_that_lead_out() {
     refuse(&[(EntryType::Block, "base/1", "")], "base/1");
     refuse(&[(EntryType::Fifo, "base/1", "")], "base/1");
     refuse(&[(EntryType::Link, "base/1", ".walback/recovery.json")], "base/1");
-    refuse(&[(EntryType::Link, ".walback/recovery.json", "PG_VERSION")], ".walback/recovery.json");
     refuse(&[(file, "base/1", ""), (file, "./base//1", "")], "base/1 twice");
     refuse(&[(file, "base/\u{1b}[2Jx/../../../evil", "")], "[2Jx");
 

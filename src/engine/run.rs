@@ -15,12 +15,12 @@ use super::host::{Account, Host};
 use super::mark::Mark;
 use super::record::{Recorder, Recoveries, Watch};
 use super::server::{LogTail, running};
-use super::steps::{configure, discard, promote, replay, start, stop, unpack};
+use super::steps::{configure, discard, fetching, promote, replay, start, stop, unpack};
 
 /// Carries out plans on this machine.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    host: Host,
+    pub(super) host: Host,
     recoveries: Recoveries,
     cache: Option<PathBuf>,
 }
@@ -117,7 +117,7 @@ impl Engine {
     }
 
     /// A known recovery and its plan, as it stands now: somebody may have promoted its server without Walback.
-    fn open<'a>(&'a self, id: &str, watch: Watch<'a>) -> Result<(Recorder<'a>, Plan)> {
+    pub(super) fn open<'a>(&'a self, id: &str, watch: Watch<'a>) -> Result<(Recorder<'a>, Plan)> {
         let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
         let plan = plan_of(&recorder, id)?;
         let buffer = recorder.buffer();
@@ -313,6 +313,10 @@ impl Engine {
         }
         let started = std::time::Instant::now();
         let followed = replay::follow(&self.host, plan, owner, recorder, cancel, position);
+        if !matches!(&followed, Err(error) if error.report().kind == ErrorKind::Interrupted) {
+            // What is left there of it is of no use, and does no harm either.
+            let _ = fetching::clear(&self.host.acting_as(owner), &plan.directory);
+        }
         match followed {
             Ok(bytes) => recorder.emit(What::StepFinished {
                 step: StepId::Replay,
@@ -369,7 +373,7 @@ fn plan_of(recorder: &Recorder<'_>, id: &str) -> Result<Plan> {
     })
 }
 
-fn finished(recorder: &Recorder<'_>) -> Result<Recovery> {
+pub(super) fn finished(recorder: &Recorder<'_>) -> Result<Recovery> {
     recorder.buffer().recovery().ok_or_else(|| Error::failed("journal-empty", "the journal has no plan"))
 }
 
@@ -381,7 +385,7 @@ fn account_of(plan: &Plan) -> Result<Account> {
 }
 
 /// The user that owns the data directory: the server is started as nobody else.
-fn owner_of(plan: &Plan) -> Result<Account> {
+pub(super) fn owner_of(plan: &Plan) -> Result<Account> {
     let owner = super::host::owner_of(&plan.directory);
     let owner = owner.and_then(|owner| server_account(Some(&owner.name)));
     owner.map_err(|why| {
