@@ -7,8 +7,8 @@ use super::state::{Known, Pane};
 use crate::catalog::{Catalog, Overview, Point};
 use crate::core::{Target, TimelineId, Timestamp, Xid};
 use crate::error::Error;
-use crate::event::{Event, Strategy};
-use crate::plan::Plan;
+use crate::event::Event;
+use crate::plan::{Approach, Plan};
 use crate::resolve::Resolved;
 
 /// Something that happened: a key, the clock, an answer.
@@ -86,7 +86,7 @@ pub enum Msg {
     /// The plan that was asked for.
     Planned(Result<Box<Plan>, Error>),
     /// The plan of a retarget, and how it gets there.
-    RetargetPlanned(Result<(Box<Plan>, Strategy), Error>),
+    RetargetPlanned(Result<(Box<Plan>, Box<Approach>), Error>),
     /// Something happened in a recovery.
     Event(Event),
     /// What was asked for has failed.

@@ -9,6 +9,7 @@ use crate::config::{Colour, Overrides};
 use crate::core::time::{Timestamp, parse_time};
 use crate::core::{Action, Lsn, RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid, Zone};
 use crate::error::{Error, Result};
+use crate::plan::StepTo;
 
 /// Walks a PostgreSQL cluster back to its last good moment.
 ///
@@ -53,6 +54,13 @@ Examples:
   walback … locate --time '2024-10-02 14:30'               which transaction is the last one before that
   walback … locate --xid 746 --exclusive                   what stopping just before this one keeps
   walback … --json locate --name before_deploy             the same for a script";
+
+const RETARGET_EXAMPLES: &str = "\
+Examples:
+  walback retarget shop --time '14:31'                     another time
+  walback retarget shop --next                             just after the next commit
+  walback retarget shop --previous                         just before the last commit that is there now
+  walback --json retarget shop --name before_deploy --dry-run";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -237,13 +245,23 @@ pub enum Command {
         #[arg(long)]
         events: bool,
     },
-    /// Take a recovery to another target: on from where it is, or from its base backup again.
+    /// Take a recovery to another target: as it is where its copy allows that, or from its base backup again.
+    ///
+    /// Says which way it takes, why and how long, before it is confirmed. A copy can go on, and it can go back as far as
+    /// its files do not have what was replayed since.
+    #[command(after_help = RETARGET_EXAMPLES)]
     Retarget {
         /// Its name, the beginning of it, or its directory [default: the only one].
         recovery: Option<String>,
         /// Where to stop.
         #[command(flatten)]
         target: TargetArgs,
+        /// To the commit beside it.
+        #[command(flatten)]
+        step: StepArgs,
+        /// Say which way it would take, why and how long, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
         /// How to ask and tell.
         #[command(flatten)]
         act: ActArgs,
@@ -321,6 +339,30 @@ pub struct TargetArgs {
     pub action: ActionArg,
 }
 
+/// To the commit beside where recovery is paused.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Target")]
+pub struct StepArgs {
+    /// Stop just after the next commit.
+    #[arg(long, group = "where", conflicts_with_all = ["exclusive", "timeline"])]
+    pub next: bool,
+    /// Stop just before the last commit that is kept now.
+    #[arg(long, group = "where", conflicts_with_all = ["exclusive", "timeline"])]
+    pub previous: bool,
+}
+
+impl StepArgs {
+    /// The step that is asked for.
+    #[must_use]
+    pub fn step(self) -> Option<StepTo> {
+        match (self.next, self.previous) {
+            (true, _) => Some(StepTo::Next),
+            (_, true) => Some(StepTo::Previous),
+            _ => None,
+        }
+    }
+}
+
 /// What the server does at the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ActionArg {
@@ -337,6 +379,16 @@ fn parse_name(name: &str) -> std::result::Result<RestorePointName, String> {
 }
 
 impl TargetArgs {
+    /// What the server is to do at the target.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        match self.action {
+            ActionArg::Pause => Action::Pause,
+            ActionArg::Promote => Action::Promote,
+            ActionArg::Shutdown => Action::Shutdown,
+        }
+    }
+
     /// The target, its time read in `zone`.
     ///
     /// # Errors
@@ -354,11 +406,7 @@ impl TargetArgs {
             return Err(Error::usage("no-sides", "--exclusive goes with --time, --xid or --lsn: this target has no sides")
                 .hint("leave --exclusive out; recovery stops just after a restore point, and at the end of a backup or of WAL"));
         }
-        let action = match self.action {
-            ActionArg::Pause => Action::Pause,
-            ActionArg::Promote => Action::Promote,
-            ActionArg::Shutdown => Action::Shutdown,
-        };
+        let action = self.action();
         let timeline = self.timeline.unwrap_or(TimelineChoice::Latest);
         Ok(Target { inclusive: !self.exclusive, timeline, action, ..Target::new(kind) })
     }

@@ -108,6 +108,12 @@ impl Watcher {
                 let bytes = bytes.map(|bytes| format!(", {}", Bytes(bytes))).unwrap_or_default();
                 note(&format!("{}: {} done in {}{bytes}", event.recovery, step.name(), Seconds(*seconds)));
             }
+            What::Approach { strategy, why, .. } if why.is_empty() => {
+                note(&format!("{}: going on {}", event.recovery, strategy.word()));
+            }
+            What::Approach { strategy, why, .. } => {
+                note(&format!("{}: the way is {}, because {}", event.recovery, strategy.word(), plain(why)));
+            }
             What::State { state } => note(&format!("{}: {state}", event.recovery)),
             What::Finding(finding) => {
                 note(&format!("{}: {}: {}", event.recovery, finding.severity, plain(&finding.message)));

@@ -20,6 +20,7 @@ pub mod files;
 pub mod finding;
 pub mod parameters;
 pub mod preflight;
+pub mod retarget;
 pub mod script;
 pub mod settings;
 pub mod step;
@@ -27,6 +28,7 @@ pub mod stop_findings;
 pub mod way;
 
 pub use finding::{Finding, Severity};
+pub use retarget::{Approach, StepTo, Strategy};
 pub use step::{Step, StepId};
 
 /// Everything about a recovery before it is begun. Making one changes nothing; the one that was shown is the one

@@ -24,7 +24,7 @@ use crate::engine::runbook::Runbook;
 use crate::engine::server::last_lines;
 use crate::engine::{Engine, Preparation, Recoveries, Request};
 use crate::error::{Error, Result};
-use crate::event::{Event, Recovery, RecoveryState, Strategy, What};
+use crate::event::{Event, Recovery, RecoveryState, What};
 use crate::plan::Plan;
 use crate::source::index::Index;
 use crate::source::names::NameBook;
@@ -112,10 +112,10 @@ impl Perform for Performer {
                     engine.begin(&plan, &shared.hash_of(&plan), watch, cancel)
                 });
             }
-            Effect::Retarget { plan, strategy } => {
+            Effect::Retarget { plan, approach } => {
                 let shared = Arc::clone(&self.shared);
                 self.act(reply, ActionKind::Retarget, plan.recovery.clone(), move |engine, watch, cancel| {
-                    engine.retarget(&plan, &shared.hash_of(&plan), strategy, watch, cancel)
+                    engine.retarget(&plan, &shared.hash_of(&plan), &approach, watch, cancel)
                 });
             }
             Effect::Follow { recovery } => self.follow(recovery, reply),
@@ -304,10 +304,10 @@ impl Performer {
         let (shared, config) = (Arc::clone(&self.shared), self.config.clone());
         work(reply, move |reply| {
             let planned = Engine::new(&config).and_then(|engine| {
-                let (plan, strategy): (Plan, Strategy) =
+                let (plan, approach) =
                     plan_retarget(&engine, &recovery, &target, config.zone, &Cancel::default(), &|_| {})?;
                 shared.remember(&plan)?;
-                Ok((Box::new(plan), strategy))
+                Ok((Box::new(plan), Box::new(approach)))
             });
             reply.send(Msg::RetargetPlanned(planned));
             Ok(())
