@@ -6,6 +6,9 @@
 mod support;
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -226,4 +229,127 @@ fn what_the_copy_does_meanwhile_is_found_once_it_is_stopped() {
     let said: Value = serde_json::from_str(said).unwrap();
     assert_is(&said, "strategy", "unpack");
     assert!(said["why"].as_str().unwrap().contains("changes up to"), "{said:#}");
+}
+
+/// A copy that is kept serves to go back to, as often as wanted, and goes when the recovery goes.
+#[test]
+fn a_kept_copy_is_gone_back_to_instead_of_unpacking() {
+    let directory = Directory::new();
+    let past = Past::begin(&directory, &Server::v15());
+    let before = past.insert(1);
+    past.cluster.restore_point("before");
+    past.cluster.psql("create table gone (n int); drop table gone");
+    past.cluster.restore_point("behind");
+    let operator = past.end();
+    let kept = operator.place("copy.pristine");
+    let words = ["--name", "behind", "--keep-pristine=copy"];
+    let planned = support::ask(operator.command(&["plan"]).args(words).arg("--into").arg(operator.place("copy")));
+    let plan = &planned.ended_with(0).json()["plan"];
+    let steps: Vec<&str> = plan["steps"].as_array().unwrap().iter().map(|step| step["id"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["unpack", "snapshot", "configure", "start", "replay"]);
+    let recovery = restore(&operator, &Server::v15(), &words, "0,1");
+    assert!(recovery["phases"].as_array().unwrap().iter().any(|phase| phase["step"] == "snapshot"), "{recovery:#}");
+    assert!(!kept.join("recovery.signal").exists() && !kept.join("postmaster.pid").exists());
+    // Nothing is unpacked any more: the backup may be gone, but for what says that it is one.
+    let base = operator.backups.join("monday/base.tar.gz");
+    let bytes = fs::metadata(&base).unwrap().len();
+    fs::write(&base, vec![0; usize::try_from(bytes).unwrap()]).unwrap();
+    for _ in 0..2 {
+        let back = retarget(&operator, &["--name", "before"], "snapshot", &before);
+        let steps: Vec<&str> =
+            back["phases"].as_array().unwrap().iter().map(|phase| phase["step"].as_str().unwrap()).collect();
+        assert_eq!(steps, ["stop", "discard", "snapshot", "configure", "start", "replay"]);
+        retarget(&operator, &["--name", "behind"], "in-place", "0,1");
+    }
+    // Half a copy is none, and without the backup there is no other way.
+    fs::remove_file(kept.join(".walback/whole")).unwrap();
+    let refused = operator.about(&["retarget", "copy", "--yes", "--name", "before"]).ended_with(1);
+    assert_eq!(refused.json()["error"]["code"], "backup-gone", "{}", refused.shown);
+    assert_paused(&operator.status("copy"), "0,1");
+    operator.discards("copy");
+    assert!(!kept.exists());
+}
+
+#[test]
+fn a_kept_copy_goes_with_promotion_and_is_never_put_over_anything() {
+    let directory = Directory::new();
+    let past = Past::begin(&directory, &Server::v15());
+    past.cluster.restore_point("here");
+    let operator = past.end();
+    let kept = operator.place("copy.pristine");
+    let words = ["--name", "here", "--keep-pristine=copy"];
+    fs::create_dir(&kept).unwrap();
+    fs::write(kept.join("mine"), "").unwrap();
+    let refused = support::ask(&mut operator.restore("copy", &words)).ended_with(3);
+    assert!(refused.shown.contains("where the kept copy goes, there is something"), "{}", refused.shown);
+    assert!(kept.join("mine").exists() && !operator.place("copy").exists());
+    fs::remove_dir_all(&kept).unwrap();
+    restore(&operator, &Server::v15(), &words, "0");
+    assert!(kept.join("PG_VERSION").exists());
+    operator.about(&["promote", "copy", "--yes"]).ended_with(0);
+    assert!(!kept.exists(), "there is no way back any more");
+    // Files share nothing in memory.
+    let memory = Directory::in_memory();
+    let plan = support::ask(
+        operator.command(&["plan", "--name", "here", "--keep-pristine"]).arg("--into").arg(memory.path().join("copy")),
+    );
+    let plan = plan.ended_with(3).json();
+    let found = plan["plan"]["findings"].as_array().unwrap().iter().find(|finding| finding["code"] == "no-reflinks");
+    assert!(found.unwrap()["hint"].as_str().unwrap().contains("--keep-pristine=copy takes"), "{found:#?}");
+}
+
+/// A file system in a file, taken away when this is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// `None` where this machine cannot make or mount one.
+    fn xfs(directory: &Directory) -> Option<Mounted> {
+        let (image, place) = (directory.path().join("xfs.img"), directory.path().join("xfs"));
+        fs::File::create(&image).unwrap().set_len(400 << 20).unwrap();
+        let done = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+        if !done(Command::new("mkfs.xfs").args(["-q", "-m", "reflink=1"]).arg(&image)) {
+            return None;
+        }
+        fs::create_dir(&place).unwrap();
+        done(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&place)).then(|| {
+            fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
+            Mounted(place)
+        })
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_kept_copy_shares_its_blocks_where_the_file_system_can_do_that() {
+    let directory = Directory::new();
+    let Some(mounted) = Mounted::xfs(&directory) else {
+        let _ = std::io::stderr().write_all(b"no xfs with reflinks can be made here: not tested\n");
+        return;
+    };
+    let past = Past::begin(&directory, &Server::v15());
+    let before = past.insert(1);
+    past.cluster.restore_point("before");
+    past.insert(2);
+    past.cluster.restore_point("behind");
+    let operator = past.end();
+    let into = mounted.0.join("copy");
+    let mut restore = operator.command(&["restore", "--yes", "--name", "behind", "--keep-pristine", "--into"]);
+    let recovery = support::ask(restore.arg(&into)).ended_with(0).recovery();
+    assert_paused(&recovery, "0,1,2");
+    let kept = mounted.0.join("copy.pristine");
+    assert!(kept.join("PG_VERSION").exists());
+    // What nobody changed since has its blocks twice: both files are said to share them.
+    let map = run(Command::new("xfs_io").args(["-r", "-c", "fiemap -v"]).arg(kept.join("global/pg_filenode.map")));
+    let flags = map.lines().last().and_then(|line| line.split_whitespace().last()).unwrap();
+    let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap();
+    assert!(flags & 0x2000 != 0, "FIEMAP_EXTENT_SHARED is not among the flags: {map}");
+    sql(&recovery, "checkpoint");
+    retarget(&operator, &["--name", "before"], "snapshot", &before);
+    operator.about(&["discard", "copy", "--yes"]).ended_with(0);
+    assert!(!kept.exists() && !into.exists());
 }

@@ -378,6 +378,7 @@ fn plan() -> Plan {
         },
         candidates: Vec::new(),
         set_aside: Vec::new(),
+        pristine: None,
         made_at: clock(15, 2, 0, 0),
     }
 }

@@ -773,7 +773,8 @@ fn back(state: &mut State) {
 
 fn quit(state: &mut State) -> Vec<Effect> {
     // Replay is the server's own work and goes on; what comes before it is done by this program.
-    let ours = matches!(state.recovery.running, Some(StepId::Unpack | StepId::Configure | StepId::Start));
+    let ours =
+        matches!(state.recovery.running, Some(StepId::Unpack | StepId::Snapshot | StepId::Configure | StepId::Start));
     if !ours {
         return vec![Effect::Quit];
     }

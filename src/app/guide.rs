@@ -168,7 +168,9 @@ fn is_about_the_directory(finding: &Finding) -> bool {
 fn on_recovery(state: &State) -> String {
     match state.recovery.running {
         Some(StepId::Replay) => "It will pause at the target. You may leave with q: the server goes on.".to_owned(),
-        Some(StepId::Unpack) => "Nothing to do now: wait. Your backups and archive are only read.".to_owned(),
+        Some(StepId::Unpack | StepId::Snapshot) => {
+            "Nothing to do now: wait. Your backups and archive are only read.".to_owned()
+        }
         _ => "Nothing to do now: wait.".to_owned(),
     }
 }

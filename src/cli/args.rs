@@ -9,7 +9,7 @@ use crate::config::{Colour, Overrides};
 use crate::core::time::{Timestamp, parse_time};
 use crate::core::{Action, Lsn, RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid, Zone};
 use crate::error::{Error, Result};
-use crate::plan::StepTo;
+use crate::plan::{Pristine, StepTo};
 
 /// Walks a PostgreSQL cluster back to its last good moment.
 ///
@@ -542,9 +542,38 @@ pub struct RestoreArgs {
     /// Database role to connect as [default: postgres, else the one named like the user].
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
+    /// Keep a copy of the unpacked data, so that a retarget further back need not unpack again: reflink shares its blocks
+    /// with the data, where the file system can do that; copy takes the space a second time.
+    #[arg(
+        long,
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "reflink",
+        value_name = "HOW"
+    )]
+    pub keep_pristine: Option<PristineArg>,
     /// One more setting for the server, like shared_buffers=1GB. May be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
     pub settings: Vec<(String, String)>,
+}
+
+/// How a copy of the unpacked data is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PristineArg {
+    /// Its files share their blocks with the data's.
+    Reflink,
+    /// It is written a second time.
+    Copy,
+}
+
+impl From<PristineArg> for Pristine {
+    fn from(kind: PristineArg) -> Pristine {
+        match kind {
+            PristineArg::Reflink => Pristine::Reflink,
+            PristineArg::Copy => Pristine::Copy,
+        }
+    }
 }
 
 fn parse_setting(text: &str) -> std::result::Result<(String, String), String> {

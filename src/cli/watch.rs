@@ -161,6 +161,7 @@ pub fn describe_stopped(stopped: &Stopped, zone: Zone) -> String {
 fn doing(step: StepId) -> &'static str {
     match step {
         StepId::Unpack => "unpacking the base backup",
+        StepId::Snapshot => "copying the unpacked data",
         StepId::Configure => "writing the settings",
         StepId::Start => "starting the server",
         StepId::Replay => "replaying WAL",

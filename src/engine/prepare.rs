@@ -16,7 +16,7 @@ use crate::plan::estimate::Work;
 use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
 use crate::plan::settings::shell_quote;
 use crate::plan::stop_findings::stop_findings;
-use crate::plan::{Approach, Candidate, Finding, Plan};
+use crate::plan::{Approach, Candidate, Finding, Plan, Pristine};
 use crate::resolve::{BeforeWhat, Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::scan::EndCause;
 use crate::source::{Cancel, Index, Source, backup_files};
@@ -41,6 +41,8 @@ pub struct Request {
     pub directory: PathBuf,
     /// How recoveries of this source are made.
     pub restore: RestoreConfig,
+    /// How a copy of the unpacked data is kept to go back to.
+    pub pristine: Option<Pristine>,
     /// For saying times.
     pub zone: Zone,
 }
@@ -136,6 +138,7 @@ impl<'a> Preparation<'a> {
             role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
             settings: request.restore.settings.clone().into_iter().collect(),
             host: &host,
+            pristine: request.pristine,
             as_root: is_root(),
             zone: request.zone,
             now: now(),
@@ -178,18 +181,14 @@ impl<'a> Preparation<'a> {
     }
 
     fn replan_with(&self, current: &Plan, target: &Target, zone: Zone, restart: Option<Lsn>) -> Result<Plan> {
-        let backup = self.catalog.backups.first().filter(|backup| backup.is_usable()).ok_or_else(|| {
-            Error::failed(
-                "backup-gone",
-                format!("the base backup is not there any more: {}", current.backup.location.display()),
-            )
-            .hint("“walback restore” makes another recovery, from another backup")
-        })?;
+        // What is there already does not need it any more: only who unpacks again does.
+        let backup = self.backup_again().unwrap_or(&current.backup);
         let request = Request {
             target: target.clone(),
             backup: None,
             directory: current.directory.clone(),
             restore: RestoreConfig::default(),
+            pristine: None,
             zone,
         };
         let path = self.path_for(backup, target.timeline)?;
@@ -209,6 +208,11 @@ impl<'a> Preparation<'a> {
             None => experience.estimate(&work),
         };
         Ok(current.retargeted(target, resolved, findings, estimate, now()))
+    }
+
+    /// The base backup of a recovery, where it still can be used.
+    pub(super) fn backup_again(&self) -> Option<&Backup> {
+        self.catalog.backups.first().filter(|backup| backup.is_usable())
     }
 
     /// The base backup to recover from, the way to the target, and where it leads.

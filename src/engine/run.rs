@@ -13,7 +13,7 @@ use super::host::{Account, Host};
 use super::mark::Mark;
 use super::record::{Recorder, Recoveries, Watch};
 use super::server::{LogTail, running};
-use super::steps::{configure, discard, promote, replay, start, stop, unpack};
+use super::steps::{configure, discard, promote, replay, snapshot, start, stop, unpack};
 use super::strategy::settled;
 
 /// Carries out plans on this machine.
@@ -69,8 +69,8 @@ impl Engine {
     }
 
     /// How a copy is made anew that cannot go on as it is.
-    pub(super) fn anew(&self, _plan: &Plan) -> Strategy {
-        Strategy::Unpack
+    pub(super) fn anew(&self, plan: &Plan) -> Strategy {
+        if snapshot::is_there(plan) { Strategy::Snapshot } else { Strategy::Unpack }
     }
 
     /// Takes a recovery to another target, in the announced way; where that is in place and the stopped copy turns out
@@ -103,7 +103,16 @@ impl Engine {
         let plan = &Plan { estimate, ..plan.clone() };
         if strategy.empties_directory() {
             recorder.step(StepId::Discard, || discard::clear_for_unpacking(&self.host, plan).map(|()| None))?;
-            self.unpack(plan, &recorder, cancel)?;
+        }
+        match strategy {
+            Strategy::InPlace => {}
+            Strategy::Snapshot => {
+                let owner = owner_of(plan)?;
+                recorder.step(StepId::Snapshot, || {
+                    snapshot::go_back(&self.host, plan, &owner, &recorder, cancel).map(Some)
+                })?;
+            }
+            Strategy::Unpack => self.unpack(plan, &recorder, cancel)?,
         }
         self.configure_and_replay(plan, &recorder, cancel)?;
         finished(&recorder)
@@ -208,7 +217,16 @@ impl Engine {
             recorder.emit(What::Promoted { timeline })?;
         }
         recorder.state(RecoveryState::Promoted)?;
+        self.forget_pristine(&plan, &recorder)?;
         finished(&recorder)
+    }
+
+    /// After promotion there is no way back, and the copy that was kept for one is of no use.
+    fn forget_pristine(&self, plan: &Plan, recorder: &Recorder<'_>) -> Result<()> {
+        let Err(error) = snapshot::forget(&self.host, plan) else { return Ok(()) };
+        let report = error.report();
+        let finding = Finding::warning("pristine-left", format!("the kept copy is left: {}", report.message));
+        recorder.emit(What::Finding(finding.hint(format!("remove {} by hand", plan.pristine_directory().display()))))
     }
 
     /// Stops the server, and leaves everything else.
@@ -269,8 +287,17 @@ impl Engine {
     fn unpack(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
         let owner = account_of(plan)?;
         recorder.state(RecoveryState::Unpacking)?;
-        let unpacked =
-            recorder.step(StepId::Unpack, || unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some));
+        let unpacked = recorder.step(StepId::Unpack, || {
+            unpack::prepare(&self.host, plan, &owner)?;
+            snapshot::prepare(&self.host, plan, &owner)?;
+            unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some)
+        });
+        let unpacked = unpacked.and_then(|()| match plan.pristine {
+            None => Ok(()),
+            Some(_) => {
+                recorder.step(StepId::Snapshot, || snapshot::keep(&self.host, plan, &owner, recorder, cancel).map(Some))
+            }
+        });
         let Err(error) = unpacked else { return Ok(()) };
         // Half a backup is of no use to anybody, and it may fill the disk.
         if Mark::check(&plan.directory, &plan.recovery).is_err() {
@@ -294,7 +321,11 @@ impl Engine {
             Ok(None)
         })?;
         recorder.state(RecoveryState::Replaying)?;
-        self.replay(plan, &owner, recorder, cancel, Some(log_position))
+        self.replay(plan, &owner, recorder, cancel, Some(log_position))?;
+        match recorder.buffer().state {
+            Some(RecoveryState::Promoted) => self.forget_pristine(plan, recorder),
+            _ => Ok(()),
+        }
     }
 
     fn replay(

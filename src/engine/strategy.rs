@@ -10,6 +10,7 @@ use crate::core::{Target, TimelinePath, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventBuffer;
 use crate::pgdata::control_file::ControlFile;
+use crate::plan::preflight::space_again;
 use crate::plan::retarget::{
     Ahead, Approach, Bar, Behind, Otherwise, Standing, Strategy, barred, barred_ahead, path_of,
 };
@@ -17,6 +18,7 @@ use crate::plan::{Estimate, Plan};
 use crate::resolve::{Resolver, StopSide};
 use crate::source::{Cancel, Index, LocalSource, Source};
 
+use super::facts;
 use super::find::Find;
 use super::prepare::Preparation;
 use super::run::Engine;
@@ -121,12 +123,13 @@ impl Ways<'_> {
     pub(super) fn plan(&self, target: &Target, zone: Zone) -> Result<(Plan, Approach)> {
         let anew = self.preparation.replan(self.current, target, zone)?;
         let strategy = self.engine.anew(self.current);
-        let other = |estimate: &Estimate| Otherwise {
-            strategy,
-            estimate: if strategy == Strategy::Unpack { estimate.clone() } else { without_unpacking(estimate) },
+        let estimate = match strategy {
+            Strategy::Snapshot => without_unpacking(&anew.estimate),
+            Strategy::InPlace | Strategy::Unpack => anew.estimate.clone(),
         };
-        let otherwise = other(&anew.estimate);
-        let why = match standing(self.recovery) {
+        let can_be_made = strategy == Strategy::Snapshot || self.preparation.backup_again().is_some();
+        let otherwise = can_be_made.then_some(Otherwise { strategy, estimate });
+        let bar = match standing(self.recovery) {
             None => Bar::Unknown,
             Some(copy) => match (barred(&copy, &anew.resolved), &copy.control) {
                 (Err(bar), _) => bar,
@@ -139,16 +142,31 @@ impl Ways<'_> {
                         Ok(()) => {
                             let (strategy, why) = (Strategy::InPlace, String::new());
                             let estimate = plan.estimate.clone();
-                            return Ok((plan, Approach { strategy, why, estimate, otherwise: Some(otherwise) }));
+                            return Ok((plan, Approach { strategy, why, estimate, otherwise }));
                         }
                     }
                 }
             },
         };
-        let Otherwise { strategy, estimate } = otherwise;
-        let plan = Plan { estimate: estimate.clone(), ..anew };
-        Ok((plan, Approach { strategy, why: why.to_string(), estimate, otherwise: None }))
+        let why = bar.to_string();
+        let Some(Otherwise { strategy, estimate }) = otherwise else { return Err(backup_gone(self.current, &why)) };
+        let mut plan = Plan { estimate: estimate.clone(), ..anew };
+        let free = facts::free_bytes(&plan.directory);
+        let space =
+            free.and_then(|free| space_again(&plan.directory, &estimate, free, facts::used_bytes(&plan.directory)));
+        plan.findings.extend(space);
+        plan.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        Ok((plan, Approach { strategy, why, estimate, otherwise: None }))
     }
+}
+
+fn backup_gone(plan: &Plan, why: &str) -> Error {
+    let location = plan.backup.location.display();
+    Error::failed("backup-gone", format!("the base backup is not there any more: {location}"))
+        .because(format!("going there without it is not possible: {why}"))
+        .hint(
+            "choose a target that the copy can go to; or “walback restore” makes another recovery, from another backup",
+        )
 }
 
 /// The same from a copy that was kept: its files are made again without reading the backup.
@@ -186,7 +204,8 @@ pub(super) fn with_preparation<T>(
 /// never exceeded: a recovery that was to be made anew is.
 ///
 /// # Errors
-/// When it was cancelled. What cannot be read proves nothing, and is a reason to make the copy anew.
+/// When it was cancelled, and where there is no other way. What cannot be read proves nothing, and is a reason to make
+/// the copy anew.
 pub(super) fn settled(
     engine: &Engine,
     before: &EventBuffer,
@@ -194,9 +213,9 @@ pub(super) fn settled(
     announced: &Approach,
     cancel: &Cancel,
 ) -> Result<Approach> {
-    let Some(otherwise) = announced.otherwise.clone().filter(|_| announced.strategy == Strategy::InPlace) else {
+    if announced.strategy != Strategy::InPlace {
         return Ok(announced.clone());
-    };
+    }
     let why = match standing(before) {
         None => Bar::Unknown.to_string(),
         Some(copy) => {
@@ -209,6 +228,7 @@ pub(super) fn settled(
             }
         }
     };
+    let otherwise = announced.otherwise.clone().ok_or_else(|| backup_gone(plan, &why))?;
     Ok(Approach { strategy: otherwise.strategy, why, estimate: otherwise.estimate, otherwise: None })
 }
 

@@ -122,7 +122,7 @@ impl EventBuffer {
     /// A step that makes the data anew, or replays it further.
     fn about_to(&mut self, step: StepId) {
         match step {
-            StepId::Unpack | StepId::Discard => (self.reached, self.replaying_to) = (None, None),
+            StepId::Unpack | StepId::Snapshot | StepId::Discard => (self.reached, self.replaying_to) = (None, None),
             StepId::Start => {
                 let stop = self.plan.as_ref().map(|plan| plan.resolved.replay_end);
                 self.replaying_to = self.reached.take().max(self.replaying_to).max(stop);

@@ -243,7 +243,8 @@ impl Performer {
         });
         self.prepare(reply, Cancel::default(), move |preparation, zone, reply| {
             let planned = directory.and_then(|directory| {
-                let request = Request { target: wanted.target, backup: wanted.backup, directory, restore, zone };
+                let (target, backup) = (wanted.target, wanted.backup);
+                let request = Request { target, backup, directory, restore, pristine: None, zone };
                 let plan = preparation.plan(&request)?;
                 shared.remember(&plan)?;
                 Ok(Box::new(plan))
@@ -269,7 +270,7 @@ impl Performer {
         std::mem::take(&mut self.resolving).cancel();
         self.prepare(reply, self.resolving.clone(), move |preparation, zone, reply| {
             let (directory, restore) = (PathBuf::new(), RestoreConfig::default());
-            let request = Request { target, backup: None, directory, restore, zone };
+            let request = Request { target, backup: None, directory, restore, pristine: None, zone };
             let answer = preparation.locate(&request).map(Box::new);
             if !preparation.cancel.is_cancelled() {
                 reply.send(Msg::Resolved { target: request.target, answer });

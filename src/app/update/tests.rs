@@ -180,6 +180,7 @@ fn plan(target: Target) -> Box<Plan> {
         estimate: Estimate::default(),
         candidates: Vec::new(),
         set_aside: Vec::new(),
+        pristine: None,
         made_at: now(),
     })
 }

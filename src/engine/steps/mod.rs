@@ -4,6 +4,7 @@ pub mod configure;
 pub mod discard;
 pub mod promote;
 pub mod replay;
+pub mod snapshot;
 pub mod start;
 pub mod stop;
 pub mod unpack;

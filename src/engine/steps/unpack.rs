@@ -22,17 +22,24 @@ const BLOCK: usize = 256 << 10;
 /// Progress is told about so often, at most.
 const TELL_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Unpacks the plan's backup. Gives the bytes read from it.
+/// Makes and marks the directory, where a retarget has not emptied the one that carries the mark.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn prepare(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
+    if Mark::check(&plan.directory, &plan.recovery).is_err() {
+        prepare_directory(host, plan, owner)?;
+    }
+    Ok(())
+}
+
+/// Unpacks the plan's backup into the directory that was prepared. Gives the bytes read from it.
 ///
 /// # Errors
 /// When the backup cannot be read or is not whole, when it has an entry that does not belong into a data directory,
 /// when the disk is full, or when it was cancelled. What was unpacked is left for the caller to remove.
 pub fn unpack(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<u64> {
     let directory = &plan.directory;
-    // A retarget unpacks into the directory that it has emptied, which carries the mark.
-    if Mark::check(directory, &plan.recovery).is_err() {
-        prepare_directory(host, plan, owner)?;
-    }
     let host = &host.acting_as(owner);
     let mut unpacking = Unpacking { host, owner, recorder, cancel, meter: Meter::new(plan) };
     for part in &plan.backup.parts {

@@ -9,12 +9,14 @@ use crate::core::{PgMajor, SegmentName, Target, TargetKind, Zone};
 use crate::resolve::Resolved;
 
 use super::Finding;
+use super::pristine::{Pristine, PristineFacts};
 
 pub mod backup;
 mod place;
 mod wal;
 
 pub use backup::BackupFacts;
+pub use place::space_again;
 pub use wal::{ADD_UNARCHIVED, add_wal, obstacles, wal_missing};
 
 /// Room for a recovery besides the data and its WAL: the server's log, temporary files, a little air.
@@ -28,6 +30,8 @@ pub(super) const WAL_KEPT: u64 = 2 << 30;
 pub struct HostFacts {
     /// What is where the new data directory shall be.
     pub directory: DirectoryFacts,
+    /// What is where a copy of the data would be kept.
+    pub pristine: PristineFacts,
     /// Bytes free there for the user that will own it; `None` where that could not be asked.
     pub free_bytes: Option<u64>,
     /// Who owns the port already, in words; `None` where it is free.
@@ -136,6 +140,8 @@ pub struct Preflight<'a> {
     pub settings: &'a [(String, String)],
     /// Bytes of WAL to replay.
     pub wal_bytes: u64,
+    /// How a copy of the unpacked data is kept.
+    pub pristine: Option<Pristine>,
     /// For saying times.
     pub zone: Zone,
     /// Now.
@@ -149,6 +155,7 @@ impl Preflight<'_> {
         let mut findings = Vec::new();
         findings.extend(self.directory(&host.directory));
         findings.extend(self.space(host.free_bytes));
+        findings.extend(self.pristine(&host.pristine));
         findings.extend(self.port(host));
         findings.extend(self.programs(host));
         findings.extend(self.account(host));

@@ -1,8 +1,11 @@
 //! Whether the place, the programs and the user are fit for the recovery.
 
+use std::path::Path;
+
 use super::{DirectoryFacts, HostFacts, Preflight, SPARE_BYTES, WAL_KEPT};
 use crate::core::progress::Bytes;
-use crate::plan::Finding;
+use crate::plan::pristine::PristineFacts;
+use crate::plan::{Estimate, Finding};
 
 impl Preflight<'_> {
     pub(super) fn directory(&self, facts: &DirectoryFacts) -> Option<Finding> {
@@ -66,7 +69,18 @@ impl Preflight<'_> {
     /// Bytes that the recovery needs.
     fn needed(&self) -> u64 {
         let data = self.backup.unpacked_bytes.unwrap_or(self.backup.size_bytes);
-        data + self.wal_bytes.min(WAL_KEPT) + SPARE_BYTES
+        let kept = self.pristine.map_or(0, |pristine| pristine.takes(data, self.wal_bytes));
+        data + kept + self.wal_bytes.min(WAL_KEPT) + SPARE_BYTES
+    }
+
+    pub(super) fn pristine(&self, facts: &PristineFacts) -> Option<Finding> {
+        let pristine = self.pristine?;
+        if !self.backup.tablespaces.is_empty() {
+            let message = "a copy cannot be kept of a cluster with tablespaces: they lie outside of its directory";
+            return Some(Finding::error("pristine-tablespaces", message).hint("leave --keep-pristine out"));
+        }
+        let data = self.backup.unpacked_bytes.unwrap_or(self.backup.size_bytes);
+        pristine.finding(facts, &format!("{}.pristine", self.directory.display()), data)
     }
 
     pub(super) fn space(&self, free: Option<u64>) -> Option<Finding> {
@@ -146,6 +160,19 @@ impl Preflight<'_> {
         });
         unreadable.collect()
     }
+}
+
+/// Whether there is room to make a recovery's data anew, where `freed` bytes of what is there are removed before.
+#[must_use]
+pub fn space_again(directory: &Path, estimate: &Estimate, free: u64, freed: u64) -> Option<Finding> {
+    let needed = estimate.unpack_bytes + estimate.wal_bytes.min(WAL_KEPT) + SPARE_BYTES;
+    let message = format!(
+        "too little space for {}: making it anew takes {}, and {} are free once it is emptied",
+        directory.display(),
+        Bytes(needed),
+        Bytes(free + freed)
+    );
+    (free + freed < needed).then(|| Finding::error("too-little-space", message).hint("make space there"))
 }
 
 /// The server unpacks compressed segments with the system's programs.
