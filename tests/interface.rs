@@ -213,6 +213,16 @@ fn from_a_restore_point_to_a_promoted_server_and_out() {
     tmux.send(&["Enter"]);
     tmux.wait_for_screen("screen as it was before the look", LIMIT, |now| now == screen);
 
+    // A commit on and back again, with one key and the plan between.
+    for (key, stopped) in [("]", "after commit of"), ("[", "before commit of")] {
+        press(&tmux, key, "It goes on in place (");
+        tmux.send(&["Enter"]);
+        let paused = |screen: &str| screen.contains("PAUSED AT THE TARGET") && screen.contains(stopped);
+        tmux.wait_for_screen("pause beside it", LIMIT, paused);
+        assert_eq!(shop.recovery()["strategy"], "in-place");
+    }
+    assert_eq!(shop.sql("select count(*), (select count(*) from customers) from orders"), "2010|10");
+
     // Forward: to just before the customers were dropped, where the server stands. Nobody commits between the drop's
     // lock and its commit, so that it stops where they can be read still.
     press(&tmux, "r", "Stop where instead?");

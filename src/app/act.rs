@@ -723,7 +723,16 @@ fn promote_text(state: &State) -> Vec<String> {
 fn discard_text(state: &State) -> Vec<String> {
     let directory = state.recovery.plan.as_ref().map(|plan| plan.directory.display().to_string()).unwrap_or_default();
     let mut text = vec![
-        format!("The server is stopped and {directory} is removed, with everything in it."),
+        match state.recovery.plan.as_ref().filter(|plan| plan.pristine.is_some()) {
+            Some(plan) => {
+                let kept = plan.pristine_directory();
+                format!(
+                    "The server is stopped, {directory} and {} are removed, with all that is in them.",
+                    kept.display()
+                )
+            }
+            None => format!("The server is stopped and {directory} is removed, with everything in it."),
+        },
         "Backups and archive are not touched. This cannot be undone.".to_owned(),
     ];
     if let Some(timeline) = state.recovery.promoted_to {

@@ -231,6 +231,11 @@ fn happened(state: &mut State, event: &Event) -> Vec<Effect> {
         state.step_began = Some(event.at);
     }
     let before = state.recovery_state();
+    if let What::Approach { strategy, why, .. } = &event.what
+        && state.recovery.strategy != Some(*strategy)
+    {
+        state.refuse(format!("the copy did not allow it in place, it is made anew: {why}"));
+    }
     state.recovery.fold(event);
     if let Some(now) = state.recovery_state().filter(|now| Some(*now) != before) {
         turned(state, now);

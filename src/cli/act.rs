@@ -148,7 +148,11 @@ pub fn stop(context: &Context, wanted: Option<&str>) -> Result<u8> {
 pub fn discard(context: &Context, wanted: Option<&str>, act: ActArgs) -> Result<u8> {
     let engine = Engine::new(&context.config)?;
     let recovery = engine.recoveries().find(wanted)?;
-    let question = format!("This stops the server of {} and removes {}", recovery.id, recovery.directory.display());
+    let buffer = engine.recoveries().load(&recovery.id)?;
+    let kept = buffer.plan.filter(|plan| plan.pristine.is_some()).map(|plan| plan.pristine_directory());
+    let kept = kept.map(|kept| format!(" and {}", kept.display())).unwrap_or_default();
+    let directory = recovery.directory.display();
+    let question = format!("This stops the server of {} and removes {directory}{kept}", recovery.id);
     confirm(act.yes, &question, &recovery.id)?;
     let watcher = watcher(context, act);
     let done = engine.discard(&recovery.id, &|event| watcher.tell(event));

@@ -610,6 +610,19 @@ fn one_key_goes_to_the_commit_beside_the_stop() {
 }
 
 #[test]
+fn a_copy_that_does_not_allow_it_after_all_is_said_to_be_made_anew() {
+    let mut state = paused();
+    let planned = |strategy| event(What::Planned { plan: plan(xid_50()), hash: "h".to_owned(), strategy });
+    let really =
+        |strategy, why: &str| event(What::Approach { strategy, why: why.to_owned(), estimate: Estimate::default() });
+    send(&mut state, [planned(Some(Strategy::InPlace)), really(Strategy::InPlace, "")]);
+    assert_eq!(state.status, None);
+    send(&mut state, [planned(Some(Strategy::InPlace)), really(Strategy::Unpack, "its files have changes")]);
+    assert_eq!(refusal(&state), "the copy did not allow it in place, it is made anew: its files have changes");
+    assert_eq!(state.recovery.strategy, Some(Strategy::Unpack));
+}
+
+#[test]
 fn a_retarget_that_unpacks_again_takes_the_typed_name() {
     let mut state = paused();
     let asked = Effect::PlanRetarget { recovery: NAME.to_owned(), target: xid_50() };
