@@ -9,6 +9,7 @@ use crate::config::{Colour, Overrides};
 use crate::core::time::{Timestamp, parse_time};
 use crate::core::{Action, Lsn, RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid, Zone};
 use crate::error::{Error, Result};
+use crate::plan::checklist::ItemId;
 use crate::plan::{Pristine, StepTo};
 
 /// Walks a PostgreSQL cluster back to its last good moment.
@@ -67,6 +68,13 @@ Examples:
   walback … check                                          read everything
   walback … check --quick                                  names, sizes and headers: seconds for a large archive
   walback … --json check | jq '.findings[] | select(.severity == \"error\")'";
+
+const CHECKLIST_EXAMPLES: &str = "\
+Examples:
+  walback checklist shop                                   what is left to do, and what each would change
+  walback checklist shop --do statistics --do archiving
+  walback checklist shop --do base-backup --into /backups/after
+  walback checklist shop --skip integrity                  it is not wanted, or was done by hand";
 
 /// What holds for every command.
 #[derive(Debug, Clone, Args)]
@@ -274,6 +282,22 @@ pub enum Command {
         #[command(flatten)]
         act: ActArgs,
     },
+    /// Go through what is left to do after promotion: statistics, archiving, a new base backup, letting clients in.
+    ///
+    /// Without --do and --skip it lists what there is, with every change that it would make. What Walback set to keep
+    /// the copy by itself is given back item by item; the server is restarted for it, and if it does not start so,
+    /// everything is as before.
+    #[command(after_help = CHECKLIST_EXAMPLES)]
+    Checklist {
+        /// Its name, the beginning of it, or its directory [default: the only one].
+        recovery: Option<String>,
+        /// What to do.
+        #[command(flatten)]
+        checklist: ChecklistArgs,
+        /// How to ask and tell.
+        #[command(flatten)]
+        act: ActArgs,
+    },
     /// Stop a recovery's server, and leave everything else.
     Stop {
         /// Its name, the beginning of it, or its directory [default: the only one].
@@ -410,6 +434,27 @@ impl TargetArgs {
         let timeline = self.timeline.unwrap_or(TimelineChoice::Latest);
         Ok(Target { inclusive: !self.exclusive, timeline, action, ..Target::new(kind) })
     }
+}
+
+/// What to do of a checklist.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Checklist")]
+pub struct ChecklistArgs {
+    /// Do this item. May be repeated; they are done in this order.
+    #[arg(long = "do", value_name = "ITEM", value_parser = item_parser())]
+    pub items: Vec<ItemId>,
+    /// Note that this item is not wanted, or was done by hand. May be repeated.
+    #[arg(long, value_name = "ITEM", value_parser = item_parser())]
+    pub skip: Vec<ItemId>,
+    /// Where the new base backup goes, a directory that is new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub into: Option<PathBuf>,
+}
+
+fn item_parser() -> impl clap::builder::TypedValueParser<Value = ItemId> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser};
+    let item = |word: String| ItemId::ALL.into_iter().find(|item| item.word() == word).unwrap_or(ItemId::Statistics);
+    PossibleValuesParser::new(ItemId::ALL.map(ItemId::word)).map(item)
 }
 
 /// A part of the archive.

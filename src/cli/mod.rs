@@ -20,6 +20,7 @@ pub mod args;
 pub mod ask;
 pub mod backups;
 pub mod check;
+pub mod checklist;
 pub mod demo;
 pub mod interrupt;
 pub mod locate;
@@ -189,6 +190,9 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
             act::retarget(&context, recovery.as_deref(), &to)
         }
         Command::Promote { recovery, act } => act::promote(&context, recovery.as_deref(), act),
+        Command::Checklist { recovery, checklist, act } => {
+            checklist::run(&context, recovery.as_deref(), &checklist, act)
+        }
         Command::Stop { recovery } => act::stop(&context, recovery.as_deref()),
         Command::Discard { recovery, act } => act::discard(&context, recovery.as_deref(), act),
         Command::Completions { .. } | Command::Man => Ok(0),

@@ -1,5 +1,6 @@
 //! Carries plans out: the only part that changes anything, and all of that in [`host`].
 
+pub mod checklist;
 mod experience;
 mod find;
 pub mod host;

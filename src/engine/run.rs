@@ -19,7 +19,7 @@ use super::strategy::settled;
 /// Carries out plans on this machine.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    host: Host,
+    pub(super) host: Host,
     recoveries: Recoveries,
     cache: Option<PathBuf>,
 }
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// A known recovery and its plan, as it stands now: somebody may have promoted its server without Walback.
-    fn open<'a>(&'a self, id: &str, watch: Watch<'a>) -> Result<(Recorder<'a>, Plan)> {
+    pub(super) fn open<'a>(&'a self, id: &str, watch: Watch<'a>) -> Result<(Recorder<'a>, Plan)> {
         let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
         let plan = plan_of(&recorder, id)?;
         let buffer = recorder.buffer();
@@ -399,7 +399,7 @@ fn plan_of(recorder: &Recorder<'_>, id: &str) -> Result<Plan> {
     })
 }
 
-fn finished(recorder: &Recorder<'_>) -> Result<Recovery> {
+pub(super) fn finished(recorder: &Recorder<'_>) -> Result<Recovery> {
     recorder.buffer().recovery().ok_or_else(|| Error::failed("journal-empty", "the journal has no plan"))
 }
 
@@ -411,7 +411,7 @@ fn account_of(plan: &Plan) -> Result<Account> {
 }
 
 /// The user that owns the data directory: the server is started as nobody else.
-fn owner_of(plan: &Plan) -> Result<Account> {
+pub(super) fn owner_of(plan: &Plan) -> Result<Account> {
     let owner = super::host::owner_of(&plan.directory);
     let owner = owner.and_then(|owner| server_account(Some(&owner.name)));
     owner.map_err(|why| {

@@ -15,6 +15,7 @@ use crate::resolve::Resolved;
 pub mod audit;
 pub mod build;
 pub mod candidates;
+pub mod checklist;
 pub mod estimate;
 pub mod files;
 pub mod finding;

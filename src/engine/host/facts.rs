@@ -313,6 +313,18 @@ pub fn installed_programs(set: Option<&Path>) -> Vec<(PathBuf, PgMajor)> {
     PgMajor::supported().rev().filter_map(|major| Some((find_programs(major, set).0?, major))).collect()
 }
 
+/// A client program like `vacuumdb`: beside the server's programs, where those really are if they are links, in the
+/// usual places and in `PATH`. Where it is nowhere, the path that it should have.
+#[must_use]
+pub fn client_program(name: &str, bin_dir: &Path, major: PgMajor) -> PathBuf {
+    let linked = bin_dir.join("postgres").canonicalize().ok();
+    let linked = linked.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::iter::once(bin_dir.to_path_buf()).chain(linked).chain(usual_places(major));
+    let mut programs = places.chain(std::env::split_paths(&path)).map(|place| place.join(name));
+    programs.find(|program| program.is_file()).unwrap_or_else(|| bin_dir.join(name))
+}
+
 /// `PATH`, and where Debian, PGDG's RPMs, Homebrew, Postgres.app and builds from source put a major version.
 fn usual_places(major: PgMajor) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
