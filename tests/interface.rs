@@ -215,7 +215,7 @@ fn from_a_restore_point_to_a_promoted_server_and_out() {
 
     // A commit on and back again, with one key and the plan between.
     for (key, stopped) in [("]", "after commit of"), ("[", "before commit of")] {
-        press(&tmux, key, "It goes on in place (");
+        press(&tmux, key, "It goes there in place (");
         tmux.send(&["Enter"]);
         let paused = |screen: &str| screen.contains("PAUSED AT THE TARGET") && screen.contains(stopped);
         tmux.wait_for_screen("pause beside it", LIMIT, paused);
@@ -228,7 +228,7 @@ fn from_a_restore_point_to_a_promoted_server_and_out() {
     press(&tmux, "r", "Stop where instead?");
     press(&tmux, "p", "Where shall restored stop instead?");
     press(&tmux, "w", &format!("Transaction {} committed", shop.dropped));
-    press(&tmux, "b", "It goes on in place (");
+    press(&tmux, "b", "It goes there in place (");
     tmux.send(&["Enter"]);
     let screen = tmux.wait_for("PAUSED AT THE TARGET", LIMIT);
     assert!(screen.contains(&format!("before first lock of {}", shop.dropped)), "{screen}");

@@ -215,7 +215,10 @@ fn what_the_copy_does_meanwhile_is_found_once_it_is_stopped() {
     shell.envs(ask.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let tmux = Tmux::start(&directory, &shell, 160, 40);
     let screen = tmux.wait_for("Type copy to go on", LIMIT);
-    assert!(screen.contains("It goes on in place (") && screen.contains("else it unpacks the base backup"), "{screen}");
+    assert!(
+        screen.contains("It goes there in place (") && screen.contains("else it unpacks the base backup"),
+        "{screen}"
+    );
     sql(&begun, "checkpoint");
     tmux.type_text("copy");
     tmux.send(&["Enter"]);

@@ -115,7 +115,7 @@ impl Watcher {
                 note(&format!("{}: {} done in {}{bytes}", event.recovery, step.name(), Seconds(*seconds)));
             }
             What::Approach { strategy, why, .. } if why.is_empty() => {
-                note(&format!("{}: going on {}", event.recovery, strategy.word()));
+                note(&format!("{}: the way is {}", event.recovery, strategy.word()));
             }
             What::Approach { strategy, why, .. } => {
                 note(&format!("{}: the way is {}, because {}", event.recovery, strategy.word(), plain(why)));

@@ -63,7 +63,7 @@ pub struct Otherwise {
 }
 
 impl Approach {
-    /// What it does and how long that takes: `goes on in place (16 MB of WAL, about 2 s), if the copy allows; else …`.
+    /// What it does and how long that takes: `goes there in place (16 MB of WAL, about 2 s), if the copy allows; else …`.
     #[must_use]
     pub fn in_words(&self) -> String {
         let way = in_words(self.strategy, &self.estimate);
@@ -83,7 +83,7 @@ fn in_words(strategy: Strategy, estimate: &Estimate) -> String {
     let about = estimate.total_s.map(|s| format!(", about {}", Seconds(s))).unwrap_or_default();
     let (data, wal) = (Bytes(estimate.unpack_bytes), Bytes(estimate.wal_bytes));
     match strategy {
-        Strategy::InPlace => format!("goes on in place ({wal} of WAL to replay{about})"),
+        Strategy::InPlace => format!("goes there in place ({wal} of WAL to replay{about})"),
         Strategy::Snapshot => format!("goes back to the kept copy ({data}, {wal} of WAL to replay{about})"),
         Strategy::Unpack => format!("unpacks the base backup again ({data}, {wal} of WAL to replay{about})"),
     }
@@ -433,7 +433,7 @@ mod tests {
         };
         let words = approach.in_words();
         assert!(
-            words.starts_with("goes on in place (") && words.contains("else it unpacks the base backup"),
+            words.starts_with("goes there in place (") && words.contains("else it unpacks the base backup"),
             "{words}"
         );
         assert!(words.contains("38.2 GB") && words.contains("about 7 min"), "{words}");
