@@ -2,6 +2,7 @@
 
 use super::change;
 use super::chart::{self, Chart, MarkKind};
+use super::checklist;
 use super::command::{Act, empties_directory};
 use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FindForm, FormKind, Menu, SuspectList, TargetForm, Then};
 use super::effect::Effect;
@@ -75,6 +76,7 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::NextCommit => return step_to(state, StepTo::Next),
         Act::PreviousCommit => return step_to(state, StepTo::Previous),
         Act::Promote => confirm(state, ActionKind::Promote, promote_text(state)),
+        Act::Checklist => return checklist::ask(state),
         Act::Discard => confirm(state, ActionKind::Discard, discard_text(state)),
         Act::Stop => {
             state.asked = Some(ActionKind::Stop);
@@ -832,6 +834,10 @@ pub(super) fn chosen(state: &mut State, then: Then) -> Vec<Effect> {
             return with_recovery(state, |recovery| Effect::CancelStep { recovery });
         }
         Then::WriteRunbook(file) => return write_runbook(state, file, true),
+        Then::Checklist => checklist::came(state, Ok(state.checklist.clone())),
+        Then::ShowItem(item) => checklist::show(state, item),
+        Then::DoItem(item) => return checklist::carry_out(state, item, None),
+        Then::SkipItem(item) => return checklist::skip(state, item),
         Then::Leave => return vec![Effect::Quit],
     }
     Vec::new()

@@ -48,6 +48,7 @@ pub enum Act {
     Directory,
     Change,
     Runbook,
+    Checklist,
     CancelStep,
     Look,
     Retarget,
@@ -205,6 +206,8 @@ pub static COMMANDS: &[Command] = &[
         "Goes to just before the last kept commit; shows the plan first."),
     command!(Promote, "promote", "promote", &[Key::Char('p')], STANDING, Typed, can_promote,
         "Ends recovery: the server takes writes. Cannot be undone."),
+    command!(Checklist, "checklist", "checklist", &[Key::Char('c')], STANDING, Changes, has_checklist,
+        "Goes through what is left to do after promotion, item by item; each says first what it changes."),
     command!(Stop, "stop", "stop", &[Key::Char('x')], STANDING, Changes, can_stop_server,
         "Shuts the recovered server down; its directory stays."),
     command!(Discard, "discard", "discard", &[Key::Char('d')], STANDING, Typed, can_discard,
@@ -492,6 +495,15 @@ fn can_promote(state: &State) -> Enabled {
         Some(RecoveryState::Promoted) => Err("it has been promoted already".into()),
         Some(RecoveryState::ShutDown) => Err("the server is stopped: retarget it first".into()),
         _ => Err("only a recovery that is paused at its target can be promoted".into()),
+    }
+}
+
+fn has_checklist(state: &State) -> Enabled {
+    may_change(state)?;
+    match state.recovery_state() {
+        Some(RecoveryState::Discarded) => Err("it has been discarded".into()),
+        _ if state.recovery.promoted_to.is_some() => Ok(()),
+        _ => Err("there is one after promotion".into()),
     }
 }
 

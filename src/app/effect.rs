@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::state::Wanted;
 use crate::core::{Target, TimelineId, Xid};
+use crate::plan::checklist::ItemId;
 use crate::plan::{Approach, Plan};
 
 /// Something that has to be done outside; its outcome comes back as a message.
@@ -74,6 +75,27 @@ pub enum Effect {
     Promote {
         /// Its name.
         recovery: String,
+    },
+    /// List what is left to do after promotion. Answered by `Checklist`.
+    LoadChecklist {
+        /// Its name.
+        recovery: String,
+    },
+    /// Do an item of that list. Answered by events, then `Done` or `Failed`.
+    DoItem {
+        /// Its name.
+        recovery: String,
+        /// Which item.
+        item: ItemId,
+        /// Where a base backup goes.
+        into: Option<String>,
+    },
+    /// Note that an item is not wanted. Answered by events, then `Done` or `Failed`.
+    SkipItem {
+        /// Its name.
+        recovery: String,
+        /// Which item.
+        item: ItemId,
     },
     /// Stop the server. Answered by events, then `Done` or `Failed`.
     Stop {

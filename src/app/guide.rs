@@ -86,6 +86,7 @@ fn in_dialog(dialog: &Dialog) -> &'static str {
         Dialog::Directory(_) | Dialog::Value(_) => {
             "Type it; Enter makes the plan anew, which changes nothing. Esc leaves."
         }
+        Dialog::BaseBackup(_) => "Type the path of a new directory; Enter takes the base backup. Esc leaves.",
         Dialog::Runbook(_) => "Type a path; Enter writes the runbook there. Esc leaves.",
         Dialog::Confirm(_) => "Nothing is done before the name is typed and Enter pressed; Esc leaves it.",
         Dialog::Find(_) => "Type what to look for; Enter goes there, Esc leaves.",
@@ -187,7 +188,7 @@ fn on_paused(state: &State) -> String {
         Some(RecoveryState::Paused) if retargets => "Look with i. If it is right, p promotes; if not, r retargets.",
         Some(RecoveryState::Paused) => "Look with i. If it is right, p promotes. It is another cluster's.",
         Some(RecoveryState::Promoting) => "Wait: the server is being promoted.",
-        Some(RecoveryState::Promoted) => "Done. Take a new base backup before anything else.",
+        Some(RecoveryState::Promoted) => "Done. c lists what is left to do, archiving and a new base backup above all.",
         Some(RecoveryState::ShutDown | RecoveryState::Failed) if state.read_only => {
             "--read-only was given: nothing is changed. Esc goes back."
         }

@@ -6,6 +6,7 @@
 mod act;
 pub mod change;
 pub mod chart;
+mod checklist;
 pub mod command;
 pub mod dialog;
 pub mod effect;

@@ -8,6 +8,7 @@ use crate::catalog::{Catalog, Overview, Point};
 use crate::core::{Target, TimelineId, Timestamp, Xid};
 use crate::error::Error;
 use crate::event::Event;
+use crate::plan::checklist::Item;
 use crate::plan::{Approach, Plan};
 use crate::resolve::Resolved;
 
@@ -87,6 +88,8 @@ pub enum Msg {
     Planned(Result<Box<Plan>, Error>),
     /// The plan of a retarget, and how it gets there.
     RetargetPlanned(Result<(Box<Plan>, Box<Approach>), Error>),
+    /// What is left to do after promotion.
+    Checklist(Result<Vec<Item>, Error>),
     /// Something happened in a recovery.
     Event(Event),
     /// What was asked for has failed.
@@ -110,6 +113,8 @@ pub enum ActionKind {
     Stop,
     /// To remove what the recovery made.
     Discard,
+    /// To go through what is left to do after promotion.
+    Item,
     /// To stop the step that runs.
     Cancel,
 }
@@ -124,6 +129,7 @@ impl ActionKind {
             Self::Promote => "the server is being promoted",
             Self::Stop => "the server is being stopped",
             Self::Discard => "the recovery is being discarded",
+            Self::Item => "an item of the checklist is being done",
             Self::Cancel => "the running step is being stopped",
         }
     }

@@ -11,6 +11,7 @@ use crate::core::progress::Pace;
 use crate::core::{Target, Timestamp, Zone};
 use crate::error::Error;
 use crate::event::{EventBuffer, Recovery, RecoveryState};
+use crate::plan::checklist::Item;
 use crate::plan::{Approach, Plan};
 
 /// A screen.
@@ -225,6 +226,8 @@ pub struct State {
     pub fleeting: bool,
     /// What the engine was asked for and has not answered yet.
     pub asked: Option<ActionKind>,
+    /// What is left to do after the promotion of the followed recovery, as it was listed last.
+    pub checklist: Vec<Item>,
     /// What lies over the screen.
     pub dialog: Option<Dialog>,
     /// Words in the status line.
@@ -268,6 +271,7 @@ impl State {
             offered: false,
             fleeting: false,
             asked: None,
+            checklist: Vec::new(),
             dialog: None,
             status: None,
             scroll: 0,

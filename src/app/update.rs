@@ -1,6 +1,7 @@
 //! The one place where something that happened changes what is known.
 
 use super::act;
+use super::checklist;
 use super::dialog::Dialog;
 use super::effect::Effect;
 use super::msg::{ActionKind, Msg};
@@ -72,6 +73,7 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::Runbook { file, answer } => act::runbook_came(state, file, answer),
         Msg::Planned(answer) => planned(state, answer.map(|plan| (plan, None))),
         Msg::RetargetPlanned(answer) => planned(state, answer.map(|(plan, approach)| (plan, Some(approach)))),
+        Msg::Checklist(answer) => checklist::came(state, answer),
         Msg::Event(event) => return happened(state, &event),
         Msg::Failed(error) => return failed(state, error),
         Msg::Done(action) => return done(state, action),
@@ -301,6 +303,9 @@ fn failed(state: &mut State, error: Error) -> Vec<Effect> {
 fn done(state: &mut State, action: ActionKind) -> Vec<Effect> {
     if state.asked == Some(action) || action != ActionKind::Cancel {
         state.asked = None;
+    }
+    if action == ActionKind::Item {
+        return checklist::ask(state);
     }
     vec![Effect::LoadRecoveries]
 }

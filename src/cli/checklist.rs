@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::engine::Engine;
-use crate::engine::checklist::{Item, list};
+use crate::engine::checklist::list;
 use crate::error::{Error, Result};
 use crate::event::Recovery;
-use crate::plan::checklist::{Change, ItemState};
+use crate::plan::checklist::{Change, Item, ItemState};
 
 use super::args::{ActArgs, ChecklistArgs};
 use super::ask::confirm;
@@ -67,7 +67,7 @@ fn show(context: &Context, recovery: &Recovery) -> Result<u8> {
         context.print_json("checklist", &items)?;
         return Ok(0);
     }
-    let open = items.iter().filter(|item| !matches!(item.state, ItemState::Done | ItemState::Skipped)).count();
+    let open = items.iter().filter(|item| item.is_left()).count();
     print(&format!("After the promotion of {} to timeline {}: {open} left", plain(&recovery.id), recovery.timeline))?;
     for item in &items {
         print(&format!("\n{}", describe(item)))?;
@@ -83,7 +83,7 @@ fn show(context: &Context, recovery: &Recovery) -> Result<u8> {
 fn describe(item: &Item) -> String {
     let mut lines = vec![wrapped(&format!("{:<8} {:<14} ", item.state.word(), item.item.word()), item.title)];
     let indent = |text: &str| wrapped("         ", &plain(text));
-    if !matches!(item.state, ItemState::Done | ItemState::Skipped) {
+    if item.is_left() {
         lines.push(indent(item.meaning));
         lines.extend(item.facts.iter().map(|fact| indent(fact)));
         lines.extend(

@@ -8,7 +8,6 @@ use crate::engine::Engine;
 use crate::engine::server::running;
 use crate::error::Result;
 use crate::event::{Recovery, RecoveryState};
-use crate::plan::checklist::{ItemId, ItemState};
 
 use super::args::ActArgs;
 use super::plan::describe_place;
@@ -163,12 +162,6 @@ fn is_promoted(recovery: &Recovery) -> bool {
     recovery.timeline != recovery.resolved.timeline
 }
 
-/// Whether a part of what keeps it by itself was given back.
-fn is_open(recovery: &Recovery) -> bool {
-    let done = |item: &ItemId| !item.settings().is_empty() && recovery.checklist.get(item) == Some(&ItemState::Done);
-    ItemId::ALL.iter().any(done)
-}
-
 fn in_words(recovery: &Recovery) -> &'static str {
     match recovery.state {
         RecoveryState::ShutDown if is_promoted(recovery) => "promoted; Walback stopped its server since",
@@ -178,7 +171,7 @@ fn in_words(recovery: &Recovery) -> &'static str {
         RecoveryState::Replaying => "replaying WAL",
         RecoveryState::Paused => "paused at the target; the database can be read, and nothing is decided yet",
         RecoveryState::Promoting => "being promoted",
-        RecoveryState::Promoted if is_open(recovery) => "promoted; the database takes writes",
+        RecoveryState::Promoted if !recovery.is_isolated() => "promoted; the database takes writes",
         RecoveryState::Promoted => "promoted; the database takes writes, isolated from everything else",
         RecoveryState::ShutDown => "its server was shut down",
         RecoveryState::Failed => "failed",

@@ -4,8 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 use super::host::facts::client_program;
 use super::host::{Account, Host};
 use super::mark::Mark;
@@ -21,7 +19,7 @@ use crate::pgdata::configuration::{AUTO, Configuration, ConfigurationFiles};
 use crate::pgdata::control_file::ControlFile;
 use crate::pgdata::postmaster_pid::ServerStatus;
 use crate::plan::build::OWN_DIRECTORY;
-use crate::plan::checklist::{Change, Configured, ItemId, ItemState, changed, changes};
+use crate::plan::checklist::{Change, Configured, Item, ItemId, ItemState, changed, changes};
 use crate::plan::settings::shell_quote;
 use crate::plan::{Plan, ServerPlan, files};
 use crate::source::Cancel;
@@ -30,31 +28,6 @@ use crate::source::Cancel;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Lines of what a program said that are kept.
 const SAID: usize = 20;
-
-/// An item as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Item {
-    /// Which.
-    pub item: ItemId,
-    /// What became of it.
-    pub state: ItemState,
-    /// What it does.
-    pub title: &'static str,
-    /// What has to be known to decide.
-    pub meaning: &'static str,
-    /// The settings that it takes back.
-    pub changes: Vec<Change>,
-    /// The commands that it runs.
-    pub commands: Vec<String>,
-    /// Whether the server is restarted for it.
-    pub restarts: bool,
-    /// What was found: slots, subscriptions, libraries.
-    pub facts: Vec<String>,
-    /// Why it cannot be done now.
-    pub cannot: Option<String>,
-    /// What was said when it was done, or tried.
-    pub said: Vec<String>,
-}
 
 /// What is left to do after the promotion of a recovery, and what became of it. Changes nothing.
 ///

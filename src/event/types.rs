@@ -258,6 +258,16 @@ pub struct Recovery {
     pub failure: Option<Failure>,
 }
 
+impl Recovery {
+    /// Whether nothing was given back yet of what keeps it from touching anything else.
+    #[must_use]
+    pub fn is_isolated(&self) -> bool {
+        let given_back =
+            |(item, state): (&ItemId, &ItemState)| !item.settings().is_empty() && *state == ItemState::Done;
+        !self.checklist.iter().any(given_back)
+    }
+}
+
 /// A step that is done.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Phase {

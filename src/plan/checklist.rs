@@ -26,6 +26,8 @@ pub enum ItemId {
     Subscriptions,
     /// Other servers that commits wait for, and a primary to follow.
     Standbys,
+    /// Limits that recovery needed as high as they were on the primary.
+    Limits,
     /// What the log has, and where it goes.
     Logging,
     /// Archiving.
@@ -40,13 +42,14 @@ pub enum ItemId {
 
 impl ItemId {
     /// All, in the order in which they are best gone through: what looks at the data first, what lets clients in last.
-    pub const ALL: [ItemId; 11] = [
+    pub const ALL: [ItemId; 12] = [
         ItemId::Statistics,
         ItemId::Integrity,
         ItemId::Slots,
         ItemId::Preload,
         ItemId::Subscriptions,
         ItemId::Standbys,
+        ItemId::Limits,
         ItemId::Logging,
         ItemId::Archiving,
         ItemId::BaseBackup,
@@ -64,6 +67,7 @@ impl ItemId {
             Self::Preload => "preload",
             Self::Subscriptions => "subscriptions",
             Self::Standbys => "standbys",
+            Self::Limits => "limits",
             Self::Logging => "logging",
             Self::Archiving => "archiving",
             Self::BaseBackup => "base-backup",
@@ -82,6 +86,7 @@ impl ItemId {
             Self::Preload => "preload libraries again",
             Self::Subscriptions => "let subscriptions run again",
             Self::Standbys => "wait for standbys, and know a primary, again",
+            Self::Limits => "have the limits of the backup's configuration",
             Self::Logging => "log as before",
             Self::Archiving => "archive WAL again",
             Self::BaseBackup => "take a new base backup",
@@ -112,6 +117,7 @@ impl ItemId {
             Self::Standbys => {
                 "Commits wait for the standbys that are named here. Not before these standbys were set up anew."
             }
+            Self::Limits => "Recovery needs them as high as they ever were in the WAL that it replays. That is over.",
             Self::Logging => "From then on the log goes where it went before, and no longer to Walback's file.",
             Self::Archiving => {
                 "WAL of the new timeline goes where the original server's went. Not while another server archives there on a timeline of the same number."
@@ -133,7 +139,20 @@ impl ItemId {
             Self::Statistics | Self::Integrity | Self::Slots | Self::BaseBackup => &[],
             Self::Preload => &["local_preload_libraries", "session_preload_libraries", "shared_preload_libraries"],
             Self::Subscriptions => &["max_logical_replication_workers"],
-            Self::Standbys => &["primary_conninfo", "primary_slot_name", "synchronous_standby_names"],
+            Self::Standbys => &[
+                "hot_standby",
+                "primary_conninfo",
+                "primary_slot_name",
+                "promote_trigger_file",
+                "synchronous_standby_names",
+            ],
+            Self::Limits => &[
+                "max_connections",
+                "max_locks_per_transaction",
+                "max_prepared_transactions",
+                "max_wal_senders",
+                "max_worker_processes",
+            ],
             Self::Logging => &[
                 "lc_messages",
                 "log_destination",
@@ -209,10 +228,11 @@ pub struct Change {
 
 /// Isolation sets some settings to what the server has by default, in case the backup has something else there
 /// (`src/backend/utils/misc/guc_tables.c`, 13 to 18).
-const LIKE_THE_DEFAULT: [&str; 15] = [
+const LIKE_THE_DEFAULT: [&str; 17] = [
     "archive_command",
     "archive_library",
     "archive_mode",
+    "hot_standby",
     "local_preload_libraries",
     "log_destination",
     "log_error_verbosity",
@@ -220,11 +240,21 @@ const LIKE_THE_DEFAULT: [&str; 15] = [
     "logging_collector",
     "primary_conninfo",
     "primary_slot_name",
+    "promote_trigger_file",
     "session_preload_libraries",
     "shared_preload_libraries",
     "ssl",
     "synchronous_standby_names",
     "unix_socket_group",
+];
+
+/// The limits' defaults (the same).
+const DEFAULT_LIMITS: [(&str, &str); 5] = [
+    ("max_connections", "100"),
+    ("max_locks_per_transaction", "64"),
+    ("max_prepared_transactions", "0"),
+    ("max_wal_senders", "10"),
+    ("max_worker_processes", "8"),
 ];
 
 impl Change {
@@ -233,7 +263,10 @@ impl Change {
     pub fn matters(&self) -> bool {
         match &self.then {
             Some(then) => *then != self.now,
-            None => !LIKE_THE_DEFAULT.contains(&self.name.as_str()),
+            None => {
+                let limit = DEFAULT_LIMITS.contains(&(self.name.as_str(), self.now.as_str()));
+                !limit && !LIKE_THE_DEFAULT.contains(&self.name.as_str())
+            }
         }
     }
 
@@ -246,6 +279,39 @@ impl Change {
             _ => format!("+ {} as PostgreSQL has it by default", self.name),
         };
         [format!("- {} = {}", self.name, quoted(&self.now)), then]
+    }
+}
+
+/// An item as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// Which.
+    pub item: ItemId,
+    /// What became of it.
+    pub state: ItemState,
+    /// What it does.
+    pub title: &'static str,
+    /// What has to be known to decide.
+    pub meaning: &'static str,
+    /// The settings that it takes back.
+    pub changes: Vec<Change>,
+    /// The commands that it runs.
+    pub commands: Vec<String>,
+    /// Whether the server is restarted for it.
+    pub restarts: bool,
+    /// What was found: slots, subscriptions, libraries.
+    pub facts: Vec<String>,
+    /// Why it cannot be done now.
+    pub cannot: Option<String>,
+    /// What was said when it was done, or tried.
+    pub said: Vec<String>,
+}
+
+impl Item {
+    /// Whether nothing was decided about it, or what was decided did not work.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        !matches!(self.state, ItemState::Done | ItemState::Skipped)
     }
 }
 
@@ -266,7 +332,13 @@ pub fn changes(plan: &Plan, item: ItemId, configured: &Configured<'_>) -> Vec<Ch
     let ours = isolation(plan);
     let change = |name: &&str| {
         let now = configured.auto_conf.get(name)?;
-        ours.iter().find(|(set, value)| set == name && value == now)?;
+        let is_ours = match item {
+            ItemId::Limits => plan.setting(name).is_some(),
+            _ => ours.iter().any(|(set, value)| set == name && value == now),
+        };
+        if !is_ours {
+            return None;
+        }
         let copied = configured.copied.get(name).map(|value| (value.to_owned(), crate::pgdata::configuration::AUTO));
         let main = || (configured.main)(name).map(|value| (value, crate::pgdata::configuration::MAIN));
         let (then, from) = copied.or_else(main).unzip();
@@ -324,12 +396,10 @@ mod tests {
         assert_eq!(of_items.len(), all, "no setting belongs to two");
         let plan = plan();
         let left: BTreeSet<String> = isolation(&plan).into_iter().map(|(name, _)| name).collect();
-        // These mean nothing on a primary, or are gone with the settings of recovery.
-        let without_meaning = ["hot_standby", "promote_trigger_file"];
         for name in &left {
             let is_recovery = crate::plan::settings::RECOVERY_SETTINGS.contains(&name.as_str());
             let belongs = of_items.contains(&name.as_str());
-            assert!(belongs || is_recovery || without_meaning.contains(&name.as_str()), "{name} is never taken back");
+            assert!(belongs || is_recovery, "{name} is never taken back");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Point, PointKind};
 use crate::config::{Config, RestoreConfig, SourceConfig, is_utf8_locale};
 use crate::core::{Target, TimelineId, Xid, Zone};
+use crate::engine::checklist;
 use crate::engine::host::{Host, facts::server_account, now};
 use crate::engine::prepare::plan_retarget;
 use crate::engine::runbook::Runbook;
@@ -132,6 +133,24 @@ impl Perform for Performer {
             Effect::Discard { recovery } => {
                 self.act(reply, ActionKind::Discard, recovery.clone(), move |engine, watch, _| {
                     engine.discard(&recovery, watch)
+                });
+            }
+            Effect::LoadChecklist { recovery } => {
+                let recoveries = Recoveries::below(&self.config.state_directory);
+                work(reply, move |reply| {
+                    let answer = recoveries.load(&recovery).and_then(|buffer| checklist::list(&buffer));
+                    reply.send(Msg::Checklist(answer));
+                    Ok(())
+                });
+            }
+            Effect::DoItem { recovery, item, into } => {
+                self.act(reply, ActionKind::Item, recovery.clone(), move |engine, watch, cancel| {
+                    engine.do_item(&recovery, item, into.as_deref().map(Path::new), watch, cancel)
+                });
+            }
+            Effect::SkipItem { recovery, item } => {
+                self.act(reply, ActionKind::Item, recovery.clone(), move |engine, watch, _| {
+                    engine.skip_item(&recovery, item, watch)
                 });
             }
             Effect::CancelStep { recovery } => {

@@ -15,6 +15,7 @@ use crate::core::{
 use crate::error::Reachable;
 use crate::event::{EventBuffer, Recovery};
 use crate::pgdata::server_log::{StopKind, Stopped};
+use crate::plan::checklist::{Change, Item, ItemId, ItemState};
 use crate::plan::{Estimate, Finding, ServerPlan, StepId, Strategy};
 use crate::resolve::{BeforeWhat, Locked, Resolved, StopBefore, StopSide};
 
@@ -574,6 +575,64 @@ fn what_was_promoted_is_not_discarded_while_its_server_runs() {
     press(&mut state, "d");
     let Some(Dialog::Confirm(confirm)) = &state.dialog else { panic!("not asked") };
     assert!(confirm.text[0].contains("LOST"), "{:?}", confirm.text);
+}
+
+#[test]
+fn what_is_left_after_a_promotion_is_shown_before_it_is_done() {
+    let mut state = paused();
+    assert_eq!(press(&mut state, "c"), []);
+    assert!(refusal(&state).contains("after promotion"), "{}", refusal(&state));
+    send(&mut state, [event(What::Promoted { timeline: TimelineId(3) }), turns(RecoveryState::Promoted)]);
+    let load = || vec![Effect::LoadChecklist { recovery: NAME.to_owned() }];
+    assert_eq!(press(&mut state, "c"), load());
+    let change =
+        Change { name: "port".into(), now: "5499".into(), then: Some("5432".into()), from: Some("postgresql.conf") };
+    let of = |item: ItemId, state, changes| Item {
+        item,
+        state,
+        title: item.title(),
+        meaning: item.meaning(),
+        changes,
+        commands: Vec::new(),
+        restarts: true,
+        facts: Vec::new(),
+        cannot: None,
+        said: Vec::new(),
+    };
+    let items = || {
+        vec![
+            of(ItemId::Archiving, ItemState::Done, Vec::new()),
+            of(ItemId::BaseBackup, ItemState::Open, Vec::new()),
+            of(ItemId::Port, ItemState::Open, vec![change.clone()]),
+        ]
+    };
+    send(&mut state, [Msg::Checklist(Ok(items()))]);
+    let Some(Dialog::Menu(menu)) = &state.dialog else { panic!("no menu") };
+    assert_eq!((menu.selected, menu.title.as_str()), (1, "After the promotion: 2 left"), "the first that is left");
+
+    send(&mut state, [Msg::Key(Key::Down)]);
+    assert_eq!(enter(&mut state), []);
+    let Some(Dialog::Menu(menu)) = &state.dialog else { panic!("no menu") };
+    assert!(menu.text.contains(&"- port = '5499'".to_owned()), "{:?}", menu.text);
+    assert_eq!(enter(&mut state), [], "Enter alone goes back to the list");
+    send(&mut state, [Msg::Key(Key::Down)]);
+    enter(&mut state);
+    let into = None;
+    assert_eq!(press(&mut state, "y"), [Effect::DoItem { recovery: NAME.to_owned(), item: ItemId::Port, into }]);
+    assert_eq!(press(&mut state, "c"), [], "one thing at a time");
+    assert_eq!(send(&mut state, [Msg::Done(ActionKind::Item)]), load(), "and the list comes again");
+
+    // A base backup asks where it goes.
+    send(&mut state, [Msg::Checklist(Ok(items()))]);
+    enter(&mut state);
+    assert_eq!(press(&mut state, "y"), []);
+    press(&mut state, "backups");
+    assert_eq!(enter(&mut state), []);
+    assert!(refusal(&state).contains("whole path"));
+    send(&mut state, [Msg::Key(Key::Home)]);
+    press(&mut state, "/");
+    let into = Some("/backups".to_owned());
+    assert_eq!(enter(&mut state), [Effect::DoItem { recovery: NAME.to_owned(), item: ItemId::BaseBackup, into }]);
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
         Dialog::Target(form) => draw_target(canvas, state.zone, form, area),
         Dialog::Directory(form) => draw_directory(canvas, form, area),
         Dialog::Runbook(field) => draw_runbook(canvas, field, area),
+        Dialog::BaseBackup(field) => draw_base_backup(canvas, field, area),
         Dialog::Value(form) => draw_value(canvas, form, area),
         Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),
         Dialog::Find(form) => draw_find(canvas, form, area),
@@ -106,7 +107,9 @@ fn choice_lines(theme: Theme, choice: &Choice, selected: bool, columns: u16) -> 
     let key = choice.key.unwrap_or(' ');
     let mut doc = Doc::new(columns, theme);
     doc.hanging(&format!("{cursor} {key}  "), theme.key(), &choice.label, theme.strong());
-    doc.hanging("       ", theme.plain(), &choice.meaning, theme.plain());
+    if !choice.meaning.is_empty() {
+        doc.hanging("       ", theme.plain(), &choice.meaning, theme.plain());
+    }
     doc.lines()
 }
 
@@ -222,6 +225,21 @@ fn draw_runbook(canvas: &mut Canvas<'_>, field: &Field, area: Rect) {
     );
     let below = doc.lines();
     let inner = open(canvas, area, "Write the runbook to which file?", "Enter writes, Esc leaves", below.len() + 1);
+    draw_field(canvas, field, inner, 0);
+    put(canvas, Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner }, &below);
+}
+
+fn draw_base_backup(canvas: &mut Canvas<'_>, field: &Field, area: Rect) {
+    let theme = canvas.theme;
+    let mut doc = Doc::new(inside(area), theme);
+    doc.paragraph(
+        "A directory that is new or empty, where the server's user may write. The base backup is a compressed tar, with \
+         the WAL that it needs.",
+        theme.dim(),
+    );
+    let below = doc.lines();
+    let inner =
+        open(canvas, area, "Take the base backup into which directory?", "Enter begins, Esc leaves", below.len() + 1);
     draw_field(canvas, field, inner, 0);
     put(canvas, Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner }, &below);
 }

@@ -11,6 +11,7 @@ use crate::app::{Screen, State, command, suspects};
 use crate::catalog::Suspect;
 use crate::event::{Failure, Recovery, RecoveryState};
 use crate::plan::StepId;
+use crate::plan::checklist::ItemState;
 use crate::resolve::Resolved;
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
@@ -84,7 +85,11 @@ fn headline(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
             glyphs::GOOD,
             theme.good(),
             format!("PROMOTED TO TIMELINE {timeline}"),
-            "Recovery is over and the server takes writes. It is still isolated: its own port and socket, no TCP, no archiving.",
+            if !recovery.is_isolated() {
+                "Recovery is over and the server takes writes."
+            } else {
+                "Recovery is over and the server takes writes. It is still isolated: its own port and socket, no TCP, no archiving."
+            },
         ),
         RecoveryState::ShutDown => {
             (glyphs::WAITING, theme.strong(), "THE SERVER IS STOPPED".to_owned(), "Its directory is kept as it is.")
@@ -110,14 +115,18 @@ fn headline(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
     doc.hanging(&format!("{sign} "), style, &title, style);
     doc.hanging("  ", style, text, theme.plain());
     if recovery.state == RecoveryState::Promoted {
-        let todo = [
-            "take a new base backup: while archiving is off, none from before leads past this",
-            "run ANALYZE if planner statistics matter now",
-            "lift the isolation when clients may come: TCP, port, archiving",
-        ];
         doc.heading("What is left to do");
-        for text in todo {
-            doc.hanging("  - ", theme.label(), text, theme.plain());
+        let text = "c lists it, each item with what it changes: statistics, archiving, a new base backup, then network and port \
+                    for the clients. None of it happens by itself.";
+        doc.hanging("  ", theme.plain(), text, theme.plain());
+        for (word, state) in [("done", ItemState::Done), ("skipped", ItemState::Skipped), ("failed", ItemState::Failed)]
+        {
+            let items = recovery.checklist.iter().filter(|(_, of)| **of == state).map(|(item, _)| item.word());
+            let items: Vec<&str> = items.collect();
+            if !items.is_empty() {
+                let style = if state == ItemState::Failed { theme.bad() } else { theme.plain() };
+                doc.row(word, &items.join(", "), style);
+            }
         }
     }
 }
