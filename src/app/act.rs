@@ -10,6 +10,7 @@ use super::field::Field;
 use super::find::{Located, MatchKind, Search};
 use super::msg::ActionKind;
 use super::points::{Amount, Place, Sought};
+use super::query;
 use super::reach::Reach;
 use super::recoveries;
 use super::state::{Answer, Loading, Pane, Planning, Scan, ScanState, Screen, State, Wanted};
@@ -76,6 +77,8 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::NextCommit => return step_to(state, StepTo::Next),
         Act::PreviousCommit => return step_to(state, StepTo::Previous),
         Act::Promote => confirm(state, ActionKind::Promote, promote_text(state)),
+        Act::Checks => return query::check(state),
+        Act::Sql => return query::open(state),
         Act::Checklist => return checklist::ask(state),
         Act::Discard => confirm(state, ActionKind::Discard, discard_text(state)),
         Act::Stop => {

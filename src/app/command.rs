@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::key::Key;
 use super::msg::ActionKind;
 use super::points::{Points, Row};
+use super::query::Checks;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
 use crate::event::RecoveryState;
 use crate::plan::StepTo;
@@ -49,6 +50,8 @@ pub enum Act {
     Change,
     Runbook,
     Checklist,
+    Checks,
+    Sql,
     CancelStep,
     Look,
     Retarget,
@@ -200,12 +203,16 @@ pub static COMMANDS: &[Command] = &[
         "Opens psql on the recovered server, and comes back here."),
     command!(Retarget, "retarget", "retarget", &[Key::Char('r')], STANDING, Changes, can_retarget,
         "Goes on or back to another target; shows the plan first."),
+    command!(Promote, "promote", "promote", &[Key::Char('p')], STANDING, Typed, can_promote,
+        "Ends recovery: the server takes writes. Cannot be undone."),
+    command!(Sql, "sql", "sql", &[Key::Char('s')], STANDING, None, can_look,
+        "Asks the recovered server a query, which can change nothing."),
+    command!(Checks, "checks", "checks", &[Key::Char('v')], STANDING, None, has_checks,
+        "Carries out the checks of the configuration again."),
     command!(NextCommit, "next-commit", "next", &[Key::Char(']')], STANDING, Changes, has_next_commit,
         "Goes to just after the next commit; shows the plan first."),
     command!(PreviousCommit, "previous-commit", "previous", &[Key::Char('[')], STANDING, Changes, has_previous_commit,
         "Goes to just before the last kept commit; shows the plan first."),
-    command!(Promote, "promote", "promote", &[Key::Char('p')], STANDING, Typed, can_promote,
-        "Ends recovery: the server takes writes. Cannot be undone."),
     command!(Checklist, "checklist", "checklist", &[Key::Char('c')], STANDING, Changes, has_checklist,
         "Goes through what is left to do after promotion, item by item; each says first what it changes."),
     command!(Stop, "stop", "stop", &[Key::Char('x')], STANDING, Changes, can_stop_server,
@@ -495,6 +502,15 @@ fn can_promote(state: &State) -> Enabled {
         Some(RecoveryState::Promoted) => Err("it has been promoted already".into()),
         Some(RecoveryState::ShutDown) => Err("the server is stopped: retarget it first".into()),
         _ => Err("only a recovery that is paused at its target can be promoted".into()),
+    }
+}
+
+fn has_checks(state: &State) -> Enabled {
+    can_look(state)?;
+    match state.checks {
+        Checks::None => Err("none are configured; docs/configuration.md has an example".into()),
+        Checks::Running => Err("they are being carried out".into()),
+        Checks::Waiting | Checks::Done(_) => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@ use super::change::{Change, ValueForm};
 use super::field::Field;
 use super::find::{Located, Search};
 use super::msg::ActionKind;
+use super::query::SqlForm;
 use super::state::{State, Wanted};
 use crate::catalog::{Point, PointKind, Suspect};
 use crate::core::progress::counted;
@@ -28,6 +29,8 @@ pub enum Dialog {
     Runbook(Field),
     /// The directory of a new base backup is being typed.
     BaseBackup(Field),
+    /// SQL is being typed.
+    Sql(SqlForm),
     /// A name has to be typed before something is done.
     Confirm(Confirm),
     /// What is to be found is being typed.

@@ -76,6 +76,27 @@ pub enum Effect {
         /// Its name.
         recovery: String,
     },
+    /// Carry the configured checks out. Answered by `Checked`.
+    RunChecks {
+        /// Its name.
+        recovery: String,
+    },
+    /// List the databases of the recovered server. Answered by `Databases`.
+    LoadDatabases {
+        /// Its name.
+        recovery: String,
+    },
+    /// Ask the recovered server something that changes nothing. Answered by `Answered`.
+    Query {
+        /// Its name.
+        recovery: String,
+        /// The database that is asked.
+        database: String,
+        /// The query.
+        sql: String,
+    },
+    /// Give the query up.
+    CancelQuery,
     /// List what is left to do after promotion. Answered by `Checklist`.
     LoadChecklist {
         /// Its name.

@@ -3,6 +3,7 @@
 use super::command;
 use super::dialog::Dialog;
 use super::points::Row;
+use super::query::Said;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
 use crate::core::Xid;
 use crate::core::progress::counted;
@@ -90,6 +91,8 @@ fn in_dialog(dialog: &Dialog) -> &'static str {
         Dialog::Runbook(_) => "Type a path; Enter writes the runbook there. Esc leaves.",
         Dialog::Confirm(_) => "Nothing is done before the name is typed and Enter pressed; Esc leaves it.",
         Dialog::Find(_) => "Type what to look for; Enter goes there, Esc leaves.",
+        Dialog::Sql(form) if form.answer == Said::Asked => "The server is being asked; Esc gives it up.",
+        Dialog::Sql(_) => "Type a query; Enter asks, Tab takes another database, Up and Down scroll. Esc leaves.",
         Dialog::Suspects(_) => "Choose with Up and Down; Enter goes there, Esc leaves.",
         Dialog::Help => "Up and Down scroll; Esc leaves.",
         Dialog::Error(_) => "Read what happened; Esc goes on.",

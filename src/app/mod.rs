@@ -18,6 +18,7 @@ pub mod key;
 pub mod msg;
 pub mod points;
 mod press;
+pub mod query;
 pub mod reach;
 mod recoveries;
 pub mod rows;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::key::Key;
 use super::state::{Known, Pane};
 use crate::catalog::{Catalog, Overview, Point};
-use crate::core::{Target, TimelineId, Timestamp, Xid};
+use crate::core::{Checked, Rows, Target, TimelineId, Timestamp, Xid};
 use crate::error::Error;
 use crate::event::Event;
 use crate::plan::checklist::Item;
@@ -90,6 +90,12 @@ pub enum Msg {
     RetargetPlanned(Result<(Box<Plan>, Box<Approach>), Error>),
     /// What is left to do after promotion.
     Checklist(Result<Vec<Item>, Error>),
+    /// What came of the checks.
+    Checked(Result<Vec<Checked>, Error>),
+    /// The databases of the recovered server.
+    Databases(Result<Vec<String>, Error>),
+    /// What it said to a query.
+    Answered(Result<Rows, Error>),
     /// Something happened in a recovery.
     Event(Event),
     /// What was asked for has failed.

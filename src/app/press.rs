@@ -8,6 +8,7 @@ use super::effect::Effect;
 use super::field::Field;
 use super::key::Key;
 use super::msg::Hit;
+use super::query;
 use super::state::{Pane, Screen, State, Wanted};
 use crate::core::TargetKind;
 use crate::plan::checklist::ItemId;
@@ -38,6 +39,7 @@ fn to_command(state: &mut State, key: Key) -> Vec<Effect> {
 fn to_dialog(state: &mut State, dialog: Dialog, key: Key) -> Vec<Effect> {
     match dialog {
         Dialog::Menu(menu) => to_menu(state, menu, key),
+        Dialog::Sql(form) => query::press(state, form, key),
         Dialog::Suspects(list) => {
             to_suspects(state, list, key);
             Vec::new()
@@ -200,7 +202,7 @@ fn edit(state: &mut State, mut dialog: Dialog, key: Key) -> Vec<Effect> {
         Dialog::Confirm(confirm) => {
             confirm.field.press(key);
         }
-        Dialog::Menu(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}
+        Dialog::Menu(_) | Dialog::Sql(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}
     }
     typed(state, dialog)
 }
@@ -271,6 +273,7 @@ pub(super) fn paste(state: &mut State, text: &str) -> Vec<Effect> {
         Dialog::Runbook(field) | Dialog::BaseBackup(field) => field.paste(text),
         // A name is typed so that somebody thinks about it.
         Dialog::Confirm(_) => state.refuse("the name has to be typed, not pasted"),
+        Dialog::Sql(form) => form.field.paste(text),
         Dialog::Menu(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}
     }
     typed(state, dialog)

@@ -5,6 +5,7 @@ use super::dialog::Dialog;
 use super::find::{Located, Search};
 use super::msg::ActionKind;
 use super::points::Points;
+use super::query::Checks;
 use super::reach::Reach;
 use crate::catalog::{Backup, Catalog};
 use crate::core::progress::Pace;
@@ -226,6 +227,8 @@ pub struct State {
     pub fleeting: bool,
     /// What the engine was asked for and has not answered yet.
     pub asked: Option<ActionKind>,
+    /// The configured checks, as they were carried out on the followed recovery.
+    pub checks: Checks,
     /// What is left to do after the promotion of the followed recovery, as it was listed last.
     pub checklist: Vec<Item>,
     /// What lies over the screen.
@@ -271,6 +274,7 @@ impl State {
             offered: false,
             fleeting: false,
             asked: None,
+            checks: Checks::default(),
             checklist: Vec::new(),
             dialog: None,
             status: None,

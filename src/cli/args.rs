@@ -69,6 +69,11 @@ Examples:
   walback … check --quick                                  names, sizes and headers: seconds for a large archive
   walback … --json check | jq '.findings[] | select(.severity == \"error\")'";
 
+const SQL_EXAMPLES: &str = "\
+Examples:
+  walback sql 'select count(*) from orders' --database shop
+  walback --json sql 'table orders' restore --database shop --rows 10";
+
 const CHECKLIST_EXAMPLES: &str = "\
 Examples:
   walback checklist shop                                   what is left to do, and what each would change
@@ -282,6 +287,16 @@ pub enum Command {
         #[command(flatten)]
         act: ActArgs,
     },
+    /// Carry out the checks of the configuration on a recovered server.
+    ///
+    /// Each is a query with what its first value should be. Exit status 3 where one fails.
+    Checks {
+        /// Its name, the beginning of it, or its directory [default: the only one].
+        recovery: Option<String>,
+    },
+    /// Ask a recovered server one query, which can change nothing.
+    #[command(after_help = SQL_EXAMPLES)]
+    Sql(SqlArgs),
     /// Go through what is left to do after promotion: statistics, archiving, a new base backup, letting clients in.
     ///
     /// Without --do and --skip it lists what there is, with every change that it would make. What Walback set to keep
@@ -310,6 +325,21 @@ pub enum Command {
         /// How to ask and tell.
         #[command(flatten)]
         act: ActArgs,
+    },
+    /// Get a file of WAL for a recovering server; it runs this itself, as its restore_command.
+    ///
+    /// Used where cp is not enough: for compressed archives, and for several. The server runs it in the data directory,
+    /// where a recovery has left what it needs to know. Takes the first whole copy, checks its name, size and header,
+    /// and makes the next segments ready. Exit status 0: done. 1: no archive has it. 126 or more: an archive cannot be
+    /// asked, or what it has is damaged, and recovery has to stop.
+    Fetch {
+        /// The recovery, or its data directory.
+        #[arg(long, value_name = "ID")]
+        recovery: PathBuf,
+        /// What the server asks for, %f: a segment or a history file.
+        file: std::ffi::OsString,
+        /// Where it goes, %p.
+        to: PathBuf,
     },
     /// Print completions for a shell.
     Completions {
@@ -434,6 +464,21 @@ impl TargetArgs {
         let timeline = self.timeline.unwrap_or(TimelineChoice::Latest);
         Ok(Target { inclusive: !self.exclusive, timeline, action, ..Target::new(kind) })
     }
+}
+
+/// A query.
+#[derive(Debug, Clone, Args)]
+pub struct SqlArgs {
+    /// One SQL statement. It runs in a transaction that can only read.
+    pub query: String,
+    /// The recovery's name, the beginning of it, or its directory [default: the only one].
+    pub recovery: Option<String>,
+    /// Ask this database.
+    #[arg(long, default_value = "postgres", value_name = "NAME")]
+    pub database: String,
+    /// Print so many rows, at most.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub rows: usize,
 }
 
 /// What to do of a checklist.

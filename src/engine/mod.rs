@@ -2,10 +2,12 @@
 
 pub mod checklist;
 mod experience;
+pub mod fetch;
 mod find;
 pub mod host;
 pub mod mark;
 pub mod prepare;
+pub mod query;
 pub mod record;
 pub mod run;
 pub mod runbook;

@@ -13,7 +13,7 @@ use super::host::{Account, Host};
 use super::mark::Mark;
 use super::record::{Recorder, Recoveries, Watch};
 use super::server::{LogTail, running};
-use super::steps::{configure, discard, promote, replay, snapshot, start, stop, unpack};
+use super::steps::{configure, discard, fetching, promote, replay, snapshot, start, stop, unpack};
 use super::strategy::settled;
 
 /// Carries out plans on this machine.
@@ -343,6 +343,10 @@ impl Engine {
         }
         let started = std::time::Instant::now();
         let followed = replay::follow(&self.host, plan, owner, recorder, cancel, position);
+        if !matches!(&followed, Err(error) if error.report().kind == ErrorKind::Interrupted) {
+            // What is left there of it is of no use, and does no harm either.
+            let _ = fetching::clear(&self.host.acting_as(owner), &plan.directory);
+        }
         match followed {
             Ok(bytes) => recorder.emit(What::StepFinished {
                 step: StepId::Replay,

@@ -90,7 +90,7 @@ impl ItemId {
             Self::Logging => "log as before",
             Self::Archiving => "archive WAL again",
             Self::BaseBackup => "take a new base backup",
-            Self::Network => "listen on TCP, with TLS and access as before",
+            Self::Network => "listen on TCP, with TLS, access and sessions as before",
             Self::Port => "use the old port and socket",
         }
     }
@@ -164,7 +164,7 @@ impl ItemId {
                 "stats_temp_directory",
             ],
             Self::Archiving => &["archive_command", "archive_library", "archive_mode"],
-            Self::Network => &["hba_file", "ident_file", "listen_addresses", "ssl"],
+            Self::Network => &["default_transaction_isolation", "hba_file", "ident_file", "listen_addresses", "ssl"],
             Self::Port => &[
                 "cluster_name",
                 "external_pid_file",
@@ -228,10 +228,11 @@ pub struct Change {
 
 /// Isolation sets some settings to what the server has by default, in case the backup has something else there
 /// (`src/backend/utils/misc/guc_tables.c`, 13 to 18).
-const LIKE_THE_DEFAULT: [&str; 17] = [
+const LIKE_THE_DEFAULT: [&str; 18] = [
     "archive_command",
     "archive_library",
     "archive_mode",
+    "default_transaction_isolation",
     "hot_standby",
     "local_preload_libraries",
     "log_destination",

@@ -6,12 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::catalog::Backup;
 use crate::config::RestoreConfig;
 use crate::core::{PgMajor, SegmentName};
-use crate::plan::preflight::{BackupFacts, DirectoryFacts, HostFacts};
+use crate::plan::preflight::{BackupFacts, DirectoryFacts, HostFacts, OwnProgram};
 use crate::plan::pristine::PristineFacts;
 
 use super::{Account, account, clusters, command_as, current_account, system};
@@ -41,6 +41,8 @@ pub struct Wanted<'a> {
     pub sources: &'a [PathBuf],
     /// The archives that the server will read.
     pub archives: &'a [PathBuf],
+    /// Whether the server shall get WAL by this program.
+    pub fetches: bool,
     /// The programs that unpack what is in them.
     pub decompressors: Vec<&'static str>,
 }
@@ -74,9 +76,36 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
         searched,
         wrong_version,
         unreadable_archives: account.map(|account| unreadable(wanted.archives, account)).unwrap_or_default(),
+        own_program: wanted.fetches.then(|| own_program(account, wanted.directory)),
         missing_programs: missing(&wanted.decompressors),
         run_as: run_as.map(|account| account.name),
     }
+}
+
+/// Whether the server's user can run this very program, or a copy of it in the new data directory. It is tried.
+fn own_program(account: Option<&Account>, directory: &Path) -> OwnProgram {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return OwnProgram::Unusable(format!("this program does not find itself: {error}")),
+    };
+    // Who there is not is another finding.
+    let Some(account) = account else { return OwnProgram::Runs(program) };
+    let mut command = command_as(account, &program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+    if command.status().is_ok_and(|status| status.success()) {
+        return OwnProgram::Runs(program);
+    }
+    let above = directory.ancestors().find(|ancestor| ancestor.exists());
+    let flags = above.and_then(|above| statvfs(above).ok()).map(|stat| stat.flags());
+    if flags.is_some_and(|flags| flags.contains(FsFlags::ST_NOEXEC)) {
+        let why = format!("{} is mounted so that no program can be run from it", directory.display());
+        return OwnProgram::Unusable(why);
+    }
+    let why = match program.parent().and_then(|parent| closed_to(account, parent)) {
+        Some(closed) => format!("{} is closed to it", closed.display()),
+        None => "it was tried".to_owned(),
+    };
+    OwnProgram::Closed { program, why }
 }
 
 /// Those of the programs that are in none of the directories in which a shell looks.

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub mod clusters;
 pub mod facts;
 pub mod launch;
+pub mod spool;
 mod system;
 
 /// How often a program that runs long is looked at.
@@ -210,6 +211,31 @@ impl Host {
                 .map_err(|error| failed("write", path, &error))?;
         }
         self.set_mode(path, mode)
+    }
+
+    /// Puts a copy of this program into a data directory, for the server's user to run.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn copy_program(&self, path: &Path, owner: &Account) -> Result<()> {
+        // Its own file may be closed to the owner, and may have been replaced since it was started.
+        let mut program = File::open("/proc/self/exe")
+            .or_else(|_| File::open(&self.program))
+            .map_err(|error| failed("read this program's own file for", path, &error))?;
+        let _rights = self.rights().map_err(|error| failed("write", path, &error))?;
+        let beside = path.with_extension("walback-new");
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &beside, &error)),
+            _ => {}
+        }
+        let mut copy = self.create_file(&beside, 0o755, owner)?;
+        io::copy(&mut program, &mut copy)
+            .and_then(|_| copy.set_permissions(Permissions::from_mode(0o755)))
+            .and_then(|()| copy.sync_all())
+            .map_err(|error| failed("write", &beside, &error))?;
+        // As long as it is open for writing, nobody can run it.
+        drop(copy);
+        fs::rename(&beside, path).map_err(|error| failed("put in place", path, &error))
     }
 
     /// Removes a file, if it is there.

@@ -2,6 +2,7 @@
 
 pub mod configure;
 pub mod discard;
+pub mod fetching;
 pub mod promote;
 pub mod replay;
 pub mod snapshot;

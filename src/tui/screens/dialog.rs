@@ -4,6 +4,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::sql;
 use crate::app::change::ValueForm;
 use crate::app::dialog::{Choice, Confirm, DirectoryForm, FindForm, Menu, Reading, Stop, SuspectList, TargetForm};
 use crate::app::field::Field;
@@ -28,6 +29,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
         Dialog::Directory(form) => draw_directory(canvas, form, area),
         Dialog::Runbook(field) => draw_runbook(canvas, field, area),
         Dialog::BaseBackup(field) => draw_base_backup(canvas, field, area),
+        Dialog::Sql(form) => sql::draw(canvas, form, area),
         Dialog::Value(form) => draw_value(canvas, form, area),
         Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),
         Dialog::Find(form) => draw_find(canvas, form, area),
@@ -52,7 +54,14 @@ fn open(canvas: &mut Canvas<'_>, area: Rect, title: &str, keys: &str, lines: usi
     open_wide(canvas, area, title, keys, lines, COLUMNS)
 }
 
-fn open_wide(canvas: &mut Canvas<'_>, area: Rect, title: &str, keys: &str, lines: usize, columns: u16) -> Rect {
+pub(super) fn open_wide(
+    canvas: &mut Canvas<'_>,
+    area: Rect,
+    title: &str,
+    keys: &str,
+    lines: usize,
+    columns: u16,
+) -> Rect {
     let height = (lines as u16).saturating_add(2).min(area.height);
     let columns = area.width.min(columns);
     let x = area.x + (area.width - columns) / 2;
@@ -114,7 +123,7 @@ fn choice_lines(theme: Theme, choice: &Choice, selected: bool, columns: u16) -> 
 }
 
 /// A field with its cursor, scrolled so that the cursor is in it.
-fn draw_field(canvas: &mut Canvas<'_>, field: &Field, area: Rect, row: usize) {
+pub(super) fn draw_field(canvas: &mut Canvas<'_>, field: &Field, area: Rect, row: usize) {
     let lead = "> ";
     let room = usize::from(area.width).saturating_sub(lead.len() + 1);
     let before: String = field.text().chars().take(field.cursor()).collect();

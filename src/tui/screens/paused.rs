@@ -7,6 +7,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::guide::locked;
+use crate::app::query::Checks;
 use crate::app::{Screen, State, command, suspects};
 use crate::catalog::Suspect;
 use crate::event::{Failure, Recovery, RecoveryState};
@@ -35,7 +36,10 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         if recovery.state == RecoveryState::Paused {
             compared(&mut doc, state, &recovery, inner.width, theme);
             connection(&mut doc, theme, &recovery);
+            checks(&mut doc, theme, state);
             ways(&mut doc, theme, state);
+            let text = "pg_wal_replay_resume() promotes here. Go on with r, end with p.";
+            doc.row("do not call", text, theme.dim());
         } else {
             ways(&mut doc, theme, state);
             doc.blank();
@@ -53,6 +57,26 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         doc.paragraph("Waiting for its first news …", theme.plain());
     }
     canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+/// The checks of the configuration, with what came of them.
+fn checks(doc: &mut Doc, theme: Theme, state: &State) {
+    let results = match &state.checks {
+        Checks::None | Checks::Waiting => return,
+        Checks::Running => return doc.row("Checks", "the server is being asked …", theme.dim()),
+        Checks::Done(Err(error)) => return doc.row("Checks", &error.report().message, theme.bad()),
+        Checks::Done(Ok(results)) => results,
+    };
+    doc.heading("Checks");
+    for result in results {
+        let (sign, style) = if result.passed { (glyphs::GOOD, theme.good()) } else { (glyphs::BAD, theme.bad()) };
+        let value = match (&result.value, &result.error) {
+            (_, Some(error)) => clean(error).into_owned(),
+            (Some(value), None) => format!("{}, expected {}", clean(value), clean(&result.expected)),
+            (None, None) => format!("null, expected {}", clean(&result.expected)),
+        };
+        doc.hanging(&format!("{sign} "), style, &format!("{}: {value}", clean(&result.name)), theme.plain());
+    }
 }
 
 fn connection(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
