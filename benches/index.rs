@@ -137,6 +137,7 @@ fn stop(archive: &Path, cache: Option<&Path>, kind: TargetKind) {
         backup: None,
         directory: archive.with_file_name("new"),
         restore: RestoreConfig::default(),
+        pristine: None,
         zone: Zone::UTC,
     };
     let (what, resolved) = match cache {

@@ -129,6 +129,7 @@ fn every_code_in_the_document_has_a_case_and_a_neighbour() {
         ("tablespaces-unverified", "tests/unpack.rs"),
         ("backup-unverified", "tests/unpack.rs"),
         ("backup-has-more", "tests/unpack.rs"),
+        ("pristine-left", "tests/retarget.rs"),
     ];
     for (code, file) in elsewhere {
         assert!(read(file).contains(&format!("\"{code}\"")), "{file} has no case for {code}");
@@ -186,6 +187,21 @@ fn the_place() {
     directory.write("cluster/PG_VERSION", "15\n");
     directory.create("cluster/deep");
     has(&into(&directory.path().join("cluster/deep/new")), "inside-data-directory", "error", &["cluster"]);
+    directory.create("kept.pristine");
+    let keep = |words: &[&str]| plan(&operator, words);
+    let place = |name: &str| directory.path().join(name).display().to_string();
+    let taken = keep(&["--keep-pristine=copy", "--into", &place("kept")]);
+    has(&taken, "pristine-taken", "error", &["kept.pristine"]);
+    lacks(&keep(&["--keep-pristine=copy", "--into", &place("new")]), "pristine-taken");
+    let memory = Directory::in_memory();
+    let there = memory.path().join("new").display().to_string();
+    has(
+        &keep(&["--keep-pristine", "--into", &there]),
+        "no-reflinks",
+        "error",
+        &["tmpfs", "--keep-pristine=copy takes"],
+    );
+    lacks(&keep(&["--keep-pristine=copy", "--into", &there]), "no-reflinks");
     directory.create("cluster-beside");
     lacks(&into(&directory.path().join("cluster-beside/new")), "inside-data-directory");
     HISTORY.assert_untouched();
@@ -667,6 +683,9 @@ fn tablespaces() {
     lacks(&after, "tablespaces");
     let with = plan(&operator("with"), &["--name", "end"]);
     has(&with, "tablespaces", "note", &[place, "where something lies", "--tablespace"]);
+    lacks(&with, "pristine-tablespaces");
+    let kept = plan(&operator("with"), &["--name", "end", "--keep-pristine=copy"]);
+    has(&kept, "pristine-tablespaces", "error", &["outside of its directory"]);
     lacks(&with, "tablespace-created");
 }
 

@@ -213,12 +213,22 @@ fn from_a_restore_point_to_a_promoted_server_and_out() {
     tmux.send(&["Enter"]);
     tmux.wait_for_screen("screen as it was before the look", LIMIT, |now| now == screen);
 
+    // A commit on and back again, with one key and the plan between.
+    for (key, stopped) in [("]", "after commit of"), ("[", "before commit of")] {
+        press(&tmux, key, "It goes there in place (");
+        tmux.send(&["Enter"]);
+        let paused = |screen: &str| screen.contains("PAUSED AT THE TARGET") && screen.contains(stopped);
+        tmux.wait_for_screen("pause beside it", LIMIT, paused);
+        assert_eq!(shop.recovery()["strategy"], "in-place");
+    }
+    assert_eq!(shop.sql("select count(*), (select count(*) from customers) from orders"), "2010|10");
+
     // Forward: to just before the customers were dropped, where the server stands. Nobody commits between the drop's
     // lock and its commit, so that it stops where they can be read still.
     press(&tmux, "r", "Stop where instead?");
     press(&tmux, "p", "Where shall restored stop instead?");
     press(&tmux, "w", &format!("Transaction {} committed", shop.dropped));
-    press(&tmux, "b", "The server goes on from where it is");
+    press(&tmux, "b", "It goes there in place (");
     tmux.send(&["Enter"]);
     let screen = tmux.wait_for("PAUSED AT THE TARGET", LIMIT);
     assert!(screen.contains(&format!("before first lock of {}", shop.dropped)), "{screen}");
@@ -226,12 +236,13 @@ fn from_a_restore_point_to_a_promoted_server_and_out() {
     assert!(!screen.contains("locked"), "{screen}");
     assert_eq!(shop.recovery()["strategy"], "in-place");
 
-    // And back, which a server cannot: the name has to be typed, the right one.
+    // And back, which a copy cannot that has written what it replayed: the name has to be typed, the right one.
+    shop.sql("checkpoint");
     press(&tmux, "r", "Stop where instead?");
     press(&tmux, "n", "Stop at a restore point");
     tmux.type_text("before");
     press(&tmux, "Down", "> before_deploy");
-    press(&tmux, "Enter", "its directory is emptied");
+    press(&tmux, "Enter", "It unpacks the base backup again (");
     press(&tmux, "Enter", "Unpack again?");
     tmux.type_text("restore");
     press(&tmux, "Enter", "type restored to confirm");
@@ -442,7 +453,7 @@ fn what_does_not_work_is_said_with_its_remedy_and_can_be_left() {
     press(&tmux, "r", "Stop where instead?");
     press(&tmux, "n", "Stop at a restore point");
     tmux.type_text("before_deploy");
-    press(&tmux, "Enter", "its directory is emptied");
+    press(&tmux, "Enter", "It unpacks the base backup again (");
     press(&tmux, "Enter", "Unpack again?");
     confirm(&tmux, "restored", "It did not work");
     press(&tmux, "Escape", "THE RECOVERY HAS FAILED");

@@ -428,6 +428,7 @@ fn a_recovery_goes_on_in_place_and_back_by_unpacking() {
     let further = retarget(&["--xid", &HISTORY.transaction("accident").xid, "--exclusive"]);
     assert_paused(&further, &HISTORY.transaction("accident").before);
     assert_is(&further, "strategy", "in-place");
+    // A prepared transaction ended in between, and its file is gone.
     let back = retarget(&["--time", &HISTORY.transaction("one").at, "--exclusive"]);
     assert_paused(&back, &HISTORY.transaction("one").before);
     assert_is(&back, "strategy", "unpack");

@@ -30,7 +30,7 @@ use walback::core::{
 use walback::error::{Error, ErrorKind, Reachable};
 use walback::event::{Event, EventBuffer, Failure, Progress, RecoveryState, Strategy, What};
 use walback::pgdata::server_log::{StopKind, Stopped};
-use walback::plan::{Estimate, Finding, Plan, ServerPlan, Step, StepId};
+use walback::plan::{Approach, Estimate, Finding, Plan, ServerPlan, Step, StepId};
 use walback::resolve::{BeforeWhat, Place, Resolved, StopBefore, StopSide};
 use walback::tui::{Theme, draw};
 
@@ -381,8 +381,19 @@ fn plan() -> Plan {
         },
         candidates: Vec::new(),
         set_aside: Vec::new(),
+        pristine: None,
         made_at: clock(15, 2, 0, 0),
     }
+}
+
+/// How a retarget gets there that cannot go as it is.
+fn unpacks_again() -> Box<Approach> {
+    Box::new(Approach {
+        strategy: Strategy::Unpack,
+        why: "the copy's files have changes up to 0/30004F8, behind the target".to_owned(),
+        estimate: plan().estimate,
+        otherwise: None,
+    })
 }
 
 fn planned() -> State {
@@ -1013,7 +1024,7 @@ fn all() -> Vec<(&'static str, State)> {
             press(s, "rpwb");
             let waiting = s.planning.as_ref().unwrap().wanted.target.clone();
             let plan = Plan { target: waiting, ..plan() };
-            fold(s, [Msg::RetargetPlanned(Ok((Box::new(plan), Strategy::Unpack)))]);
+            fold(s, [Msg::RetargetPlanned(Ok((Box::new(plan), unpacks_again())))]);
         }),
     ));
     states.push((
@@ -1022,7 +1033,7 @@ fn all() -> Vec<(&'static str, State)> {
             press(s, "rpwb");
             let waiting = s.planning.as_ref().unwrap().wanted.target.clone();
             let plan = Plan { target: waiting, ..plan() };
-            fold(s, [Msg::RetargetPlanned(Ok((Box::new(plan), Strategy::Unpack)))]);
+            fold(s, [Msg::RetargetPlanned(Ok((Box::new(plan), unpacks_again())))]);
             key(s, Key::Enter);
         }),
     ));

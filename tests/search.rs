@@ -87,6 +87,7 @@ impl Archive {
             backup: None,
             directory: self.directory.path().join("new"),
             restore: RestoreConfig::default(),
+            pristine: None,
             zone: Zone::UTC,
         };
         let resolved =

@@ -20,7 +20,7 @@ use crate::core::progress::Pace;
 use crate::core::{RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid};
 use crate::error::Error;
 use crate::event::{EventBuffer, RecoveryState};
-use crate::plan::StepId;
+use crate::plan::{StepId, StepTo, Strategy};
 
 pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
     match act {
@@ -74,6 +74,8 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::CancelStep => ask_cancel(state),
         Act::Look => return with_recovery(state, |recovery| Effect::Look { recovery }),
         Act::Retarget => ask_retarget(state),
+        Act::NextCommit => return step_to(state, StepTo::Next),
+        Act::PreviousCommit => return step_to(state, StepTo::Previous),
         Act::Promote => confirm(state, ActionKind::Promote, promote_text(state)),
         Act::Checks => return query::check(state),
         Act::Sql => return query::open(state),
@@ -550,15 +552,15 @@ fn start(state: &mut State) -> Vec<Effect> {
 
 /// Starts what the plan screen shows.
 pub(super) fn carry_out(state: &mut State) -> Vec<Effect> {
-    let Some(Planning { answer: Answer::Made(plan, strategy), .. }) = state.planning.take() else {
+    let Some(Planning { answer: Answer::Made(plan, approach), .. }) = state.planning.take() else {
         return Vec::new();
     };
     state.screens.truncate(1);
     state.retarget = None;
     state.open(Screen::Recovery);
-    if let Some(strategy) = strategy {
+    if let Some(approach) = approach {
         state.asked = Some(ActionKind::Retarget);
-        return vec![Effect::Retarget { plan, strategy }];
+        return vec![Effect::Retarget { plan, approach }];
     }
     state.asked = Some(ActionKind::Start);
     follow(state, plan.recovery.clone());
@@ -675,10 +677,22 @@ fn ask_retarget(state: &mut State) {
         nothing("stay here", "nothing happens"),
     ];
     let text = vec![
-        "Further on, the server goes on from where it is. Further back, the backup is unpacked again.".to_owned(),
-        "The plan says which, and how long it takes, before anything is done.".to_owned(),
+        "Further on, and often a little way back, the copy can go as it is; else it is made anew.".to_owned(),
+        "The plan says which, why and how long it takes, before anything is done.".to_owned(),
     ];
     state.dialog = Some(Dialog::Menu(Menu { title: "Stop where instead?".into(), text, choices, selected: 0 }));
+}
+
+/// Asks for a plan to the commit beside where the recovery is paused.
+fn step_to(state: &mut State, step: StepTo) -> Vec<Effect> {
+    let target = state.recovery.plan.as_ref().and_then(|plan| step.target(&plan.resolved, plan.target.action));
+    match (target, state.following.clone()) {
+        (Some(target), Some(recovery)) => plan_retarget(state, recovery, target),
+        _ => {
+            state.refuse(step.why_none());
+            Vec::new()
+        }
+    }
 }
 
 /// Goes to the list to pick another target for the followed recovery.
@@ -714,7 +728,16 @@ fn promote_text(state: &State) -> Vec<String> {
 fn discard_text(state: &State) -> Vec<String> {
     let directory = state.recovery.plan.as_ref().map(|plan| plan.directory.display().to_string()).unwrap_or_default();
     let mut text = vec![
-        format!("The server is stopped and {directory} is removed, with everything in it."),
+        match state.recovery.plan.as_ref().filter(|plan| plan.pristine.is_some()) {
+            Some(plan) => {
+                let kept = plan.pristine_directory();
+                format!(
+                    "The server is stopped, {directory} and {} are removed, with all that is in them.",
+                    kept.display()
+                )
+            }
+            None => format!("The server is stopped and {directory} is removed, with everything in it."),
+        },
         "Backups and archive are not touched. This cannot be undone.".to_owned(),
     ];
     if let Some(timeline) = state.recovery.promoted_to {
@@ -724,9 +747,15 @@ fn discard_text(state: &State) -> Vec<String> {
 }
 
 fn unpack_text(state: &State) -> Vec<String> {
-    let directory = state.plan().map(|plan| plan.directory.display().to_string()).unwrap_or_default();
+    let Some(Planning { answer: Answer::Made(plan, Some(approach)), .. }) = &state.planning else { return Vec::new() };
+    let directory = plan.directory.display();
+    let from = match approach.strategy {
+        Strategy::Snapshot => "the kept copy is put into it",
+        _ => "the backup is unpacked into it",
+    };
     vec![
-        format!("The server is stopped, {directory} is emptied, and the backup is unpacked into it again."),
+        format!("The server is stopped, {directory} is emptied, and {from} again."),
+        format!("It {}.", approach.in_words()),
         "Whatever was changed there by hand is lost. Backups and archive are not touched.".to_owned(),
     ]
 }
@@ -758,7 +787,8 @@ fn back(state: &mut State) {
 
 fn quit(state: &mut State) -> Vec<Effect> {
     // Replay is the server's own work and goes on; what comes before it is done by this program.
-    let ours = matches!(state.recovery.running, Some(StepId::Unpack | StepId::Configure | StepId::Start));
+    let ours =
+        matches!(state.recovery.running, Some(StepId::Unpack | StepId::Snapshot | StepId::Configure | StepId::Start));
     if !ours {
         return vec![Effect::Quit];
     }

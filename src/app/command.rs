@@ -7,7 +7,8 @@ use super::msg::ActionKind;
 use super::points::{Points, Row};
 use super::query::Checks;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
-use crate::event::{RecoveryState, Strategy};
+use crate::event::RecoveryState;
+use crate::plan::StepTo;
 
 /// What a command does; carried out by `update`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +55,8 @@ pub enum Act {
     CancelStep,
     Look,
     Retarget,
+    NextCommit,
+    PreviousCommit,
     Promote,
     Stop,
     Discard,
@@ -206,6 +209,10 @@ pub static COMMANDS: &[Command] = &[
         "Asks the recovered server a query, which can change nothing."),
     command!(Checks, "checks", "checks", &[Key::Char('v')], STANDING, None, has_checks,
         "Carries out the checks of the configuration again."),
+    command!(NextCommit, "next-commit", "next", &[Key::Char(']')], STANDING, Changes, has_next_commit,
+        "Goes to just after the next commit; shows the plan first."),
+    command!(PreviousCommit, "previous-commit", "previous", &[Key::Char('[')], STANDING, Changes, has_previous_commit,
+        "Goes to just before the last kept commit; shows the plan first."),
     command!(Checklist, "checklist", "checklist", &[Key::Char('c')], STANDING, Changes, has_checklist,
         "Goes through what is left to do after promotion, item by item; each says first what it changes."),
     command!(Stop, "stop", "stop", &[Key::Char('x')], STANDING, Changes, can_stop_server,
@@ -472,6 +479,22 @@ fn can_retarget(state: &State) -> Enabled {
     }
 }
 
+fn has_next_commit(state: &State) -> Enabled {
+    can_step(state, StepTo::Next)
+}
+
+fn has_previous_commit(state: &State) -> Enabled {
+    can_step(state, StepTo::Previous)
+}
+
+fn can_step(state: &State, step: StepTo) -> Enabled {
+    can_retarget(state)?;
+    let Some(recovery) = state.recovery.recovery() else { return Err("nothing is known of it yet".into()) };
+    unless(recovery.state == RecoveryState::Failed, "it has failed; r tries another target")?;
+    unless(recovery.matches_prediction == Some(false), "it is not where it was predicted to stop; r takes a target")?;
+    unless(step.target(&recovery.resolved, recovery.target.action).is_none(), step.why_none())
+}
+
 fn can_promote(state: &State) -> Enabled {
     may_change(state)?;
     match state.recovery_state() {
@@ -521,7 +544,8 @@ fn can_discard(state: &State) -> Enabled {
 /// Whether what Enter starts has to be confirmed by typing the name: when a directory is emptied.
 #[must_use]
 pub(super) fn empties_directory(state: &State) -> bool {
-    matches!(state.planning.as_ref().map(|p| &p.answer), Some(Answer::Made(_, Some(Strategy::Unpack))))
+    let answer = state.planning.as_ref().map(|planning| &planning.answer);
+    matches!(answer, Some(Answer::Made(_, Some(approach))) if approach.strategy.empties_directory())
 }
 
 #[cfg(test)]

@@ -4,9 +4,8 @@ use std::ops::RangeInclusive;
 
 use super::state::Wanted;
 use crate::core::{Target, TimelineId, Xid};
-use crate::event::Strategy;
-use crate::plan::Plan;
 use crate::plan::checklist::ItemId;
+use crate::plan::{Approach, Plan};
 
 /// Something that has to be done outside; its outcome comes back as a message.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +69,7 @@ pub enum Effect {
         /// The plan as it was shown.
         plan: Box<Plan>,
         /// The way as it was shown.
-        strategy: Strategy,
+        approach: Box<Approach>,
     },
     /// End recovery on a new timeline; the operator typed the name. Answered by events, then `Done` or `Failed`.
     Promote {

@@ -7,7 +7,7 @@ use super::query::Said;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
 use crate::core::Xid;
 use crate::core::progress::counted;
-use crate::event::{RecoveryState, Strategy};
+use crate::event::RecoveryState;
 use crate::pgdata::server_log::StopKind;
 use crate::plan::{Finding, Severity, StepId};
 
@@ -156,10 +156,10 @@ fn on_plan(state: &State) -> String {
             "This cannot be started: see the errors. Nothing was changed.".to_owned()
         }
         Answer::Made(..) if state.read_only => "A look only: --read-only was given. Nothing is changed.".to_owned(),
-        Answer::Made(_, Some(Strategy::InPlace)) => "Enter goes on to this target. Nothing was changed yet.".to_owned(),
-        Answer::Made(_, Some(Strategy::Unpack)) => {
-            "Enter asks for the name, then unpacks again. Nothing was changed yet.".to_owned()
+        Answer::Made(_, Some(approach)) if approach.strategy.empties_directory() => {
+            "Enter asks for the name, then makes it anew. Nothing was changed yet.".to_owned()
         }
+        Answer::Made(_, Some(_)) => "Enter goes to this target. Nothing was changed yet.".to_owned(),
         Answer::Made(..) => "Read it (Down scrolls), then Enter starts. Nothing was changed yet.".to_owned(),
     }
 }
@@ -172,7 +172,9 @@ fn is_about_the_directory(finding: &Finding) -> bool {
 fn on_recovery(state: &State) -> String {
     match state.recovery.running {
         Some(StepId::Replay) => "It will pause at the target. You may leave with q: the server goes on.".to_owned(),
-        Some(StepId::Unpack) => "Nothing to do now: wait. Your backups and archive are only read.".to_owned(),
+        Some(StepId::Unpack | StepId::Snapshot) => {
+            "Nothing to do now: wait. Your backups and archive are only read.".to_owned()
+        }
         _ => "Nothing to do now: wait.".to_owned(),
     }
 }

@@ -7,9 +7,9 @@ use super::state::{Known, Pane};
 use crate::catalog::{Catalog, Overview, Point};
 use crate::core::{Checked, Rows, Target, TimelineId, Timestamp, Xid};
 use crate::error::Error;
-use crate::event::{Event, Strategy};
-use crate::plan::Plan;
+use crate::event::Event;
 use crate::plan::checklist::Item;
+use crate::plan::{Approach, Plan};
 use crate::resolve::Resolved;
 
 /// Something that happened: a key, the clock, an answer.
@@ -87,7 +87,7 @@ pub enum Msg {
     /// The plan that was asked for.
     Planned(Result<Box<Plan>, Error>),
     /// The plan of a retarget, and how it gets there.
-    RetargetPlanned(Result<(Box<Plan>, Strategy), Error>),
+    RetargetPlanned(Result<(Box<Plan>, Box<Approach>), Error>),
     /// What is left to do after promotion.
     Checklist(Result<Vec<Item>, Error>),
     /// What came of the checks.

@@ -11,9 +11,9 @@ use crate::catalog::{Backup, Catalog};
 use crate::core::progress::Pace;
 use crate::core::{Target, Timestamp, Zone};
 use crate::error::Error;
-use crate::event::{EventBuffer, Recovery, RecoveryState, Strategy};
-use crate::plan::Plan;
+use crate::event::{EventBuffer, Recovery, RecoveryState};
 use crate::plan::checklist::Item;
+use crate::plan::{Approach, Plan};
 
 /// A screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,7 +132,7 @@ pub enum Answer {
     /// Nothing yet.
     Making,
     /// A plan; with how it gets there where it is a retarget.
-    Made(Box<Plan>, Option<Strategy>),
+    Made(Box<Plan>, Option<Box<Approach>>),
     /// It cannot be made.
     Failed(Error),
 }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, Overview, Point};
 use crate::core::{Target, TimelineId, Xid};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Event, RecoveryState, Strategy, What};
-use crate::plan::{Plan, StepId};
+use crate::event::{Event, RecoveryState, What};
+use crate::plan::{Approach, Plan, StepId};
 
 /// Folds a message into the state; returns what has to be done outside.
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
@@ -73,7 +73,7 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
         }
         Msg::Runbook { file, answer } => act::runbook_came(state, file, answer),
         Msg::Planned(answer) => planned(state, answer.map(|plan| (plan, None))),
-        Msg::RetargetPlanned(answer) => planned(state, answer.map(|(plan, strategy)| (plan, Some(strategy)))),
+        Msg::RetargetPlanned(answer) => planned(state, answer.map(|(plan, approach)| (plan, Some(approach)))),
         Msg::Checked(answer) => query::checked(state, answer),
         Msg::Databases(answer) => query::databases_came(state, answer),
         Msg::Answered(answer) => query::answered(state, answer),
@@ -207,21 +207,21 @@ fn known(state: &mut State, recoveries: Vec<Known>) {
 }
 
 /// An answer counts only for the plan that is being waited for: the operator may have gone on to another one.
-fn planned(state: &mut State, answer: Result<(Box<Plan>, Option<Strategy>), Error>) {
+fn planned(state: &mut State, answer: Result<(Box<Plan>, Option<Box<Approach>>), Error>) {
     let Some(planning) = state.planning.as_mut().filter(|p| p.answer == Answer::Making) else { return };
     match answer {
-        Ok((plan, strategy)) if answers(planning, &plan, strategy) => {
+        Ok((plan, approach)) if answers(planning, &plan, approach.is_some()) => {
             // How many transactions are lost is counted there.
             state.points.attend(Some((plan.resolved.timeline, plan.resolved.lsn)));
-            planning.answer = Answer::Made(plan, strategy);
+            planning.answer = Answer::Made(plan, approach);
         }
         Ok(_) => {}
         Err(error) => planning.answer = Answer::Failed(error),
     }
 }
 
-fn answers(planning: &Planning, plan: &Plan, strategy: Option<Strategy>) -> bool {
-    let same_way = planning.retarget.is_some() == strategy.is_some();
+fn answers(planning: &Planning, plan: &Plan, is_retarget: bool) -> bool {
+    let same_way = planning.retarget.is_some() == is_retarget;
     let wanted = &planning.wanted;
     let same_backup = wanted.backup.as_ref().is_none_or(|id| *id == plan.backup.id);
     let same_port = wanted.port.is_none_or(|port| port == plan.server.port);
@@ -237,6 +237,11 @@ fn happened(state: &mut State, event: &Event) -> Vec<Effect> {
         state.step_began = Some(event.at);
     }
     let before = state.recovery_state();
+    if let What::Approach { strategy, why, .. } = &event.what
+        && state.recovery.strategy != Some(*strategy)
+    {
+        state.refuse(format!("the copy did not allow it in place, it is made anew: {why}"));
+    }
     state.recovery.fold(event);
     let mut effects = Vec::new();
     if let Some(now) = state.recovery_state().filter(|now| Some(*now) != before) {

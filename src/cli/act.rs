@@ -1,54 +1,110 @@
 //! `walback retarget`, `promote`, `stop` and `discard`
 
-use crate::core::{Target, TimelineChoice};
+use crate::core::{Target, TimelineChoice, Zone};
 use crate::engine::Engine;
 use crate::engine::host::now;
 use crate::engine::prepare::plan_retarget;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Recovery, Strategy};
+use crate::plan::{Approach, Plan, StepTo};
 
-use super::Context;
 use super::args::{ActArgs, TargetArgs};
 use super::ask::confirm;
 use super::plan::{describe_stop, say_findings};
 use super::recoveries::watcher;
 use super::restore::conclude;
+use super::table::{plain, plain_lines};
 use super::watch::Bar;
+use super::{Context, note, print};
+
+/// What `walback retarget` is given.
+#[derive(Debug)]
+pub struct Retarget<'a> {
+    /// Where to stop.
+    pub target: &'a TargetArgs,
+    /// To the commit beside it instead.
+    pub step: Option<StepTo>,
+    /// Only say how.
+    pub dry_run: bool,
+    /// How to ask and tell.
+    pub act: ActArgs,
+}
+
+impl Retarget<'_> {
+    fn target(&self, context: &Context, recovery: &Recovery) -> Result<Target> {
+        let stays = TimelineChoice::Number(recovery.resolved.timeline);
+        let Some(step) = self.step else {
+            let target = self.target.target(context.config.zone, now())?;
+            let timeline = if self.target.timeline.is_none() { stays } else { target.timeline };
+            return Ok(Target { timeline, ..target });
+        };
+        if recovery.matches_prediction == Some(false) {
+            return Err(Error::failed("not-as-predicted", "it did not stop where it was predicted to")
+                .because("which commits lie beside that place is not known".to_owned())
+                .hint("give a target: --time, --xid, --lsn or --name"));
+        }
+        step.target(&recovery.resolved, self.target.action()).ok_or_else(|| {
+            Error::new(ErrorKind::Unreachable, "no-commit", step.why_none())
+                .hint("“walback points” lists the commits; give a target: --time, --xid, --lsn or --name")
+        })
+    }
+}
 
 /// Takes a recovery to another target.
 ///
 /// # Errors
 /// When the target cannot be reached, nobody confirms, or a step fails.
-pub fn retarget(context: &Context, wanted: Option<&str>, target: &TargetArgs, act: ActArgs) -> Result<u8> {
+pub fn retarget(context: &Context, wanted: Option<&str>, to: &Retarget<'_>) -> Result<u8> {
     let engine = Engine::new(&context.config)?;
     let recovery = find(context, &engine, wanted)?;
-    let stays = target.timeline.is_none().then_some(TimelineChoice::Number(recovery.resolved.timeline));
-    let target = target.target(context.config.zone, now())?;
-    let target = Target { timeline: stays.unwrap_or(target.timeline), ..target };
+    let target = to.target(context, &recovery)?;
     let bar = Bar::new("reading WAL");
     let zone = context.config.zone;
     let planned = plan_retarget(&engine, &recovery.id, &target, zone, &context.cancel, &|bytes| {
         bar.show(bytes, None, None, None);
     });
     bar.clear();
-    let (plan, strategy) = planned?;
-    let stop = describe_stop(&plan.resolved, zone);
-    let question = match strategy {
-        Strategy::InPlace => {
-            format!("This restarts the server and goes on along timeline {}, to stop {stop}", plan.resolved.timeline)
-        }
-        Strategy::Unpack => format!(
-            "This removes what is in {} and unpacks the base backup again, to go along timeline {}, and to stop {stop}",
-            plan.directory.display(),
-            plan.resolved.timeline
-        ),
-    };
+    let (plan, approach) = planned?;
+    if to.dry_run {
+        return say_approach(context, &plan, &approach);
+    }
     say_findings(&plan);
-    confirm(act.yes, &question, &recovery.id)?;
+    confirm(to.act.yes, &question(&plan, &approach, zone), &recovery.id)?;
+    if to.act.yes {
+        note(&format!("{}: it {}", recovery.id, approach.in_words()));
+    }
     let hash = plan.hash()?;
-    let watcher = watcher(context, act);
-    let done = engine.retarget(&plan, &hash, strategy, &|event| watcher.tell(event), &context.cancel);
-    conclude(context, &engine, &watcher, act, &recovery.id, done)
+    let watcher = watcher(context, to.act);
+    let done = engine.retarget(&plan, &hash, &approach, &|event| watcher.tell(event), &context.cancel);
+    conclude(context, &engine, &watcher, to.act, &recovery.id, done)
+}
+
+/// Which way, why and how long.
+fn question(plan: &Plan, approach: &Approach, zone: Zone) -> String {
+    let first = match (approach.strategy, &approach.otherwise) {
+        (Strategy::InPlace, None) => "This restarts the server".to_owned(),
+        (Strategy::InPlace, Some(_)) => {
+            format!("This restarts the server in {}", plain(&plan.directory.display().to_string()))
+        }
+        (Strategy::Snapshot | Strategy::Unpack, _) => {
+            format!("This stops the server and removes what is in {}", plain(&plan.directory.display().to_string()))
+        }
+    };
+    let (timeline, stop) = (plan.resolved.timeline, describe_stop(&plan.resolved, zone));
+    format!("{first}, to go along timeline {timeline}, and to stop {stop}.\nIt {}", approach.in_words())
+}
+
+/// Says which way a retarget would take, and nothing is changed.
+fn say_approach(context: &Context, plan: &Plan, approach: &Approach) -> Result<u8> {
+    if context.json {
+        let document = serde_json::json!({ "plan": plan, "approach": approach });
+        print(&format!("{document:#}"))?;
+    } else {
+        say_findings(plan);
+        let stop = describe_stop(&plan.resolved, context.config.zone);
+        print(&plain_lines(&format!("It would stop {stop}.\nIt {}.", approach.in_words())))?;
+    }
+    Ok(if plan.is_forbidden() { ErrorKind::Problems.exit_status() } else { 0 })
 }
 
 /// Ends a paused recovery.
@@ -92,7 +148,11 @@ pub fn stop(context: &Context, wanted: Option<&str>) -> Result<u8> {
 pub fn discard(context: &Context, wanted: Option<&str>, act: ActArgs) -> Result<u8> {
     let engine = Engine::new(&context.config)?;
     let recovery = engine.recoveries().find(wanted)?;
-    let question = format!("This stops the server of {} and removes {}", recovery.id, recovery.directory.display());
+    let buffer = engine.recoveries().load(&recovery.id)?;
+    let kept = buffer.plan.filter(|plan| plan.pristine.is_some()).map(|plan| plan.pristine_directory());
+    let kept = kept.map(|kept| format!(" and {}", kept.display())).unwrap_or_default();
+    let directory = recovery.directory.display();
+    let question = format!("This stops the server of {} and removes {directory}{kept}", recovery.id);
     confirm(act.yes, &question, &recovery.id)?;
     let watcher = watcher(context, act);
     let done = engine.discard(&recovery.id, &|event| watcher.tell(event));

@@ -10,6 +10,7 @@ use crate::core::time::{Timestamp, parse_time};
 use crate::core::{Action, Lsn, RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid, Zone};
 use crate::error::{Error, Result};
 use crate::plan::checklist::ItemId;
+use crate::plan::{Pristine, StepTo};
 
 /// Walks a PostgreSQL cluster back to its last good moment.
 ///
@@ -54,6 +55,13 @@ Examples:
   walback … locate --time '2024-10-02 14:30'               which transaction is the last one before that
   walback … locate --xid 746 --exclusive                   what stopping just before this one keeps
   walback … --json locate --name before_deploy             the same for a script";
+
+const RETARGET_EXAMPLES: &str = "\
+Examples:
+  walback retarget shop --time '14:31'                     another time
+  walback retarget shop --next                             just after the next commit
+  walback retarget shop --previous                         just before the last commit that is there now
+  walback --json retarget shop --name before_deploy --dry-run";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -250,13 +258,23 @@ pub enum Command {
         #[arg(long)]
         events: bool,
     },
-    /// Take a recovery to another target: on from where it is, or from its base backup again.
+    /// Take a recovery to another target: as it is where its copy allows that, or from its base backup again.
+    ///
+    /// Says which way it takes, why and how long, before it is confirmed. A copy can go on, and it can go back as far as
+    /// its files do not have what was replayed since.
+    #[command(after_help = RETARGET_EXAMPLES)]
     Retarget {
         /// Its name, the beginning of it, or its directory [default: the only one].
         recovery: Option<String>,
         /// Where to stop.
         #[command(flatten)]
         target: TargetArgs,
+        /// To the commit beside it.
+        #[command(flatten)]
+        step: StepArgs,
+        /// Say which way it would take, why and how long, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
         /// How to ask and tell.
         #[command(flatten)]
         act: ActArgs,
@@ -375,6 +393,30 @@ pub struct TargetArgs {
     pub action: ActionArg,
 }
 
+/// To the commit beside where recovery is paused.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Target")]
+pub struct StepArgs {
+    /// Stop just after the next commit.
+    #[arg(long, group = "where", conflicts_with_all = ["exclusive", "timeline"])]
+    pub next: bool,
+    /// Stop just before the last commit that is kept now.
+    #[arg(long, group = "where", conflicts_with_all = ["exclusive", "timeline"])]
+    pub previous: bool,
+}
+
+impl StepArgs {
+    /// The step that is asked for.
+    #[must_use]
+    pub fn step(self) -> Option<StepTo> {
+        match (self.next, self.previous) {
+            (true, _) => Some(StepTo::Next),
+            (_, true) => Some(StepTo::Previous),
+            _ => None,
+        }
+    }
+}
+
 /// What the server does at the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ActionArg {
@@ -391,6 +433,16 @@ fn parse_name(name: &str) -> std::result::Result<RestorePointName, String> {
 }
 
 impl TargetArgs {
+    /// What the server is to do at the target.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        match self.action {
+            ActionArg::Pause => Action::Pause,
+            ActionArg::Promote => Action::Promote,
+            ActionArg::Shutdown => Action::Shutdown,
+        }
+    }
+
     /// The target, its time read in `zone`.
     ///
     /// # Errors
@@ -408,11 +460,7 @@ impl TargetArgs {
             return Err(Error::usage("no-sides", "--exclusive goes with --time, --xid or --lsn: this target has no sides")
                 .hint("leave --exclusive out; recovery stops just after a restore point, and at the end of a backup or of WAL"));
         }
-        let action = match self.action {
-            ActionArg::Pause => Action::Pause,
-            ActionArg::Promote => Action::Promote,
-            ActionArg::Shutdown => Action::Shutdown,
-        };
+        let action = self.action();
         let timeline = self.timeline.unwrap_or(TimelineChoice::Latest);
         Ok(Target { inclusive: !self.exclusive, timeline, action, ..Target::new(kind) })
     }
@@ -584,6 +632,17 @@ pub struct RestoreArgs {
     /// Database role to connect as [default: postgres, else the one named like the user].
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
+    /// Keep a copy of the unpacked data, so that a retarget further back need not unpack again: reflink shares its blocks
+    /// with the data, where the file system can do that; copy takes the space a second time.
+    #[arg(
+        long,
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "reflink",
+        value_name = "HOW"
+    )]
+    pub keep_pristine: Option<PristineArg>,
     /// One more setting for the server, like shared_buffers=1GB. May be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
     pub settings: Vec<(String, String)>,
@@ -611,6 +670,24 @@ fn parse_tablespace(text: &str) -> std::result::Result<(String, PathBuf), String
     }
     let to = std::path::absolute(&to).map_err(|error| format!("“{to}” is no path: {error}"))?;
     Ok((from, to))
+}
+
+/// How a copy of the unpacked data is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PristineArg {
+    /// Its files share their blocks with the data's.
+    Reflink,
+    /// It is written a second time.
+    Copy,
+}
+
+impl From<PristineArg> for Pristine {
+    fn from(kind: PristineArg) -> Pristine {
+        match kind {
+            PristineArg::Reflink => Pristine::Reflink,
+            PristineArg::Copy => Pristine::Copy,
+        }
+    }
 }
 
 fn parse_setting(text: &str) -> std::result::Result<(String, String), String> {

@@ -202,7 +202,10 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Restore { target, restore, act } => restore::run(&context, &target, &restore, act),
         Command::Recoveries => recoveries::list(&context),
         Command::Status { recovery, events } => recoveries::status(&context, recovery.as_deref(), events),
-        Command::Retarget { recovery, target, act } => act::retarget(&context, recovery.as_deref(), &target, act),
+        Command::Retarget { recovery, target, step, dry_run, act } => {
+            let to = act::Retarget { target: &target, step: step.step(), dry_run, act };
+            act::retarget(&context, recovery.as_deref(), &to)
+        }
         Command::Promote { recovery, act } => act::promote(&context, recovery.as_deref(), act),
         Command::Checks { recovery } => query::checks(&context, recovery.as_deref()),
         Command::Sql(args) => query::sql(&context, &args),

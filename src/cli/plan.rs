@@ -9,7 +9,7 @@ use crate::engine::host::{Host, now};
 use crate::engine::runbook::Runbook;
 use crate::engine::{Preparation, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Finding, Plan, Severity};
+use crate::plan::{Finding, Plan, Pristine, Severity};
 use crate::resolve::{Place, Resolved, StopSide};
 
 use super::args::{RestoreArgs, ScriptArgs, TargetArgs};
@@ -73,6 +73,7 @@ pub fn make(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Re
             settings,
             tablespaces,
         },
+        pristine: restore.keep_pristine.map(Pristine::from),
         zone: context.config.zone,
     };
     let (source, catalog) = context.catalog()?;

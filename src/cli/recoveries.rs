@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::event::{Recovery, RecoveryState};
 
 use super::args::ActArgs;
+use super::plan::describe_place;
 use super::table::{Align, Table, plain, plain_lines};
 use super::watch::{Watcher, describe_stopped};
 use super::{Context, note, print};
@@ -136,6 +137,10 @@ fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt
             recovery.last_commit_at.map(|at| format!(", last transaction {}", at.in_zone(zone))).unwrap_or_default();
         writeln!(out, "Replayed   up to LSN {lsn}{at}")?;
     }
+    if recovery.state == RecoveryState::Paused && recovery.matches_prediction == Some(true) {
+        let next = describe_place(recovery.resolved.first_lost.as_ref(), "no commit in the archive", zone);
+        writeln!(out, "Then       {next} is the next in WAL")?;
+    }
     writeln!(out, "Timeline   {}", recovery.timeline)?;
     let server = running(&recovery.directory);
     if let Some(pid) = server {
@@ -179,7 +184,7 @@ fn next_steps(recovery: &Recovery, server: bool) -> Vec<String> {
     match recovery.state {
         RecoveryState::Paused if server => vec![
             format!("Next       walback promote {id}                 end recovery and take writes"),
-            format!("           walback retarget {id} --time …       go to another point"),
+            format!("           walback retarget {id} --time …       go to another point; --next, --previous commit"),
             format!("           walback discard {id}                 remove it again"),
         ],
         RecoveryState::ShutDown if is_promoted(recovery) => {

@@ -114,6 +114,12 @@ impl Watcher {
                 let bytes = bytes.map(|bytes| format!(", {}", Bytes(bytes))).unwrap_or_default();
                 note(&format!("{}: {} done in {}{bytes}", event.recovery, step.name(), Seconds(*seconds)));
             }
+            What::Approach { strategy, why, .. } if why.is_empty() => {
+                note(&format!("{}: the way is {}", event.recovery, strategy.word()));
+            }
+            What::Approach { strategy, why, .. } => {
+                note(&format!("{}: the way is {}, because {}", event.recovery, strategy.word(), plain(why)));
+            }
             What::State { state } => note(&format!("{}: {state}", event.recovery)),
             What::Finding(finding) => {
                 note(&format!("{}: {}: {}", event.recovery, finding.severity, plain(&finding.message)));
@@ -161,6 +167,7 @@ pub fn describe_stopped(stopped: &Stopped, zone: Zone) -> String {
 fn doing(step: StepId) -> &'static str {
     match step {
         StepId::Unpack => "unpacking the base backup",
+        StepId::Snapshot => "copying the unpacked data",
         StepId::Configure => "writing the settings",
         StepId::Start => "starting the server",
         StepId::Replay => "replaying WAL",

@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use crate::catalog::{Backup, Catalog, PointKind};
 use crate::core::{Lsn, SegmentName, TargetKind, TimelinePath, Timestamp};
 use crate::error::Result;
+use crate::plan::retarget::Behind;
 use crate::resolve::obstacles::OnTheWay;
 use crate::resolve::{Place, Resolver};
 use crate::source::scan::{EndCause, Scan, ScanEnd, Start};
@@ -126,6 +127,43 @@ impl Find<'_> {
             }
             ahead = (ahead * 2).min(AHEAD);
         }
+    }
+
+    /// Feeds the resolver from `start` on until the stop is found, or WAL ends; what lies behind is not counted.
+    ///
+    /// # Errors
+    /// When WAL cannot be read, or when it was cancelled.
+    pub(super) fn to_stop(&self, resolver: &mut Resolver<'_>, start: Lsn) -> Result<ScanEnd> {
+        let mut way = match self.until_consistent(resolver, start)? {
+            ControlFlow::Break(end) => return Ok(end),
+            ControlFlow::Continue(way) => way,
+        };
+        while !resolver.has_stopped() {
+            if let ControlFlow::Break(end) = self.step(resolver, &mut way, AHEAD)? {
+                return Ok(end);
+            }
+        }
+        Ok(ScanEnd { at: self.catalog.segment_size.start_of(way.next), cause: EndCause::Enough })
+    }
+
+    /// What replaying the records from `from` up to `until` did that stays done where the server goes back. `record` is
+    /// where one starts, at or before `from`.
+    ///
+    /// # Errors
+    /// When WAL cannot be read, or when it was cancelled.
+    pub(super) fn lasting_until(&self, record: Lsn, from: Lsn, until: Lsn) -> Result<Behind> {
+        let mut found = None;
+        let end = self.scan(Start::Record(record), &mut |record| {
+            if record.lsn >= until {
+                return ControlFlow::Break(());
+            }
+            if record.lsn >= from {
+                found = record.lasting().map(|what| Behind::Lasting(record.lsn, what.in_words()));
+            }
+            if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let all = matches!(end.cause, EndCause::Enough) || end.at >= until;
+        Ok(found.unwrap_or(if all { Behind::Nothing } else { Behind::Unread(end.at) }))
     }
 
     /// Reads from the backup's start on, to the end of the segment in which the data becomes consistent.

@@ -13,6 +13,7 @@ pub mod run;
 pub mod runbook;
 pub mod server;
 pub mod steps;
+mod strategy;
 
 pub use find::Trust;
 pub use host::{facts, launch};

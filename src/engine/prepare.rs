@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Backup, Catalog, Gap};
-use crate::config::{RestoreConfig, SourceConfig};
+use crate::config::RestoreConfig;
 use crate::core::time::Timestamp;
 use crate::core::{Action, Lsn, SegmentName, Target, TargetKind, TimelineChoice, TimelineId, TimelinePath, Zone};
 use crate::error::{Error, ErrorKind, Reachable, Result};
-use crate::event::Strategy;
 use crate::plan::build::{Draft, name_recovery};
 use crate::plan::candidates::Way;
 use crate::plan::estimate::Work;
@@ -18,11 +17,10 @@ use crate::plan::fetch;
 use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
 use crate::plan::settings::shell_quote;
 use crate::plan::stop_findings::stop_findings;
-use crate::plan::{Candidate, Finding, Plan, tablespaces};
+use crate::plan::{Approach, Candidate, Finding, Plan, Pristine, tablespaces};
 use crate::resolve::{BeforeWhat, Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::scan::EndCause;
-use crate::source::search::Search;
-use crate::source::{Cancel, Index, LocalSource, Source, backup_files};
+use crate::source::{Cancel, Index, Source, backup_files};
 use crate::wal::summary::MarkKind;
 
 use super::experience;
@@ -31,6 +29,7 @@ use super::find::{Find, Trust};
 use super::host::{clusters, is_root, now};
 use super::record::Recoveries;
 use super::run::Engine;
+use super::strategy::{Ways, with_preparation};
 
 /// What an operator asks for.
 #[derive(Debug, Clone)]
@@ -43,6 +42,8 @@ pub struct Request {
     pub directory: PathBuf,
     /// How recoveries of this source are made.
     pub restore: RestoreConfig,
+    /// How a copy of the unpacked data is kept to go back to.
+    pub pristine: Option<Pristine>,
     /// For saying times.
     pub zone: Zone,
 }
@@ -144,6 +145,7 @@ impl<'a> Preparation<'a> {
             settings: request.restore.settings.clone().into_iter().collect(),
             tablespaces,
             host: &host,
+            pristine: request.pristine,
             as_root: is_root(),
             zone: request.zone,
             now: now(),
@@ -168,7 +170,7 @@ impl<'a> Preparation<'a> {
         Work { backup, replay_end, segment_size: self.catalog.segment_size, packed_wal, free_bytes }
     }
 
-    fn index(&self) -> Index<'_> {
+    pub(super) fn index(&self) -> Index<'_> {
         Index::new(self.source, self.catalog, self.cache, MANY_ROWS)
     }
 
@@ -177,29 +179,28 @@ impl<'a> Preparation<'a> {
     /// # Errors
     /// When the target cannot be reached from that backup, or WAL cannot be read.
     pub fn replan(&self, current: &Plan, target: &Target, zone: Zone) -> Result<Plan> {
-        self.replan_from(current, target, zone, None)
+        self.replan_with(current, target, zone, None)
     }
 
-    /// The same for a server that goes on from where it is, having replayed up to `replayed`.
-    fn replan_from(&self, current: &Plan, target: &Target, zone: Zone, replayed: Option<Lsn>) -> Result<Plan> {
-        let backup = self.catalog.backups.first().filter(|backup| backup.is_usable()).ok_or_else(|| {
-            Error::failed(
-                "backup-gone",
-                format!("the base backup is not there any more: {}", current.backup.location.display()),
-            )
-            .hint("“walback restore” makes another recovery, from another backup")
-        })?;
+    /// The same for a server that goes on, starting at `redo`.
+    pub(super) fn replan_from(&self, current: &Plan, target: &Target, zone: Zone, redo: Lsn) -> Result<Plan> {
+        self.replan_with(current, target, zone, Some(redo))
+    }
+
+    fn replan_with(&self, current: &Plan, target: &Target, zone: Zone, restart: Option<Lsn>) -> Result<Plan> {
+        // What is there already does not need it any more: only who unpacks again does.
+        let backup = self.backup_again().unwrap_or(&current.backup);
         let request = Request {
             target: target.clone(),
             backup: None,
             directory: current.directory.clone(),
             restore: RestoreConfig::default(),
+            pristine: None,
             zone,
         };
         let path = self.path_for(backup, target.timeline)?;
         self.check_time(backup, &request)?;
         let index = self.index();
-        let restart = replayed.map(|replayed| self.last_redo(&index, backup, &path, replayed)).transpose()?;
         let mut resolved = self.resolve(&index, backup, &path, &request, Trust::Nothing, restart)?;
         resolved.backups = vec![current.backup.id.clone()];
         let missing = self.missing(backup, &path, &resolved);
@@ -208,27 +209,17 @@ impl<'a> Preparation<'a> {
         findings.extend(stop_findings(target, &resolved, zone));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let experience = experience::gather(self.recoveries, std::iter::once(backup));
-        let estimate = experience.estimate(&self.work(backup, resolved.replay_end, None));
+        let work = self.work(backup, resolved.replay_end, None);
+        let estimate = match restart {
+            Some(redo) => experience.going_on(&work, redo),
+            None => experience.estimate(&work),
+        };
         Ok(current.retargeted(target, resolved, findings, estimate, now()))
     }
 
-    /// Where a server starts again that replayed up to `replayed` and was stopped: at the redo pointer of the last
-    /// checkpoint that it replayed (`CreateRestartPoint`, `xlog.c` of 13 to 18).
-    fn last_redo(&self, index: &Index<'_>, backup: &Backup, path: &TimelinePath, replayed: Lsn) -> Result<Lsn> {
-        let (size, start) = (self.catalog.segment_size, backup.start_lsn.unwrap_or(Lsn::INVALID));
-        let search = Search::new(index, path, self.cancel);
-        for number in (size.number_of(start)..=size.number_of(replayed)).rev() {
-            let Some(name) = search.name_at(number) else { continue };
-            let Ok(summary) = index.summary(name, self.cancel)? else { continue };
-            let redo = summary.marks.iter().rev().find_map(|mark| match mark.kind {
-                MarkKind::Checkpoint(redo) if mark.end_lsn <= replayed && redo >= start => Some(redo),
-                _ => None,
-            });
-            if let Some(redo) = redo {
-                return Ok(redo);
-            }
-        }
-        Ok(start)
+    /// The base backup of a recovery, where it still can be used.
+    pub(super) fn backup_again(&self) -> Option<&Backup> {
+        self.catalog.backups.first().filter(|backup| backup.is_usable())
     }
 
     /// The base backup to recover from, the way to the target, and where it leads.
@@ -799,33 +790,14 @@ pub fn plan_retarget(
     zone: Zone,
     cancel: &Cancel,
     progress: &dyn Fn(u64),
-) -> Result<(Plan, Strategy)> {
-    let buffer = engine.recoveries().load(id)?;
-    let current = buffer.plan.as_ref().ok_or_else(|| {
+) -> Result<(Plan, Approach)> {
+    let recovery = engine.recoveries().load(id)?;
+    let current = recovery.plan.as_ref().ok_or_else(|| {
         Error::failed("journal-empty", format!("the journal of {id} has no plan: nothing was done yet"))
     })?;
-    let source = LocalSource::new(&SourceConfig {
-        name: id.to_owned(),
-        backups: vec![current.backup.location.clone()],
-        wal: current.wal.clone(),
-        ..SourceConfig::default()
-    });
-    let catalog = source.list(cancel)?;
-    let preparation = Preparation {
-        source: &source,
-        catalog: &catalog,
-        recoveries: engine.recoveries(),
-        cache: engine.cache(),
-        progress,
-        cancel,
-    };
-    let mut plan = preparation.replan(current, target, zone)?;
-    let strategy = engine.strategy(&buffer, &plan);
-    if strategy == Strategy::InPlace {
-        // A server that goes on has to learn anew who runs.
-        plan = preparation.replan_from(current, target, zone, buffer.replayed_lsn)?;
-    }
-    Ok((plan, strategy))
+    with_preparation(engine, current, cancel, progress, |preparation| {
+        Ways { engine, preparation, recovery: &recovery, current }.plan(target, zone)
+    })
 }
 
 /// The code of the error for a target before the end of a base backup.

@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::core::Lsn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventBuffer, Recovery, RecoveryState, Strategy, What};
-use crate::plan::{Finding, Plan, StepId};
-use crate::resolve::StopSide;
+use crate::plan::{Approach, Finding, Plan, StepId};
 use crate::source::Cancel;
 
 use super::facts::server_account;
@@ -15,7 +13,8 @@ use super::host::{Account, Host};
 use super::mark::Mark;
 use super::record::{Recorder, Recoveries, Watch};
 use super::server::{LogTail, running};
-use super::steps::{configure, discard, fetching, promote, replay, start, stop, unpack};
+use super::steps::{configure, discard, fetching, promote, replay, snapshot, start, stop, unpack};
+use super::strategy::settled;
 
 /// Carries out plans on this machine.
 #[derive(Debug, Clone)]
@@ -69,24 +68,13 @@ impl Engine {
         finished(&recorder)
     }
 
-    /// How a recovery gets to another target: on from where it is, or from the start.
-    ///
-    /// Replay only goes forward, and a server that was stopped starts at its last checkpoint but is consistent only
-    /// where it has been: a target there or further on is reached in place, any other by unpacking again.
-    #[must_use]
-    pub fn strategy(&self, recovery: &EventBuffer, plan: &Plan) -> Strategy {
-        let Some(current) = &recovery.plan else { return Strategy::Unpack };
-        let replayed = recovery.replayed_lsn.unwrap_or(Lsn::INVALID);
-        let same_way = current.resolved.timeline == plan.resolved.timeline && current.backup == plan.backup;
-        let waits = matches!(recovery.state, Some(RecoveryState::Paused | RecoveryState::ShutDown));
-        let end = plan.resolved.replay_end;
-        // A checkpoint that replay starts at is not replayed, and so not stopped at, again.
-        let here = end == replayed && (plan.resolved.stop == StopSide::Before || plan.resolved.xid.is_some());
-        let ahead = recovery.replayed_lsn.is_some() && (end > replayed || here);
-        if same_way && waits && ahead { Strategy::InPlace } else { Strategy::Unpack }
+    /// How a copy is made anew that cannot go on as it is.
+    pub(super) fn anew(&self, plan: &Plan) -> Strategy {
+        if snapshot::is_there(plan) { Strategy::Snapshot } else { Strategy::Unpack }
     }
 
-    /// Takes a recovery to another target.
+    /// Takes a recovery to another target, in the announced way; where that is in place and the stopped copy turns out
+    /// not to allow it, in the other way that was announced with it.
     ///
     /// # Errors
     /// When it was promoted or discarded, when a finding forbids it, or when a step fails.
@@ -94,23 +82,37 @@ impl Engine {
         &self,
         plan: &Plan,
         hash: &str,
-        strategy: Strategy,
+        announced: &Approach,
         watch: Watch<'_>,
         cancel: &Cancel,
     ) -> Result<Recovery> {
         check_plan(plan, hash)?;
         let (recorder, _) = self.open(&plan.recovery, watch)?;
-        refuse_after_promotion(&recorder.buffer(), &plan.recovery)?;
+        let before = recorder.buffer();
+        refuse_after_promotion(&before, &plan.recovery)?;
         Mark::check(&plan.directory, &plan.recovery)?;
-        recorder.emit(What::Planned {
-            plan: Box::new(plan.clone()),
-            hash: hash.to_owned(),
-            strategy: Some(strategy),
+        let strategy = Some(announced.strategy);
+        recorder.emit(What::Planned { plan: Box::new(plan.clone()), hash: hash.to_owned(), strategy })?;
+        recorder.step(StepId::Stop, || stop::stop_at_once(&self.host, &plan.directory).map(|()| None))?;
+        let settled = settled(self, &before, plan, announced, cancel).inspect_err(|error| {
+            // The journal says it, or cannot be written; the error itself is told in any case.
+            let _ = recorder.failed(None, error);
         })?;
-        recorder.step(StepId::Stop, || stop::stop(&self.host, &plan.directory).map(|()| None))?;
-        if strategy == Strategy::Unpack {
+        let Approach { strategy, why, estimate, .. } = settled;
+        recorder.emit(What::Approach { strategy, why, estimate: estimate.clone() })?;
+        let plan = &Plan { estimate, ..plan.clone() };
+        if strategy.empties_directory() {
             recorder.step(StepId::Discard, || discard::clear_for_unpacking(&self.host, plan).map(|()| None))?;
-            self.unpack(plan, &recorder, cancel)?;
+        }
+        match strategy {
+            Strategy::InPlace => {}
+            Strategy::Snapshot => {
+                let owner = owner_of(plan)?;
+                recorder.step(StepId::Snapshot, || {
+                    snapshot::go_back(&self.host, plan, &owner, &recorder, cancel).map(Some)
+                })?;
+            }
+            Strategy::Unpack => self.unpack(plan, &recorder, cancel)?,
         }
         self.configure_and_replay(plan, &recorder, cancel)?;
         finished(&recorder)
@@ -215,7 +217,16 @@ impl Engine {
             recorder.emit(What::Promoted { timeline })?;
         }
         recorder.state(RecoveryState::Promoted)?;
+        self.forget_pristine(&plan, &recorder)?;
         finished(&recorder)
+    }
+
+    /// After promotion there is no way back, and the copy that was kept for one is of no use.
+    fn forget_pristine(&self, plan: &Plan, recorder: &Recorder<'_>) -> Result<()> {
+        let Err(error) = snapshot::forget(&self.host, plan) else { return Ok(()) };
+        let report = error.report();
+        let finding = Finding::warning("pristine-left", format!("the kept copy is left: {}", report.message));
+        recorder.emit(What::Finding(finding.hint(format!("remove {} by hand", plan.pristine_directory().display()))))
     }
 
     /// Stops the server, and leaves everything else.
@@ -232,7 +243,13 @@ impl Engine {
         }
         Mark::check(&plan.directory, id)?;
         let failed = recorder.buffer().state == Some(RecoveryState::Failed);
-        recorder.step(StepId::Stop, || stop::stop(&self.host, &plan.directory).map(|()| None))?;
+        // Whoever is promoted writes what it has; whoever is not keeps the way back open.
+        let buffer = recorder.buffer();
+        let promoted = buffer.promoted_to.is_some()
+            || buffer.state == Some(RecoveryState::Promoting)
+            || promote::was_promoted(&plan.directory);
+        let how = if promoted { stop::stop } else { stop::stop_at_once };
+        recorder.step(StepId::Stop, || how(&self.host, &plan.directory).map(|()| None))?;
         if !failed {
             recorder.state(RecoveryState::ShutDown)?;
         }
@@ -270,8 +287,17 @@ impl Engine {
     fn unpack(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
         let owner = account_of(plan)?;
         recorder.state(RecoveryState::Unpacking)?;
-        let unpacked =
-            recorder.step(StepId::Unpack, || unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some));
+        let unpacked = recorder.step(StepId::Unpack, || {
+            unpack::prepare(&self.host, plan, &owner)?;
+            snapshot::prepare(&self.host, plan, &owner)?;
+            unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some)
+        });
+        let unpacked = unpacked.and_then(|()| match plan.pristine {
+            None => Ok(()),
+            Some(_) => {
+                recorder.step(StepId::Snapshot, || snapshot::keep(&self.host, plan, &owner, recorder, cancel).map(Some))
+            }
+        });
         let Err(error) = unpacked else { return Ok(()) };
         // Half a backup is of no use to anybody, and it may fill the disk.
         if Mark::check(&plan.directory, &plan.recovery).is_err() {
@@ -295,7 +321,11 @@ impl Engine {
             Ok(None)
         })?;
         recorder.state(RecoveryState::Replaying)?;
-        self.replay(plan, &owner, recorder, cancel, Some(log_position))
+        self.replay(plan, &owner, recorder, cancel, Some(log_position))?;
+        match recorder.buffer().state {
+            Some(RecoveryState::Promoted) => self.forget_pristine(plan, recorder),
+            _ => Ok(()),
+        }
     }
 
     fn replay(

@@ -49,6 +49,11 @@ pub struct EventBuffer {
     pub connection: Option<String>,
     /// How the last retarget went.
     pub strategy: Option<Strategy>,
+    /// How far the data may have been replayed since it was unpacked; `None` where that is not known: before the first
+    /// stop, and where a server was started that nobody saw stop.
+    pub reached: Option<Lsn>,
+    /// How far it is being replayed, where a server was started that nobody saw stop yet.
+    replaying_to: Option<Lsn>,
     /// What was found while doing it.
     pub findings: Vec<Finding>,
     /// Why it failed.
@@ -65,6 +70,7 @@ impl EventBuffer {
             What::StepStarted { step } => {
                 self.running = Some(*step);
                 self.progress = None;
+                self.about_to(*step);
                 // Stopping and removing do not mend what failed.
                 if !matches!(step, StepId::Stop | StepId::Discard) {
                     self.failure = None;
@@ -90,10 +96,17 @@ impl EventBuffer {
             What::ServerStarted { pid } => self.server_pid = Some(*pid),
             What::Stopped { stopped, replayed_lsn, last_commit_at } => {
                 self.stopped = Some(stopped.clone());
+                self.reached = self.reached_at(stopped, *replayed_lsn);
                 // A server that did not wait to be asked has gone on since it last answered: what it said then is
                 // not where it stopped.
                 self.replayed_lsn = *replayed_lsn;
                 self.last_commit_at = *last_commit_at;
+            }
+            What::Approach { strategy, estimate, .. } => {
+                self.strategy = Some(*strategy);
+                if let Some(plan) = &mut self.plan {
+                    plan.estimate = estimate.clone();
+                }
             }
             What::Promoted { timeline } => self.promoted_to = Some(*timeline),
             What::Item { item, state, said, connection } => {
@@ -117,6 +130,25 @@ impl EventBuffer {
         }
     }
 
+    /// A step that makes the data anew, or replays it further.
+    fn about_to(&mut self, step: StepId) {
+        match step {
+            StepId::Unpack | StepId::Snapshot | StepId::Discard => (self.reached, self.replaying_to) = (None, None),
+            StepId::Start => {
+                let stop = self.plan.as_ref().map(|plan| plan.resolved.replay_end);
+                self.replaying_to = self.reached.take().max(self.replaying_to).max(stop);
+            }
+            _ => {}
+        }
+    }
+
+    /// How far the data has been replayed where the server stopped like this. Where it does not say, and did not stop
+    /// where it was to, nobody knows.
+    fn reached_at(&self, stopped: &Stopped, replayed_lsn: Option<Lsn>) -> Option<Lsn> {
+        let as_predicted = self.plan.as_ref().is_some_and(|plan| matches(&plan.resolved, stopped, replayed_lsn));
+        (as_predicted || replayed_lsn.is_some()).then(|| self.replaying_to.max(replayed_lsn)).flatten()
+    }
+
     fn begin(&mut self, plan: &Plan, strategy: Option<Strategy>, at: Timestamp) {
         let kept = std::mem::take(self);
         *self = EventBuffer {
@@ -125,6 +157,8 @@ impl EventBuffer {
             state: Some(RecoveryState::Planned),
             server_pid: kept.server_pid,
             strategy: strategy.or(kept.strategy),
+            reached: kept.reached,
+            replaying_to: kept.replaying_to,
             log: kept.log,
             ..EventBuffer::default()
         };
@@ -303,6 +337,31 @@ mod tests {
         }
         let recovery = fold(&all).recovery().unwrap();
         assert_eq!((recovery.matches_prediction, recovery.replayed_lsn), (Some(true), None));
+    }
+
+    #[test]
+    fn how_far_the_data_was_replayed_is_known_until_it_is_made_anew() {
+        let end = example().resolved.replay_end;
+        let mut buffer = fold(&events(stopped(735), end));
+        assert_eq!(buffer.reached, Some(end));
+        let mut tell = |what| {
+            buffer.fold(&Event { at: at(99), recovery: "restore".to_owned(), what });
+            buffer.reached
+        };
+        let back = crate::resolve::Resolved { replay_end: Lsn(end.0 - 8), ..example().resolved };
+        let back = Plan { resolved: back, ..example() };
+        tell(What::Planned { plan: Box::new(back), hash: "y".to_owned(), strategy: Some(Strategy::InPlace) });
+        assert_eq!(tell(What::StepStarted { step: StepId::Stop }), Some(end), "stopping changes nothing");
+        assert_eq!(tell(What::StepStarted { step: StepId::Start }), None, "who knows, until it stops");
+        let there = What::Stopped { stopped: stopped(735), replayed_lsn: Some(Lsn(end.0 - 8)), last_commit_at: None };
+        assert_eq!(tell(there), Some(end), "what was done further on may still be there");
+        tell(What::StepStarted { step: StepId::Start });
+        let astray = What::Stopped { stopped: stopped(736), replayed_lsn: None, last_commit_at: None };
+        assert_eq!(tell(astray), None, "it went somewhere else, and does not say where");
+        tell(What::StepStarted { step: StepId::Start });
+        let further = What::Stopped { stopped: stopped(736), replayed_lsn: Some(end.plus(8)), last_commit_at: None };
+        assert_eq!(tell(further), Some(end.plus(8)));
+        assert_eq!(tell(What::StepStarted { step: StepId::Unpack }), None);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use crate::core::time::Timestamp;
 use crate::core::{Lsn, TimelineId, Xid};
 use crate::pgdata::server_log::Stopped;
 use crate::plan::checklist::{ItemId, ItemState};
-use crate::plan::{Finding, Plan, StepId};
+use crate::plan::{Estimate, Finding, Plan, StepId};
+
+pub use crate::plan::Strategy;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,15 @@ pub enum What {
         hash: String,
         /// How a retarget gets there; `None` for the first plan.
         strategy: Option<Strategy>,
+    },
+    /// How the retarget that was planned really gets there, now that the server is stopped.
+    Approach {
+        /// Which way.
+        strategy: Strategy,
+        /// Why not a shorter one, in words; empty for the shortest.
+        why: String,
+        /// What it takes.
+        estimate: Estimate,
     },
     /// A step is about to begin. Journalled before it does.
     StepStarted {
@@ -143,16 +154,6 @@ pub struct Failure {
     pub causes: Vec<String>,
     /// What to do next.
     pub hint: Option<String>,
-}
-
-/// How a retarget gets to the new target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// The server goes on from where it is.
-    InPlace,
-    /// The backup is unpacked again.
-    Unpack,
 }
 
 /// Where a recovery stands.

@@ -17,7 +17,7 @@ use super::preflight::{BackupFacts, HostFacts, OwnProgram, Preflight};
 use super::settings::{Isolation, is_reserved, restore_command, shell_quote, target_settings};
 use super::stop_findings::stop_findings;
 use super::tablespaces::PlacedTablespace;
-use super::{Candidate, Estimate, Fetch, Finding, Plan, ServerPlan, Step, StepId};
+use super::{Candidate, Estimate, Fetch, Finding, Plan, Pristine, ServerPlan, Step, StepId};
 
 /// Where Walback keeps what is its own inside a data directory that it made.
 pub const OWN_DIRECTORY: &str = ".walback";
@@ -68,6 +68,8 @@ pub struct Draft<'a> {
     pub host: &'a HostFacts,
     /// Whether Walback runs as root, and so starts the server as another user.
     pub as_root: bool,
+    /// How a copy of the unpacked data is kept.
+    pub pristine: Option<Pristine>,
     /// For saying times.
     pub zone: Zone,
     /// Now.
@@ -91,6 +93,7 @@ impl Draft<'_> {
             facts: self.facts,
             settings: &self.settings,
             wal_bytes,
+            pristine: self.pristine,
             zone: self.zone,
             now: self.now,
         };
@@ -121,6 +124,7 @@ impl Draft<'_> {
             findings,
             candidates: self.candidates,
             set_aside: self.facts.configuration.as_ref().map(|own| own.not_followed.clone()).unwrap_or_default(),
+            pristine: self.pristine,
             made_at: self.now,
         }
     }
@@ -252,7 +256,7 @@ impl Draft<'_> {
             server_command(server, &self.directory).iter().map(|word| shell_quote(word)).collect::<Vec<_>>().join(" ");
         let log = shell_quote(&server.log.display().to_string());
         let connection = shell_quote(&server.connection(None));
-        vec![
+        let mut steps = vec![
             Step {
                 id: StepId::Unpack,
                 title: "unpack the base backup".to_owned(),
@@ -280,7 +284,18 @@ impl Draft<'_> {
                 ],
                 undo: None,
             },
-        ]
+        ];
+        if let Some(kind) = self.pristine {
+            let (from, to) = (self.directory.display().to_string(), self.directory.display().to_string() + ".pristine");
+            let keep = Step {
+                id: StepId::Snapshot,
+                title: "keep a copy of the unpacked data, to go back to".to_owned(),
+                commands: vec![Plan::pristine_command(kind, &from, &to)],
+                undo: discard,
+            };
+            steps.insert(1, keep);
+        }
+        steps
     }
 }
 

@@ -91,6 +91,23 @@ impl Experience {
         }
     }
 
+    /// What the work will take for a server that goes on, starting at `redo`: nothing is unpacked.
+    #[must_use]
+    pub fn going_on(&self, work: &Work<'_>, redo: Lsn) -> Estimate {
+        let (wal_bytes, wal_segments) = wal_between(redo, work.replay_end, work.segment_size);
+        let (replay_s, basis) = self.replaying(work.packed_wal, wal_bytes);
+        Estimate {
+            wal_bytes,
+            wal_segments,
+            unpack_s: Some(0.0),
+            replay_s: Some(replay_s),
+            total_s: Some(replay_s),
+            basis,
+            free_after_bytes: work.free_bytes,
+            ..Estimate::default()
+        }
+    }
+
     fn unpacking(&self, backup: &Backup, read: u64) -> (f64, String) {
         let alike = self
             .unpacked
@@ -150,7 +167,10 @@ fn recoveries(number: u64) -> String {
 /// Bytes of WAL from the start of the backup to the end of replay, and the segments that hold them.
 #[must_use]
 pub fn wal_to_replay(backup: &Backup, end: Lsn, size: SegmentSize) -> (u64, u64) {
-    let start = backup.start_lsn.unwrap_or(end);
+    wal_between(backup.start_lsn.unwrap_or(end), end, size)
+}
+
+fn wal_between(start: Lsn, end: Lsn, size: SegmentSize) -> (u64, u64) {
     // What ends at a segment's end needs nothing of the next.
     let last = Lsn(end.0.saturating_sub(1)).max(start);
     (end.bytes_since(start), size.number_of(last).saturating_sub(size.number_of(start)) + 1)

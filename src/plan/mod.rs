@@ -22,6 +22,8 @@ pub mod files;
 pub mod finding;
 pub mod parameters;
 pub mod preflight;
+pub mod pristine;
+pub mod retarget;
 pub mod script;
 pub mod settings;
 pub mod step;
@@ -31,6 +33,8 @@ pub mod way;
 
 pub use fetch::Fetch;
 pub use finding::{Finding, Severity};
+pub use pristine::Pristine;
+pub use retarget::{Approach, StepTo, Strategy};
 pub use step::{Step, StepId};
 pub use tablespaces::PlacedTablespace;
 
@@ -77,6 +81,9 @@ pub struct Plan {
     /// not come with it.
     #[serde(default)]
     pub set_aside: Vec<NotFollowed>,
+    /// How a copy of the unpacked data is kept to go back to; `None` for none.
+    #[serde(default)]
+    pub pristine: Option<Pristine>,
     /// When the plan was made.
     pub made_at: Timestamp,
 }
@@ -313,6 +320,7 @@ pub(crate) fn example() -> Plan {
         estimate: Estimate { unpack_bytes: 3_000_000, wal_bytes: 16_777_504, wal_segments: 2, ..Estimate::default() },
         candidates: Vec::new(),
         set_aside: Vec::new(),
+        pristine: None,
         made_at: Timestamp::UNIX_EPOCH,
     }
 }

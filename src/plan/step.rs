@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum StepId {
     /// Unpacks the base backup into the new directory.
     Unpack,
+    /// Keeps a copy of the unpacked data, or goes back to it.
+    Snapshot,
     /// Writes the settings and `recovery.signal`.
     Configure,
     /// Starts the server.
@@ -30,6 +32,7 @@ impl StepId {
     pub fn name(self) -> &'static str {
         match self {
             Self::Unpack => "unpack",
+            Self::Snapshot => "snapshot",
             Self::Configure => "configure",
             Self::Start => "start",
             Self::Replay => "replay",

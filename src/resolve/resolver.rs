@@ -122,6 +122,14 @@ impl<'a> Resolver<'a> {
         Resolver { restarted: Some((redo, Standby::default())), ..self }
     }
 
+    /// For a server that goes on: it starts at `redo`, having recovered before, and is consistent from
+    /// `min_recovery_point` on (`CheckRecoveryConsistency`). The records are to be fed from `redo` on.
+    #[must_use]
+    pub fn going_on(target: &'a Target, path: &'a TimelinePath, redo: Lsn, min_recovery_point: Lsn) -> Self {
+        let consistent_at = (redo >= min_recovery_point).then_some(redo);
+        Resolver { consistent_at, ..Resolver::new(target, path, redo, Some(min_recovery_point)) }
+    }
+
     /// Takes the next record. Breaks when nothing further on can change the answer, but for what is counted behind the
     /// stop.
     pub fn feed(&mut self, record: &Record) -> ControlFlow<()> {

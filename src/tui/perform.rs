@@ -27,7 +27,7 @@ use crate::engine::runbook::Runbook;
 use crate::engine::server::last_lines;
 use crate::engine::{Engine, Preparation, Recoveries, Request};
 use crate::error::{Error, Result};
-use crate::event::{Event, Recovery, RecoveryState, Strategy, What};
+use crate::event::{Event, Recovery, RecoveryState, What};
 use crate::plan::Plan;
 use crate::source::index::Index;
 use crate::source::names::NameBook;
@@ -124,10 +124,10 @@ impl Perform for Performer {
                     engine.begin(&plan, &shared.hash_of(&plan), watch, cancel)
                 });
             }
-            Effect::Retarget { plan, strategy } => {
+            Effect::Retarget { plan, approach } => {
                 let shared = Arc::clone(&self.shared);
                 self.act(reply, ActionKind::Retarget, plan.recovery.clone(), move |engine, watch, cancel| {
-                    engine.retarget(&plan, &shared.hash_of(&plan), strategy, watch, cancel)
+                    engine.retarget(&plan, &shared.hash_of(&plan), &approach, watch, cancel)
                 });
             }
             Effect::Follow { recovery } => self.follow(recovery, reply),
@@ -324,7 +324,8 @@ impl Performer {
         });
         self.prepare(reply, Cancel::default(), move |preparation, zone, reply| {
             let planned = directory.and_then(|directory| {
-                let request = Request { target: wanted.target, backup: wanted.backup, directory, restore, zone };
+                let (target, backup) = (wanted.target, wanted.backup);
+                let request = Request { target, backup, directory, restore, pristine: None, zone };
                 let plan = preparation.plan(&request)?;
                 shared.remember(&plan)?;
                 Ok(Box::new(plan))
@@ -350,7 +351,7 @@ impl Performer {
         std::mem::take(&mut self.resolving).cancel();
         self.prepare(reply, self.resolving.clone(), move |preparation, zone, reply| {
             let (directory, restore) = (PathBuf::new(), RestoreConfig::default());
-            let request = Request { target, backup: None, directory, restore, zone };
+            let request = Request { target, backup: None, directory, restore, pristine: None, zone };
             let answer = preparation.locate(&request).map(Box::new);
             if !preparation.cancel.is_cancelled() {
                 reply.send(Msg::Resolved { target: request.target, answer });
@@ -385,10 +386,10 @@ impl Performer {
         let (shared, config) = (Arc::clone(&self.shared), self.config.clone());
         work(reply, move |reply| {
             let planned = Engine::new(&config).and_then(|engine| {
-                let (plan, strategy): (Plan, Strategy) =
+                let (plan, approach) =
                     plan_retarget(&engine, &recovery, &target, config.zone, &Cancel::default(), &|_| {})?;
                 shared.remember(&plan)?;
-                Ok((Box::new(plan), strategy))
+                Ok((Box::new(plan), Box::new(approach)))
             });
             reply.send(Msg::RetargetPlanned(planned));
             Ok(())

@@ -7,6 +7,7 @@ mod crc;
 mod cursor;
 pub mod decoder;
 mod end;
+pub mod lasting;
 pub mod layout;
 pub mod locks;
 pub mod page;
@@ -19,6 +20,7 @@ mod writer;
 
 pub use decoder::{Decoded, Decoder, Piece, Reached};
 pub use end::{EndOfWal, EndReason, Gap};
+pub use lasting::Lasting;
 pub use layout::Layout;
 pub use locks::{HeldLock, LockChanges, Locks};
 pub use page::{BadPage, SegmentHeader};

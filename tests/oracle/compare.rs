@@ -76,7 +76,7 @@ impl Verdict {
         self.differences.push(format!("{what}: predicted {predicted:?}, PostgreSQL {happened:?}"));
     }
 
-    fn same<T: PartialEq + fmt::Debug>(&mut self, what: &str, predicted: T, happened: T) {
+    pub(crate) fn same<T: PartialEq + fmt::Debug>(&mut self, what: &str, predicted: T, happened: T) {
         if predicted != happened {
             self.differs(what, predicted, happened);
         }
@@ -139,11 +139,11 @@ impl<'a> Judge<'a> {
         verdict
     }
 
-    fn source<'c>(&self, command: &'c mut std::process::Command) -> &'c mut std::process::Command {
+    pub(crate) fn source<'c>(&self, command: &'c mut std::process::Command) -> &'c mut std::process::Command {
         command.arg("--json").arg("--backups").arg(&self.past.backups).arg("--wal").arg(&self.past.archive)
     }
 
-    fn server_options(&self, command: &mut std::process::Command) {
+    pub(crate) fn server_options(&self, command: &mut std::process::Command) {
         command.arg("--bin-dir").arg(&self.past.server.bin_dir);
         if !PLANS_RAISE_SETTINGS {
             command.arg("--set").arg(format!("max_connections={MOST_CONNECTIONS}"));
@@ -153,7 +153,7 @@ impl<'a> Judge<'a> {
 
     /// The backup of that name, unpacked.
     #[track_caller]
-    fn bench(&mut self, id: &str) -> Bench<'a> {
+    pub(crate) fn bench(&mut self, id: &str) -> Bench<'a> {
         let past = self.past;
         let unpacked = self.unpacked.entry(id.to_owned()).or_insert_with(|| {
             let (_, backup) = past.taken.iter().find(|(name, _)| name == id).unwrap();
@@ -355,7 +355,7 @@ fn restore_command(archive: &Path) -> String {
 }
 
 /// The words of a command line.
-fn words(aim: &Aim) -> Vec<String> {
+pub(crate) fn words(aim: &Aim) -> Vec<String> {
     let mut words = aim.target.to_options();
     words.extend(aim.backup.iter().flat_map(|id| ["--backup".to_owned(), id.clone()]));
     words
@@ -387,7 +387,7 @@ fn micros(value: &Value) -> Option<i64> {
 }
 
 /// What was predicted, and what a server did with the settings of the plan.
-fn compare(resolved: &Value, settings: &Settings, happened: &Happened, verdict: &mut Verdict) {
+pub(crate) fn compare(resolved: &Value, settings: &Settings, happened: &Happened, verdict: &mut Verdict) {
     let setting = |name: &str| settings.iter().rfind(|(n, _)| n == name).map_or("", |(_, value)| value.as_str());
     let end = match setting("recovery_target_action") {
         "promote" => End::Promoted,

@@ -3,7 +3,8 @@
 //!
 //! Each run has another seed, which it prints. `WALBACK_SEED=N` repeats one: the same statements in the same order,
 //! though the server's own timing differs. `WALBACK_TARGETS=N` and `WALBACK_HISTORIES=N` make long runs: so many targets
-//! on each of so many pasts of each major. `WALBACK_KEEP=1` leaves the pasts of failed runs where they are.
+//! on each of so many pasts of each major. `WALBACK_RETARGETS=N` sends one recovery to so many targets, one after the
+//! other. `WALBACK_KEEP=1` leaves the pasts of failed runs where they are.
 
 // A test that cannot go on stops.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -15,6 +16,7 @@ mod compare;
 mod past;
 mod random;
 mod recovery;
+mod retarget;
 mod targets;
 
 use std::collections::BTreeMap;
@@ -34,6 +36,12 @@ fn number(name: &str, otherwise: u64) -> u64 {
     given.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
+/// The seed of a run: given, or another one each time.
+fn seed(major: u16) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    number("WALBACK_SEED", now.as_nanos() as u64 % 1_000_000_000 + u64::from(major))
+}
+
 /// A line on standard error, past what `cargo test` keeps of a test that passes.
 fn say(line: &str) {
     // One write, so that lines of other tests do not mix with it.
@@ -43,8 +51,7 @@ fn say(line: &str) {
 #[track_caller]
 fn hold_against(major: u16) {
     let Some(server) = Server::available(major) else { return };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = number("WALBACK_SEED", now.as_nanos() as u64 % 1_000_000_000 + u64::from(major));
+    let seed = seed(major);
     let (targets, pasts) = (number("WALBACK_TARGETS", 22), number("WALBACK_HISTORIES", 1));
     say(&format!(
         "predictions against PostgreSQL {major}: WALBACK_SEED={seed} WALBACK_TARGETS={targets} WALBACK_HISTORIES={pasts}"

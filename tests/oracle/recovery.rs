@@ -33,6 +33,8 @@ pub(crate) struct Happened {
     pub(crate) last_committed: Option<u32>,
     /// Whether the transaction is committed that was said to be lost, in a server that could be asked.
     pub(crate) has_lost: Option<bool>,
+    /// What is in a server that could be asked, where that was to be told.
+    pub(crate) contents: Option<String>,
     /// The whole log.
     pub(crate) log: String,
 }
@@ -124,6 +126,17 @@ impl Bench<'_> {
     /// Recovers a copy with these settings to its end. `lost` is the transaction that it is to be asked for.
     #[track_caller]
     pub(crate) fn recover(&self, settings: &Settings, lost: Option<u32>) -> Happened {
+        self.run(settings, lost, false)
+    }
+
+    /// The same, with what is in the server then.
+    #[track_caller]
+    pub(crate) fn recover_and_tell(&self, settings: &Settings, lost: Option<u32>) -> Happened {
+        self.run(settings, lost, true)
+    }
+
+    #[track_caller]
+    fn run(&self, settings: &Settings, lost: Option<u32>, tell: bool) -> Happened {
         let copy = self.directory.path().join("rec");
         run(as_server("cp").arg("-a").arg("--reflink=auto").arg(&self.unpacked).arg(&copy));
         let inside = |name: &str| copy.join(name).to_str().unwrap().to_owned();
@@ -151,6 +164,10 @@ impl Bench<'_> {
             End::Paused => ask(&copy, lost, &mut happened),
             End::Promoted => happened.replay_end = switch_point(&copy, &happened.log),
             _ => {}
+        }
+        if tell && matches!(happened.end, End::Paused | End::Promoted) {
+            let connection = format!("host={} port=5432 user=postgres dbname=postgres", copy.display());
+            happened.contents = Some(contents(&connection, &happened.log));
         }
         running.stop();
         fs::remove_dir_all(&copy).unwrap();
@@ -198,7 +215,7 @@ impl Running {
 }
 
 /// What a log tells so far.
-fn read(log: String, has_ended: bool) -> Happened {
+pub(crate) fn read(log: String, has_ended: bool) -> Happened {
     let mut happened = Happened::default();
     let mut fatal = None;
     for line in log.lines() {
@@ -256,6 +273,31 @@ fn ask(data: &Path, lost: Option<u32>, happened: &mut Happened) {
     happened.replay_end = fields.next().and_then(|lsn| lsn.parse().ok());
     happened.last_committed = fields.next().and_then(|xid| xid.parse().ok());
     happened.has_lost = lost.and(fields.next()).map(|is| is == "t");
+}
+
+/// What is in the server, as far as it makes a difference: the rows, the databases with their files, the relations whose
+/// files are missing, and what is prepared, which shows only after promotion.
+#[track_caller]
+pub(crate) fn contents(connection: &str, log: &str) -> String {
+    const SQL: &str = "select 'kept', count(*), md5(coalesce(string_agg(n || ':' || by, ',' order by n, by), '')) from kept; \
+        select 'large', count(*), md5(coalesce(string_agg(md5(v), ',' order by md5(v)), '')) from large; \
+        select 'database', datname, pg_stat_file('base/' || oid || '/PG_VERSION', true) is not null \
+            from pg_database order by datname; \
+        select 'relation', oid, relname, relfilenode, relkind from pg_class where oid >= 16384 order by oid; \
+        select 'missing', oid from pg_class where pg_relation_filepath(oid) is not null \
+            and pg_stat_file(pg_relation_filepath(oid), true) is null order by oid; \
+        select 'prepared', gid from pg_prepared_xacts order by gid";
+    let mut psql = client("psql");
+    psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", connection, "-c", SQL]);
+    let start = Instant::now();
+    loop {
+        let output = psql.output().unwrap();
+        if output.status.success() {
+            return String::from_utf8(output.stdout).unwrap();
+        }
+        assert!(start.elapsed() < LIMIT, "{}\n--- log\n{log}", String::from_utf8_lossy(&output.stderr));
+        sleep(Duration::from_millis(5));
+    }
 }
 
 /// Where a promoted server left the timeline that it came along: in the last line of its history.

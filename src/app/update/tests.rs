@@ -17,7 +17,7 @@ use crate::error::Reachable;
 use crate::event::{EventBuffer, Recovery};
 use crate::pgdata::server_log::{StopKind, Stopped};
 use crate::plan::checklist::{Change, Item, ItemId, ItemState};
-use crate::plan::{Estimate, Finding, ServerPlan, StepId};
+use crate::plan::{Estimate, Finding, ServerPlan, StepId, Strategy};
 use crate::resolve::{BeforeWhat, Locked, Resolved, StopBefore, StopSide};
 
 const NAME: &str = "shop-1";
@@ -148,6 +148,11 @@ fn making(target: Target, backup: Option<&str>, directory: &str) -> Effect {
     Effect::MakePlan(Wanted { backup: backup.map(str::to_owned), ..Wanted::new(target, directory) })
 }
 
+fn approach(strategy: Strategy) -> Box<Approach> {
+    let why = if strategy == Strategy::InPlace { "" } else { "the copy's files have changes from behind the target" };
+    Box::new(Approach { strategy, why: why.to_owned(), estimate: Estimate::default(), otherwise: None })
+}
+
 fn plan(target: Target) -> Box<Plan> {
     Box::new(Plan {
         recovery: NAME.to_owned(),
@@ -180,6 +185,7 @@ fn plan(target: Target) -> Box<Plan> {
         estimate: Estimate::default(),
         candidates: Vec::new(),
         set_aside: Vec::new(),
+        pristine: None,
         made_at: now(),
     })
 }
@@ -686,9 +692,42 @@ fn a_retarget_in_place_starts_with_enter() {
     let wanted = target(TargetKind::Xid(Xid(70)), false, 1);
     let asked = Effect::PlanRetarget { recovery: NAME.to_owned(), target: wanted.clone() };
     assert_eq!(enter(&mut state), [asked]);
-    send(&mut state, [Msg::RetargetPlanned(Ok((plan(wanted.clone()), Strategy::InPlace)))]);
-    assert_eq!(enter(&mut state), [Effect::Retarget { plan: plan(wanted), strategy: Strategy::InPlace }]);
+    send(&mut state, [Msg::RetargetPlanned(Ok((plan(wanted.clone()), approach(Strategy::InPlace))))]);
+    assert_eq!(enter(&mut state), [Effect::Retarget { plan: plan(wanted), approach: approach(Strategy::InPlace) }]);
     assert_eq!((state.screen(), &state.retarget), (Screen::Recovery, &None));
+}
+
+#[test]
+fn one_key_goes_to_the_commit_beside_the_stop() {
+    let mut state = paused();
+    let place = |xid| crate::resolve::Place { lsn: Lsn(u64::from(xid)), xid: Some(Xid(xid)), at: None };
+    let resolved = &mut state.recovery.plan.as_mut().unwrap().resolved;
+    (resolved.last_kept, resolved.first_lost) = (Some(place(49)), Some(place(50)));
+    let to = |xid, inclusive| Effect::PlanRetarget {
+        recovery: NAME.to_owned(),
+        target: target(TargetKind::Xid(Xid(xid)), inclusive, 1),
+    };
+    assert_eq!(press(&mut state, "]"), [to(50, true)]);
+    assert_eq!(state.screen(), Screen::Plan, "the plan is seen first");
+    update(&mut state, Msg::Key(Key::Esc));
+    assert_eq!(press(&mut state, "["), [to(49, false)]);
+    update(&mut state, Msg::Key(Key::Esc));
+    state.recovery.plan.as_mut().unwrap().resolved.first_lost = None;
+    assert_eq!(press(&mut state, "]"), []);
+    assert!(refusal(&state).contains("no transaction commits behind"), "{}", refusal(&state));
+}
+
+#[test]
+fn a_copy_that_does_not_allow_it_after_all_is_said_to_be_made_anew() {
+    let mut state = paused();
+    let planned = |strategy| event(What::Planned { plan: plan(xid_50()), hash: "h".to_owned(), strategy });
+    let really =
+        |strategy, why: &str| event(What::Approach { strategy, why: why.to_owned(), estimate: Estimate::default() });
+    send(&mut state, [planned(Some(Strategy::InPlace)), really(Strategy::InPlace, "")]);
+    assert_eq!(state.status, None);
+    send(&mut state, [planned(Some(Strategy::InPlace)), really(Strategy::Unpack, "its files have changes")]);
+    assert_eq!(refusal(&state), "the copy did not allow it in place, it is made anew: its files have changes");
+    assert_eq!(state.recovery.strategy, Some(Strategy::Unpack));
 }
 
 #[test]
@@ -696,10 +735,10 @@ fn a_retarget_that_unpacks_again_takes_the_typed_name() {
     let mut state = paused();
     let asked = Effect::PlanRetarget { recovery: NAME.to_owned(), target: xid_50() };
     assert_eq!(press(&mut state, "rpb"), [asked], "picked from the list");
-    send(&mut state, [Msg::RetargetPlanned(Ok((plan(xid_50()), Strategy::Unpack)))]);
+    send(&mut state, [Msg::RetargetPlanned(Ok((plan(xid_50()), approach(Strategy::Unpack))))]);
     assert_eq!(enter(&mut state), []);
     press(&mut state, NAME);
-    assert_eq!(enter(&mut state), [Effect::Retarget { plan: plan(xid_50()), strategy: Strategy::Unpack }]);
+    assert_eq!(enter(&mut state), [Effect::Retarget { plan: plan(xid_50()), approach: approach(Strategy::Unpack) }]);
 }
 
 #[test]
@@ -823,7 +862,7 @@ fn a_failure_before_anything_began_goes_back_to_where_it_can_be_tried_again() {
 fn a_retarget_that_is_refused_leaves_the_recovery_where_it_stood() {
     let mut state = paused();
     press(&mut state, "rpb");
-    send(&mut state, [Msg::RetargetPlanned(Ok((plan(xid_50()), Strategy::InPlace)))]);
+    send(&mut state, [Msg::RetargetPlanned(Ok((plan(xid_50()), approach(Strategy::InPlace))))]);
     enter(&mut state);
     assert_eq!(state.screen(), Screen::Recovery);
     send(&mut state, [Msg::Failed(Error::failed("recovery-busy", "somebody else is at it")), Msg::Key(Key::Esc)]);

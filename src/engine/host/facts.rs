@@ -13,6 +13,7 @@ use crate::config::RestoreConfig;
 use crate::core::{PgMajor, SegmentName};
 use crate::plan::PlacedTablespace;
 use crate::plan::preflight::{BackupFacts, DirectoryFacts, HostFacts, OwnProgram, PlaceFacts};
+use crate::plan::pristine::PristineFacts;
 
 use super::{Account, account, clusters, command_as, current_account, system};
 
@@ -62,6 +63,7 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
     let control = || wanted.backup_facts.files.control().map(|control| control.system_identifier);
     let cluster = wanted.backup.system_identifier.or_else(control);
     HostFacts {
+        pristine: pristine(wanted.directory),
         missing_locales: system::missing_locales(wanted.backup_facts.needed_locales()),
         glibc: system::glibc(),
         missing_libraries: libraries.unwrap_or_default(),
@@ -306,7 +308,46 @@ fn passes_test(account: &Account, flag: &str, path: &Path) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-fn free_bytes(path: &Path) -> Option<u64> {
+/// What is beside a data directory, where a copy of it would be kept, and whether files can share their blocks there.
+fn pristine(directory: &Path) -> PristineFacts {
+    let mut name = directory.file_name().unwrap_or_default().to_owned();
+    name.push(".pristine");
+    if fs::symlink_metadata(directory.with_file_name(name)).is_ok() {
+        return PristineFacts::Taken;
+    }
+    let Some(parent) = directory.parent() else { return PristineFacts::Elsewhere };
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    if device(directory).is_some_and(|device_of_data| device(parent) != Some(device_of_data)) {
+        return PristineFacts::Elsewhere;
+    }
+    match nix::sys::statfs::statfs(parent).ok().and_then(|kind| shares_nothing(kind.filesystem_type().0)) {
+        Some(kind) => PristineFacts::SharesNothing(kind.to_owned()),
+        None => PristineFacts::Shares,
+    }
+}
+
+/// The kind of a file system on which no files share blocks, by its magic number (`statfs(2)`). Of the others it is tried
+/// before anything is unpacked.
+fn shares_nothing(magic: i64) -> Option<&'static str> {
+    match magic {
+        0xEF53 => Some("ext2, ext3 or ext4"),
+        0x0102_1994 => Some("tmpfs"),
+        _ => None,
+    }
+}
+
+/// Bytes that lie below a directory, as far as this user may look; links are not followed.
+pub(crate) fn used_bytes(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let of = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => used_bytes(&entry.path()),
+        Ok(metadata) => metadata.blocks().saturating_mul(512),
+        Err(_) => 0,
+    };
+    entries.map(of).fold(0, u64::saturating_add)
+}
+
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
     let stat = statvfs(existing).ok()?;
     #[allow(clippy::useless_conversion, reason = "the types differ between systems")]

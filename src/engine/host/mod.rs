@@ -144,6 +144,40 @@ impl Host {
         Ok(file)
     }
 
+    /// What is in a directory inside a data directory.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn list(&self, path: &Path) -> io::Result<Vec<fs::DirEntry>> {
+        let _rights = self.rights()?;
+        fs::read_dir(path)?.collect()
+    }
+
+    /// Makes a new file with the contents of another, inside data directories: its own, or where they are to be `shared`,
+    /// the very blocks (`FICLONE`). Gives its bytes.
+    ///
+    /// # Errors
+    /// When it exists already, cannot be made, or the file system does not share blocks.
+    pub fn clone_file(&self, from: &Path, to: &Path, mode: u32, owner: &Account, shared: bool) -> io::Result<u64> {
+        let rights = self.rights()?;
+        // Nobody has put a link there.
+        let flags = nix::fcntl::OFlag::O_NOFOLLOW.bits();
+        let mut original = OpenOptions::new().read(true).custom_flags(flags).open(from)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
+        let bytes = original.metadata()?.len();
+        let copied = match shared {
+            // Nothing has no blocks.
+            true if bytes == 0 => Ok(()),
+            true => rustix::fs::ioctl_ficlone(&file, &original).map_err(io::Error::from),
+            false => io::copy(&mut original, &mut file).map(drop),
+        };
+        let given = copied.and_then(|()| match is_root() && rights.is_none() {
+            true => fchown(&file, Some(owner.uid), Some(owner.gid)),
+            false => Ok(()),
+        });
+        given.map(|()| bytes)
+    }
+
     /// Writes a file whole or not at all: beside it, synced, renamed.
     ///
     /// # Errors

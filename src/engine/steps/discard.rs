@@ -7,6 +7,7 @@ use crate::plan::build::OWN_DIRECTORY;
 use super::super::host::{Host, owner_of};
 use super::super::mark::Mark;
 use super::super::server::socket_files;
+use super::snapshot;
 use super::stop::stop;
 
 /// Whether there is anything to remove: an unpacking that failed leaves nothing, or the empty directory that was there.
@@ -26,6 +27,7 @@ pub fn discard(host: &Host, plan: &Plan) -> Result<()> {
     }
     let mark = Mark::check(&plan.directory, &plan.recovery)?;
     stop(host, &plan.directory)?;
+    snapshot::forget(host, plan)?;
     let inside = inside(host, plan);
     // The mark goes last: what is interrupted here can be discarded again.
     inside.empty_directory(&plan.directory, Some(OWN_DIRECTORY))?;

@@ -5,6 +5,7 @@ pub mod discard;
 pub mod fetching;
 pub mod promote;
 pub mod replay;
+pub mod snapshot;
 pub mod start;
 pub mod stop;
 pub mod unpack;

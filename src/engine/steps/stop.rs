@@ -18,8 +18,24 @@ const IMMEDIATE: Duration = Duration::from_secs(30);
 /// # Errors
 /// When it may not be signalled, or does not go.
 pub fn stop(host: &Host, directory: &Path) -> Result<()> {
+    stop_by(host, directory, &[(Shutdown::Fast, FAST), (Shutdown::Immediate, IMMEDIATE)])
+}
+
+/// Stops a server that recovers, at once. A fast shutdown would write everything that was replayed, and note in
+/// `pg_control` that the copy is consistent nowhere before that: it could never go back (`CreateRestartPoint`,
+/// `xlog.c`). This leaves it as a crash would: the next start replays again from the last restartpoint, after it has
+/// synced every file, which takes its time where there are very many.
+///
+/// # Errors
+/// When it may not be signalled, or does not go.
+pub fn stop_at_once(host: &Host, directory: &Path) -> Result<()> {
+    stop_by(host, directory, &[(Shutdown::Immediate, IMMEDIATE)])
+}
+
+fn stop_by(host: &Host, directory: &Path, ways: &[(Shutdown, Duration)]) -> Result<()> {
     let Some(pid) = running(directory) else { return Ok(()) };
-    for (how, patience) in [(Shutdown::Fast, FAST), (Shutdown::Immediate, IMMEDIATE)] {
+    for (how, patience) in ways {
+        let (how, patience) = (*how, *patience);
         host.shut_down(pid, how)?;
         let started = Instant::now();
         while started.elapsed() < patience {

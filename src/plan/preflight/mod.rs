@@ -8,6 +8,7 @@ use crate::core::time::Timestamp;
 use crate::core::{PgMajor, SegmentName, Target, TargetKind, Zone};
 use crate::resolve::Resolved;
 
+use super::pristine::{Pristine, PristineFacts};
 use super::{Finding, PlacedTablespace};
 
 pub mod backup;
@@ -15,6 +16,7 @@ mod place;
 mod wal;
 
 pub use backup::BackupFacts;
+pub use place::space_again;
 pub use wal::{ADD_UNARCHIVED, add_wal, obstacles, wal_missing};
 
 /// Room for a recovery besides the data and its WAL: the server's log, temporary files, a little air.
@@ -28,6 +30,8 @@ pub(super) const WAL_KEPT: u64 = 2 << 30;
 pub struct HostFacts {
     /// What is where the new data directory shall be.
     pub directory: DirectoryFacts,
+    /// What is where a copy of the data would be kept.
+    pub pristine: PristineFacts,
     /// Bytes free there for the user that will own it; `None` where that could not be asked.
     pub free_bytes: Option<u64>,
     /// What is where the directories for tablespaces shall be.
@@ -171,6 +175,8 @@ pub struct Preflight<'a> {
     pub settings: &'a [(String, String)],
     /// Bytes of WAL to replay.
     pub wal_bytes: u64,
+    /// How a copy of the unpacked data is kept.
+    pub pristine: Option<Pristine>,
     /// For saying times.
     pub zone: Zone,
     /// Now.
@@ -185,6 +191,7 @@ impl Preflight<'_> {
         findings.extend(self.directory(&host.directory));
         findings.extend(self.space(host));
         findings.extend(self.tablespace_places(host));
+        findings.extend(self.pristine(&host.pristine));
         findings.extend(self.port(host));
         findings.extend(self.programs(host));
         findings.extend(self.account(host));

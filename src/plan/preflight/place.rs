@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::{DirectoryFacts, HostFacts, OwnProgram, PlaceFacts, Preflight, SPARE_BYTES, WAL_KEPT};
 use crate::core::progress::Bytes;
-use crate::plan::Finding;
 use crate::plan::fetch::copied_program;
+use crate::plan::pristine::PristineFacts;
+use crate::plan::{Estimate, Finding};
 
 impl Preflight<'_> {
     pub(super) fn directory(&self, facts: &DirectoryFacts) -> Option<Finding> {
@@ -38,12 +39,23 @@ impl Preflight<'_> {
         taken
     }
 
+    pub(super) fn pristine(&self, facts: &PristineFacts) -> Option<Finding> {
+        let pristine = self.pristine?;
+        if !self.backup.tablespaces.is_empty() {
+            let message = "a copy cannot be kept of a cluster with tablespaces: they lie outside of its directory";
+            return Some(Finding::error("pristine-tablespaces", message).hint("leave --keep-pristine out"));
+        }
+        let data = self.backup.unpacked_bytes.unwrap_or(self.backup.size_bytes);
+        pristine.finding(facts, &format!("{}.pristine", self.directory.display()), data)
+    }
+
     /// Where there is too little space: one finding for each file system.
     pub(super) fn space(&self, host: &HostFacts) -> Vec<Finding> {
         let elsewhere = self.elsewhere(host);
         let beyond = elsewhere.values().fold(0_u64, |sum, (bytes, _)| sum.saturating_add(*bytes));
         let data = self.backup.unpacked_bytes.unwrap_or(self.backup.size_bytes).saturating_sub(beyond);
-        let needed = data.saturating_add(self.wal_bytes.min(WAL_KEPT)).saturating_add(SPARE_BYTES);
+        let kept = self.pristine.map_or(0, |pristine| pristine.takes(data, self.wal_bytes));
+        let needed = data.saturating_add(kept).saturating_add(self.wal_bytes.min(WAL_KEPT)).saturating_add(SPARE_BYTES);
         let here = host.free_bytes.map(|free| (self.directory, needed, free, "--into"));
         let there = elsewhere.into_iter().filter_map(|(file_system, (bytes, path))| {
             let place = host.tablespace_places.iter().find(|place| place.file_system == file_system)?;
@@ -197,6 +209,19 @@ fn directory_finding(directory: &Path, facts: &DirectoryFacts, option: &str) -> 
                 .hint(format!("choose a place outside of the backups and archives with {option}")),
         ),
     }
+}
+
+/// Whether there is room to make a recovery's data anew, where `freed` bytes of what is there are removed before.
+#[must_use]
+pub fn space_again(directory: &Path, estimate: &Estimate, free: u64, freed: u64) -> Option<Finding> {
+    let needed = estimate.unpack_bytes + estimate.wal_bytes.min(WAL_KEPT) + SPARE_BYTES;
+    let message = format!(
+        "too little space for {}: making it anew takes {}, and {} are free once it is emptied",
+        directory.display(),
+        Bytes(needed),
+        Bytes(free + freed)
+    );
+    (free + freed < needed).then(|| Finding::error("too-little-space", message).hint("make space there"))
 }
 
 /// What unpacks compressed segments besides Walback itself.

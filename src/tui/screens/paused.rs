@@ -6,13 +6,14 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::command;
 use crate::app::guide::locked;
 use crate::app::query::Checks;
-use crate::app::{Screen, State};
+use crate::app::{Screen, State, command, suspects};
+use crate::catalog::Suspect;
 use crate::event::{Failure, Recovery, RecoveryState};
 use crate::plan::StepId;
 use crate::plan::checklist::ItemState;
+use crate::resolve::Resolved;
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::{clean, width};
@@ -245,10 +246,20 @@ fn compared(doc: &mut Doc, state: &State, recovery: &Recovery, columns: u16, the
     doc.row("last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.plain());
     let lost = resolved.first_lost.as_ref().map(|place| words::place(place, zone));
     doc.row("next in WAL", &lost.unwrap_or("nothing".to_owned()), theme.plain());
+    for what in next_in_words(state, resolved) {
+        doc.row("", &format!("it {what}"), theme.warning());
+    }
     if let Some(locked) = locked(state) {
         let text = format!("{locked}: who reads that waits until promotion");
         doc.row("locked", &text, theme.warning());
     }
+}
+
+/// What the next transaction in WAL destroys, as far as the archive was read.
+fn next_in_words(state: &State, resolved: &Resolved) -> Vec<String> {
+    let Some(next) = resolved.first_lost.filter(|_| !state.follows_another_cluster()) else { return Vec::new() };
+    let is_it = |suspect: &&Suspect| suspect.lsn == next.lsn && Some(suspect.xid) == next.xid;
+    state.points.suspects().filter(is_it).map(suspects::in_words).collect()
 }
 
 /// Columns of what stands before the two.

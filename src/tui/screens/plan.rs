@@ -8,8 +8,7 @@ use crate::app::change::in_words;
 use crate::app::state::{Answer, Planning};
 use crate::core::progress::{Bytes, Seconds, counted};
 use crate::core::{Target, TargetKind, TimelineChoice, Zone};
-use crate::event::Strategy;
-use crate::plan::{Finding, Plan, Severity, way};
+use crate::plan::{Approach, Finding, Plan, Severity, way};
 use crate::resolve::{Resolved, StopSide};
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
@@ -32,7 +31,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     match &planning.answer {
         Answer::Making => making(&mut doc, canvas.theme, state.zone, planning),
         Answer::Failed(error) => failed(&mut doc, canvas.theme, state.zone, planning, error),
-        Answer::Made(plan, strategy) => made(&mut doc, canvas.theme, state, plan, *strategy),
+        Answer::Made(plan, approach) => made(&mut doc, canvas.theme, state, plan, approach.as_deref()),
     }
     canvas.scrolled(inner, &doc.lines(), state.scroll);
 }
@@ -85,11 +84,11 @@ fn instead(target: &Target, backup: Option<&str>, zone: Zone) -> String {
     format!("stop {place} on {timeline}{from} instead")
 }
 
-fn made(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, strategy: Option<Strategy>) {
-    verdict(doc, theme, plan, strategy);
+fn made(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
+    verdict(doc, theme, plan, approach);
     findings(doc, theme, plan, "", &[Severity::Error, Severity::Warning]);
     stop(doc, theme, state, plan);
-    means(doc, theme, state, plan, strategy.is_some());
+    means(doc, theme, state, plan, approach.is_some());
     findings(doc, theme, plan, "Good to know", &[Severity::Note]);
     estimate(doc, theme, plan);
     steps(doc, theme, plan);
@@ -97,7 +96,7 @@ fn made(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, strategy: Optio
 }
 
 /// Whether it can be begun, and how a retarget gets there.
-fn verdict(doc: &mut Doc, theme: Theme, plan: &Plan, strategy: Option<Strategy>) {
+fn verdict(doc: &mut Doc, theme: Theme, plan: &Plan, approach: Option<&Approach>) {
     let count = |severity| plan.findings.iter().filter(|f| f.severity == severity).count() as u64;
     match (count(Severity::Error), count(Severity::Warning)) {
         (0, 0) => doc.hanging(&format!("{} ", glyphs::GOOD), theme.good(), "Nothing speaks against it.", theme.good()),
@@ -110,15 +109,9 @@ fn verdict(doc: &mut Doc, theme: Theme, plan: &Plan, strategy: Option<Strategy>)
             doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), &text, theme.bad());
         }
     }
-    match strategy {
-        None => {}
-        Some(Strategy::InPlace) => {
-            doc.paragraph("The server goes on from where it is; nothing is unpacked again.", theme.strong());
-        }
-        Some(Strategy::Unpack) => doc.paragraph(
-            "The server cannot go back: its directory is emptied and the backup is unpacked again.",
-            theme.warning(),
-        ),
+    if let Some(approach) = approach {
+        let style = if approach.strategy.empties_directory() { theme.warning() } else { theme.strong() };
+        doc.paragraph(&format!("It {}.", approach.in_words()), style);
     }
 }
 

@@ -80,7 +80,10 @@ pub fn unpack(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>
 }
 
 /// Makes, or takes, the directories that are unpacked into, where they do not carry the recovery's mark already.
-fn prepare(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
+///
+/// # Errors
+/// When one cannot be made, or is not empty any more.
+pub fn prepare(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     let roots = plan.tablespace_roots();
     std::iter::once(plan.directory.as_path()).chain(roots).try_for_each(|directory| {
         if Mark::check(directory, &plan.recovery).is_ok() {
