@@ -1,4 +1,4 @@
-//! `walback retarget`, `promote`, `stop` and `discard`
+//! `walback resume`, `retarget`, `promote`, `stop` and `discard`
 
 use crate::core::{Target, TimelineChoice};
 use crate::engine::Engine;
@@ -14,6 +14,19 @@ use super::plan::{describe_stop, say_findings};
 use super::recoveries::watcher;
 use super::restore::conclude;
 use super::watch::Bar;
+
+/// Goes on with a recovery that was interrupted. It asks nothing: whatever it does was confirmed when it was begun.
+///
+/// # Errors
+/// When it cannot go on from where it stands, or a step fails.
+pub fn resume(context: &Context, wanted: Option<&str>, events: bool) -> Result<u8> {
+    let engine = Engine::new(&context.config)?;
+    let recovery = engine.recoveries().find(wanted)?;
+    let act = ActArgs { yes: true, events };
+    let watcher = watcher(context, act);
+    let done = engine.resume(&recovery.id, &|event| watcher.tell(event), &context.cancel);
+    conclude(context, &engine, &watcher, act, &recovery.id, done)
+}
 
 /// Takes a recovery to another target.
 ///

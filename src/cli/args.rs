@@ -237,6 +237,14 @@ pub enum Command {
         #[arg(long)]
         events: bool,
     },
+    /// Go on with a recovery that was interrupted, that failed, or whose server was stopped.
+    Resume {
+        /// Its name, the beginning of it, or its directory [default: the only one].
+        recovery: Option<String>,
+        /// Print events as JSON lines on standard output, the recovery at the end.
+        #[arg(long)]
+        events: bool,
+    },
     /// Take a recovery to another target: on from where it is, or from its base backup again.
     Retarget {
         /// Its name, the beginning of it, or its directory [default: the only one].

@@ -184,6 +184,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Restore { target, restore, act } => restore::run(&context, &target, &restore, act),
         Command::Recoveries => recoveries::list(&context),
         Command::Status { recovery, events } => recoveries::status(&context, recovery.as_deref(), events),
+        Command::Resume { recovery, events } => act::resume(&context, recovery.as_deref(), events),
         Command::Retarget { recovery, target, act } => act::retarget(&context, recovery.as_deref(), &target, act),
         Command::Promote { recovery, act } => act::promote(&context, recovery.as_deref(), act),
         Command::Stop { recovery } => act::stop(&context, recovery.as_deref()),

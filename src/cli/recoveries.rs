@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::core::Zone;
 use crate::engine::Engine;
+use crate::engine::resume::{Standing, standing};
 use crate::engine::server::running;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{Recovery, RecoveryState};
 
 use super::args::ActArgs;
@@ -71,12 +72,39 @@ pub fn status(context: &Context, wanted: Option<&str>, events: bool) -> Result<u
         Engine::new(&context.config)?.refresh(&recovery.id)?;
         recovery = recoveries.find(Some(&recovery.id))?;
     }
+    let standing = standing(&recoveries, &recovery.id)?;
     if context.json {
-        context.print_json("recovery", &recovery)?;
-    } else {
-        print(&plain_lines(&describe(&recovery, context.config.zone)))?;
+        return print_with_standing(context, &recovery, &standing).map(|()| 0);
     }
+    let mut text = describe(&recovery, context.config.zone);
+    if let Some(line) = stands(&standing) {
+        text = format!("{line}\n{text}");
+    }
+    print(&plain_lines(&text))?;
     Ok(0)
+}
+
+/// The recovery, with whether it was interrupted and who works on it.
+fn print_with_standing(context: &Context, recovery: &Recovery, standing: &Standing) -> Result<()> {
+    let mut value = serde_json::to_value(recovery)
+        .map_err(|error| Error::failed("no-json", "the result cannot be written as JSON").caused_by(&error))?;
+    let (interrupted, held_by) = match standing {
+        Standing::Interrupted(found) => (Some(found), None),
+        Standing::Held(holder) => (None, holder.as_ref()),
+        Standing::AtRest => (None, None),
+    };
+    value["interrupted"] = serde_json::json!(interrupted);
+    value["held_by"] = serde_json::json!(held_by);
+    context.print_json("recovery", &value)
+}
+
+fn stands(standing: &Standing) -> Option<String> {
+    match standing {
+        Standing::Interrupted(found) => Some(format!("Interrupted  nobody works on it; {found} by “walback resume”")),
+        Standing::Held(Some(holder)) => Some(format!("Worked on by {}", holder.in_words())),
+        Standing::Held(None) => Some("Worked on by another walback".to_owned()),
+        Standing::AtRest => None,
+    }
 }
 
 /// Prints what the journal has, and what comes, until nothing is being done any more.
@@ -163,8 +191,10 @@ fn in_words(recovery: &Recovery) -> &'static str {
         RecoveryState::Planned => "planned, nothing was done yet",
         RecoveryState::Unpacking => "unpacking the base backup",
         RecoveryState::Configured => "unpacked and configured, not started yet",
-        RecoveryState::Replaying => "replaying WAL",
-        RecoveryState::Paused => "paused at the target; the database can be read, and nothing is decided yet",
+        RecoveryState::Replaying => "replaying WAL; nothing can be written yet, and that is as it should be",
+        RecoveryState::Paused => {
+            "paused at the target; the database can be read and not written, and nothing is decided yet"
+        }
         RecoveryState::Promoting => "being promoted",
         RecoveryState::Promoted => "promoted; the database takes writes, isolated from everything else",
         RecoveryState::ShutDown => "its server was shut down",
@@ -185,11 +215,15 @@ fn next_steps(recovery: &Recovery, server: bool) -> Vec<String> {
             vec!["Next       it is a cluster of its own now; discarding it loses what was written to it".to_owned()]
         }
         RecoveryState::Paused | RecoveryState::ShutDown => vec![
-            format!("Next       walback retarget {id} --time …       go to another point, or to the same again"),
+            format!("Next       walback resume {id}                  start it again, to the same point"),
+            format!("           walback retarget {id} --time …       go to another point"),
             format!("           walback discard {id}                 remove it"),
         ],
         RecoveryState::Failed => {
-            vec![format!("Next       walback discard {id}                 remove what is left of it")]
+            vec![
+                format!("Next       walback resume {id}                  try again, once the cause is mended"),
+                format!("           walback discard {id}                 remove what is left of it"),
+            ]
         }
         RecoveryState::Promoted => vec![
             "Next       lift the isolation before clients come: postgresql.auto.conf, see docs/guide.md".to_owned(),
@@ -198,7 +232,14 @@ fn next_steps(recovery: &Recovery, server: bool) -> Vec<String> {
                 recovery.timeline.0
             ),
         ],
-        _ => Vec::new(),
+        RecoveryState::Planned | RecoveryState::Unpacking | RecoveryState::Configured => vec![
+            format!("Next       walback resume {id}                  go on with it, where it was interrupted"),
+            format!("           walback discard {id}                 remove it"),
+        ],
+        RecoveryState::Replaying | RecoveryState::Promoting => {
+            vec![format!("Next       walback status {id} --events         follow it, as JSON lines")]
+        }
+        RecoveryState::Discarded => Vec::new(),
     }
 }
 

@@ -108,6 +108,7 @@ impl Watcher {
                 let bytes = bytes.map(|bytes| format!(", {}", Bytes(bytes))).unwrap_or_default();
                 note(&format!("{}: {} done in {}{bytes}", event.recovery, step.name(), Seconds(*seconds)));
             }
+            What::Resumed { found } => note(&format!("{}: {}", event.recovery, plain(found))),
             What::State { state } => note(&format!("{}: {state}", event.recovery)),
             What::Finding(finding) => {
                 note(&format!("{}: {}: {}", event.recovery, finding.severity, plain(&finding.message)));

@@ -10,7 +10,8 @@ use crate::plan::build::OWN_DIRECTORY;
 
 use super::host::{Account, Host};
 
-const MARK: &str = "recovery.json";
+/// The file that is the mark, in Walback's own directory of a data directory.
+pub const MARK: &str = "recovery.json";
 
 /// Says which recovery made a data directory, and that the directory is still that one: a copy of it carries a copy
 /// of the mark, but is another directory.
@@ -67,6 +68,21 @@ impl Mark {
         }
         Ok(mark)
     }
+}
+
+/// Whether a directory holds nothing but what putting the mark, or taking it away, leaves when it is interrupted: Walback's
+/// own directory with nothing in it but a mark that was not put in place. An empty one does, too.
+#[must_use]
+pub fn is_bare(directory: &Path) -> bool {
+    let own = directory.join(OWN_DIRECTORY);
+    let only = |directory: &Path, name: &str| {
+        let entries = std::fs::read_dir(directory).map(|entries| entries.collect::<Vec<_>>());
+        entries.is_ok_and(|entries| {
+            entries.iter().all(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name() == name))
+        })
+    };
+    let is_directory = std::fs::symlink_metadata(&own).is_ok_and(|metadata| metadata.is_dir());
+    only(directory, OWN_DIRECTORY) && (!own.exists() || is_directory && only(&own, &format!("{MARK}.walback-new")))
 }
 
 fn identity(directory: &Path) -> Result<(u64, u64, Option<u64>)> {

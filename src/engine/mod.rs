@@ -6,10 +6,13 @@ pub mod host;
 pub mod mark;
 pub mod prepare;
 pub mod record;
+pub mod remains;
+pub mod resume;
 pub mod run;
 pub mod runbook;
 pub mod server;
 pub mod steps;
+pub mod way;
 
 pub use find::Trust;
 pub use host::{facts, launch};

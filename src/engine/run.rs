@@ -12,15 +12,15 @@ use crate::source::Cancel;
 
 use super::facts::server_account;
 use super::host::{Account, Host};
-use super::mark::Mark;
+use super::mark::{self, Mark};
 use super::record::{Recorder, Recoveries, Watch};
 use super::server::{LogTail, running};
-use super::steps::{configure, discard, promote, replay, start, stop, unpack};
+use super::steps::{configure, directory, discard, promote, replay, start, stop, unpack};
 
 /// Carries out plans on this machine.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    host: Host,
+    pub(super) host: Host,
     recoveries: Recoveries,
     cache: Option<PathBuf>,
 }
@@ -63,6 +63,13 @@ impl Engine {
             .hint("make the plan again; it will get another name"));
         }
         let recorder = Recorder::open(&self.host, &self.recoveries, &plan.recovery, watch)?;
+        if recorder.buffer().plan.is_some() {
+            return Err(Error::failed(
+                "recovery-exists",
+                format!("a recovery of this name was begun just now: {}", plan.recovery),
+            )
+            .hint("make the plan again; it will get another name"));
+        }
         recorder.emit(What::Planned { plan: Box::new(plan.clone()), hash: hash.to_owned(), strategy: None })?;
         self.unpack(plan, &recorder, cancel)?;
         self.configure_and_replay(plan, &recorder, cancel)?;
@@ -117,14 +124,15 @@ impl Engine {
     }
 
     /// A known recovery and its plan, as it stands now: somebody may have promoted its server without Walback.
-    fn open<'a>(&'a self, id: &str, watch: Watch<'a>) -> Result<(Recorder<'a>, Plan)> {
+    pub(super) fn open<'a>(&'a self, id: &str, watch: Watch<'a>) -> Result<(Recorder<'a>, Plan)> {
         let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
         let plan = plan_of(&recorder, id)?;
         let buffer = recorder.buffer();
-        let waits =
-            matches!(buffer.state, Some(RecoveryState::Paused | RecoveryState::ShutDown | RecoveryState::Failed))
-                && buffer.promoted_to.is_none()
-                && buffer.phases.iter().any(|phase| phase.step == StepId::Configure);
+        refuse_newer(&buffer, id)?;
+        use RecoveryState::{Failed, Paused, Planned, ShutDown, Unpacking};
+        let waits = matches!(buffer.state, Some(Planned | Unpacking | Paused | ShutDown | Failed))
+            && buffer.promoted_to.is_none()
+            && buffer.configured;
         if waits && promote::was_promoted(&plan.directory) {
             recorder.emit(What::Finding(
                 Finding::warning("promoted-elsewhere", format!("the server of {id} was promoted, and not by Walback"))
@@ -136,19 +144,6 @@ impl Engine {
             recorder.state(state)?;
         }
         Ok((recorder, plan))
-    }
-
-    /// What became of a promotion that nobody saw the end of: it is over, or it never began.
-    fn take_up_promotion(&self, plan: &Plan, recorder: &Recorder<'_>) -> Result<()> {
-        match promote::promoted_meanwhile(plan)? {
-            Some(Some(timeline)) => {
-                configure::forget_recovery(&self.host, &plan.directory, &owner_of(plan)?)?;
-                recorder.emit(What::Promoted { timeline })?;
-                recorder.state(RecoveryState::Promoted)
-            }
-            Some(None) => recorder.state(RecoveryState::Paused),
-            None => Ok(()),
-        }
     }
 
     /// Looks once at a recovery that nobody follows, and records what has happened to it since.
@@ -182,7 +177,7 @@ impl Engine {
                 self.replay(&plan, &owner_of(&plan)?, &recorder, cancel, None)?;
             }
             // … or while it promoted.
-            Some(RecoveryState::Promoting) => self.take_up_promotion(&plan, &recorder)?,
+            Some(RecoveryState::Promoting) => self.take_up_promotion(&plan, &recorder, cancel)?,
             _ => {}
         }
         finished(&recorder)
@@ -255,37 +250,66 @@ impl Engine {
                 "if it has to go, stop it first: “walback stop {id}”; what was written to it is then lost"
             )));
         }
-        // What could not even be begun, in a directory that was taken meanwhile, has made nothing.
-        let nothing_made = recorder.buffer().failure.is_some_and(|failure| failure.step == Some(StepId::Unpack))
-            && Mark::check(&plan.directory, id).is_err();
-        if discard::is_there(&plan) && !nothing_made {
-            // A refusal is not a failure of the recovery: it stays what it is.
-            Mark::check(&plan.directory, id)?;
-            recorder.step(StepId::Discard, || discard::discard(&self.host, &plan).map(|()| None))?;
-        }
-        recorder.state(RecoveryState::Discarded)?;
+        self.remove_what_was_made(&plan, &recorder)?;
         finished(&recorder)
     }
 
-    fn unpack(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
-        let owner = account_of(plan)?;
-        recorder.state(RecoveryState::Unpacking)?;
-        let unpacked =
-            recorder.step(StepId::Unpack, || unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some));
-        let Err(error) = unpacked else { return Ok(()) };
-        // Half a backup is of no use to anybody, and it may fill the disk.
-        if Mark::check(&plan.directory, &plan.recovery).is_err() {
-            return Err(error);
-        }
-        match discard::discard(&self.host, plan) {
-            Ok(()) => Err(error.because("what was unpacked so far was removed again".to_owned())),
-            Err(left) => {
-                Err(error.because(format!("what was unpacked so far could not be removed: {}", left.report().message)))
+    /// Removes what carries the mark, or what was about to get it; also what an earlier removal has left.
+    pub(super) fn remove_what_was_made(&self, plan: &Plan, recorder: &Recorder<'_>) -> Result<()> {
+        let (id, directory) = (&plan.recovery, &plan.directory);
+        let buffer = recorder.buffer();
+        // What could not even be begun, in a directory that was taken meanwhile, has made nothing.
+        let could_not = buffer.failure.as_ref().is_some_and(|failure| failure.step == Some(StepId::Unpack));
+        let nothing_made = (could_not || !buffer.has_begun()) && Mark::check(directory, id).is_err();
+        if mark::is_bare(directory) {
+            if !nothing_made || buffer.made_directory.is_some() {
+                recorder.emit(What::Discarding)?;
+                let made = buffer.made_directory == Some(true);
+                recorder.step(StepId::Discard, || directory::remove_bare(&self.host, plan, made).map(|()| None))?;
             }
+        } else if discard::is_there(plan) && !nothing_made {
+            // A refusal is not a failure of the recovery: it stays what it is.
+            Mark::check(directory, id)?;
+            recorder.emit(What::Discarding)?;
+            recorder.step(StepId::Discard, || discard::discard(&self.host, plan).map(|()| None))?;
         }
+        recorder.state(RecoveryState::Discarded)
     }
 
-    fn configure_and_replay(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
+    pub(super) fn unpack(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
+        let owner = account_of(plan)?;
+        recorder.state(RecoveryState::Unpacking)?;
+        let unpacked = recorder.step(StepId::Unpack, || {
+            directory::take(&self.host, plan, &owner, recorder)?;
+            unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some)
+        });
+        unpacked.map_err(|error| self.remove_half_a_backup(plan, recorder, error))
+    }
+
+    /// Half a backup is of no use to anybody, and it may fill the disk. Gives the error, with what became of that.
+    fn remove_half_a_backup(&self, plan: &Plan, recorder: &Recorder<'_>, error: Error) -> Error {
+        let told = if Mark::check(&plan.directory, &plan.recovery).is_err() {
+            if recorder.buffer().made_directory == Some(true) {
+                // Not even the mark could be put: nothing is in it.
+                let _ = directory::remove_bare(&self.host, plan, true);
+            }
+            error
+        } else {
+            match discard::discard(&self.host, plan) {
+                Ok(()) => error.because("what was unpacked so far was removed again".to_owned()),
+                Err(left) => {
+                    error.because(format!("what was unpacked so far could not be removed: {}", left.report().message))
+                }
+            }
+        };
+        if recorder.buffer().failure.is_none() {
+            // There was no room for it in the journal; there may be now.
+            let _ = recorder.failed(Some(StepId::Unpack), &told);
+        }
+        told
+    }
+
+    pub(super) fn configure_and_replay(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
         let owner = owner_of(plan)?;
         recorder.step(StepId::Configure, || configure::configure(&self.host, plan, &owner).map(|()| None))?;
         recorder.state(RecoveryState::Configured)?;
@@ -298,7 +322,7 @@ impl Engine {
         self.replay(plan, &owner, recorder, cancel, Some(log_position))
     }
 
-    fn replay(
+    pub(super) fn replay(
         &self,
         plan: &Plan,
         owner: &Account,
@@ -351,6 +375,16 @@ fn check_plan(plan: &Plan, hash: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whoever does not know what was done must not go on with it.
+fn refuse_newer(buffer: &EventBuffer, id: &str) -> Result<()> {
+    if !buffer.newer {
+        return Ok(());
+    }
+    Err(Error::failed("journal-newer", format!("a newer Walback has worked on the recovery {id}"))
+        .because("its journal has events that this one does not know".to_owned())
+        .hint("use that one; this one can only show the recovery"))
+}
+
 fn refuse_after_promotion(buffer: &EventBuffer, id: &str) -> Result<()> {
     let state = match buffer.state {
         Some(state @ (RecoveryState::Promoting | RecoveryState::Discarded)) => state,
@@ -369,7 +403,7 @@ fn plan_of(recorder: &Recorder<'_>, id: &str) -> Result<Plan> {
     })
 }
 
-fn finished(recorder: &Recorder<'_>) -> Result<Recovery> {
+pub(super) fn finished(recorder: &Recorder<'_>) -> Result<Recovery> {
     recorder.buffer().recovery().ok_or_else(|| Error::failed("journal-empty", "the journal has no plan"))
 }
 
@@ -381,7 +415,7 @@ fn account_of(plan: &Plan) -> Result<Account> {
 }
 
 /// The user that owns the data directory: the server is started as nobody else.
-fn owner_of(plan: &Plan) -> Result<Account> {
+pub(super) fn owner_of(plan: &Plan) -> Result<Account> {
     let owner = super::host::owner_of(&plan.directory);
     let owner = owner.and_then(|owner| server_account(Some(&owner.name)));
     owner.map_err(|why| {
@@ -399,12 +433,19 @@ fn last_start(plan: &Plan) -> u64 {
             return start;
         }
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if String::from_utf8_lossy(line).contains("LOG:  starting PostgreSQL ") {
+            if begins_anew(&String::from_utf8_lossy(line)) {
                 start = position;
             }
             position += line.len() as u64;
         }
     }
+}
+
+/// Whether what a server said before this line of its log is of no account any more: it starts, or starts over after one of
+/// its processes was killed.
+fn begins_anew(line: &str) -> bool {
+    line.contains("LOG:  starting PostgreSQL ")
+        || line.contains("LOG:  all server processes terminated; reinitializing")
 }
 
 /// Whether the recovery's server runs now, whatever the journal says.

@@ -5,7 +5,7 @@ use crate::plan::Plan;
 use crate::plan::build::OWN_DIRECTORY;
 
 use super::super::host::{Host, owner_of};
-use super::super::mark::Mark;
+use super::super::mark::{MARK, Mark};
 use super::super::server::socket_files;
 use super::stop::stop;
 
@@ -29,7 +29,9 @@ pub fn discard(host: &Host, plan: &Plan) -> Result<()> {
     // The mark goes last: what is interrupted here can be discarded again.
     inside.empty_directory(&plan.directory, Some(OWN_DIRECTORY))?;
     remove_socket_directory(&inside, plan);
-    inside.empty_directory(&plan.directory, None)?;
+    let own = plan.directory.join(OWN_DIRECTORY);
+    inside.empty_directory_but_last(&own, MARK)?;
+    inside.remove_directory(&own)?;
     if mark.made_directory { host.remove_directory(&plan.directory) } else { Ok(()) }
 }
 

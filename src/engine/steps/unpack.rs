@@ -14,7 +14,6 @@ use crate::source::Cancel;
 use crate::source::compress::{self, Count};
 
 use super::super::host::{Account, Host};
-use super::super::mark::Mark;
 use super::super::record::Recorder;
 
 /// Bytes that are copied at a time.
@@ -22,17 +21,13 @@ const BLOCK: usize = 256 << 10;
 /// Progress is told about so often, at most.
 const TELL_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Unpacks the plan's backup. Gives the bytes read from it.
+/// Unpacks the plan's backup into the directory that carries the mark. Gives the bytes read from it.
 ///
 /// # Errors
 /// When the backup cannot be read or is not whole, when it has an entry that does not belong into a data directory,
 /// when the disk is full, or when it was cancelled. What was unpacked is left for the caller to remove.
 pub fn unpack(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<u64> {
     let directory = &plan.directory;
-    // A retarget unpacks into the directory that it has emptied, which carries the mark.
-    if Mark::check(directory, &plan.recovery).is_err() {
-        prepare_directory(host, plan, owner)?;
-    }
     let host = &host.acting_as(owner);
     let mut unpacking = Unpacking { host, owner, recorder, cancel, meter: Meter::new(plan) };
     for part in &plan.backup.parts {
@@ -43,17 +38,6 @@ pub fn unpack(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>
     }
     host.sync_file_system(directory)?;
     Ok(unpacking.meter.count.bytes())
-}
-
-fn prepare_directory(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
-    let directory = &plan.directory;
-    let made_directory = !directory.exists();
-    if made_directory {
-        host.make_directory(directory, owner)?;
-    } else {
-        host.take_directory(directory, owner)?;
-    }
-    Mark::put(&host.acting_as(owner), directory, &plan.recovery, made_directory, owner)
 }
 
 struct Unpacking<'a> {
@@ -226,6 +210,7 @@ impl Unpacking<'_> {
             replayed_lsn: None,
             last_commit_at: None,
             doing: Some(relative.display().to_string()),
+            waits_for: None,
         }))
     }
 }
