@@ -57,8 +57,9 @@ impl<'a> Unlucky<'a> {
     /// few acts later, or far into what follows.
     fn moment(&mut self, lines: usize) -> Moment {
         let act = match self.random.below(3) {
-            0 => 0,
-            1 => self.random.below(8),
+            // The first act behind a line is that it is synced.
+            0 => 1,
+            1 => 1 + self.random.below(8),
             _ => self.random.below(1500),
         };
         Moment { line: self.random.below(lines), act }

@@ -80,6 +80,8 @@ pub enum Then {
     Open(String),
     /// The step that runs is stopped.
     CancelStep,
+    /// Go on with the followed recovery.
+    Resume,
     /// The runbook is written over what is there.
     WriteRunbook(String),
     /// The program is left.

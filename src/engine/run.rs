@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::core::Lsn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventBuffer, Recovery, RecoveryState, Strategy, What};
+use crate::pgdata::server_log::LogLine;
 use crate::plan::{Finding, Plan, StepId};
 use crate::resolve::StopSide;
 use crate::source::Cancel;
@@ -331,7 +332,8 @@ impl Engine {
         log_position: Option<u64>,
     ) -> Result<()> {
         // Where the server was started by another walback, its log is read from the last start on.
-        let position = log_position.unwrap_or_else(|| last_start(plan));
+        let position =
+            log_position.unwrap_or_else(|| last_start(plan, running(&plan.directory).or(recorder.buffer().server_pid)));
         if recorder.buffer().running != Some(StepId::Replay) {
             recorder.emit(What::StepStarted { step: StepId::Replay })?;
         }
@@ -423,29 +425,32 @@ pub(super) fn owner_of(plan: &Plan) -> Result<Account> {
     })
 }
 
-/// Where in the log the last start of the server begins.
-fn last_start(plan: &Plan) -> u64 {
+/// Where in the log the last start of this server begins; its end, where the server has not said anything yet: what stands
+/// there is of the one before.
+fn last_start(plan: &Plan, server: Option<u32>) -> u64 {
     let mut log = LogTail::new(&plan.server.log, 0);
-    let (mut position, mut start) = (0_u64, 0);
+    let (mut position, mut start) = (0_u64, None);
     loop {
         let bytes = log.bytes();
         if bytes.is_empty() {
-            return start;
+            return start.unwrap_or(position);
         }
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if begins_anew(&String::from_utf8_lossy(line)) {
-                start = position;
+            if begins_anew(&String::from_utf8_lossy(line), server) {
+                start = Some(position);
             }
             position += line.len() as u64;
         }
     }
 }
 
-/// Whether what a server said before this line of its log is of no account any more: it starts, or starts over after one of
-/// its processes was killed.
-fn begins_anew(line: &str) -> bool {
-    line.contains("LOG:  starting PostgreSQL ")
-        || line.contains("LOG:  all server processes terminated; reinitializing")
+/// Whether what was said before this line of a log is of no account any more: the server starts, or starts over after one
+/// of its processes was killed.
+fn begins_anew(line: &str, server: Option<u32>) -> bool {
+    let line = LogLine::parse(line);
+    let begins =
+        line.text.starts_with("starting PostgreSQL ") || line.text == "all server processes terminated; reinitializing";
+    begins && (server.is_none() || line.pid == server)
 }
 
 /// Whether the recovery's server runs now, whatever the journal says.
@@ -474,6 +479,23 @@ mod tests {
         let forbidden = Plan { findings: vec![Finding::error("x", "no").hint("do y")], ..shown };
         let error = check_plan(&forbidden, &forbidden.hash().unwrap()).unwrap_err();
         assert_eq!((error.report().code, error.report().hint.as_deref()), ("plan-forbidden", Some("do y")));
+    }
+
+    /// A server that was just started has said nothing; the pause in its log is of the one before.
+    #[test]
+    fn what_another_server_said_is_not_this_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut plan = example();
+        plan.server.log = directory.path().join("server.log");
+        let line = |pid: u32, text: &str| format!("2026-11-20 20:24:42.273 UTC [{pid}] startup 00000: LOG:  {text}\n");
+        let first = line(7, "starting PostgreSQL 15.18") + &line(9, "pausing at the end of recovery");
+        std::fs::write(&plan.server.log, &first).unwrap();
+        let end = first.len() as u64;
+        assert_eq!((last_start(&plan, Some(7)), last_start(&plan, None)), (0, 0));
+        assert_eq!(last_start(&plan, Some(8)), end, "it has said nothing yet");
+        let anew = first.clone() + &line(7, "all server processes terminated; reinitializing");
+        std::fs::write(&plan.server.log, anew).unwrap();
+        assert_eq!(last_start(&plan, Some(7)), end);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use digest::{TreeDigest, tree_digest};
 pub use directory::Directory;
 pub use history::{History, ROWS, Transaction, rows};
 pub use operator::{
-    Abandoned, Operator, assert_is, assert_paused, auto_conf_names, is_running, is_worked_in, postmaster, sql,
+    Abandoned, Gate, Operator, assert_is, assert_paused, auto_conf_names, is_running, is_worked_in, postmaster, sql,
     within_seconds,
 };
 pub use picture::{svg, text_of};
