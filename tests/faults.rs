@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,8 +16,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 use support::{
-    Answer, Directory, Gate, History, LIMIT, Operator, Running, Tmux, ask, assert_is, assert_paused, client,
-    is_running, is_worked_in, postmaster, run, wait_until, walback, within_seconds,
+    Answer, Cluster, Directory, Format, Gate, History, LIMIT, Operator, Options, Running, Server, Stop, Tmux, ask,
+    assert_is, assert_paused, client, is_running, is_worked_in, postmaster, run, wait_until, walback, within_seconds,
 };
 use walback::core::Lsn;
 
@@ -416,6 +416,78 @@ fn a_pause_by_hand_is_no_end() {
     assert_eq!(status, Some(0), "{error}");
     assert_paused(&lines.last().unwrap()["recovery"], rows_at("trunk"));
     operator.discards("copy");
+}
+
+#[test]
+fn a_query_in_the_way_is_named() {
+    let directory = Directory::in_memory();
+    let options = Options { segment_mib: 1, ..Options::default() };
+    let cluster = Cluster::create(&directory, &Server::v15(), &options);
+    cluster.psql("create table kept (n int); insert into kept values (1)");
+    cluster.base_backup(Format::Tar, "monday");
+    cluster.psql("insert into kept values (2)");
+    cluster.switch_and_wait_archived();
+    cluster.psql("truncate kept; insert into kept values (3)");
+    cluster.restore_point("wanted");
+    let truncated = cluster.switch_and_wait_archived();
+    cluster.stop(Stop::Fast);
+    let backups = directory.path().join("backups");
+    let operator = Operator { directory: &directory, backups, archive: cluster.archive.clone() };
+    let gate = Gate::before(&directory, &truncated);
+    let mut command = operator.restore("copy", &["--name", "wanted", "--events"]);
+    gate.stands_before(&mut command);
+    let mut walback = Running::start(&mut command);
+    walback.wait_for("an answer", |line| line["replayed_lsn"].is_string());
+    gate.wait_reached();
+    let status = operator.status("copy");
+    let mut psql = client("psql");
+    psql.args(["-XAtq", "-d", status["connection"].as_str().unwrap()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut reader = psql.spawn().unwrap();
+    let mut input = reader.stdin.take().unwrap();
+    input.write_all(b"begin; select count(*) from kept;\n").unwrap();
+    let mut answer = [0];
+    reader.stdout.as_mut().unwrap().read_exact(&mut answer).unwrap();
+    gate.open();
+    let waits = walback.wait_for("what it waits for", |line| line["waits_for"] == "query");
+    assert!(waits["doing"].as_str().unwrap().contains("query"), "{waits}");
+    assert_eq!(waits["eta_s"], Value::Null, "nobody knows how long that takes");
+    drop(input);
+    reader.wait().unwrap();
+    let (status, error, lines) = walback.wait();
+    assert_eq!(status, Some(0), "{error}");
+    assert_paused(&lines.last().unwrap()["recovery"], "3");
+    operator.discards("copy");
+}
+
+#[test]
+fn a_journal_that_cannot_be_written() {
+    let directory = Directory::in_memory();
+    let Some(small) = Small::mount(&directory, "size=1m") else { return };
+    let operator = Operator::of(&directory, &HISTORY, "tar-stream");
+    let asked = |command: &mut Command| ask(command.env("WALBACK_STATE_DIR", &small.0));
+    let mut restore = operator.restore("copy", &["--name", "first", "--timeline", "1"]);
+    assert_paused(&asked(&mut restore).ended_with(0).recovery(), rows_at("first"));
+    let server = postmaster(&operator.place("copy"));
+    // Empty lines, so that no other one fits into the page that it has.
+    let journal = small.0.join("recoveries/copy/journal.jsonl");
+    let room = 4096 - fs::metadata(&journal).unwrap().len() % 4096;
+    let mut file = OpenOptions::new().append(true).open(&journal).unwrap();
+    file.write_all("\n".repeat(usize::try_from(room).unwrap()).as_bytes()).unwrap();
+    let filler = small.0.join("filler");
+    let mut file = File::create(&filler).unwrap();
+    while file.write_all(&[7; 1024]).is_ok() {}
+    drop(file);
+    // What cannot be announced is not done.
+    for words in [&["stop", "copy"][..], &["discard", "copy", "--yes"], &["promote", "copy", "--yes"]] {
+        let refused = asked(walback(&directory).arg("--json").args(words)).ended_with(1);
+        assert_is(&refused.json(), "error/code", "journal-unwritable");
+        assert!(refused.err.contains("is the disk full?"), "{}", refused.err);
+        assert!(is_running(server), "{words:?}");
+        assert!(operator.place("copy").join("recovery.signal").exists(), "{words:?}");
+    }
+    fs::remove_file(&filler).unwrap();
+    let discarded = asked(walback(&directory).args(["--json", "discard", "copy", "--yes"])).ended_with(0);
+    assert_is(&discarded.recovery(), "state", "discarded");
 }
 
 #[test]

@@ -54,20 +54,22 @@ impl<'a> Unlucky<'a> {
     }
 
     /// One of the moments of a command that journals about so many lines: at each of them as likely, right behind it, a
-    /// few acts later, or far into what follows.
-    fn moment(&mut self, lines: usize) -> Moment {
+    /// few acts later, or far into what follows; and in one of three cases where a restore takes its directory and
+    /// unpacks, which is most of its acts and few of its lines.
+    fn moment(&mut self, what: &str, lines: usize) -> Moment {
         let act = match self.random.below(3) {
             // The first act behind a line is that it is synced.
             0 => 1,
-            1 => 1 + self.random.below(8),
-            _ => self.random.below(1500),
+            1 => 1 + self.random.below(12),
+            _ => self.random.below(2500),
         };
-        Moment { line: self.random.below(lines), act }
+        let unpacks = what == "restore" && self.random.chance(33);
+        Moment { line: if unpacks { 4 } else { self.random.below(lines) }, act }
     }
 
     fn kill(&mut self, command: &Command, what: &str, lines: usize) -> Traced {
         let journal = self.operator.journal("copy");
-        let moment = self.moment(lines);
+        let moment = self.moment(what, lines);
         let output = self.operator.directory.path().join("said");
         let traced = run_and_kill(command, &journal, moment, &output);
         if let Some((at, act)) = &traced.killed {

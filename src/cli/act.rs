@@ -117,7 +117,7 @@ fn find(context: &Context, engine: &Engine, wanted: Option<&str>) -> Result<Reco
     let recovery = engine.recoveries().find(wanted)?;
     use crate::event::RecoveryState::{Discarded, Promoted};
     if !matches!(recovery.state, Discarded | Promoted) {
-        engine.refresh(&recovery.id)?;
+        engine.refresh(&recovery.id, &|_| {})?;
         return context.recoveries().find(Some(&recovery.id));
     }
     Ok(recovery)

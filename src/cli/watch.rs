@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds};
-use crate::event::{Event, What};
+use crate::event::{Event, Progress, WaitsFor, What};
 use crate::pgdata::server_log::Stopped;
 use crate::plan::StepId;
 
@@ -76,13 +76,15 @@ pub struct Watcher {
     json: bool,
     zone: Zone,
     bar: RefCell<Bar>,
+    /// What it was last said to wait for.
+    waits_for: Cell<Option<WaitsFor>>,
 }
 
 impl Watcher {
     /// As JSON lines on standard output, or in words on standard error.
     #[must_use]
     pub fn new(json: bool, zone: Zone) -> Watcher {
-        Watcher { json, zone, bar: RefCell::new(Bar::new("")) }
+        Watcher { json, zone, bar: RefCell::new(Bar::new("")), waits_for: Cell::new(None) }
     }
 
     /// Tells one event.
@@ -95,6 +97,7 @@ impl Watcher {
             return;
         }
         if let What::Progress(progress) = &event.what {
+            self.say_what_it_waits_for(&event.recovery, progress);
             self.bar.borrow().show(progress.done, progress.total, progress.rate, progress.eta_s);
             return;
         }
@@ -120,6 +123,17 @@ impl Watcher {
                 note(&format!("{}: PostgreSQL {}", event.recovery, describe_stopped(stopped, self.zone)));
             }
             _ => {}
+        }
+    }
+
+    /// Once for each thing; that segments are fetched needs no words.
+    fn say_what_it_waits_for(&self, recovery: &str, progress: &Progress) {
+        let waits_for = progress.waits_for.filter(|waits| *waits != WaitsFor::Archive);
+        if self.waits_for.replace(waits_for) != waits_for
+            && let (Some(_), Some(doing)) = (waits_for, &progress.doing)
+        {
+            self.bar.borrow().clear();
+            note(&format!("{recovery}: {}", plain(doing)));
         }
     }
 

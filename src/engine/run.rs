@@ -151,10 +151,10 @@ impl Engine {
     ///
     /// # Errors
     /// When its journal cannot be read or written. That another Walback follows it, or that it failed, is no error.
-    pub fn refresh(&self, id: &str) -> Result<()> {
+    pub fn refresh(&self, id: &str, watch: Watch<'_>) -> Result<()> {
         let once = Cancel::default();
         once.cancel();
-        match self.follow(id, &|_| {}, &once) {
+        match self.follow(id, watch, &once) {
             Err(error)
                 if matches!(error.report().code, "journal-unreadable" | "journal-broken" | "journal-unwritable") =>
             {

@@ -273,6 +273,10 @@ impl Host {
             }
         })?;
         lock::take(&file, path)?;
+        if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            // A new one has to be found again after the machine has gone down.
+            path.ancestors().skip(1).take(3).try_for_each(sync_directory)?;
+        }
         drop_unfinished_line(&file).map_err(|error| failed("mend the journal", path, &error))?;
         Ok(file)
     }
