@@ -16,8 +16,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 use support::{
-    Answer, Cluster, Directory, Format, Gate, History, LIMIT, Operator, Options, Running, Server, Stop, Tmux, ask,
-    assert_is, assert_paused, client, is_running, is_worked_in, postmaster, run, wait_until, walback, within_seconds,
+    Answer, Cluster, Directory, Format, Gate, History, LIMIT, Moment, Operator, Options, Running, Server, Stop, Tmux,
+    ask, assert_is, assert_paused, client, is_running, is_worked_in, postmaster, run, run_and_kill, wait_until,
+    walback, within_seconds,
 };
 use walback::core::Lsn;
 
@@ -167,7 +168,7 @@ fn a_segment_that_is_missing_or_damaged_in_the_middle_and_an_archive_that_cannot
         (|segment, _| fs::remove_file(segment).unwrap(), &["could not restore file"]),
         (|segment, _| fs::write(segment, vec![7; 1 << 20]).unwrap(), &["ended before", "invalid magic number"]),
         (
-            |_, archive| fs::set_permissions(archive, fs::Permissions::from_mode(0)).unwrap(),
+            |_, archive| fs::set_permissions(archive, fs::Permissions::from_mode(0o000)).unwrap(),
             &["could not restore file"],
         ),
     ];
@@ -286,7 +287,7 @@ fn a_server_that_does_not_start() {
     operator.recovers("copy", &["--name", "first", "--timeline", "1"], rows_at("first"));
     operator.about(&["stop", "copy"]).ended_with(0);
     let file = copy.join("pg_xact/0000");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     let answer = operator.about(&["resume", "copy"]).ended_with(1);
     assert!(answer.err.contains("ermission denied") && answer.err.contains("pg_xact/0000"), "{}", answer.err);
     failed_with(&operator, &["ermission denied"]);
@@ -389,6 +390,35 @@ fn a_terminal_that_is_gone() {
     assert_paused(&paused, rows_at("trunk"));
     wait_until("end of walback", LIMIT, || (!is_running(walback)).then_some(()));
     assert_eq!(postmaster(&operator.place("copy")), server);
+    operator.discards("copy");
+}
+
+/// Killed while it unpacked, the recovery is offered by the next walback, which says what became of it and goes on.
+#[test]
+fn the_interface_takes_up_what_was_interrupted() {
+    let directory = Directory::in_memory();
+    let operator = Operator::of(&directory, &HISTORY, "tar-stream");
+    let restore = operator.restore("copy", &["--name", "first", "--timeline", "1"]);
+    let moment = Moment { line: 4, act: 500 };
+    let killed = run_and_kill(&restore, &operator.journal("copy"), moment, &directory.path().join("said"));
+    assert_eq!(killed.killed.map(|(moment, _)| moment), Some(moment), "{}", killed.said);
+    let told = ask(walback(&directory).args(["status", "copy"])).ended_with(0);
+    assert!(told.out.contains("nobody works on it") && told.out.contains("walback resume copy"), "{}", told.out);
+
+    let mut command = walback(&directory);
+    command.arg("--backups").arg(&operator.backups).arg("--wal").arg(&operator.archive);
+    let terminal = Tmux::start(&directory, &command, 110, 40);
+    terminal.wait_for("copy  unpacking", LIMIT);
+    terminal.send(&["Enter"]);
+    let screen = terminal.wait_for("INTERRUPTED, AND NOBODY WORKS ON IT", LIMIT);
+    assert!(screen.contains("u resume") && screen.contains("no server runs"), "{screen}");
+    terminal.send(&["u"]);
+    terminal.wait_for("Go on with it?", LIMIT);
+    terminal.send(&["y"]);
+    terminal.wait_for("PAUSED AT THE TARGET", LIMIT);
+    assert_paused(&operator.status("copy"), rows_at("first"));
+    terminal.send(&["q"]);
+    terminal.wait_for_exit(LIMIT);
     operator.discards("copy");
 }
 

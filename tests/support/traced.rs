@@ -52,6 +52,8 @@ fn start_stopped(command: &Command, output: &Path) -> Pid {
     shell.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
     shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::null());
+    // It is waited for by whoever traces it.
+    #[allow(clippy::zombie_processes)]
     let child = shell.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
     let leader = Pid::from_raw(child.id().cast_signed());
     let stopped = waitpid(leader, Some(WaitPidFlag::WUNTRACED)).unwrap();
