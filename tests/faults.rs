@@ -252,6 +252,34 @@ fn a_server_that_is_killed() {
     operator.discards("copy");
 }
 
+/// What a restart of the machine does: the server is gone in the middle of its pause, which a restartpoint has moved on.
+/// Started again, it comes to the same stop, or it is said that it would not.
+#[test]
+fn a_machine_that_is_restarted() {
+    let directory = Directory::in_memory();
+    let operator = Operator::of(&directory, &HISTORY, "tar-stream");
+    let copy = operator.place("copy");
+    let three = HISTORY.transaction("three");
+    for (words, expected) in [(&["--immediate"][..], "0"), (&["--latest"], "4"), (&["--lsn", &three.lsn], &three.after)]
+    {
+        let begun = operator.recovers("copy", &[words, &["--timeline", "1"]].concat(), expected);
+        run(client("psql").args(["-XAtq", "-d", begun["connection"].as_str().unwrap(), "-c", "checkpoint"]));
+        let server = postmaster(&copy);
+        for child in fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap().split_whitespace() {
+            kill_process(child.parse().unwrap());
+        }
+        kill_process(server);
+        let resumed = operator.about(&["resume", "copy"]).ended_with(0).recovery();
+        assert_paused(&resumed, expected);
+        // In order, too: then it is consistent nowhere but here.
+        operator.about(&["stop", "copy"]).ended_with(0);
+        let resumed = operator.about(&["resume", "copy"]).ended_with(0).recovery();
+        assert_paused(&resumed, expected);
+        assert_eq!(resumed["replayed_lsn"], begun["replayed_lsn"]);
+        operator.discards("copy");
+    }
+}
+
 #[test]
 fn the_process_that_replays_is_killed() {
     let directory = Directory::in_memory();

@@ -101,6 +101,16 @@ impl Engine {
     /// The data is there: a server that is started in it replays from its last restartpoint on, and comes to the same
     /// stop.
     fn start_again(&self, plan: &Plan, recorder: &Recorder<'_>, world: &World, cancel: &Cancel) -> Result<()> {
+        if world.place == Place::Absent {
+            return Err(Error::failed(
+                "directory-gone",
+                format!("the directory of {} is not there: {}", plan.recovery, plan.directory.display()),
+            )
+            .hint(format!(
+                "is its file system mounted? Where it was removed, “walback discard {}” forgets the recovery",
+                plan.recovery
+            )));
+        }
         Mark::check(&plan.directory, &plan.recovery)?;
         if world.server.is_some() {
             recorder.step(StepId::Stop, || stop::stop(&self.host, &plan.directory).map(|()| None))?;

@@ -241,16 +241,6 @@ impl Engine {
     /// When the directory does not carry the recovery's mark, or cannot be removed.
     pub fn discard(&self, id: &str, watch: Watch<'_>) -> Result<Recovery> {
         let (recorder, plan) = self.open(id, watch)?;
-        // Stopped by Walback and started again by hand, it is in use all the same.
-        if recorder.buffer().promoted_to.is_some() && running(&plan.directory).is_some() {
-            return Err(Error::failed(
-                "in-use",
-                format!("the recovery {id} was promoted, its server runs, and may be in use"),
-            )
-            .hint(format!(
-                "if it has to go, stop it first: “walback stop {id}”; what was written to it is then lost"
-            )));
-        }
         self.remove_what_was_made(&plan, &recorder)?;
         finished(&recorder)
     }
@@ -259,6 +249,22 @@ impl Engine {
     pub(super) fn remove_what_was_made(&self, plan: &Plan, recorder: &Recorder<'_>) -> Result<()> {
         let (id, directory) = (&plan.recovery, &plan.directory);
         let buffer = recorder.buffer();
+        // Stopped by Walback and started again by hand, it is in use all the same.
+        if buffer.promoted_to.is_some() && running(directory).is_some() {
+            return Err(Error::failed(
+                "in-use",
+                format!("the recovery {id} was promoted, its server runs, and may be in use"),
+            )
+            .hint(format!(
+                "if it has to go, stop it first: “walback stop {id}”; what was written to it is then lost"
+            )));
+        }
+        if buffer.configured && !directory.exists() {
+            recorder.emit(What::Finding(
+                Finding::warning("directory-gone", format!("there is no directory any more: {}", directory.display()))
+                    .hint("nothing was removed; if its file system is only not mounted, its data is still there"),
+            ))?;
+        }
         // What could not even be begun, in a directory that was taken meanwhile, has made nothing.
         let could_not = buffer.failure.as_ref().is_some_and(|failure| failure.step == Some(StepId::Unpack));
         let nothing_made = (could_not || !buffer.has_begun()) && Mark::check(directory, id).is_err();

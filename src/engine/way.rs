@@ -265,12 +265,58 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_that_lies_behind_is_not_come_to_again() {
+        use crate::core::{Lsn, SegmentSize, TimelineId};
+        let plan = example();
+        let (stop, end) = (plan.resolved.lsn, plan.resolved.replay_end.max(plan.resolved.lsn.plus(8)));
+        let mut after = plan.clone();
+        after.resolved.replay_end = end;
+        let control = ControlFile {
+            system_identifier: 1,
+            control_version: 1300,
+            catalog_version: 1,
+            state: InArchiveRecovery,
+            checkpoint: Lsn(stop.0 - 100),
+            redo: Lsn(stop.0 - 200),
+            checkpoint_timeline: TimelineId(1),
+            checkpoint_at: None,
+            min_recovery_point: Some(end),
+            min_recovery_timeline: TimelineId(1),
+            backup_start: None,
+            backup_end: None,
+            backup_end_required: false,
+            wal_level: 1,
+            max_connections: 100,
+            max_worker_processes: 8,
+            max_wal_senders: 10,
+            max_prepared_xacts: 0,
+            max_locks_per_xact: 64,
+            segment_size: SegmentSize::DEFAULT,
+            data_checksums: false,
+        };
+        let missed = |control: &ControlFile, begun| {
+            missed(&after, &World { control: Some(control.clone()), begun, ..NOTHING }).is_some()
+        };
+        assert!(!missed(&control, true), "it is ahead");
+        let further = ControlFile { min_recovery_point: Some(end.plus(8)), ..control.clone() };
+        assert!(missed(&further, true), "consistent only behind it");
+        assert!(!missed(&further, false), "the backup's own, before anything was replayed");
+        let at_it = ControlFile { checkpoint: stop, redo: stop, ..control.clone() };
+        assert!(missed(&at_it, true), "the shutdown checkpoint that it was to stop after");
+        let online = ControlFile { checkpoint: stop, ..control.clone() };
+        assert!(!missed(&online, true), "an online checkpoint is replayed again");
+        assert!(missed(&ControlFile { redo: stop.plus(8), ..control }, true), "replay begins behind it");
+    }
+
+    #[test]
     fn what_was_asked_for_last_is_brought_to_its_end() {
         let after = |more: &[What]| Way::of(&fold(&[restore(), more.to_vec()].concat()), &NOTHING);
         assert_eq!(after(&[What::Discarding]), Way::Discard);
         assert_eq!(after(&[What::Discarding, begun(StepId::Discard)]), Way::Discard);
         assert_eq!(after(&[What::Discarding, failed(StepId::Discard)]), Way::Discard);
         assert_eq!(after(&[What::Discarding, state(RecoveryState::Discarded)]), Way::AtRest);
+        let promoting = state(RecoveryState::Promoting);
+        assert_eq!(after(&[What::Discarding, promoting]), Way::Promotion, "something else was decided since");
         assert_eq!(after(&[begun(StepId::Stop)]), Way::Stop);
         assert_eq!(after(&[state(RecoveryState::ShutDown)]), Way::Start);
         assert_eq!(after(&[state(RecoveryState::Promoting)]), Way::Promotion);

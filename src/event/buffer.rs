@@ -93,7 +93,8 @@ impl EventBuffer {
             }
             What::State { state } => {
                 self.state = Some(*state);
-                self.discarding &= *state != RecoveryState::Discarded;
+                // Whatever it comes to, the removal is over, or something else was decided.
+                self.discarding = false;
                 if matches!(state, RecoveryState::ShutDown | RecoveryState::Discarded) {
                     self.server_pid = None;
                 }
