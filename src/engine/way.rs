@@ -275,7 +275,7 @@ mod tests {
             system_identifier: 1,
             control_version: 1300,
             catalog_version: 1,
-            state: InArchiveRecovery,
+            state: ClusterState::InArchiveRecovery,
             checkpoint: Lsn(stop.0 - 100),
             redo: Lsn(stop.0 - 200),
             checkpoint_timeline: TimelineId(1),
