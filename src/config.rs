@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::core::Zone;
+use crate::core::{Check, Expectation, Zone};
 use crate::error::{Error, Result};
 
 /// When to use colour.
@@ -86,6 +86,8 @@ pub struct SourceConfig {
     pub wal: Vec<PathBuf>,
     /// How recoveries are made.
     pub restore: RestoreConfig,
+    /// What a recovered cluster is asked, to see whether it is good.
+    pub checks: Vec<Check>,
 }
 
 /// How recoveries of a source are made.
@@ -125,6 +127,29 @@ struct FileSource {
     backups: Vec<Place>,
     wal: Vec<Place>,
     restore: FileRestore,
+    checks: Vec<FileCheck>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileCheck {
+    name: String,
+    #[serde(default)]
+    database: Option<String>,
+    sql: String,
+    #[serde(deserialize_with = "expectation")]
+    expect: Expectation,
+}
+
+fn expectation<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Expectation, D::Error> {
+    Scalar::deserialize(deserializer)?.into_text().parse().map_err(serde::de::Error::custom)
+}
+
+impl From<FileCheck> for Check {
+    fn from(check: FileCheck) -> Check {
+        let database = check.database.unwrap_or_else(|| "postgres".to_owned());
+        Check { name: check.name, database, sql: check.sql, expect: check.expect }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -255,6 +280,7 @@ impl FileSource {
                 role: self.restore.role,
                 settings: self.restore.settings.into_iter().map(|(name, value)| (name, value.into_text())).collect(),
             },
+            checks: self.checks.into_iter().map(Check::from).collect(),
         }
     }
 }

@@ -4,14 +4,21 @@ use std::process::ExitCode;
 
 use walback::cli::{self, Outcome};
 use walback::demo::Guard;
-use walback::engine::launch;
+use walback::engine::{fetch, launch};
 
 fn main() -> ExitCode {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let rest = arguments.get(2..).unwrap_or_default();
+    if arguments.get(1).is_some_and(|first| first == "fetch") && !cli::fetch::asks_for_help(rest) {
+        return ExitCode::from(cli::fetch::run(rest));
+    }
     let hidden = match arguments.get(1).and_then(|first| first.to_str()) {
         Some(launch::SUBCOMMAND) => Some(launch::launch(rest)),
         Some(launch::AS_USER) => Some(launch::become_user(rest)),
+        Some(fetch::AHEAD) => {
+            fetch::run_ahead(rest);
+            Some(Ok(()))
+        }
         _ => None,
     };
     if let Some(ended) = hidden {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use support::{Cluster, Directory, Format, Options, Server};
 use walback::catalog::{Suspect, SuspectKind};
-use walback::config::{RestoreConfig, SourceConfig};
+use walback::config::SourceConfig;
 use walback::source::index::Index;
 use walback::source::names::NameBook;
 use walback::source::{Cancel, LocalSource, Source};
@@ -20,7 +20,7 @@ fn named_suspects(backup: &Path, archive: &Path) -> Vec<Suspect> {
         name: "test".to_owned(),
         backups: vec![backup.to_owned()],
         wal: vec![archive.to_owned()],
-        restore: RestoreConfig::default(),
+        ..SourceConfig::default()
     };
     let (source, cancel) = (LocalSource::new(&config), Cancel::default());
     let catalog = source.list(&cancel).unwrap();

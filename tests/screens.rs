@@ -110,6 +110,7 @@ fn catalog() -> Catalog {
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
         segments: BTreeSet::new(),
+        partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
         compressions: BTreeSet::new(),
         histories: BTreeMap::new(),
@@ -335,6 +336,7 @@ fn plan() -> Plan {
             setting("archive_mode", "off"),
         ],
         restore_command: "cp '/srv/archive/shop/%f' '%p'".to_owned(),
+        fetch: None,
         wal: vec![PathBuf::from("/srv/archive/shop")],
         server: ServerPlan {
             major: PgMajor(15),

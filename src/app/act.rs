@@ -2,6 +2,7 @@
 
 use super::change;
 use super::chart::{self, Chart, MarkKind};
+use super::checklist;
 use super::command::{Act, empties_directory};
 use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FindForm, FormKind, Menu, SuspectList, TargetForm, Then};
 use super::effect::Effect;
@@ -9,6 +10,7 @@ use super::field::Field;
 use super::find::{Located, MatchKind, Search};
 use super::msg::ActionKind;
 use super::points::{Amount, Place, Sought};
+use super::query;
 use super::reach::Reach;
 use super::recoveries;
 use super::state::{Answer, Loading, Pane, Planning, Scan, ScanState, Screen, State, Wanted};
@@ -74,6 +76,9 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::Look => return with_recovery(state, |recovery| Effect::Look { recovery }),
         Act::Retarget => ask_retarget(state),
         Act::Promote => confirm(state, ActionKind::Promote, promote_text(state)),
+        Act::Checks => return query::check(state),
+        Act::Sql => return query::open(state),
+        Act::Checklist => return checklist::ask(state),
         Act::Discard => confirm(state, ActionKind::Discard, discard_text(state)),
         Act::Stop => {
             state.asked = Some(ActionKind::Stop);
@@ -833,6 +838,10 @@ pub(super) fn chosen(state: &mut State, then: Then) -> Vec<Effect> {
             return with_recovery(state, |recovery| Effect::Resume { recovery });
         }
         Then::WriteRunbook(file) => return write_runbook(state, file, true),
+        Then::Checklist => checklist::came(state, Ok(state.checklist.clone())),
+        Then::ShowItem(item) => checklist::show(state, item),
+        Then::DoItem(item) => return checklist::carry_out(state, item, None),
+        Then::SkipItem(item) => return checklist::skip(state, item),
         Then::Leave => return vec![Effect::Quit],
     }
     Vec::new()

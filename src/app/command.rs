@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::key::Key;
 use super::msg::ActionKind;
 use super::points::{Points, Row};
+use super::query::Checks;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
 use crate::event::{RecoveryState, Strategy};
 
@@ -47,6 +48,9 @@ pub enum Act {
     Directory,
     Change,
     Runbook,
+    Checklist,
+    Checks,
+    Sql,
     CancelStep,
     Resume,
     Look,
@@ -201,6 +205,12 @@ pub static COMMANDS: &[Command] = &[
         "Goes on or back to another target; shows the plan first."),
     command!(Promote, "promote", "promote", &[Key::Char('p')], STANDING, Typed, can_promote,
         "Ends recovery: the server takes writes. Cannot be undone."),
+    command!(Sql, "sql", "sql", &[Key::Char('s')], STANDING, None, can_look,
+        "Asks the recovered server a query, which can change nothing."),
+    command!(Checks, "checks", "checks", &[Key::Char('v')], STANDING, None, has_checks,
+        "Carries out the checks of the configuration again."),
+    command!(Checklist, "checklist", "checklist", &[Key::Char('c')], STANDING, Changes, has_checklist,
+        "Goes through what is left to do after promotion, item by item; each says first what it changes."),
     command!(Stop, "stop", "stop", &[Key::Char('x')], STANDING, Changes, can_stop_server,
         "Shuts the recovered server down; its directory stays."),
     command!(Discard, "discard", "discard", &[Key::Char('d')], FOLLOWED, Typed, can_discard,
@@ -486,6 +496,24 @@ fn can_promote(state: &State) -> Enabled {
         Some(RecoveryState::Promoted) => Err("it has been promoted already".into()),
         Some(RecoveryState::ShutDown) => Err("the server is stopped: retarget it first".into()),
         _ => Err("only a recovery that is paused at its target can be promoted".into()),
+    }
+}
+
+fn has_checks(state: &State) -> Enabled {
+    can_look(state)?;
+    match state.checks {
+        Checks::None => Err("none are configured; docs/configuration.md has an example".into()),
+        Checks::Running => Err("they are being carried out".into()),
+        Checks::Waiting | Checks::Done(_) => Ok(()),
+    }
+}
+
+fn has_checklist(state: &State) -> Enabled {
+    may_change(state)?;
+    match state.recovery_state() {
+        Some(RecoveryState::Discarded) => Err("it has been discarded".into()),
+        _ if state.recovery.promoted_to.is_some() => Ok(()),
+        _ => Err("there is one after promotion".into()),
     }
 }
 

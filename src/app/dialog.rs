@@ -4,12 +4,14 @@ use super::change::{Change, ValueForm};
 use super::field::Field;
 use super::find::{Located, Search};
 use super::msg::ActionKind;
+use super::query::SqlForm;
 use super::state::{State, Wanted};
 use crate::catalog::{Point, PointKind, Suspect};
 use crate::core::progress::counted;
 use crate::core::time::parse_time;
 use crate::core::{Lsn, RestorePointName, Target, TargetKind, TimelineChoice, Timestamp, Xid, Zone};
 use crate::error::Error;
+use crate::plan::checklist::ItemId;
 use crate::resolve::Resolved;
 
 /// What lies over a screen and has the keys.
@@ -25,6 +27,10 @@ pub enum Dialog {
     Value(ValueForm),
     /// The path of a runbook is being typed.
     Runbook(Field),
+    /// The directory of a new base backup is being typed.
+    BaseBackup(Field),
+    /// SQL is being typed.
+    Sql(SqlForm),
     /// A name has to be typed before something is done.
     Confirm(Confirm),
     /// What is to be found is being typed.
@@ -84,6 +90,14 @@ pub enum Then {
     Resume,
     /// The runbook is written over what is there.
     WriteRunbook(String),
+    /// What is left to do after promotion is listed.
+    Checklist,
+    /// What an item of it would change is shown.
+    ShowItem(ItemId),
+    /// It is done.
+    DoItem(ItemId),
+    /// It is not wanted.
+    SkipItem(ItemId),
     /// The program is left.
     Leave,
 }

@@ -6,6 +6,7 @@ use super::state::Wanted;
 use crate::core::{Target, TimelineId, Xid};
 use crate::event::Strategy;
 use crate::plan::Plan;
+use crate::plan::checklist::ItemId;
 
 /// Something that has to be done outside; its outcome comes back as a message.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +81,48 @@ pub enum Effect {
     Promote {
         /// Its name.
         recovery: String,
+    },
+    /// Carry the configured checks out. Answered by `Checked`.
+    RunChecks {
+        /// Its name.
+        recovery: String,
+    },
+    /// List the databases of the recovered server. Answered by `Databases`.
+    LoadDatabases {
+        /// Its name.
+        recovery: String,
+    },
+    /// Ask the recovered server something that changes nothing. Answered by `Answered`.
+    Query {
+        /// Its name.
+        recovery: String,
+        /// The database that is asked.
+        database: String,
+        /// The query.
+        sql: String,
+    },
+    /// Give the query up.
+    CancelQuery,
+    /// List what is left to do after promotion. Answered by `Checklist`.
+    LoadChecklist {
+        /// Its name.
+        recovery: String,
+    },
+    /// Do an item of that list. Answered by events, then `Done` or `Failed`.
+    DoItem {
+        /// Its name.
+        recovery: String,
+        /// Which item.
+        item: ItemId,
+        /// Where a base backup goes.
+        into: Option<String>,
+    },
+    /// Note that an item is not wanted. Answered by events, then `Done` or `Failed`.
+    SkipItem {
+        /// Its name.
+        recovery: String,
+        /// Which item.
+        item: ItemId,
     },
     /// Stop the server. Answered by events, then `Done` or `Failed`.
     Stop {

@@ -3,6 +3,7 @@
 use super::command;
 use super::dialog::Dialog;
 use super::points::Row;
+use super::query::Said;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
 use crate::core::Xid;
 use crate::core::progress::counted;
@@ -86,9 +87,12 @@ fn in_dialog(dialog: &Dialog) -> &'static str {
         Dialog::Directory(_) | Dialog::Value(_) => {
             "Type it; Enter makes the plan anew, which changes nothing. Esc leaves."
         }
+        Dialog::BaseBackup(_) => "Type the path of a new directory; Enter takes the base backup. Esc leaves.",
         Dialog::Runbook(_) => "Type a path; Enter writes the runbook there. Esc leaves.",
         Dialog::Confirm(_) => "Nothing is done before the name is typed and Enter pressed; Esc leaves it.",
         Dialog::Find(_) => "Type what to look for; Enter goes there, Esc leaves.",
+        Dialog::Sql(form) if form.answer == Said::Asked => "The server is being asked; Esc gives it up.",
+        Dialog::Sql(_) => "Type a query; Enter asks, Tab takes another database, Up and Down scroll. Esc leaves.",
         Dialog::Suspects(_) => "Choose with Up and Down; Enter goes there, Esc leaves.",
         Dialog::Help => "Up and Down scroll; Esc leaves.",
         Dialog::Error(_) => "Read what happened; Esc goes on.",
@@ -185,7 +189,7 @@ fn on_paused(state: &State) -> String {
         Some(RecoveryState::Paused) if retargets => "Look with i. If it is right, p promotes; if not, r retargets.",
         Some(RecoveryState::Paused) => "Look with i. If it is right, p promotes. It is another cluster's.",
         Some(RecoveryState::Promoting) => "Wait: the server is being promoted.",
-        Some(RecoveryState::Promoted) => "Done. Take a new base backup before anything else.",
+        Some(RecoveryState::Promoted) => "Done. c lists what is left to do, archiving and a new base backup above all.",
         Some(RecoveryState::ShutDown | RecoveryState::Failed) if state.read_only => {
             "--read-only was given: nothing is changed. Esc goes back."
         }

@@ -6,6 +6,7 @@
 mod act;
 pub mod change;
 pub mod chart;
+mod checklist;
 pub mod command;
 pub mod dialog;
 pub mod effect;
@@ -17,6 +18,7 @@ pub mod key;
 pub mod msg;
 pub mod points;
 mod press;
+pub mod query;
 pub mod reach;
 mod recoveries;
 pub mod rows;

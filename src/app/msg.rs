@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::key::Key;
 use super::state::{Known, Pane};
 use crate::catalog::{Catalog, Overview, Point};
-use crate::core::{Target, TimelineId, Timestamp, Xid};
+use crate::core::{Checked, Rows, Target, TimelineId, Timestamp, Xid};
 use crate::error::Error;
 use crate::event::{Event, Strategy};
 use crate::plan::Plan;
+use crate::plan::checklist::Item;
 use crate::resolve::Resolved;
 
 /// Something that happened: a key, the clock, an answer.
@@ -87,6 +88,14 @@ pub enum Msg {
     Planned(Result<Box<Plan>, Error>),
     /// The plan of a retarget, and how it gets there.
     RetargetPlanned(Result<(Box<Plan>, Strategy), Error>),
+    /// What is left to do after promotion.
+    Checklist(Result<Vec<Item>, Error>),
+    /// What came of the checks.
+    Checked(Result<Vec<Checked>, Error>),
+    /// The databases of the recovered server.
+    Databases(Result<Vec<String>, Error>),
+    /// What it said to a query.
+    Answered(Result<Rows, Error>),
     /// Something happened in a recovery.
     Event(Event),
     /// A recovery was interrupted, and nobody works on it.
@@ -119,6 +128,8 @@ pub enum ActionKind {
     Stop,
     /// To remove what the recovery made.
     Discard,
+    /// To go through what is left to do after promotion.
+    Item,
     /// To stop the step that runs.
     Cancel,
 }
@@ -134,6 +145,7 @@ impl ActionKind {
             Self::Promote => "the server is being promoted",
             Self::Stop => "the server is being stopped",
             Self::Discard => "the recovery is being discarded",
+            Self::Item => "an item of the checklist is being done",
             Self::Cancel => "the running step is being stopped",
         }
     }

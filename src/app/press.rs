@@ -1,14 +1,17 @@
 //! Keys, pastes and clicks: to the dialog where one is open, else to a command.
 
 use super::act;
+use super::checklist;
 use super::command;
 use super::dialog::{Dialog, Menu, Reading, SuspectList, TargetForm};
 use super::effect::Effect;
 use super::field::Field;
 use super::key::Key;
 use super::msg::Hit;
+use super::query;
 use super::state::{Pane, Screen, State, Wanted};
 use crate::core::TargetKind;
+use crate::plan::checklist::ItemId;
 
 pub(super) fn key(state: &mut State, key: Key) -> Vec<Effect> {
     state.status = None;
@@ -36,6 +39,7 @@ fn to_command(state: &mut State, key: Key) -> Vec<Effect> {
 fn to_dialog(state: &mut State, dialog: Dialog, key: Key) -> Vec<Effect> {
     match dialog {
         Dialog::Menu(menu) => to_menu(state, menu, key),
+        Dialog::Sql(form) => query::press(state, form, key),
         Dialog::Suspects(list) => {
             to_suspects(state, list, key);
             Vec::new()
@@ -139,6 +143,14 @@ fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
         Dialog::Runbook(field) if !field.text().trim().is_empty() => {
             act::write_runbook(state, field.text().trim().to_owned(), false)
         }
+        Dialog::BaseBackup(field) if field.text().trim().starts_with('/') => {
+            checklist::carry_out(state, ItemId::BaseBackup, Some(field.text().trim().to_owned()))
+        }
+        Dialog::BaseBackup(field) => {
+            state.refuse("give the whole path, from / on");
+            state.dialog = Some(Dialog::BaseBackup(field));
+            Vec::new()
+        }
         Dialog::Value(form) => match form.wanted() {
             Ok(wanted) => act::make_plan(state, wanted),
             Err(why) => {
@@ -184,13 +196,13 @@ fn edit(state: &mut State, mut dialog: Dialog, key: Key) -> Vec<Effect> {
         Dialog::Value(form) => {
             form.field.press(key);
         }
-        Dialog::Runbook(field) => {
+        Dialog::Runbook(field) | Dialog::BaseBackup(field) => {
             field.press(key);
         }
         Dialog::Confirm(confirm) => {
             confirm.field.press(key);
         }
-        Dialog::Menu(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}
+        Dialog::Menu(_) | Dialog::Sql(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}
     }
     typed(state, dialog)
 }
@@ -258,9 +270,10 @@ pub(super) fn paste(state: &mut State, text: &str) -> Vec<Effect> {
         }
         Dialog::Directory(form) => form.field.paste(text),
         Dialog::Value(form) => form.field.paste(text),
-        Dialog::Runbook(field) => field.paste(text),
+        Dialog::Runbook(field) | Dialog::BaseBackup(field) => field.paste(text),
         // A name is typed so that somebody thinks about it.
         Dialog::Confirm(_) => state.refuse("the name has to be typed, not pasted"),
+        Dialog::Sql(form) => form.field.paste(text),
         Dialog::Menu(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}
     }
     typed(state, dialog)

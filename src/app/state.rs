@@ -5,6 +5,7 @@ use super::dialog::Dialog;
 use super::find::{Located, Search};
 use super::msg::ActionKind;
 use super::points::Points;
+use super::query::Checks;
 use super::reach::Reach;
 use crate::catalog::{Backup, Catalog};
 use crate::core::progress::Pace;
@@ -12,6 +13,7 @@ use crate::core::{Target, Timestamp, Zone};
 use crate::error::Error;
 use crate::event::{EventBuffer, Recovery, RecoveryState, Strategy};
 use crate::plan::Plan;
+use crate::plan::checklist::Item;
 
 /// A screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -227,6 +229,10 @@ pub struct State {
     pub fleeting: bool,
     /// What the engine was asked for and has not answered yet.
     pub asked: Option<ActionKind>,
+    /// The configured checks, as they were carried out on the followed recovery.
+    pub checks: Checks,
+    /// What is left to do after the promotion of the followed recovery, as it was listed last.
+    pub checklist: Vec<Item>,
     /// What lies over the screen.
     pub dialog: Option<Dialog>,
     /// Words in the status line.
@@ -271,6 +277,8 @@ impl State {
             offered: false,
             fleeting: false,
             asked: None,
+            checks: Checks::default(),
+            checklist: Vec::new(),
             dialog: None,
             status: None,
             scroll: 0,

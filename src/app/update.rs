@@ -1,11 +1,13 @@
 //! The one place where something that happened changes what is known.
 
 use super::act;
+use super::checklist;
 use super::dialog::Dialog;
 use super::effect::Effect;
 use super::msg::{ActionKind, Msg};
 use super::points::Points;
 use super::press;
+use super::query;
 use super::reach::Reach;
 use super::recoveries;
 use super::state::{Answer, Known, Loading, Planning, ScanState, Screen, State};
@@ -72,6 +74,10 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::Runbook { file, answer } => act::runbook_came(state, file, answer),
         Msg::Planned(answer) => planned(state, answer.map(|plan| (plan, None))),
         Msg::RetargetPlanned(answer) => planned(state, answer.map(|(plan, strategy)| (plan, Some(strategy)))),
+        Msg::Checked(answer) => query::checked(state, answer),
+        Msg::Databases(answer) => query::databases_came(state, answer),
+        Msg::Answered(answer) => query::answered(state, answer),
+        Msg::Checklist(answer) => checklist::came(state, answer),
         Msg::Event(event) => return happened(state, &event),
         Msg::Interrupted { recovery, found } => {
             if state.following.as_deref() == Some(recovery.as_str()) {
@@ -238,12 +244,21 @@ fn happened(state: &mut State, event: &Event) -> Vec<Effect> {
     }
     let before = state.recovery_state();
     state.recovery.fold(event);
+    let mut effects = Vec::new();
     if let Some(now) = state.recovery_state().filter(|now| Some(*now) != before) {
         turned(state, now);
+        query::forget(state);
+        if now == RecoveryState::Paused {
+            effects = query::check(state);
+        }
     }
     // Whether the transaction that it stopped at drops something is said beside it.
-    let stopped = if let What::Stopped { stopped, .. } = &event.what { stopped.xid } else { None };
-    stopped.map_or_else(Vec::new, |xid| act::locate(state, xid))
+    if let What::Stopped { stopped, .. } = &event.what
+        && let Some(xid) = stopped.xid
+    {
+        effects.extend(act::locate(state, xid));
+    }
+    effects
 }
 
 /// The followed recovery is in another state: its screen follows, and elsewhere the status line says so.
@@ -303,6 +318,9 @@ fn failed(state: &mut State, error: Error) -> Vec<Effect> {
 fn done(state: &mut State, action: ActionKind) -> Vec<Effect> {
     if state.asked == Some(action) || action != ActionKind::Cancel {
         state.asked = None;
+    }
+    if action == ActionKind::Item {
+        return checklist::ask(state);
     }
     vec![Effect::LoadRecoveries]
 }

@@ -63,6 +63,9 @@ pub struct Catalog {
     /// The whole segments that the archives have; of compressed ones it is not known before they are read whether they
     /// are whole.
     pub segments: BTreeSet<SegmentName>,
+    /// Those of them that are there as `.partial` only: the last one of a timeline, as `pg_receivewal` writes it and a
+    /// promotion leaves it. A server never asks for it by that name.
+    pub partials: BTreeSet<SegmentName>,
     /// Files with a segment's name and another size: the server stops at them, as if somebody had cut them off.
     pub cut_off: BTreeSet<SegmentName>,
     /// How segments and history files are compressed, as far as they are.
@@ -83,6 +86,7 @@ impl Catalog {
             segment_size: size,
             problems: listing.problems,
             segments: BTreeSet::new(),
+            partials: BTreeSet::new(),
             cut_off: BTreeSet::new(),
             compressions: listing.compressed_histories,
             histories: BTreeMap::new(),
@@ -122,9 +126,37 @@ impl Catalog {
                 damaged.entry(name.timeline).or_default().push(format!("{name}{}", compression.ending()));
             }
         }
+        catalog.take_partials(&listing.files);
         catalog.timelines = catalog.describe_timelines(&listing.files, damaged);
         catalog.complete_backups(&listing.backup_histories);
         catalog
+    }
+
+    /// Takes the last segment of a timeline from its `.partial`, where nothing else has it.
+    fn take_partials(&mut self, files: &[(ArchiveFile, u64)]) {
+        let size = self.segment_size;
+        let mut last: BTreeMap<TimelineId, SegmentName> = BTreeMap::new();
+        for (file, bytes) in files {
+            let ArchiveFile::Partial(name) = file else { continue };
+            if *bytes == size.bytes() && u64::from(name.seg) < size.per_log_id() {
+                let newest = last.entry(name.timeline).or_insert(*name);
+                *newest = (*newest).max(*name);
+            }
+        }
+        last.retain(|timeline, name| self.segments_of(*timeline).next_back().is_none_or(|whole| whole < name));
+        self.partials = last.into_values().collect();
+        self.segments.extend(self.partials.iter().copied());
+    }
+
+    /// The segments that recovery along `path` needs up to `until`, and that are there as `.partial` only.
+    #[must_use]
+    pub fn partials_on(&self, path: &TimelinePath, until: Lsn) -> BTreeSet<SegmentName> {
+        let size = self.segment_size;
+        let is_needed = |name: &&SegmentName| {
+            let number = name.number(size);
+            number <= self.number_before(until) && path.owners_of(number, size).first() == Some(&name.timeline)
+        };
+        self.partials.iter().filter(is_needed).copied().collect()
     }
 
     fn describe_timelines(

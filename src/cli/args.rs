@@ -9,6 +9,7 @@ use crate::config::{Colour, Overrides};
 use crate::core::time::{Timestamp, parse_time};
 use crate::core::{Action, Lsn, RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid, Zone};
 use crate::error::{Error, Result};
+use crate::plan::checklist::ItemId;
 
 /// Walks a PostgreSQL cluster back to its last good moment.
 ///
@@ -59,6 +60,18 @@ Examples:
   walback … check                                          read everything
   walback … check --quick                                  names, sizes and headers: seconds for a large archive
   walback … --json check | jq '.findings[] | select(.severity == \"error\")'";
+
+const SQL_EXAMPLES: &str = "\
+Examples:
+  walback sql 'select count(*) from orders' --database shop
+  walback --json sql 'table orders' restore --database shop --rows 10";
+
+const CHECKLIST_EXAMPLES: &str = "\
+Examples:
+  walback checklist shop                                   what is left to do, and what each would change
+  walback checklist shop --do statistics --do archiving
+  walback checklist shop --do base-backup --into /backups/after
+  walback checklist shop --skip integrity                  it is not wanted, or was done by hand";
 
 /// What holds for every command.
 #[derive(Debug, Clone, Args)]
@@ -264,6 +277,32 @@ pub enum Command {
         #[command(flatten)]
         act: ActArgs,
     },
+    /// Carry out the checks of the configuration on a recovered server.
+    ///
+    /// Each is a query with what its first value should be. Exit status 3 where one fails.
+    Checks {
+        /// Its name, the beginning of it, or its directory [default: the only one].
+        recovery: Option<String>,
+    },
+    /// Ask a recovered server one query, which can change nothing.
+    #[command(after_help = SQL_EXAMPLES)]
+    Sql(SqlArgs),
+    /// Go through what is left to do after promotion: statistics, archiving, a new base backup, letting clients in.
+    ///
+    /// Without --do and --skip it lists what there is, with every change that it would make. What Walback set to keep
+    /// the copy by itself is given back item by item; the server is restarted for it, and if it does not start so,
+    /// everything is as before.
+    #[command(after_help = CHECKLIST_EXAMPLES)]
+    Checklist {
+        /// Its name, the beginning of it, or its directory [default: the only one].
+        recovery: Option<String>,
+        /// What to do.
+        #[command(flatten)]
+        checklist: ChecklistArgs,
+        /// How to ask and tell.
+        #[command(flatten)]
+        act: ActArgs,
+    },
     /// Stop a recovery's server, and leave everything else.
     Stop {
         /// Its name, the beginning of it, or its directory [default: the only one].
@@ -276,6 +315,21 @@ pub enum Command {
         /// How to ask and tell.
         #[command(flatten)]
         act: ActArgs,
+    },
+    /// Get a file of WAL for a recovering server; it runs this itself, as its restore_command.
+    ///
+    /// Used where cp is not enough: for compressed archives, and for several. The server runs it in the data directory,
+    /// where a recovery has left what it needs to know. Takes the first whole copy, checks its name, size and header,
+    /// and makes the next segments ready. Exit status 0: done. 1: no archive has it. 126 or more: an archive cannot be
+    /// asked, or what it has is damaged, and recovery has to stop.
+    Fetch {
+        /// The recovery, or its data directory.
+        #[arg(long, value_name = "ID")]
+        recovery: PathBuf,
+        /// What the server asks for, %f: a segment or a history file.
+        file: std::ffi::OsString,
+        /// Where it goes, %p.
+        to: PathBuf,
     },
     /// Print completions for a shell.
     Completions {
@@ -370,6 +424,42 @@ impl TargetArgs {
         let timeline = self.timeline.unwrap_or(TimelineChoice::Latest);
         Ok(Target { inclusive: !self.exclusive, timeline, action, ..Target::new(kind) })
     }
+}
+
+/// A query.
+#[derive(Debug, Clone, Args)]
+pub struct SqlArgs {
+    /// One SQL statement. It runs in a transaction that can only read.
+    pub query: String,
+    /// The recovery's name, the beginning of it, or its directory [default: the only one].
+    pub recovery: Option<String>,
+    /// Ask this database.
+    #[arg(long, default_value = "postgres", value_name = "NAME")]
+    pub database: String,
+    /// Print so many rows, at most.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub rows: usize,
+}
+
+/// What to do of a checklist.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Checklist")]
+pub struct ChecklistArgs {
+    /// Do this item. May be repeated; they are done in this order.
+    #[arg(long = "do", value_name = "ITEM", value_parser = item_parser())]
+    pub items: Vec<ItemId>,
+    /// Note that this item is not wanted, or was done by hand. May be repeated.
+    #[arg(long, value_name = "ITEM", value_parser = item_parser())]
+    pub skip: Vec<ItemId>,
+    /// Where the new base backup goes, a directory that is new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub into: Option<PathBuf>,
+}
+
+fn item_parser() -> impl clap::builder::TypedValueParser<Value = ItemId> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser};
+    let item = |word: String| ItemId::ALL.into_iter().find(|item| item.word() == word).unwrap_or(ItemId::Statistics);
+    PossibleValuesParser::new(ItemId::ALL.map(ItemId::word)).map(item)
 }
 
 /// A part of the archive.

@@ -20,11 +20,14 @@ pub mod args;
 pub mod ask;
 pub mod backups;
 pub mod check;
+pub mod checklist;
 pub mod demo;
+pub mod fetch;
 pub mod interrupt;
 pub mod locate;
 pub mod plan;
 pub mod points;
+pub mod query;
 pub mod recoveries;
 pub mod restore;
 pub mod suspects;
@@ -113,6 +116,11 @@ pub fn run(arguments: Vec<OsString>) -> Outcome {
     let json = arguments.iter().any(|argument| argument == "--json");
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
+        // To a server, the status for a wrong command line would be “not in the archive”.
+        Err(error) if error.use_stderr() && is_fetch(&arguments) => {
+            let _ = usage(&error, json);
+            return Outcome::Done(crate::engine::fetch::NOT_ABLE);
+        }
         Err(error) => return Outcome::Done(usage(&error, json)),
     };
     let colour = cli.global.color.into();
@@ -120,6 +128,13 @@ pub fn run(arguments: Vec<OsString>) -> Outcome {
         Ok(outcome) => outcome,
         Err(error) => Outcome::Done(fail(&error, json, colour)),
     }
+}
+
+/// Whether the first of the words that is a command is `fetch`.
+fn is_fetch(arguments: &[OsString]) -> bool {
+    let program = <Cli as clap::CommandFactory>::command();
+    let is_command = |word: &&OsString| program.get_subcommands().any(|command| command.get_name() == word.as_os_str());
+    arguments.iter().skip(1).find(is_command).is_some_and(|word| word == "fetch")
 }
 
 /// Understands a command line. Directories may be given before and behind the command: `clap` takes those behind it alone.
@@ -168,6 +183,9 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
                 .map_err(|error| Error::failed("no-manual", "the manual page cannot be made").caused_by(&error))?;
             return print(String::from_utf8_lossy(&page).trim_end()).map(|()| Outcome::Done(0));
         }
+        Command::Fetch { recovery, file, to } => {
+            return Ok(Outcome::Done(fetch::understood(recovery, file, to)));
+        }
         _ => {}
     }
     let context = Context::new(&cli.global)?;
@@ -187,9 +205,14 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Resume { recovery, events } => act::resume(&context, recovery.as_deref(), events),
         Command::Retarget { recovery, target, act } => act::retarget(&context, recovery.as_deref(), &target, act),
         Command::Promote { recovery, act } => act::promote(&context, recovery.as_deref(), act),
+        Command::Checks { recovery } => query::checks(&context, recovery.as_deref()),
+        Command::Sql(args) => query::sql(&context, &args),
+        Command::Checklist { recovery, checklist, act } => {
+            checklist::run(&context, recovery.as_deref(), &checklist, act)
+        }
         Command::Stop { recovery } => act::stop(&context, recovery.as_deref()),
         Command::Discard { recovery, act } => act::discard(&context, recovery.as_deref(), act),
-        Command::Completions { .. } | Command::Man => Ok(0),
+        Command::Fetch { .. } | Command::Completions { .. } | Command::Man => Ok(0),
     };
     status.map(Outcome::Done)
 }

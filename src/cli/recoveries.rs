@@ -228,6 +228,7 @@ fn in_words(recovery: &Recovery) -> &'static str {
             "paused at the target; the database can be read and not written, and nothing is decided yet"
         }
         RecoveryState::Promoting => "being promoted",
+        RecoveryState::Promoted if !recovery.is_isolated() => "promoted; the database takes writes",
         RecoveryState::Promoted => "promoted; the database takes writes, isolated from everything else",
         RecoveryState::ShutDown => "its server was shut down",
         RecoveryState::Failed => "failed",
@@ -257,13 +258,11 @@ fn next_steps(recovery: &Recovery, server: bool) -> Vec<String> {
                 format!("           walback discard {id}                 remove what is left of it"),
             ]
         }
-        RecoveryState::Promoted => vec![
-            "Next       lift the isolation before clients come: postgresql.auto.conf, see docs/guide.md".to_owned(),
-            format!(
-                "           copy pg_wal/{:08X}.history into the archive, and take a new base backup",
-                recovery.timeline.0
-            ),
-        ],
+        RecoveryState::Promoted => {
+            vec![format!(
+                "Next       walback checklist {id}               what is left: archiving, a base backup, clients"
+            )]
+        }
         RecoveryState::Planned | RecoveryState::Unpacking | RecoveryState::Configured => vec![
             format!("Next       walback resume {id}                  go on with it, where it was interrupted"),
             format!("           walback discard {id}                 remove it"),

@@ -9,6 +9,7 @@ use crate::core::progress::{Bytes, Seconds};
 use crate::event::{Event, Progress, WaitsFor, What};
 use crate::pgdata::server_log::Stopped;
 use crate::plan::StepId;
+use crate::plan::checklist::ItemState;
 
 use super::table::plain;
 use super::{note, print};
@@ -106,6 +107,11 @@ impl Watcher {
             What::StepStarted { step } => {
                 *self.bar.borrow_mut() = Bar::new(step.name());
                 note(&format!("{}: {} …", event.recovery, doing(*step)));
+            }
+            What::Item { item, state: ItemState::Begun, .. } => note(&format!("{}: {item} …", event.recovery)),
+            What::Item { item, state, said, .. } => {
+                note(&format!("{}: {item} {}", event.recovery, state.word()));
+                said.iter().for_each(|said| note(&format!("  {}", plain(said))));
             }
             What::StepFinished { step, seconds, bytes } => {
                 let bytes = bytes.map(|bytes| format!(", {}", Bytes(bytes))).unwrap_or_default();

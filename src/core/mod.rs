@@ -1,6 +1,7 @@
 //! The vocabulary: what PostgreSQL's operators talk about, as values. No I/O, no clock.
 
 pub mod abbreviation;
+pub mod check;
 pub mod lsn;
 pub mod progress;
 pub mod segment;
@@ -10,6 +11,7 @@ pub mod timeline;
 pub mod version;
 pub mod xid;
 
+pub use check::{Check, Checked, Expectation, Rows};
 pub use lsn::Lsn;
 pub use segment::{ArchiveFile, SegmentName, SegmentSize};
 pub use target::{Action, RestorePointName, Target, TargetKind, TimelineChoice};

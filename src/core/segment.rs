@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lsn::Lsn;
 use super::timeline::TimelineId;
@@ -105,6 +105,13 @@ impl fmt::Display for SegmentName {
 impl Serialize for SegmentName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SegmentName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SegmentName, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        SegmentName::parse(&name).ok_or_else(|| serde::de::Error::custom("not a segment's name"))
     }
 }
 

@@ -39,7 +39,8 @@ pub(super) fn gather<'a>(recoveries: &Recoveries, backups: impl Iterator<Item = 
             match phase.step {
                 StepId::Unpack => experience.unpacked.push((plan.backup.kind, plan.backup.compression, measured)),
                 StepId::Replay if is_new => {
-                    experience.replayed.push((unpacks_segments(&plan.restore_command), measured))
+                    let command = plan.fetch.as_ref().map_or(&plan.restore_command, |fetch| &fetch.by_hand);
+                    experience.replayed.push((unpacks_segments(command), measured));
                 }
                 _ => {}
             }

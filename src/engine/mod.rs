@@ -1,10 +1,13 @@
 //! Carries plans out: the only part that changes anything, and all of that in [`host`].
 
+pub mod checklist;
 mod experience;
+pub mod fetch;
 mod find;
 pub mod host;
 pub mod mark;
 pub mod prepare;
+pub mod query;
 pub mod record;
 pub mod remains;
 pub mod resume;

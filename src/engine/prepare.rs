@@ -14,6 +14,7 @@ use crate::event::Strategy;
 use crate::plan::build::{Draft, name_recovery};
 use crate::plan::candidates::Way;
 use crate::plan::estimate::Work;
+use crate::plan::fetch;
 use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
 use crate::plan::settings::shell_quote;
 use crate::plan::stop_findings::stop_findings;
@@ -96,6 +97,7 @@ impl<'a> Preparation<'a> {
         let archives = self.source.archives();
         let sources: Vec<PathBuf> = archives.iter().chain(self.source.backups()).cloned().collect();
         let backup_facts = BackupFacts::of(backup_files::read(backup, self.cancel)?, major);
+        let partials = self.catalog.partials_on(&path, resolved.replay_end);
         let host = facts::gather(&Wanted {
             directory: &directory,
             backup,
@@ -106,6 +108,7 @@ impl<'a> Preparation<'a> {
             restore: &request.restore,
             sources: &sources,
             archives,
+            fetches: fetch::is_needed(archives, &self.catalog.compressions, &partials),
             decompressors: self.catalog.compressions.iter().filter_map(|used| Some(used.program()?.0)).collect(),
         });
         let experience = experience::gather(self.recoveries, ways.iter().map(|(backup, _)| *backup));
@@ -133,6 +136,7 @@ impl<'a> Preparation<'a> {
             archives,
             compressions: &self.catalog.compressions,
             older_files: self.catalog.older_files(backup),
+            partials,
             port,
             role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
             settings: request.restore.settings.clone().into_iter().collect(),

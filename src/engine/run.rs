@@ -16,7 +16,7 @@ use super::host::{Account, Host};
 use super::mark::{self, Mark};
 use super::record::{Recorder, Recoveries, Watch};
 use super::server::{LogTail, running};
-use super::steps::{configure, directory, discard, promote, replay, start, stop, unpack};
+use super::steps::{configure, directory, discard, fetching, promote, replay, start, stop, unpack};
 
 /// Carries out plans on this machine.
 #[derive(Debug, Clone)]
@@ -345,6 +345,10 @@ impl Engine {
         }
         let started = std::time::Instant::now();
         let followed = replay::follow(&self.host, plan, owner, recorder, cancel, position);
+        if !matches!(&followed, Err(error) if error.report().kind == ErrorKind::Interrupted) {
+            // What is left there of it is of no use, and does no harm either.
+            let _ = fetching::clear(&self.host.acting_as(owner), &plan.directory);
+        }
         match followed {
             Ok(bytes) => recorder.emit(What::StepFinished {
                 step: StepId::Replay,

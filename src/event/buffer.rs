@@ -1,6 +1,9 @@
 //! Folds events into what they say: state is what the journal folds to.
 
+use std::collections::BTreeMap;
+
 use crate::pgdata::server_log::{StopKind, Stopped};
+use crate::plan::checklist::{ItemId, ItemState};
 use crate::plan::{Finding, Plan, StepId};
 use crate::resolve::{Resolved, StopSide};
 
@@ -40,6 +43,10 @@ pub struct EventBuffer {
     pub last_commit_at: Option<Timestamp>,
     /// The timeline after promotion.
     pub promoted_to: Option<TimelineId>,
+    /// What became of what is left to do after promotion, and what was said about it.
+    pub checklist: BTreeMap<ItemId, (ItemState, Vec<String>)>,
+    /// How the server is reached, where that is not as planned any more.
+    pub connection: Option<String>,
     /// How the last retarget went.
     pub strategy: Option<Strategy>,
     /// What was found while doing it.
@@ -109,6 +116,10 @@ impl EventBuffer {
                 self.last_commit_at = *last_commit_at;
             }
             What::Promoted { timeline } => self.promoted_to = Some(*timeline),
+            What::Item { item, state, said, connection } => {
+                self.checklist.insert(*item, (*state, said.clone()));
+                self.connection = connection.clone().or(self.connection.take());
+            }
             What::Log { line } => {
                 if self.log.len() == LOG_LINES {
                     self.log.pop_front();
@@ -170,7 +181,8 @@ impl EventBuffer {
                 .and_then(|stopped| last_xid(&plan.resolved, stopped, matches == Some(true))),
             stopped: self.stopped.clone(),
             matches_prediction: matches,
-            connection: plan.server.connection(self.role.as_deref()),
+            connection: self.connection.clone().unwrap_or_else(|| plan.server.connection(self.role.as_deref())),
+            checklist: self.checklist.iter().map(|(item, (state, _))| (*item, *state)).collect(),
             started_at: self.started_at?,
             strategy: self.strategy,
             phases: self.phases.clone(),

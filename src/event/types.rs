@@ -1,6 +1,7 @@
 //! What happens during a recovery, as data: the journal keeps it, the interface and the command line show it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, TimelineId, Xid};
 use crate::pgdata::server_log::Stopped;
+use crate::plan::checklist::{ItemId, ItemState};
 use crate::plan::{Finding, Plan, StepId};
 
 /// One thing that happened.
@@ -91,6 +93,17 @@ pub enum What {
     Promoted {
         /// Its number.
         timeline: TimelineId,
+    },
+    /// Something became of an item of the list of what is left to do after promotion. Journalled before it is begun, too.
+    Item {
+        /// Which.
+        item: ItemId,
+        /// What.
+        state: ItemState,
+        /// What there is to say about it, line by line: what programs said, as they said it.
+        said: Vec<String>,
+        /// How the server is reached from now on, where that is not as before.
+        connection: Option<String>,
     },
     /// A line of the server's log. Not journalled: the log is a file of its own.
     Log {
@@ -261,6 +274,8 @@ pub struct Recovery {
     pub matches_prediction: Option<bool>,
     /// A libpq connection string to its server.
     pub connection: String,
+    /// What became of what is left to do after promotion; items that nobody has touched are not in it.
+    pub checklist: BTreeMap<ItemId, ItemState>,
     /// When it was begun.
     pub started_at: Timestamp,
     /// How the last retarget went; `None` where there was none.
@@ -271,6 +286,16 @@ pub struct Recovery {
     pub server_pid: Option<u32>,
     /// Why it failed, where it did.
     pub failure: Option<Failure>,
+}
+
+impl Recovery {
+    /// Whether nothing was given back yet of what keeps it from touching anything else.
+    #[must_use]
+    pub fn is_isolated(&self) -> bool {
+        let given_back =
+            |(item, state): (&ItemId, &ItemState)| !item.settings().is_empty() && *state == ItemState::Done;
+        !self.checklist.iter().any(given_back)
+    }
 }
 
 /// A step that is done.

@@ -357,7 +357,8 @@ impl Audit<'_> {
 
     fn partial(&self, partial: &Partial) -> ArchiveFinding {
         let size = self.catalog.segment_size;
-        let whole = self.catalog.segments.contains(&partial.name);
+        let is_used = self.catalog.partials.contains(&partial.name);
+        let whole = !is_used && self.catalog.segments.contains(&partial.name);
         let forked = self.catalog.timelines.iter().find(|timeline| {
             timeline.parent == Some(partial.name.timeline)
                 && timeline.forked_at_lsn.is_some_and(|fork| {
@@ -379,6 +380,9 @@ impl Audit<'_> {
                 (format!("{name}: {holds}; all of it is in the first segment of timeline {} too", child.id), None)
             }
             (.., None) => (format!("{name}: {holds}"), None),
+            _ if is_used => {
+                (format!("{name}: {holds}; it is the last segment of its timeline, and recoveries use it"), None)
+            }
             _ => (
                 format!("{name}: {holds}, which nothing else here has; recovery never asks for a .partial file"),
                 Some(format!(

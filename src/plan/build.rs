@@ -11,11 +11,12 @@ use crate::core::{Action, PgMajor, SegmentName, SegmentSize, Target, Zone};
 use crate::resolve::{Requirements, Resolved};
 
 use super::estimate::wal_to_replay;
+use super::fetch::copied_program;
 use super::parameters;
-use super::preflight::{BackupFacts, HostFacts, Preflight};
+use super::preflight::{BackupFacts, HostFacts, OwnProgram, Preflight};
 use super::settings::{Isolation, is_reserved, restore_command, shell_quote, target_settings};
 use super::stop_findings::stop_findings;
-use super::{Candidate, Estimate, Finding, Plan, ServerPlan, Step, StepId};
+use super::{Candidate, Estimate, Fetch, Finding, Plan, ServerPlan, Step, StepId};
 
 /// Where Walback keeps what is its own inside a data directory that it made.
 pub const OWN_DIRECTORY: &str = ".walback";
@@ -52,6 +53,8 @@ pub struct Draft<'a> {
     pub compressions: &'a BTreeSet<Compression>,
     /// The segments in which timelines fork off, with the older timelines' files of them.
     pub older_files: BTreeMap<SegmentName, BTreeSet<SegmentName>>,
+    /// The segments on the way that are there as `.partial` only.
+    pub partials: BTreeSet<SegmentName>,
     /// The server's port.
     pub port: u16,
     /// The role that Walback connects as.
@@ -99,6 +102,7 @@ impl Draft<'_> {
         let steps = self.steps(&server);
         Plan {
             restore_command: self.restore_command(),
+            fetch: self.fetch(),
             wal: self.archives.to_vec(),
             estimate: self.candidates.first().and_then(|chosen| chosen.estimate.clone()).unwrap_or_default(),
             recovery: self.recovery,
@@ -159,7 +163,27 @@ impl Draft<'_> {
     }
 
     fn restore_command(&self) -> String {
-        restore_command(self.archives, self.compressions, &self.older_files)
+        self.fetch().map_or_else(|| self.restore_by_hand(), |fetch| fetch.restore_command(&self.recovery))
+    }
+
+    fn restore_by_hand(&self) -> String {
+        restore_command(self.archives, self.compressions, &self.older_files, &self.partials)
+    }
+
+    /// How Walback fetches WAL itself: where it has to, and the server can run it.
+    fn fetch(&self) -> Option<Fetch> {
+        let (program, copied) = match self.host.own_program.as_ref()? {
+            OwnProgram::Runs(program) => (program.clone(), false),
+            OwnProgram::Closed { .. } => (copied_program(&self.directory), true),
+            OwnProgram::Unusable(_) => return None,
+        };
+        Some(Fetch {
+            program,
+            copied,
+            older_files: self.older_files.clone(),
+            partials: self.partials.clone(),
+            by_hand: self.restore_by_hand(),
+        })
     }
 
     /// The least that recovery goes on with, as far as it is known before the backup is unpacked.
@@ -228,10 +252,7 @@ impl Draft<'_> {
             Step {
                 id: StepId::Configure,
                 title: "write the settings and recovery.signal".to_owned(),
-                commands: vec![
-                    format!("# replace in {directory}/postgresql.auto.conf: the settings of this plan, in their order"),
-                    format!("touch {directory}/recovery.signal"),
-                ],
+                commands: self.configure_commands(&directory, server),
                 undo: discard.clone(),
             },
             Step {
@@ -253,7 +274,34 @@ impl Draft<'_> {
     }
 }
 
+impl Draft<'_> {
+    fn configure_commands(&self, directory: &str, server: &ServerPlan) -> Vec<String> {
+        let mut commands =
+            vec![format!("# replace in {directory}/postgresql.auto.conf: the settings of this plan, in their order")];
+        if let (Some(OwnProgram::Closed { program, .. }), Some(fetch)) = (&self.host.own_program, self.fetch()) {
+            let (from, to) = (program.display().to_string(), fetch.program.display().to_string());
+            let owner = if self.as_root { format!(" -o {}", shell_quote(&server.run_as)) } else { String::new() };
+            commands.push(format!("install -m 0755{owner} {} {}", shell_quote(&from), shell_quote(&to)));
+        }
+        commands.push(format!("touch {directory}/recovery.signal"));
+        commands
+    }
+}
+
 impl Plan {
+    /// The same with nothing of Walback's in it: WAL is restored by the system's own programs.
+    #[must_use]
+    pub fn by_hand(&self) -> Plan {
+        let mut plan = self.clone();
+        if let Some(fetch) = plan.fetch.take() {
+            for (_, value) in plan.settings.iter_mut().filter(|(name, _)| name == "restore_command") {
+                value.clone_from(&fetch.by_hand);
+            }
+            plan.restore_command = fetch.by_hand;
+        }
+        plan
+    }
+
     /// The same recovery with another target: the settings that say where to stop are replaced, everything else
     /// stays. `findings` is what is to be said about the new way, `estimate` what it takes.
     #[must_use]

@@ -23,7 +23,8 @@ pub const NEEDED_DIRECTORIES: [&str; 2] = ["pg_wal", "pg_wal/archive_status"];
 /// user and root.
 pub const HBA: &str = "# Written by Walback for the time of the recovery. The socket lies in a directory that only the\n\
                        # server's user and root can enter, and there is no TCP.\n\
-                       local all all trust\n";
+                       local all all trust\n\
+                       local replication all trust\n";
 /// No user of the operating system stands for a role of another name.
 pub const IDENT: &str = "# Written by Walback.\n";
 

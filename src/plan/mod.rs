@@ -15,7 +15,9 @@ use crate::resolve::Resolved;
 pub mod audit;
 pub mod build;
 pub mod candidates;
+pub mod checklist;
 pub mod estimate;
+pub mod fetch;
 pub mod files;
 pub mod finding;
 pub mod parameters;
@@ -26,6 +28,7 @@ pub mod step;
 pub mod stop_findings;
 pub mod way;
 
+pub use fetch::Fetch;
 pub use finding::{Finding, Severity};
 pub use step::{Step, StepId};
 
@@ -48,6 +51,9 @@ pub struct Plan {
     pub settings: Vec<(String, String)>,
     /// How the server gets segments: the value of `restore_command`.
     pub restore_command: String,
+    /// How it does that by Walback itself, where `cp` is not enough.
+    #[serde(default)]
+    pub fetch: Option<Fetch>,
     /// The WAL archives, in the order in which they are asked.
     pub wal: Vec<PathBuf>,
     /// The server that will be started.
@@ -273,7 +279,9 @@ pub(crate) fn example() -> Plan {
             &[PathBuf::from("/wal")],
             &std::collections::BTreeSet::new(),
             &std::collections::BTreeMap::new(),
+            &std::collections::BTreeSet::new(),
         ),
+        fetch: None,
         wal: vec![PathBuf::from("/wal")],
         server: ServerPlan {
             major: PgMajor(15),

@@ -29,6 +29,7 @@ struct Section {
 /// plan, says whether that is the predicted one, and leaves the server there.
 #[must_use]
 pub fn shell(plan: &Plan, zone: Zone) -> String {
+    let plan = &plan.by_hand();
     let mut text = format!(
         "#!/bin/sh\n# shellcheck disable=SC1003,SC2016 # What stands in single quotes is expanded by the shell that gets it.\n\n\
          # Recovery {}, as Walback planned it.\n#\n",
@@ -57,6 +58,7 @@ pub fn shell(plan: &Plan, zone: Zone) -> String {
 /// The same as Markdown, to be read, and to be typed into one shell.
 #[must_use]
 pub fn markdown(plan: &Plan, zone: Zone) -> String {
+    let plan = &plan.by_hand();
     let mut text = format!("# Recovery {}, by hand\n\n", in_text(&plan.recovery));
     let facts: Vec<String> =
         summary(plan, zone).iter().map(|(name, value)| format!("{name:<11}{}", one_line(value))).collect();

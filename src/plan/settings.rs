@@ -125,6 +125,8 @@ impl Isolation<'_> {
             ("archive_command", String::new()),
             ("archive_mode", "off".to_owned()),
             ("cluster_name", "walback".to_owned()),
+            // A server in recovery refuses every query of a session that is serializable by default.
+            ("default_transaction_isolation", "read committed".to_owned()),
             ("external_pid_file", text(self.external_pid_file)),
             ("hba_file", text(self.hba_file)),
             ("hot_standby", "on".to_owned()),
@@ -186,12 +188,14 @@ fn quote_list_item(item: &str) -> String {
 /// Exit status 1 means "not in the archive" to the server, which then takes it for the end of WAL; everything from
 /// 126 on stops it. So an archive that is gone, or a copy that breaks off, must never be 1.
 ///
-/// `older_files` are copied beside the file of a segment in which a timeline begins, see [`place_older_files`].
+/// `older_files` are copied beside the file of a segment in which a timeline begins, see [`place_older_files`];
+/// `partials` are the segments that are there as `.partial` only.
 #[must_use]
 pub fn restore_command(
     archives: &[PathBuf],
     compressions: &BTreeSet<Compression>,
     older_files: &BTreeMap<SegmentName, BTreeSet<SegmentName>>,
+    partials: &BTreeSet<SegmentName>,
 ) -> String {
     let mut command = place_older_files(archives, compressions, older_files);
     for archive in archives {
@@ -204,6 +208,14 @@ pub fn restore_command(
             let file = format!("{directory}/%f{}", compression.ending());
             command.push_str(&format!(
                 "if test -f {file}; then {program} {options} <{file} >\"%p\" || exit 126; exit 0; fi; "
+            ));
+        }
+    }
+    for name in partials {
+        for archive in archives {
+            let file = format!("{}/{name}.partial", quoted_for_server(archive));
+            command.push_str(&format!(
+                "if test %f = {name} && test -f {file}; then cp {file} \"%p\" || exit 126; exit 0; fi; "
             ));
         }
     }
@@ -252,7 +264,7 @@ fn place_older_files(
 }
 
 /// A path for `sh`, in a command in which the server replaces what begins with `%`.
-fn quoted_for_server(path: &Path) -> String {
+pub(super) fn quoted_for_server(path: &Path) -> String {
     shell_quote(&path.display().to_string().replace('%', "%%"))
 }
 
@@ -308,9 +320,15 @@ mod tests {
 
     #[test]
     fn an_archive_that_is_gone_is_not_the_end_of_wal() {
+        let partial = SegmentName::parse("000000010000000000000009").unwrap();
+        let partials = BTreeSet::from([partial]);
         let run = |archive: &Path, name: &str, to: &Path| {
-            let command =
-                restore_command(&[archive.to_path_buf()], &BTreeSet::from([Compression::Gzip]), &BTreeMap::new());
+            let command = restore_command(
+                &[archive.to_path_buf()],
+                &BTreeSet::from([Compression::Gzip]),
+                &BTreeMap::new(),
+                &partials,
+            );
             let command = command.replace("%f", name).replace("%p", &to.display().to_string()).replace("%%", "%");
             std::process::Command::new("sh")
                 .arg("-c")
@@ -336,9 +354,14 @@ mod tests {
         std::fs::write(archive.join("CUT.gz"), &packed[..packed.len() - 4]).unwrap();
         assert_eq!(run(&archive, "CUT", &to), Some(126), "what cannot be unpacked is not “not there”");
         assert_eq!(run(&archive, "OTHER", &to), Some(1));
+        std::fs::write(archive.join("OTHER.partial"), "partial").unwrap();
+        assert_eq!((run(&archive, "OTHER", &to), run(&archive, &partial.to_string(), &to)), (Some(1), Some(1)));
+        std::fs::write(archive.join(format!("{partial}.partial")), "partial").unwrap();
+        assert_eq!(run(&archive, &partial.to_string(), &to), Some(0));
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "partial");
         assert_eq!(run(&archive, "SEG", Path::new("/nowhere/x")), Some(126), "a copy that fails is not “not there”");
         assert_eq!(run(&directory.path().join("gone"), "SEG", &to), Some(126));
-        let command = restore_command(&[archive], &BTreeSet::new(), &BTreeMap::new());
+        let command = restore_command(&[archive], &BTreeSet::new(), &BTreeMap::new(), &BTreeSet::new());
         assert!(command.starts_with("test -d '") && command.contains("'/. ||"), "it has to be searched: {command}");
     }
 
@@ -357,7 +380,7 @@ mod tests {
         std::fs::write(archive.join(name(4)), "no fork").unwrap();
         let segment = |timeline: u32| SegmentName::parse(&name(timeline)).unwrap();
         let older = BTreeMap::from([(segment(3), BTreeSet::from([segment(1), segment(2)]))]);
-        let command = restore_command(&[archive], &BTreeSet::from([Compression::Gzip]), &older);
+        let command = restore_command(&[archive], &BTreeSet::from([Compression::Gzip]), &older, &BTreeSet::new());
         let run = |asked: u32| {
             let command = command.replace("%f", &name(asked)).replace("%p", "pg_wal/RECOVERYXLOG").replace("%%", "%");
             std::process::Command::new("sh").arg("-c").arg(command).current_dir(&data).status().unwrap().code()

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
@@ -58,6 +58,72 @@ pub fn open(path: &Path, compression: Compression, segment_bytes: u64) -> io::Re
         }),
         other => return Err(unsupported(other)),
     })
+}
+
+/// The same with other copies of the segment: where one turns out to be damaged or cut off, the next one goes on.
+#[must_use]
+pub fn falling_back(
+    first: Box<dyn Blocks>,
+    others: Vec<(PathBuf, Compression)>,
+    segment_bytes: u64,
+) -> Box<dyn Blocks> {
+    let others = others.into_iter();
+    Box::new(FallingBack { current: first, others, given: 0, segment_bytes, block: Vec::new() })
+}
+
+struct FallingBack {
+    current: Box<dyn Blocks>,
+    others: std::vec::IntoIter<(PathBuf, Compression)>,
+    /// Bytes that were given out.
+    given: u64,
+    segment_bytes: u64,
+    block: Vec<u8>,
+}
+
+impl FallingBack {
+    /// Reads a block of the current copy.
+    fn read(&mut self) -> io::Result<()> {
+        let block = self.current.next_block()?;
+        self.block.clear();
+        self.block.extend_from_slice(block);
+        if block.is_empty() && self.given < self.segment_bytes {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is cut off"));
+        }
+        Ok(())
+    }
+
+    /// Opens the next copy, and goes to where the last one was left.
+    fn turn_to(&mut self, path: &Path, compression: Compression) -> io::Result<()> {
+        self.current = open(path, compression, self.segment_bytes)?;
+        let mut behind = 0;
+        while behind <= self.given {
+            let block = self.current.next_block()?;
+            if block.is_empty() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it is cut off"));
+            }
+            let before = behind;
+            behind += block.len() as u64;
+            if behind > self.given {
+                let from = usize::try_from(self.given - before).unwrap_or(block.len());
+                self.block.clear();
+                self.block.extend_from_slice(block.get(from..).unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Blocks for FallingBack {
+    fn next_block(&mut self) -> io::Result<&[u8]> {
+        let mut read = self.read();
+        while let Err(first) = read {
+            let Some((path, compression)) = self.others.next() else { return Err(first) };
+            // What the first one said is the likeliest to help.
+            read = self.turn_to(&path, compression).map_err(|_| first);
+        }
+        self.given += self.block.len() as u64;
+        Ok(&self.block)
+    }
 }
 
 /// Blocks of what is read as it is.
@@ -287,6 +353,30 @@ mod tests {
 
     fn read(contents: &[u8], compression: Compression, room: usize) -> io::Result<Vec<u8>> {
         all(opened(contents, compression, room).as_mut())
+    }
+
+    #[test]
+    fn another_copy_goes_on_where_one_is_damaged() {
+        let segment: Vec<u8> =
+            (0..1u32 << 18).map(|word| word.wrapping_mul(0x9E37_79B9)).flat_map(u32::to_le_bytes).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let copy = |name: &str, contents: &[u8]| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, contents).unwrap();
+            path
+        };
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+            let whole = packed(&segment, compression);
+            let short = packed(&segment[..700_000], compression);
+            for damaged in [&whole[..whole.len() / 2], &whole[..10], &short] {
+                let first = || open(&copy("first", damaged), compression, 1 << 20).unwrap();
+                let bad = (copy("bad", &whole[..whole.len() / 3]), compression);
+                let good = (copy("good", &segment), Compression::None);
+                let mut blocks = falling_back(first(), vec![bad.clone(), good], 1 << 20);
+                assert!(all(blocks.as_mut()).unwrap() == segment, "{compression:?}");
+                assert!(all(falling_back(first(), vec![bad], 1 << 20).as_mut()).is_err(), "{compression:?}");
+            }
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::libc;
 use rusqlite::types::ValueRef;
@@ -21,6 +21,8 @@ const NAME: &str = "index";
 const NOFOLLOW: OpenFlags = OpenFlags::SQLITE_OPEN_NOFOLLOW;
 /// How long another Walback's writing is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two tries to open a database that another Walback is making.
+const AGAIN: Duration = Duration::from_millis(5);
 /// So many batches in a row that found the database locked, and it is not written to any more.
 const REFUSALS: u32 = 4;
 /// What was not used for so long is forgotten.
@@ -386,9 +388,20 @@ fn make_private(directory: &Path) -> bool {
     directory.is_dir() || DirBuilder::new().recursive(true).mode(0o700).create(directory).is_ok()
 }
 
-/// Opens the database, and makes it where it is not there. A link is never followed: whoever may write to the directory
-/// could have us write to any file, and we may be root.
+/// Opens the database, and makes it where it is not there. Where another Walback is just making it, that is waited for:
+/// SQLite itself does not, when the journal's mode changes.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let started = Instant::now();
+    loop {
+        match connect_once(path) {
+            Err(error) if is_busy(&error) && started.elapsed() < PATIENCE => std::thread::sleep(AGAIN),
+            connected => return connected,
+        }
+    }
+}
+
+/// A link is never followed: whoever may write to the directory could have us write to any file, and we may be root.
+fn connect_once(path: &Path) -> rusqlite::Result<Connection> {
     // Made by ourselves first, so that nobody else may read it: what SQLite puts beside it has the same rights.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut how = OpenOptions::new();

@@ -102,8 +102,12 @@ fn first_of(directories: &[(u64, File)], name: SegmentName) -> Option<Identity> 
             fstatat(directory.as_fd(), file.as_str(), AtFlags::empty()).map(|stat| Identity::of(*place, &stat))
         })
     });
+    let partials = directories.iter().map(|(place, directory)| {
+        fstatat(directory.as_fd(), format!("{name}.partial").as_str(), AtFlags::empty())
+            .map(|stat| Identity::of(*place, &stat))
+    });
     // As with opening: what is there and cannot be looked at does not lead on to the next archive.
-    stats.into_iter().find(|stat| *stat != Err(Errno::ENOENT))?.ok()?
+    stats.chain(partials).find(|stat| *stat != Err(Errno::ENOENT))?.ok()?
 }
 
 /// So many short calls of the system are not worth a thread.

@@ -1,5 +1,6 @@
 //! Backups and archives in directories.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub struct LocalSource {
     wal: Vec<PathBuf>,
     /// As the archives' segments say, once they have been listed.
     segment_size: OnceLock<SegmentSize>,
+    /// The segments that the archives have as `.partial` only, once they have been listed.
+    partials: OnceLock<BTreeSet<SegmentName>>,
 }
 
 impl LocalSource {
@@ -45,6 +48,7 @@ impl LocalSource {
             backups: config.backups.clone(),
             wal: config.wal.clone(),
             segment_size: OnceLock::new(),
+            partials: OnceLock::new(),
         }
     }
 
@@ -124,7 +128,9 @@ impl Source for LocalSource {
             self.ask_first_segment(backup);
             listing.segment_size = listing.segment_size.or(backup.segment_size);
         }
-        Ok(Catalog::build(listing))
+        let catalog = Catalog::build(listing);
+        let _ = self.partials.set(catalog.partials.clone());
+        Ok(catalog)
     }
 
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>> {
@@ -134,11 +140,11 @@ impl Source for LocalSource {
                 // The server refuses what was cut off (`RestoreArchivedFile`, `xlogarchive.c` of 13 to 18).
                 let is_whole =
                     self.segment_size.get().is_none_or(|size| file.metadata().is_ok_and(|m| m.len() == size.bytes()));
-                Ok(is_whole.then(|| Box::new(file) as Box<dyn Read + Send>))
+                let is_it = is_whole && self.may_be(path, name);
+                Ok(is_it.then(|| Box::new(file) as Box<dyn Read + Send>))
             }
             _ => compress::open_segment(path, compression, self.room_for(path, compression)?).map(Some),
         })?;
-        let archived = archived.flatten();
         if archived.is_some() {
             return Ok(archived);
         }
@@ -149,9 +155,15 @@ impl Source for LocalSource {
     }
 
     fn open_blocks(&self, name: SegmentName) -> Result<Option<Box<dyn Blocks>>> {
-        self.first_in_archives(name, &|path, compression| match compression {
-            Compression::None => blocks::open(path, compression, 0),
-            _ => blocks::open(path, compression, self.room_for(path, compression)?),
+        self.first_in_archives(name, &|path, compression| {
+            if compression == Compression::None {
+                let blocks = blocks::open(path, compression, 0)?;
+                return Ok(self.may_be(path, name).then_some(blocks));
+            }
+            let room = self.room_for(path, compression)?;
+            let blocks = blocks::open(path, compression, room)?;
+            let others = self.copies_behind(path, name);
+            Ok(Some(if others.is_empty() { blocks } else { blocks::falling_back(blocks, others, room) }))
         })
     }
 
@@ -161,31 +173,71 @@ impl Source for LocalSource {
 }
 
 impl LocalSource {
-    /// What `open` makes of a segment's file, plain or compressed, in the first archive that has it.
+    /// What `open` makes of a segment's file, plain or compressed, in the first archive that has it whole, as far as
+    /// can be seen; `open` gives `None` for one that is passed over.
     fn first_in_archives<T>(
         &self,
         name: SegmentName,
-        open: &dyn Fn(&Path, Compression) -> std::io::Result<T>,
+        open: &dyn Fn(&Path, Compression) -> std::io::Result<Option<T>>,
     ) -> Result<Option<T>> {
+        let is_partial = self.partials.get().is_some_and(|partials| partials.contains(&name));
         let name = name.to_string();
+        let mut damaged = None;
         for (directory, compression) in
             self.wal.iter().flat_map(|directory| Compression::OF_SEGMENTS.map(|compression| (directory, compression)))
         {
             let path = directory.join(format!("{name}{}", compression.ending()));
             match open(&path, compression) {
-                Ok(segment) => return Ok(Some(segment)),
+                Ok(Some(segment)) => return Ok(Some(segment)),
+                Ok(None) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 // What the system says nothing about is in the file itself.
                 Err(error) if compression != Compression::None && error.raw_os_error().is_none() => {
                     let message = format!("this WAL segment cannot be unpacked: {}", path.display());
-                    return Err(Error::failed(SEGMENT_DAMAGED, message)
-                        .caused_by(&error)
-                        .hint("get another copy of it, and give the archive that has it before this one with --wal"));
+                    damaged.get_or_insert_with(|| {
+                        Error::failed(SEGMENT_DAMAGED, message)
+                            .caused_by(&error)
+                            .hint("get another copy of it, and give the archive that has it with another --wal")
+                    });
                 }
                 Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
             }
         }
+        if let Some(damaged) = damaged {
+            return Err(damaged);
+        }
+        for directory in self.wal.iter().filter(|_| is_partial) {
+            match open(&directory.join(format!("{name}.partial")), Compression::None) {
+                Ok(Some(segment)) => return Ok(Some(segment)),
+                Ok(None) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable("a WAL segment", directory, &error)),
+            }
+        }
         Ok(None)
+    }
+
+    /// Whether a plain file is that segment, where another archive may have a better copy: a single archive's is what
+    /// the server gets, whatever it is.
+    fn may_be(&self, path: &Path, name: SegmentName) -> bool {
+        if self.wal.len() < 2 {
+            return true;
+        }
+        let header = compress::front(path, Compression::None, SegmentHeader::BYTES as u64);
+        let header = header.ok().and_then(|front| SegmentHeader::parse(&front).ok());
+        header.is_some_and(|header| header.pageaddr == name.start(header.segment_size))
+    }
+
+    /// The segment's files in the order in which they are asked, behind this one.
+    fn copies_behind(&self, path: &Path, name: SegmentName) -> Vec<(PathBuf, Compression)> {
+        if self.wal.len() < 2 {
+            return Vec::new();
+        }
+        let all = self.wal.iter().flat_map(|directory| {
+            let file = |form: Compression| (directory.join(format!("{name}{}", form.ending())), form);
+            Compression::OF_SEGMENTS.map(file)
+        });
+        all.skip_while(|(copy, _)| copy != path).skip(1).filter(|(copy, _)| copy.is_file()).collect()
     }
 
     /// How many bytes a compressed segment has, unpacked: before any was listed, as it says itself.

@@ -17,6 +17,7 @@ pub mod blocks;
 pub mod cache;
 mod closing;
 pub mod compress;
+pub mod copies;
 pub mod identity;
 pub mod index;
 pub mod inspect;

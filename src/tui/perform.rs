@@ -12,14 +12,17 @@ use std::time::Duration;
 
 use super::run::{self, MsgSender, Perform};
 use crate::app::msg::ActionKind;
+use crate::app::query::Checks;
 use crate::app::state::{Known, Setup, Wanted};
 use crate::app::{Effect, Msg, State};
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Point, PointKind};
 use crate::config::{Config, RestoreConfig, SourceConfig, is_utf8_locale};
-use crate::core::{Target, TimelineId, Xid, Zone};
+use crate::core::{Check, Target, TimelineId, Xid, Zone};
+use crate::engine::checklist;
 use crate::engine::host::{Host, facts::server_account, now};
 use crate::engine::prepare::plan_retarget;
+use crate::engine::query::{ask, check, databases};
 use crate::engine::resume::{Standing, standing};
 use crate::engine::runbook::Runbook;
 use crate::engine::server::last_lines;
@@ -33,6 +36,8 @@ use crate::source::{Cancel, LocalSource, Source};
 
 /// How often the journal of a recovery that another Walback drives is read.
 const READ_EVERY: Duration = Duration::from_millis(200);
+/// Rows of an answer that are shown, at most.
+const MOST_ROWS: usize = 1000;
 /// Lines of a server's log that are shown when a recovery is opened.
 const LOG_LINES: usize = 100;
 
@@ -52,6 +57,9 @@ pub fn open(config: Config, fleeting: bool) -> Result<()> {
         directory: default_directory(&source),
     });
     state.fleeting = fleeting;
+    if !source.checks.is_empty() {
+        state.checks = Checks::Waiting;
+    }
     let colours = config.colour.on(true);
     run::run(state, Performer::new(config, source), colours)
 }
@@ -75,6 +83,10 @@ struct Performer {
     scan: Cancel,
     /// Gives up finding out where recovery would stop.
     resolving: Cancel,
+    /// What a recovered server is asked at the pause.
+    checks: Vec<Check>,
+    /// Gives up the query that an operator typed.
+    query: Cancel,
     /// Where questions about the archive go, once it is being read.
     archive: Option<Sender<Question>>,
 }
@@ -140,6 +152,52 @@ impl Perform for Performer {
                     engine.discard(&recovery, watch)
                 });
             }
+            Effect::RunChecks { recovery } => {
+                let checks = self.checks.clone();
+                self.ask_server(
+                    recovery,
+                    reply,
+                    move |recovery, plan| Msg::Checked(check(recovery, plan, &checks, &Cancel::default())),
+                    Msg::Checked,
+                );
+            }
+            Effect::LoadDatabases { recovery } => {
+                self.ask_server(
+                    recovery,
+                    reply,
+                    |recovery, plan| Msg::Databases(databases(recovery, plan)),
+                    Msg::Databases,
+                );
+            }
+            Effect::Query { recovery, database, sql } => {
+                self.query = Cancel::default();
+                let cancel = self.query.clone();
+                self.ask_server(
+                    recovery,
+                    reply,
+                    move |recovery, plan| Msg::Answered(ask(recovery, plan, &database, &sql, MOST_ROWS, &cancel)),
+                    Msg::Answered,
+                );
+            }
+            Effect::CancelQuery => self.query.cancel(),
+            Effect::LoadChecklist { recovery } => {
+                let recoveries = Recoveries::below(&self.config.state_directory);
+                work(reply, move |reply| {
+                    let answer = recoveries.load(&recovery).and_then(|buffer| checklist::list(&buffer));
+                    reply.send(Msg::Checklist(answer));
+                    Ok(())
+                });
+            }
+            Effect::DoItem { recovery, item, into } => {
+                self.act(reply, ActionKind::Item, recovery.clone(), move |engine, watch, cancel| {
+                    engine.do_item(&recovery, item, into.as_deref().map(Path::new), watch, cancel)
+                });
+            }
+            Effect::SkipItem { recovery, item } => {
+                self.act(reply, ActionKind::Item, recovery.clone(), move |engine, watch, _| {
+                    engine.skip_item(&recovery, item, watch)
+                });
+            }
             Effect::CancelStep { recovery } => {
                 if let Some(cancel) = lock(&self.shared.steps).get(&recovery) {
                     cancel.cancel();
@@ -183,8 +241,31 @@ impl Performer {
             shared: Arc::default(),
             scan: Cancel::default(),
             resolving: Cancel::default(),
+            checks: source.checks,
+            query: Cancel::default(),
             archive: None,
         }
+    }
+
+    /// Asks a recovered server, on a thread of its own; `failed` says why that cannot even be tried.
+    fn ask_server<T: 'static>(
+        &self,
+        id: String,
+        reply: &MsgSender,
+        job: impl FnOnce(&Recovery, &Plan) -> Msg + Send + 'static,
+        failed: fn(Result<T>) -> Msg,
+    ) {
+        let recoveries = Recoveries::below(&self.config.state_directory);
+        work(reply, move |reply| {
+            let known = recoveries.load(&id).map(|buffer| (buffer.recovery(), buffer.plan));
+            let answer = match known {
+                Ok((Some(recovery), Some(plan))) => job(&recovery, &plan),
+                Ok(_) => failed(Err(Error::failed("journal-empty", "the journal has no plan"))),
+                Err(error) => failed(Err(error)),
+            };
+            reply.send(answer);
+            Ok(())
+        });
     }
 
     fn load_catalog(&self, reply: &MsgSender) {

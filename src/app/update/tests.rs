@@ -5,16 +5,18 @@ use super::*;
 use crate::app::dialog::{Reading, Stop, SuspectList, Then};
 use crate::app::guide;
 use crate::app::points::tests::{archive, commit};
+use crate::app::query::{Checks, Said};
 use crate::app::state::{Known, Wanted};
 use crate::app::{Hit, Key, Pane, Setup};
 use crate::catalog::{Backup, BackupKind, Compression, Point, PointKind, Timeline};
 use crate::core::{
-    Action, Lsn, PgMajor, RestorePointName, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId, Timestamp,
-    Xid, Zone,
+    Action, Checked, Lsn, PgMajor, RestorePointName, Rows, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId,
+    Timestamp, Xid, Zone,
 };
 use crate::error::Reachable;
 use crate::event::{EventBuffer, Recovery};
 use crate::pgdata::server_log::{StopKind, Stopped};
+use crate::plan::checklist::{Change, Item, ItemId, ItemState};
 use crate::plan::{Estimate, Finding, ServerPlan, StepId};
 use crate::resolve::{BeforeWhat, Locked, Resolved, StopBefore, StopSide};
 
@@ -62,6 +64,7 @@ pub(crate) fn catalog() -> Catalog {
         system_identifier: None,
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
+        partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
         segments: BTreeSet::new(),
         compressions: BTreeSet::new(),
@@ -159,6 +162,7 @@ fn plan(target: Target) -> Box<Plan> {
         target,
         settings: Vec::new(),
         restore_command: "cp".to_owned(),
+        fetch: None,
         wal: Vec::new(),
         server: ServerPlan {
             major: PgMajor(15),
@@ -568,6 +572,109 @@ fn what_was_promoted_is_not_discarded_while_its_server_runs() {
     press(&mut state, "d");
     let Some(Dialog::Confirm(confirm)) = &state.dialog else { panic!("not asked") };
     assert!(confirm.text[0].contains("LOST"), "{:?}", confirm.text);
+}
+
+#[test]
+fn what_is_left_after_a_promotion_is_shown_before_it_is_done() {
+    let mut state = paused();
+    assert_eq!(press(&mut state, "c"), []);
+    assert!(refusal(&state).contains("after promotion"), "{}", refusal(&state));
+    send(&mut state, [event(What::Promoted { timeline: TimelineId(3) }), turns(RecoveryState::Promoted)]);
+    let load = || vec![Effect::LoadChecklist { recovery: NAME.to_owned() }];
+    assert_eq!(press(&mut state, "c"), load());
+    let change =
+        Change { name: "port".into(), now: "5499".into(), then: Some("5432".into()), from: Some("postgresql.conf") };
+    let of = |item: ItemId, state, changes| Item {
+        item,
+        state,
+        title: item.title(),
+        meaning: item.meaning(),
+        changes,
+        commands: Vec::new(),
+        restarts: true,
+        facts: Vec::new(),
+        cannot: None,
+        said: Vec::new(),
+    };
+    let items = || {
+        vec![
+            of(ItemId::Archiving, ItemState::Done, Vec::new()),
+            of(ItemId::BaseBackup, ItemState::Open, Vec::new()),
+            of(ItemId::Port, ItemState::Open, vec![change.clone()]),
+        ]
+    };
+    send(&mut state, [Msg::Checklist(Ok(items()))]);
+    let Some(Dialog::Menu(menu)) = &state.dialog else { panic!("no menu") };
+    assert_eq!((menu.selected, menu.title.as_str()), (1, "After the promotion: 2 left"), "the first that is left");
+
+    send(&mut state, [Msg::Key(Key::Down)]);
+    assert_eq!(enter(&mut state), []);
+    let Some(Dialog::Menu(menu)) = &state.dialog else { panic!("no menu") };
+    assert!(menu.text.contains(&"- port = '5499'".to_owned()), "{:?}", menu.text);
+    assert_eq!(enter(&mut state), [], "Enter alone goes back to the list");
+    send(&mut state, [Msg::Key(Key::Down)]);
+    enter(&mut state);
+    let into = None;
+    assert_eq!(press(&mut state, "y"), [Effect::DoItem { recovery: NAME.to_owned(), item: ItemId::Port, into }]);
+    assert_eq!(press(&mut state, "c"), [], "one thing at a time");
+    assert_eq!(send(&mut state, [Msg::Done(ActionKind::Item)]), load(), "and the list comes again");
+
+    // A base backup asks where it goes.
+    send(&mut state, [Msg::Checklist(Ok(items()))]);
+    enter(&mut state);
+    assert_eq!(press(&mut state, "y"), []);
+    press(&mut state, "backups");
+    assert_eq!(enter(&mut state), []);
+    assert!(refusal(&state).contains("whole path"));
+    send(&mut state, [Msg::Key(Key::Home)]);
+    press(&mut state, "/");
+    let into = Some("/backups".to_owned());
+    assert_eq!(enter(&mut state), [Effect::DoItem { recovery: NAME.to_owned(), item: ItemId::BaseBackup, into }]);
+}
+
+#[test]
+fn checks_are_carried_out_at_the_pause() {
+    let mut state = paused();
+    assert_eq!(state.checks, Checks::None);
+    assert_eq!(press(&mut state, "v"), []);
+    assert!(refusal(&state).contains("none are configured"));
+    state.checks = Checks::Waiting;
+    send(&mut state, [turns(RecoveryState::Replaying)]);
+    let run = || vec![Effect::RunChecks { recovery: NAME.to_owned() }];
+    assert_eq!(send(&mut state, [turns(RecoveryState::Paused)]), run());
+    assert_eq!(press(&mut state, "v"), [], "once at a time");
+    let came = Checked { name: "a".into(), passed: true, value: Some("1".into()), expected: "= 1".into(), error: None };
+    send(&mut state, [Msg::Checked(Ok(vec![came.clone()]))]);
+    assert_eq!(state.checks, Checks::Done(Ok(vec![came])));
+    assert_eq!(press(&mut state, "v"), run());
+    send(&mut state, [turns(RecoveryState::Replaying)]);
+    assert_eq!(state.checks, Checks::Waiting, "what was true before says nothing now");
+}
+
+#[test]
+fn a_query_is_asked_and_can_be_given_up() {
+    let mut state = paused();
+    assert_eq!(press(&mut state, "s"), [Effect::LoadDatabases { recovery: NAME.to_owned() }]);
+    let names = ["postgres", "shop", "template1"].map(str::to_owned).to_vec();
+    send(&mut state, [Msg::Databases(Ok(names))]);
+    assert_eq!(enter(&mut state), [], "nothing was typed");
+    press(&mut state, "select q");
+    let query = |database: &str| Effect::Query {
+        recovery: NAME.to_owned(),
+        database: database.to_owned(),
+        sql: "select q".to_owned(),
+    };
+    assert_eq!(enter(&mut state), [query("shop")], "the operator's own database comes first");
+    assert_eq!(enter(&mut state), [], "one at a time");
+    assert_eq!(send(&mut state, [Msg::Key(Key::Esc)]), [Effect::CancelQuery]);
+    send(&mut state, [Msg::Answered(Ok(Rows::default())), Msg::Key(Key::Tab), Msg::Key(Key::Tab)]);
+    assert_eq!(enter(&mut state), [query("postgres")]);
+    let rows = Rows { columns: vec!["q".into()], rows: vec![vec![None]; 3], more: false };
+    send(&mut state, [Msg::Answered(Ok(rows.clone())), Msg::Key(Key::PageDown)]);
+    let Some(Dialog::Sql(form)) = &state.dialog else { panic!("no form") };
+    assert_eq!((&form.answer, form.scroll), (&Said::Rows(rows), 2));
+    assert_eq!(send(&mut state, [Msg::Key(Key::Esc)]), []);
+    assert_eq!(state.dialog, None);
 }
 
 #[test]

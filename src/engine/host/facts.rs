@@ -6,12 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::catalog::Backup;
 use crate::config::RestoreConfig;
 use crate::core::{PgMajor, SegmentName};
-use crate::plan::preflight::{BackupFacts, DirectoryFacts, HostFacts};
+use crate::plan::preflight::{BackupFacts, DirectoryFacts, HostFacts, OwnProgram};
 
 use super::{Account, account, clusters, command_as, current_account, system};
 
@@ -40,6 +40,8 @@ pub struct Wanted<'a> {
     pub sources: &'a [PathBuf],
     /// The archives that the server will read.
     pub archives: &'a [PathBuf],
+    /// Whether the server shall get WAL by this program.
+    pub fetches: bool,
     /// The programs that unpack what is in them.
     pub decompressors: Vec<&'static str>,
 }
@@ -72,9 +74,36 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
         searched,
         wrong_version,
         unreadable_archives: account.map(|account| unreadable(wanted.archives, account)).unwrap_or_default(),
+        own_program: wanted.fetches.then(|| own_program(account, wanted.directory)),
         missing_programs: missing(&wanted.decompressors),
         run_as: run_as.map(|account| account.name),
     }
+}
+
+/// Whether the server's user can run this very program, or a copy of it in the new data directory. It is tried.
+fn own_program(account: Option<&Account>, directory: &Path) -> OwnProgram {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return OwnProgram::Unusable(format!("this program does not find itself: {error}")),
+    };
+    // Who there is not is another finding.
+    let Some(account) = account else { return OwnProgram::Runs(program) };
+    let mut command = command_as(account, &program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+    if command.status().is_ok_and(|status| status.success()) {
+        return OwnProgram::Runs(program);
+    }
+    let above = directory.ancestors().find(|ancestor| ancestor.exists());
+    let flags = above.and_then(|above| statvfs(above).ok()).map(|stat| stat.flags());
+    if flags.is_some_and(|flags| flags.contains(FsFlags::ST_NOEXEC)) {
+        let why = format!("{} is mounted so that no program can be run from it", directory.display());
+        return OwnProgram::Unusable(why);
+    }
+    let why = match program.parent().and_then(|parent| closed_to(account, parent)) {
+        Some(closed) => format!("{} is closed to it", closed.display()),
+        None => "it was tried".to_owned(),
+    };
+    OwnProgram::Closed { program, why }
 }
 
 /// Those of the programs that are in none of the directories in which a shell looks.
@@ -270,6 +299,18 @@ fn find_programs(major: PgMajor, set: Option<&Path>) -> (Option<PathBuf>, Vec<Pa
 #[must_use]
 pub fn installed_programs(set: Option<&Path>) -> Vec<(PathBuf, PgMajor)> {
     PgMajor::supported().rev().filter_map(|major| Some((find_programs(major, set).0?, major))).collect()
+}
+
+/// A client program like `vacuumdb`: beside the server's programs, where those really are if they are links, in the
+/// usual places and in `PATH`. Where it is nowhere, the path that it should have.
+#[must_use]
+pub fn client_program(name: &str, bin_dir: &Path, major: PgMajor) -> PathBuf {
+    let linked = bin_dir.join("postgres").canonicalize().ok();
+    let linked = linked.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::iter::once(bin_dir.to_path_buf()).chain(linked).chain(usual_places(major));
+    let mut programs = places.chain(std::env::split_paths(&path)).map(|place| place.join(name));
+    programs.find(|program| program.is_file()).unwrap_or_else(|| bin_dir.join(name))
 }
 
 /// `PATH`, and where Debian, PGDG's RPMs, Homebrew, Postgres.app and builds from source put a major version.

@@ -1,23 +1,29 @@
 //! The only place that changes the world: files, processes, the clock, SQL.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, User};
 
 use crate::core::time::Timestamp;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 pub mod clusters;
 pub mod facts;
 pub mod launch;
 pub mod lock;
+pub mod spool;
 mod system;
+
+/// How often a program that runs long is looked at.
+const WATCH_EVERY: Duration = Duration::from_millis(50);
 
 /// A user of the operating system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +178,31 @@ impl Host {
                 .map_err(|error| failed("write", path, &error))?;
         }
         self.set_mode(path, mode)
+    }
+
+    /// Puts a copy of this program into a data directory, for the server's user to run.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn copy_program(&self, path: &Path, owner: &Account) -> Result<()> {
+        // Its own file may be closed to the owner, and may have been replaced since it was started.
+        let mut program = File::open("/proc/self/exe")
+            .or_else(|_| File::open(&self.program))
+            .map_err(|error| failed("read this program's own file for", path, &error))?;
+        let _rights = self.rights().map_err(|error| failed("write", path, &error))?;
+        let beside = path.with_extension("walback-new");
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &beside, &error)),
+            _ => {}
+        }
+        let mut copy = self.create_file(&beside, 0o755, owner)?;
+        io::copy(&mut program, &mut copy)
+            .and_then(|_| copy.set_permissions(Permissions::from_mode(0o755)))
+            .and_then(|()| copy.sync_all())
+            .map_err(|error| failed("write", &beside, &error))?;
+        // As long as it is open for writing, nobody can run it.
+        drop(copy);
+        fs::rename(&beside, path).map_err(|error| failed("put in place", path, &error))
     }
 
     /// Removes a file, if it is there.
@@ -339,6 +370,50 @@ impl Host {
             .because(String::from_utf8_lossy(&said).trim().to_owned()))
     }
 
+    /// Runs a program that may take long to its end as `account`, as [`Host::run_as`] does; `false` of `go_on`, which is
+    /// asked again and again, has it interrupted. Gives what it said, on both its outputs, and whether it succeeded.
+    ///
+    /// # Errors
+    /// When it cannot be run, or was interrupted.
+    pub fn run_watched(
+        &self,
+        account: &Account,
+        program: &Path,
+        arguments: &[String],
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(bool, String)> {
+        let shown = || format!("{} {}", program.display(), arguments.join(" "));
+        let cannot =
+            |error: &io::Error| Error::failed("program-failed", format!("cannot run {}", shown())).caused_by(error);
+        // A file and not a pipe: nobody has to read it meanwhile.
+        let output = memfd_create(c"said", MFdFlags::MFD_CLOEXEC).map_err(|error| cannot(&error.into()))?;
+        let output = File::from(output);
+        let both = output.try_clone().and_then(|out| Ok((out, output.try_clone()?))).map_err(|error| cannot(&error))?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(both.0).stderr(both.1).current_dir("/");
+        // Ctrl-C at the terminal is for us: we pass it on.
+        command.process_group(0);
+        if is_root() {
+            command.uid(account.uid).gid(account.gid);
+        }
+        let mut child = command.spawn().map_err(|error| cannot(&error))?;
+        let mut interrupted = false;
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(|error| cannot(&error))? {
+                break status;
+            }
+            if !interrupted && !go_on() {
+                interrupted = true;
+                let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT);
+            }
+            std::thread::sleep(WATCH_EVERY);
+        };
+        if interrupted {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted", format!("interrupted: {}", shown())));
+        }
+        Ok((status.success(), said(output)))
+    }
+
     /// Asks a postmaster that the caller knows to be ours to shut down.
     ///
     /// # Errors
@@ -469,6 +544,16 @@ pub(crate) fn command_as(account: &Account, program: &Path) -> Command {
 fn owner_name(path: &Path) -> Option<String> {
     let metadata = path.ancestors().find_map(|path| fs::metadata(path).ok())?;
     User::from_uid(Uid::from_raw(metadata.uid())).ok().flatten().map(|user| user.name)
+}
+
+/// What a program wrote, from its beginning; of very much only the end.
+fn said(mut output: File) -> String {
+    const MOST: u64 = 64 << 10;
+    let mut bytes = Vec::new();
+    let from = output.metadata().map_or(0, |metadata| metadata.len().saturating_sub(MOST));
+    // What cannot be read back is not worth a failure of what was done.
+    let _ = output.seek(SeekFrom::Start(from)).and_then(|_| output.read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
 /// A last line without its end was being written when the machine or the program went down: what it announced was not

@@ -16,6 +16,7 @@ use crate::resolve::Requirements;
 use super::super::host::{Account, Host};
 use super::super::remains::settle;
 use super::super::server::socket_files;
+use super::fetching;
 
 /// Writes everything that the plan says, so that the server started next recovers to the target. Done again, it writes
 /// the same: each file is there whole or as it was, and `recovery.signal`, without which a server would take writes, comes
@@ -54,6 +55,7 @@ pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     if !original.exists() {
         host.write_file(&original, copied.as_bytes(), 0o600, owner)?;
     }
+    fetching::prepare(host, plan, owner, unpacked.control()?.system_identifier)?;
     let needed = needed(&unpacked, plan, &configured)?;
     host.write_file(&path, files::auto_conf(&copied, plan, Some(needed)).as_bytes(), 0o600, owner)?;
     for stale in ["standby.signal", "postmaster.pid", "postmaster.opts"] {
@@ -74,7 +76,8 @@ pub fn forget_recovery(host: &Host, directory: &Path, owner: &Account) -> Result
         settings.remove(name);
     }
     host.write_file(&path, settings.render().as_bytes(), 0o600, owner)?;
-    host.remove_file(&directory.join(files::SIGNAL))
+    host.remove_file(&directory.join(files::SIGNAL))?;
+    fetching::forget(host, directory)
 }
 
 fn read_auto_conf(host: &Host, path: &Path) -> Result<String> {

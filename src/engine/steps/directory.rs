@@ -81,8 +81,5 @@ pub fn taken_by_others(plan: &Plan) -> Error {
         ),
     )
     .because("it carries no mark of this recovery".to_owned())
-    .hint(format!(
-        "look at it; once it is moved away, “walback resume {}” unpacks into a new one",
-        plan.recovery
-    ))
+    .hint(format!("look at it; once it is moved away, “walback resume {}” unpacks into a new one", plan.recovery))
 }

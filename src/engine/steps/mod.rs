@@ -3,6 +3,7 @@
 pub mod configure;
 pub mod directory;
 pub mod discard;
+pub mod fetching;
 pub mod promote;
 pub mod replay;
 pub mod start;

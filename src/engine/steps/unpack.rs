@@ -92,6 +92,9 @@ impl Unpacking<'_> {
             let Some(entry) = entries.next() else { break };
             let mut entry = entry.map_err(|error| broken(&error))?;
             let named = entry.path().map_err(|error| broken(&error))?.into_owned();
+            if is_own(&named) {
+                continue;
+            }
             let Some(relative) = confined(&named) else {
                 return Err(stray(&part.path, &named, "it leads out of the data directory"));
             };
@@ -129,6 +132,9 @@ impl Unpacking<'_> {
         for entry in entries {
             self.cancel.check()?;
             let (path, below) = (entry.path(), relative.join(entry.file_name()));
+            if is_own(&below) {
+                continue;
+            }
             let metadata = fs::symlink_metadata(&path).map_err(|error| unreadable(&path, &error))?;
             let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
             if metadata.is_dir() {
@@ -226,6 +232,13 @@ impl Read for CountedRead<'_> {
         self.count.add(bytes as u64);
         Ok(bytes)
     }
+}
+
+/// A backup of a server that Walback recovered has what is Walback's own; this recovery has its own.
+fn is_own(path: &Path) -> bool {
+    let mut parts = path.components().filter(|part| *part != Component::CurDir);
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    !climbs && parts.next() == Some(Component::Normal(crate::plan::build::OWN_DIRECTORY.as_ref()))
 }
 
 /// An entry's path below the root, without `.`; `None` where it is absolute or climbs up.

@@ -42,6 +42,8 @@ pub struct HostFacts {
     pub run_as: Result<String, String>,
     /// The archives that this user cannot read, with why.
     pub unreadable_archives: Vec<(PathBuf, String)>,
+    /// Whether the server can run Walback itself to get WAL; `None` where it does not have to.
+    pub own_program: Option<OwnProgram>,
     /// Programs that unpack the archives' segments, and are not on this machine.
     pub missing_programs: Vec<String>,
     /// Locales that the backup needs, and that are not on this machine.
@@ -58,6 +60,22 @@ pub struct HostFacts {
     pub unarchived: Option<UnarchivedWal>,
     /// The backup's tablespaces of which something lies on this machine where they were.
     pub occupied: Vec<Tablespace>,
+}
+
+/// Whether the user that runs the server can run Walback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnProgram {
+    /// As it is.
+    Runs(PathBuf),
+    /// Not where it lies. A copy in the data directory can be.
+    Closed {
+        /// The program.
+        program: PathBuf,
+        /// Why it cannot be run there.
+        why: String,
+    },
+    /// Nor a copy of it; in words, why.
+    Unusable(String),
 }
 
 /// WAL that is in no archive.
@@ -153,6 +171,7 @@ impl Preflight<'_> {
         findings.extend(self.programs(host));
         findings.extend(self.account(host));
         findings.extend(place::decompressors(host));
+        findings.extend(self.own_program(host));
         findings.extend(wal_missing(self.missing, self.resolved));
         findings.extend(obstacles(self.resolved, self.major, self.settings));
         findings.extend(wal::living(host, self.resolved));

@@ -1,8 +1,9 @@
 //! Whether the place, the programs and the user are fit for the recovery.
 
-use super::{DirectoryFacts, HostFacts, Preflight, SPARE_BYTES, WAL_KEPT};
+use super::{DirectoryFacts, HostFacts, OwnProgram, Preflight, SPARE_BYTES, WAL_KEPT};
 use crate::core::progress::Bytes;
 use crate::plan::Finding;
+use crate::plan::fetch::copied_program;
 
 impl Preflight<'_> {
     pub(super) fn directory(&self, facts: &DirectoryFacts) -> Option<Finding> {
@@ -146,12 +147,42 @@ impl Preflight<'_> {
         });
         unreadable.collect()
     }
+
+    /// What is done where the server cannot run Walback as it is.
+    pub(super) fn own_program(&self, host: &HostFacts) -> Option<Finding> {
+        let user = host.run_as.as_deref().unwrap_or("the server's user");
+        match host.own_program.as_ref()? {
+            OwnProgram::Runs(_) => None,
+            OwnProgram::Closed { program, why } => {
+                let copy = copied_program(self.directory);
+                let message = format!(
+                    "the server gets WAL by Walback, and {user} cannot run {} ({why}): a copy of it goes to {}",
+                    program.display(),
+                    copy.display()
+                );
+                Some(Finding::note("program-copied", message))
+            }
+            OwnProgram::Unusable(why) => {
+                let message = format!("the server cannot get WAL by Walback ({why}), and uses the system's programs");
+                Some(Finding::note("fetch-unusable", message).hint("replay will take longer than it has to"))
+            }
+        }
+    }
 }
 
-/// The server unpacks compressed segments with the system's programs.
+/// What unpacks compressed segments besides Walback itself.
 pub(super) fn decompressors(host: &HostFacts) -> Option<Finding> {
+    if host.missing_programs.is_empty() {
+        return None;
+    }
     let programs = host.missing_programs.join(", ");
     let message = format!("the WAL archive is compressed, and what unpacks it is not on this machine: {programs}");
     let hint = format!("install it (Debian, Ubuntu: apt-get install {})", host.missing_programs.join(" "));
-    (!host.missing_programs.is_empty()).then(|| Finding::error("decompressor-missing", message).hint(hint))
+    Some(match host.own_program {
+        Some(OwnProgram::Runs(_) | OwnProgram::Closed { .. }) => {
+            let message = format!("{message}; Walback unpacks it itself, the runbook cannot");
+            Finding::note("decompressor-missing", message).hint(format!("for the runbook, {hint}"))
+        }
+        _ => Finding::error("decompressor-missing", message).hint(hint),
+    })
 }

@@ -4,6 +4,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::sql;
 use crate::app::change::ValueForm;
 use crate::app::dialog::{Choice, Confirm, DirectoryForm, FindForm, Menu, Reading, Stop, SuspectList, TargetForm};
 use crate::app::field::Field;
@@ -27,6 +28,8 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
         Dialog::Target(form) => draw_target(canvas, state.zone, form, area),
         Dialog::Directory(form) => draw_directory(canvas, form, area),
         Dialog::Runbook(field) => draw_runbook(canvas, field, area),
+        Dialog::BaseBackup(field) => draw_base_backup(canvas, field, area),
+        Dialog::Sql(form) => sql::draw(canvas, form, area),
         Dialog::Value(form) => draw_value(canvas, form, area),
         Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),
         Dialog::Find(form) => draw_find(canvas, form, area),
@@ -51,7 +54,14 @@ fn open(canvas: &mut Canvas<'_>, area: Rect, title: &str, keys: &str, lines: usi
     open_wide(canvas, area, title, keys, lines, COLUMNS)
 }
 
-fn open_wide(canvas: &mut Canvas<'_>, area: Rect, title: &str, keys: &str, lines: usize, columns: u16) -> Rect {
+pub(super) fn open_wide(
+    canvas: &mut Canvas<'_>,
+    area: Rect,
+    title: &str,
+    keys: &str,
+    lines: usize,
+    columns: u16,
+) -> Rect {
     let height = (lines as u16).saturating_add(2).min(area.height);
     let columns = area.width.min(columns);
     let x = area.x + (area.width - columns) / 2;
@@ -106,12 +116,14 @@ fn choice_lines(theme: Theme, choice: &Choice, selected: bool, columns: u16) -> 
     let key = choice.key.unwrap_or(' ');
     let mut doc = Doc::new(columns, theme);
     doc.hanging(&format!("{cursor} {key}  "), theme.key(), &choice.label, theme.strong());
-    doc.hanging("       ", theme.plain(), &choice.meaning, theme.plain());
+    if !choice.meaning.is_empty() {
+        doc.hanging("       ", theme.plain(), &choice.meaning, theme.plain());
+    }
     doc.lines()
 }
 
 /// A field with its cursor, scrolled so that the cursor is in it.
-fn draw_field(canvas: &mut Canvas<'_>, field: &Field, area: Rect, row: usize) {
+pub(super) fn draw_field(canvas: &mut Canvas<'_>, field: &Field, area: Rect, row: usize) {
     let lead = "> ";
     let room = usize::from(area.width).saturating_sub(lead.len() + 1);
     let before: String = field.text().chars().take(field.cursor()).collect();
@@ -222,6 +234,21 @@ fn draw_runbook(canvas: &mut Canvas<'_>, field: &Field, area: Rect) {
     );
     let below = doc.lines();
     let inner = open(canvas, area, "Write the runbook to which file?", "Enter writes, Esc leaves", below.len() + 1);
+    draw_field(canvas, field, inner, 0);
+    put(canvas, Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner }, &below);
+}
+
+fn draw_base_backup(canvas: &mut Canvas<'_>, field: &Field, area: Rect) {
+    let theme = canvas.theme;
+    let mut doc = Doc::new(inside(area), theme);
+    doc.paragraph(
+        "A directory that is new or empty, where the server's user may write. The base backup is a compressed tar, with \
+         the WAL that it needs.",
+        theme.dim(),
+    );
+    let below = doc.lines();
+    let inner =
+        open(canvas, area, "Take the base backup into which directory?", "Enter begins, Esc leaves", below.len() + 1);
     draw_field(canvas, field, inner, 0);
     put(canvas, Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner }, &below);
 }

@@ -8,9 +8,11 @@ use ratatui::text::{Line, Span};
 
 use crate::app::command;
 use crate::app::guide::locked;
+use crate::app::query::Checks;
 use crate::app::{Screen, State};
 use crate::event::{Failure, Recovery, RecoveryState};
 use crate::plan::StepId;
+use crate::plan::checklist::ItemState;
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::{clean, width};
@@ -34,7 +36,10 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         if recovery.state == RecoveryState::Paused {
             compared(&mut doc, state, &recovery, inner.width, theme);
             connection(&mut doc, theme, &recovery);
+            checks(&mut doc, theme, state);
             ways(&mut doc, theme, state);
+            let text = "pg_wal_replay_resume() promotes here. Go on with r, end with p.";
+            doc.row("do not call", text, theme.dim());
         } else {
             ways(&mut doc, theme, state);
             doc.blank();
@@ -52,6 +57,26 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         doc.paragraph("Waiting for its first news …", theme.plain());
     }
     canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+/// The checks of the configuration, with what came of them.
+fn checks(doc: &mut Doc, theme: Theme, state: &State) {
+    let results = match &state.checks {
+        Checks::None | Checks::Waiting => return,
+        Checks::Running => return doc.row("Checks", "the server is being asked …", theme.dim()),
+        Checks::Done(Err(error)) => return doc.row("Checks", &error.report().message, theme.bad()),
+        Checks::Done(Ok(results)) => results,
+    };
+    doc.heading("Checks");
+    for result in results {
+        let (sign, style) = if result.passed { (glyphs::GOOD, theme.good()) } else { (glyphs::BAD, theme.bad()) };
+        let value = match (&result.value, &result.error) {
+            (_, Some(error)) => clean(error).into_owned(),
+            (Some(value), None) => format!("{}, expected {}", clean(value), clean(&result.expected)),
+            (None, None) => format!("null, expected {}", clean(&result.expected)),
+        };
+        doc.hanging(&format!("{sign} "), style, &format!("{}: {value}", clean(&result.name)), theme.plain());
+    }
 }
 
 fn connection(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
@@ -84,7 +109,11 @@ fn headline(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
             glyphs::GOOD,
             theme.good(),
             format!("PROMOTED TO TIMELINE {timeline}"),
-            "Recovery is over and the server takes writes. It is still isolated: its own port and socket, no TCP, no archiving.",
+            if !recovery.is_isolated() {
+                "Recovery is over and the server takes writes."
+            } else {
+                "Recovery is over and the server takes writes. It is still isolated: its own port and socket, no TCP, no archiving."
+            },
         ),
         RecoveryState::ShutDown => {
             (glyphs::WAITING, theme.strong(), "THE SERVER IS STOPPED".to_owned(), "Its directory is kept as it is.")
@@ -110,14 +139,18 @@ fn headline(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
     doc.hanging(&format!("{sign} "), style, &title, style);
     doc.hanging("  ", style, text, theme.plain());
     if recovery.state == RecoveryState::Promoted {
-        let todo = [
-            "take a new base backup: while archiving is off, none from before leads past this",
-            "run ANALYZE if planner statistics matter now",
-            "lift the isolation when clients may come: TCP, port, archiving",
-        ];
         doc.heading("What is left to do");
-        for text in todo {
-            doc.hanging("  - ", theme.label(), text, theme.plain());
+        let text = "c lists it, each item with what it changes: statistics, archiving, a new base backup, then network and port \
+                    for the clients. None of it happens by itself.";
+        doc.hanging("  ", theme.plain(), text, theme.plain());
+        for (word, state) in [("done", ItemState::Done), ("skipped", ItemState::Skipped), ("failed", ItemState::Failed)]
+        {
+            let items = recovery.checklist.iter().filter(|(_, of)| **of == state).map(|(item, _)| item.word());
+            let items: Vec<&str> = items.collect();
+            if !items.is_empty() {
+                let style = if state == ItemState::Failed { theme.bad() } else { theme.plain() };
+                doc.row(word, &items.join(", "), style);
+            }
         }
     }
 }

@@ -1,0 +1,215 @@
+//! The copies of one archived file in several archives: where they lie, and whether one is what its name says.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::stat;
+
+use super::identity::{Identity, place_of};
+use super::{Blocks, blocks, compress, open_file};
+use crate::catalog::Compression;
+use crate::core::{ArchiveFile, PgMajor, SegmentName, SegmentSize, TimelineId};
+use crate::pgdata::history::History;
+use crate::wal::{BadPage, SegmentHeader};
+
+/// Above this a segment is unpacked a piece after the other, even where all at once is faster.
+const LARGE: u64 = 64 << 20;
+/// Bytes of a history or `.backup` file at most; real ones have a few hundred.
+const SMALL_FILE: u64 = 1 << 20;
+
+/// A file of an archive that may be the one that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// How it is compressed, by its name.
+    pub compression: Compression,
+    /// Tells whether it is still the same file.
+    pub identity: Identity,
+    /// Whether it lies in a server's `pg_wal`, where files of later names wait to be written.
+    is_in_pg_wal: bool,
+}
+
+/// What a segment's file has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// Which segment.
+    pub name: SegmentName,
+    /// How long it is.
+    pub size: SegmentSize,
+    /// Whose WAL it is.
+    pub system_identifier: u64,
+    /// The major that wrote it.
+    pub major: PgMajor,
+}
+
+/// Why a copy is not the file that is wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
+    /// It is something else, or broken; in words.
+    #[error("{0}")]
+    Damaged(String),
+    /// It is a file that a server keeps under a later name to write to: the segment is not there yet.
+    #[error("nothing was written to it yet")]
+    Unwritten,
+}
+
+/// The copies of `file` in one archive, in the order in which they are tried; with `partial` the segment's `.partial`
+/// too, the last of all.
+///
+/// # Errors
+/// When the archive cannot be asked. That it has none is no error.
+pub fn in_archive(archive: &Path, file: ArchiveFile, partial: bool) -> io::Result<Vec<Copy>> {
+    let place = place_of(archive);
+    let is_in_pg_wal = super::local::is_pg_wal(archive);
+    let mut names: Vec<(String, Compression)> =
+        Compression::OF_SEGMENTS.iter().map(|form| (format!("{file}{}", form.ending()), *form)).collect();
+    if let (true, Some(segment)) = (partial, file.whole_segment()) {
+        names.push((ArchiveFile::Partial(segment).to_string(), Compression::None));
+    }
+    let mut copies = Vec::new();
+    for (name, compression) in names {
+        let path = archive.join(name);
+        match stat(&path) {
+            Ok(found) => copies.push(Copy {
+                identity: Identity::of(place, &found).ok_or_else(|| not_plain(&path))?,
+                path,
+                compression,
+                is_in_pg_wal,
+            }),
+            Err(nix::errno::Errno::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // Of an archive that is gone, or whose directory may not be entered, nothing can be said. It is looked at last: it
+    // may have gone in between.
+    if copies.is_empty() && !fs::metadata(archive.join("."))?.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::NotADirectory));
+    }
+    Ok(copies)
+}
+
+fn not_plain(path: &Path) -> io::Error {
+    io::Error::other(format!("this is not a plain file: {}", path.display()))
+}
+
+impl Copy {
+    /// Reads a segment, and hands it on a block after the other. The first block comes with a header that is right;
+    /// that the whole is, is known when it has all been handed on.
+    ///
+    /// # Errors
+    /// [`Unfit`]; `take`'s own errors are the second kind of result.
+    pub fn read_segment<E>(
+        &self,
+        expected: &Expected,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Result<(), E>, Unfit> {
+        let bytes = expected.size.bytes();
+        if self.compression == Compression::None && self.identity.bytes != bytes {
+            return Err(Unfit::Damaged(format!("it has {} bytes instead of {bytes}", self.identity.bytes)));
+        }
+        let mut segment = self.open(bytes).map_err(|error| self.unfit(error))?;
+        let mut read = 0;
+        loop {
+            let block = segment.next_block().map_err(|error| self.unfit(error))?;
+            if read == 0 {
+                self.check_header(block, expected)?;
+            }
+            read += block.len() as u64;
+            if block.is_empty() || read > bytes {
+                break;
+            }
+            if let Err(error) = take(block) {
+                return Ok(Err(error));
+            }
+        }
+        match read == bytes {
+            true => Ok(Ok(())),
+            false => Err(Unfit::Damaged(format!("it holds {read} bytes instead of {bytes}"))),
+        }
+    }
+
+    fn open(&self, bytes: u64) -> io::Result<Box<dyn Blocks>> {
+        if self.compression == Compression::Gzip && bytes > LARGE {
+            let reader = compress::open(&self.path, self.compression, &compress::Count::default())?;
+            return Ok(blocks::of_plain(reader));
+        }
+        blocks::open(&self.path, self.compression, bytes)
+    }
+
+    /// What the system says nothing about is in the file itself.
+    fn unfit(&self, error: io::Error) -> Unfit {
+        if self.compression != Compression::None && error.raw_os_error().is_none() {
+            return Unfit::Damaged(format!("it cannot be unpacked: {error}"));
+        }
+        Unfit::Unreadable(error)
+    }
+
+    fn check_header(&self, front: &[u8], expected: &Expected) -> Result<(), Unfit> {
+        let damaged = |why: String| Err(Unfit::Damaged(why));
+        let header = match SegmentHeader::parse(front) {
+            Ok(header) => header,
+            Err(BadPage::Zeroed) if self.is_in_pg_wal => return Err(Unfit::Unwritten),
+            Err(bad) => return damaged(bad.to_string()),
+        };
+        let start = expected.name.start(expected.size);
+        // Of another cluster it may be, whatever it says else.
+        if header.system_identifier != expected.system_identifier {
+            return damaged(format!(
+                "it is of another cluster: its system identifier is {} instead of {}",
+                header.system_identifier, expected.system_identifier
+            ));
+        }
+        if header.pageaddr < start && self.is_in_pg_wal {
+            return Err(Unfit::Unwritten);
+        }
+        if header.pageaddr != start {
+            return damaged(format!("its first page is that of {} instead of {start}", header.pageaddr));
+        }
+        if header.segment_size != expected.size {
+            return damaged(format!("its segment size is {} bytes", header.segment_size.bytes()));
+        }
+        if header.layout.major != expected.major {
+            return damaged(format!("PostgreSQL {} wrote it, not {}", header.layout.major, expected.major));
+        }
+        if header.timeline > expected.name.timeline {
+            return damaged(format!("its first page is of timeline {}", header.timeline));
+        }
+        Ok(())
+    }
+
+    /// Reads a history or `.backup` file.
+    ///
+    /// # Errors
+    /// [`Unfit`].
+    pub fn read_text(&self, file: ArchiveFile) -> Result<Vec<u8>, Unfit> {
+        let bytes = match self.compression {
+            Compression::None => {
+                let mut bytes = Vec::new();
+                open_file(&self.path)?.take(SMALL_FILE + 1).read_to_end(&mut bytes)?;
+                bytes
+            }
+            _ => compress::front(&self.path, self.compression, SMALL_FILE + 1).map_err(|error| self.unfit(error))?,
+        };
+        if bytes.len() as u64 > SMALL_FILE {
+            return Err(Unfit::Damaged("it is much too long".to_owned()));
+        }
+        if let ArchiveFile::History(timeline) = file {
+            check_history(timeline, &bytes).map_err(Unfit::Damaged)?;
+        }
+        Ok(bytes)
+    }
+}
+
+/// An empty one was created and never written: a server would take it for a timeline without a past.
+fn check_history(timeline: TimelineId, bytes: &[u8]) -> Result<(), String> {
+    match History::parse(timeline, &String::from_utf8_lossy(bytes)) {
+        Ok(history) if history.entries.is_empty() => Err("it names no timeline".to_owned()),
+        Ok(_) => Ok(()),
+        Err(bad) => Err(bad.to_string()),
+    }
+}

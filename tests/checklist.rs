@@ -1,0 +1,197 @@
+//! What is left to do after promotion: done with real servers, item by item.
+
+// A test that cannot go on stops.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use support::{Cluster, Directory, Format, LIMIT, Operator, Options, Server, Stop, ask, assert_is, sql, wait_until};
+
+/// A cluster that still runs, and a recovery of it that was promoted.
+struct Promoted<'a> {
+    operator: Operator<'a>,
+}
+
+impl<'a> Promoted<'a> {
+    /// Recovers to the restore point `good` and promotes.
+    #[track_caller]
+    fn make(original: &'a Cluster<'a>) -> Promoted<'a> {
+        let directory = original.directory();
+        original.base_backup(Format::TarGz, "before");
+        original.psql("create table kept (n int); insert into kept values (1)");
+        original.restore_point("good");
+        original.psql("insert into kept values (2)");
+        original.switch_and_wait_archived();
+        let (backups, archive) = (directory.path().join("backups/before"), original.archive.clone());
+        let operator = Operator { directory, backups, archive };
+        let bin_dir = original.server.bin_dir.display().to_string();
+        ask(&mut operator.restore("copy", &["--name", "good", "--bin-dir", &bin_dir])).ended_with(0);
+        let refused = operator.about(&["checklist", "copy"]).ended_with(1);
+        assert_eq!(refused.json()["error"]["code"], "not-promoted");
+        operator.about(&["promote", "copy", "--yes"]).ended_with(0);
+        Promoted { operator }
+    }
+
+    #[track_caller]
+    fn items(&self) -> Vec<Value> {
+        let listed = self.operator.about(&["checklist", "copy"]).ended_with(0).json();
+        listed["checklist"].as_array().unwrap().clone()
+    }
+
+    #[track_caller]
+    fn item(&self, name: &str) -> Value {
+        let items = self.items();
+        items.iter().find(|item| item["item"] == name).unwrap_or_else(|| panic!("{name} in {items:#?}")).clone()
+    }
+
+    #[track_caller]
+    fn does(&self, words: &[&str]) -> Value {
+        let words = [["checklist", "copy", "--yes"].as_slice(), words].concat();
+        self.operator.about(&words).ended_with(0).recovery()
+    }
+
+    fn auto_conf(&self) -> String {
+        fs::read_to_string(self.operator.place("copy").join("postgresql.auto.conf")).unwrap()
+    }
+}
+
+fn names(items: &[Value]) -> Vec<&str> {
+    items.iter().filter_map(|item| item["item"].as_str()).collect()
+}
+
+/// The isolation is lifted; what cannot work is taken back.
+fn isolation_is_lifted(major: u16) {
+    let Some(server) = Server::available(major) else { return };
+    let directory = Directory::new();
+    let settings = vec![("wal_level", "logical".to_owned()), ("log_min_messages", "notice".to_owned())];
+    let original = Cluster::create(&directory, &server, &Options { segment_mib: 1, settings, ..Options::default() });
+    let promoted = Promoted::make(&original);
+    let place = promoted.operator.place("copy");
+    let recovery = promoted.operator.status("copy");
+    assert_eq!(sql(&recovery, "insert into kept values (3) returning n"), "3");
+    sql(&recovery, "select pg_create_physical_replication_slot('nobody', true)");
+
+    let items = promoted.items();
+    let expected =
+        ["statistics", "integrity", "slots", "subscriptions", "logging", "archiving", "base-backup", "network", "port"];
+    assert_eq!(names(&items), expected, "the backup preloads nothing, and has no standbys");
+    assert!(items.iter().all(|item| item["state"] == "open"), "{items:#?}");
+    let archiving = promoted.item("archiving");
+    let changes = archiving["changes"].as_array().unwrap();
+    let mode = changes.iter().find(|change| change["name"] == "archive_mode").unwrap();
+    assert_eq!((&mode["name"], &mode["now"], &mode["then"]), (&"archive_mode".into(), &"off".into(), &"on".into()));
+    assert_is(mode, "from", "postgresql.conf");
+    assert!(promoted.item("slots")["facts"][0].as_str().unwrap().ends_with("nobody"));
+
+    // Without a confirmation nothing happens.
+    let before = promoted.auto_conf();
+    promoted.operator.about(&["checklist", "copy", "--do", "archiving"]).ended_with(5);
+    assert_eq!(promoted.auto_conf(), before);
+
+    // The original server still has the port: the copy does not start there, and everything is as before.
+    let refused = promoted.operator.about(&["checklist", "copy", "--yes", "--do", "port"]).ended_with(1);
+    assert!(refused.err.contains("lock file") && refused.err.contains("the server runs again"), "{}", refused.shown);
+    assert_eq!(promoted.auto_conf(), before);
+    assert_is(&promoted.item("port"), "state", "failed");
+    let recovery = promoted.operator.status("copy");
+    assert_eq!(sql(&recovery, "select count(*) from kept"), "2", "it runs again");
+    original.stop(Stop::Fast);
+
+    let recovery = promoted.does(&["--do", "slots", "--do", "archiving", "--do", "port", "--skip", "integrity"]);
+    assert_is(&recovery, "checklist/port", "done");
+    assert_is(&recovery, "checklist/integrity", "skipped");
+    assert!(recovery["connection"].as_str().unwrap().contains(&format!("port={}", original.port)), "{recovery:#}");
+    assert_eq!(sql(&recovery, "select count(*) from pg_replication_slots"), "0");
+    assert_eq!(sql(&recovery, "show archive_mode"), "on");
+    assert_eq!(sql(&recovery, "show log_min_messages"), "warning", "what was not asked for stays");
+    // The history of the new timeline was written while nothing was archived.
+    wait_until("the archived history", LIMIT, || original.archive.join("00000002.history").is_file().then_some(()));
+    sql(&recovery, "select pg_switch_wal()");
+    let segment = |name: &str| name.len() == 24 && name.starts_with("00000002");
+    wait_until("an archived segment", LIMIT, || archived(&original.archive).iter().any(|n| segment(n)).then_some(()));
+
+    let again = promoted.operator.about(&["checklist", "copy", "--yes", "--do", "archiving"]).ended_with(1);
+    assert_eq!(again.json()["error"]["code"], "nothing-to-do");
+    let recovery = promoted.does(&["--do", "logging", "--do", "network", "--do", "subscriptions"]);
+    assert_eq!(sql(&recovery, "show log_min_messages"), "notice");
+    assert_eq!(sql(&recovery, "show hba_file"), place.join("pg_hba.conf").display().to_string());
+    assert!(!promoted.auto_conf().contains(".walback"), "nothing is left that leads to what is Walback's");
+    let open = ["statistics", "base-backup"];
+    let left: Vec<Value> = promoted.items().into_iter().filter(|item| item["state"] == "open").collect();
+    assert_eq!(names(&left), open);
+
+    // Whoever has a server that takes writes does not lose it by a slip.
+    let refused = promoted.operator.about(&["discard", "copy", "--yes"]).ended_with(1);
+    assert_eq!(refused.json()["error"]["code"], "in-use");
+    promoted.operator.about(&["stop", "copy"]).ended_with(0);
+    promoted.operator.discards("copy");
+}
+
+fn archived(archive: &Path) -> Vec<String> {
+    fs::read_dir(archive).unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok()).collect()
+}
+
+#[test]
+fn isolation_is_lifted_on_13() {
+    isolation_is_lifted(13);
+}
+
+#[test]
+fn isolation_is_lifted_on_15() {
+    isolation_is_lifted(15);
+}
+
+#[test]
+fn isolation_is_lifted_on_18() {
+    isolation_is_lifted(18);
+}
+
+/// With the client programs: the new base backup is one that leads on.
+#[test]
+fn what_is_written_after_it_can_be_recovered_again() {
+    let directory = Directory::new();
+    let original = Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, ..Options::default() });
+    let promoted = Promoted::make(&original);
+    original.stop(Stop::Fast);
+    let into = directory.path().join("backups/after");
+    let missing = promoted.operator.about(&["checklist", "copy", "--yes", "--do", "base-backup"]).ended_with(2);
+    assert_eq!(missing.json()["error"]["code"], "no-directory");
+    let words = ["--do", "statistics", "--do", "integrity", "--do", "archiving", "--do", "base-backup", "--into"];
+    let recovery = promoted.does(&[words.as_slice(), &[into.to_str().unwrap()]].concat());
+    assert_eq!(
+        sql(&recovery, "select count(*) from pg_stat_user_tables where relname = 'kept' and last_analyze is not null"),
+        "1"
+    );
+    assert_eq!(sql(&recovery, "select count(*) from pg_extension where extname = 'amcheck'"), "1");
+    assert!(into.join("base.tar.gz").is_file() && into.join("backup_manifest").is_file());
+    sql(&recovery, "insert into kept values (4)");
+    let segment = sql(&recovery, "select pg_walfile_name(pg_switch_wal())");
+    wait_until("the archived segment", LIMIT, || original.archive.join(&segment).is_file().then_some(()));
+
+    let operator = Operator { backups: into, ..promoted.operator };
+    operator.recovers("later", &["--latest"], "1,4");
+    operator.discards("later");
+    operator.about(&["stop", "copy"]).ended_with(0);
+    operator.discards("copy");
+}
+
+/// Debian keeps `pg_hba.conf` outside of the data directory: without it nobody could connect.
+#[test]
+fn without_rules_for_who_may_connect_the_network_stays_closed() {
+    let directory = Directory::new();
+    let original = Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, ..Options::default() });
+    let promoted = Promoted::make(&original);
+    let place = promoted.operator.place("copy");
+    let rules = fs::read(place.join("pg_hba.conf")).unwrap();
+    fs::remove_file(place.join("pg_hba.conf")).unwrap();
+    let refused = promoted.operator.about(&["checklist", "copy", "--yes", "--do", "network"]).ended_with(1);
+    assert_eq!(refused.json()["error"]["code"], "no-access-file");
+    assert_is(&promoted.item("network"), "state", "open");
+    // What the operator puts there is taken.
+    fs::write(place.join("pg_hba.conf"), rules).unwrap();
+    promoted.does(&["--do", "network"]);
+}
