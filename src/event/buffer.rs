@@ -94,7 +94,8 @@ impl EventBuffer {
             What::StepFinished { step, seconds, bytes } => {
                 self.running = None;
                 self.progress = None;
-                self.unpacked |= *step == StepId::Unpack;
+                // Settings are only written into data that is there, whichever way it came there.
+                self.unpacked |= matches!(step, StepId::Unpack | StepId::Configure);
                 self.configured |= *step == StepId::Configure;
                 self.phases.push(Phase { step: *step, seconds: *seconds, bytes: *bytes });
             }
