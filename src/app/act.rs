@@ -72,6 +72,7 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::Change => change::offer(state),
         Act::Runbook => ask_runbook(state),
         Act::CancelStep => ask_cancel(state),
+        Act::Resume => ask_resume(state),
         Act::Look => return with_recovery(state, |recovery| Effect::Look { recovery }),
         Act::Retarget => ask_retarget(state),
         Act::NextCommit => return step_to(state, StepTo::Next),
@@ -520,7 +521,7 @@ pub(super) fn leave_replaying(state: &mut State) {
 fn follow(state: &mut State, recovery: String) {
     state.following = Some(recovery);
     state.recovery = EventBuffer::default();
-    state.step_began = None;
+    (state.step_began, state.interrupted) = (None, None);
 }
 
 /// The screen that shows a recovery in this state.
@@ -661,6 +662,25 @@ fn ask_cancel(state: &mut State) {
     state.dialog = Some(Dialog::Menu(Menu { title, text: Vec::new(), choices, selected: 0 }));
 }
 
+fn ask_resume(state: &mut State) {
+    let found = state.interrupted.clone();
+    let otherwise = match state.recovery_state() {
+        Some(RecoveryState::Failed) => "What failed is tried again: the rest of the recovery follows.",
+        _ => "The server is started again, and recovers to the same target.",
+    };
+    let choices = vec![
+        nothing("leave it as it is", "nothing happens"),
+        Choice {
+            key: Some('y'),
+            label: "go on".to_owned(),
+            meaning: "with what is left of the recovery".to_owned(),
+            then: Then::Resume,
+        },
+    ];
+    let text = vec![found.unwrap_or_else(|| otherwise.to_owned())];
+    state.dialog = Some(Dialog::Menu(Menu { title: "Go on with it?".to_owned(), text, choices, selected: 0 }));
+}
+
 fn ask_retarget(state: &mut State) {
     let choice = |key, label: &str, meaning: &str, then| Choice {
         key: Some(key),
@@ -787,9 +807,9 @@ fn back(state: &mut State) {
 
 fn quit(state: &mut State) -> Vec<Effect> {
     // Replay is the server's own work and goes on; what comes before it is done by this program.
-    let ours =
-        matches!(state.recovery.running, Some(StepId::Unpack | StepId::Snapshot | StepId::Configure | StepId::Start));
-    if !ours {
+    let step = state.recovery.running.filter(|step| *step != StepId::Replay && state.interrupted.is_none());
+    let asked = matches!(state.asked, Some(ActionKind::Discard | ActionKind::Stop | ActionKind::Promote));
+    if step.is_none() && !asked {
         return vec![Effect::Quit];
     }
     let choices = vec![
@@ -797,7 +817,12 @@ fn quit(state: &mut State) -> Vec<Effect> {
         Choice {
             key: Some('y'),
             label: "leave".to_owned(),
-            meaning: "the step is stopped; it has to be begun again later".to_owned(),
+            meaning: match (step, state.asked) {
+                (Some(StepId::Discard), _) | (None, Some(ActionKind::Discard)) => {
+                    "what is not removed yet stays; the next walback removes the rest, with u".to_owned()
+                }
+                _ => "the step is left half done; the next walback goes on with it, with u".to_owned(),
+            },
             then: Then::Leave,
         },
     ];
@@ -835,6 +860,11 @@ pub(super) fn chosen(state: &mut State, then: Then) -> Vec<Effect> {
         Then::CancelStep => {
             state.asked = Some(ActionKind::Cancel);
             return with_recovery(state, |recovery| Effect::CancelStep { recovery });
+        }
+        Then::Resume => {
+            state.asked = Some(ActionKind::Resume);
+            state.interrupted = None;
+            return with_recovery(state, |recovery| Effect::Resume { recovery });
         }
         Then::WriteRunbook(file) => return write_runbook(state, file, true),
         Then::Checklist => checklist::came(state, Ok(state.checklist.clone())),

@@ -53,6 +53,7 @@ pub enum Act {
     Checks,
     Sql,
     CancelStep,
+    Resume,
     Look,
     Retarget,
     NextCommit,
@@ -199,6 +200,8 @@ pub static COMMANDS: &[Command] = &[
         "Writes the plan as a shell script and as Markdown, to be carried out by hand."),
     command!(CancelStep, "cancel-step", "cancel", &[Key::Char('c')], RUNNING, Changes, can_cancel,
         "Stops the step that runs, after asking. What was unpacked so far is removed again; a server that replays goes on."),
+    command!(Resume, "resume", "resume", &[Key::Char('u')], FOLLOWED, Changes, can_resume,
+        "Goes on with a recovery that was interrupted, that failed, or whose server was stopped."),
     command!(Look, "look", "look", &[Key::Char('i')], FOLLOWED, None, can_look,
         "Opens psql on the recovered server, and comes back here."),
     command!(Retarget, "retarget", "retarget", &[Key::Char('r')], STANDING, Changes, can_retarget,
@@ -217,7 +220,7 @@ pub static COMMANDS: &[Command] = &[
         "Goes through what is left to do after promotion, item by item; each says first what it changes."),
     command!(Stop, "stop", "stop", &[Key::Char('x')], STANDING, Changes, can_stop_server,
         "Shuts the recovered server down; its directory stays."),
-    command!(Discard, "discard", "discard", &[Key::Char('d')], STANDING, Typed, can_discard,
+    command!(Discard, "discard", "discard", &[Key::Char('d')], FOLLOWED, Typed, can_discard,
         "Removes what this recovery made. The backups stay."),
     command!(NextPane, "next-pane", "pane", &[Key::Tab], HOME, None, always,
         "Goes to the next pane."),
@@ -438,7 +441,21 @@ fn is_running(state: &State) -> bool {
     state.recovery_state().is_some_and(running)
 }
 
+fn can_resume(state: &State) -> Enabled {
+    may_change(state)?;
+    let promoted = state.recovery.promoted_to.is_some();
+    match state.recovery_state() {
+        _ if state.interrupted.is_some() => Ok(()),
+        Some(RecoveryState::Failed | RecoveryState::ShutDown) if !promoted => Ok(()),
+        Some(RecoveryState::Paused) => Err("it was not interrupted: it is paused at its target".into()),
+        Some(RecoveryState::Discarded) => Err("it has been discarded".into()),
+        _ if promoted => Err("recovery has ended here; nothing is left to go on with".into()),
+        _ => Err("it is being worked on".into()),
+    }
+}
+
 fn can_cancel(state: &State) -> Enabled {
+    unless(state.interrupted.is_some(), "it was interrupted: nothing runs that could be stopped")?;
     unless(state.read_only, "--read-only was given: nothing is changed")?;
     unless(state.asked == Some(ActionKind::Cancel), "it is being stopped; wait for it")?;
     unless(!is_running(state), "nothing runs that could be stopped")
@@ -536,6 +553,7 @@ fn can_discard(state: &State) -> Enabled {
             Err("it has been promoted and may be in use: stop its server first, with x".into())
         }
         Some(RecoveryState::Discarded) => Err("it has been discarded already".into()),
+        _ if state.interrupted.is_some() => Ok(()),
         Some(RecoveryState::Paused | RecoveryState::ShutDown | RecoveryState::Failed) => Ok(()),
         _ => Err("it is being worked on".into()),
     }

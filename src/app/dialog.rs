@@ -86,6 +86,8 @@ pub enum Then {
     Open(String),
     /// The step that runs is stopped.
     CancelStep,
+    /// Go on with the followed recovery.
+    Resume,
     /// The runbook is written over what is there.
     WriteRunbook(String),
     /// What is left to do after promotion is listed.

@@ -57,6 +57,11 @@ pub enum Effect {
         /// Its name.
         recovery: String,
     },
+    /// Go on with an interrupted recovery. Answered by events, then `Done` or `Failed`.
+    Resume {
+        /// Its name.
+        recovery: String,
+    },
     /// Plan how to get to another target. Answered by `RetargetPlanned`.
     PlanRetarget {
         /// Its name.

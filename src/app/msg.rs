@@ -98,6 +98,13 @@ pub enum Msg {
     Answered(Result<Rows, Error>),
     /// Something happened in a recovery.
     Event(Event),
+    /// A recovery was interrupted, and nobody works on it.
+    Interrupted {
+        /// Its name.
+        recovery: String,
+        /// What was found, in words.
+        found: String,
+    },
     /// What was asked for has failed.
     Failed(Error),
     /// What was asked for is done.
@@ -111,6 +118,8 @@ pub enum Msg {
 pub enum ActionKind {
     /// To carry a plan out.
     Start,
+    /// To go on with an interrupted recovery.
+    Resume,
     /// To go on or back to another target.
     Retarget,
     /// To end recovery.
@@ -131,6 +140,7 @@ impl ActionKind {
     pub fn doing(self) -> &'static str {
         match self {
             Self::Start => "the recovery is being started",
+            Self::Resume => "the recovery is being gone on with",
             Self::Retarget => "the new target is being set",
             Self::Promote => "the server is being promoted",
             Self::Stop => "the server is being stopped",

@@ -219,6 +219,8 @@ pub struct State {
     pub recovery: EventBuffer,
     /// When its running step began.
     pub step_began: Option<Timestamp>,
+    /// What was found of it, where it was interrupted and nobody works on it.
+    pub interrupted: Option<String>,
     /// The recoveries that this machine knows.
     pub recoveries: Vec<Known>,
     /// Unfinished ones have been offered.
@@ -270,6 +272,7 @@ impl State {
             following: None,
             recovery: EventBuffer::default(),
             step_began: None,
+            interrupted: None,
             recoveries: Vec::new(),
             offered: false,
             fleeting: false,

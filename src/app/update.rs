@@ -79,6 +79,11 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::Answered(answer) => query::answered(state, answer),
         Msg::Checklist(answer) => checklist::came(state, answer),
         Msg::Event(event) => return happened(state, &event),
+        Msg::Interrupted { recovery, found } => {
+            if state.following.as_deref() == Some(recovery.as_str()) {
+                state.interrupted = Some(found);
+            }
+        }
         Msg::Failed(error) => return failed(state, error),
         Msg::Done(action) => return done(state, action),
         Msg::Note(text) => state.say(text),
@@ -235,6 +240,7 @@ fn happened(state: &mut State, event: &Event) -> Vec<Effect> {
     }
     if matches!(event.what, What::StepStarted { .. }) {
         state.step_began = Some(event.at);
+        state.interrupted = None;
     }
     let before = state.recovery_state();
     if let What::Approach { strategy, why, .. } = &event.what
@@ -263,7 +269,8 @@ fn happened(state: &mut State, event: &Event) -> Vec<Effect> {
 /// The followed recovery is in another state: its screen follows, and elsewhere the status line says so.
 fn turned(state: &mut State, now: RecoveryState) {
     let screen = act::screen_of(now);
-    let waited_for = matches!(state.asked, Some(ActionKind::Start | ActionKind::Retarget | ActionKind::Cancel));
+    let waited_for =
+        matches!(state.asked, Some(ActionKind::Start | ActionKind::Resume | ActionKind::Retarget | ActionKind::Cancel));
     if waited_for && screen == Screen::Paused {
         state.asked = None;
     }

@@ -1,4 +1,4 @@
-//! `walback retarget`, `promote`, `stop` and `discard`
+//! `walback resume`, `retarget`, `promote`, `stop` and `discard`
 
 use crate::core::{Target, TimelineChoice, Zone};
 use crate::engine::Engine;
@@ -48,6 +48,19 @@ impl Retarget<'_> {
                 .hint("“walback points” lists the commits; give a target: --time, --xid, --lsn or --name")
         })
     }
+}
+
+/// Goes on with a recovery that was interrupted. It asks nothing: whatever it does was confirmed when it was begun.
+///
+/// # Errors
+/// When it cannot go on from where it stands, or a step fails.
+pub fn resume(context: &Context, wanted: Option<&str>, events: bool) -> Result<u8> {
+    let engine = Engine::new(&context.config)?;
+    let recovery = engine.recoveries().find(wanted)?;
+    let act = ActArgs { yes: true, events };
+    let watcher = watcher(context, act);
+    let done = engine.resume(&recovery.id, &|event| watcher.tell(event), &context.cancel);
+    conclude(context, &engine, &watcher, act, &recovery.id, done)
 }
 
 /// Takes a recovery to another target.
@@ -164,7 +177,7 @@ fn find(context: &Context, engine: &Engine, wanted: Option<&str>) -> Result<Reco
     let recovery = engine.recoveries().find(wanted)?;
     use crate::event::RecoveryState::{Discarded, Promoted};
     if !matches!(recovery.state, Discarded | Promoted) {
-        engine.refresh(&recovery.id)?;
+        engine.refresh(&recovery.id, &|_| {})?;
         return context.recoveries().find(Some(&recovery.id));
     }
     Ok(recovery)

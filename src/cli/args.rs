@@ -258,6 +258,14 @@ pub enum Command {
         #[arg(long)]
         events: bool,
     },
+    /// Go on with a recovery that was interrupted, that failed, or whose server was stopped.
+    Resume {
+        /// Its name, the beginning of it, or its directory [default: the only one].
+        recovery: Option<String>,
+        /// Print events as JSON lines on standard output, the recovery at the end.
+        #[arg(long)]
+        events: bool,
+    },
     /// Take a recovery to another target: as it is where its copy allows that, or from its base backup again.
     ///
     /// Says which way it takes, why and how long, before it is confirmed. A copy can go on, and it can go back as far as

@@ -202,6 +202,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Restore { target, restore, act } => restore::run(&context, &target, &restore, act),
         Command::Recoveries => recoveries::list(&context),
         Command::Status { recovery, events } => recoveries::status(&context, recovery.as_deref(), events),
+        Command::Resume { recovery, events } => act::resume(&context, recovery.as_deref(), events),
         Command::Retarget { recovery, target, step, dry_run, act } => {
             let to = act::Retarget { target: &target, step: step.step(), dry_run, act };
             act::retarget(&context, recovery.as_deref(), &to)

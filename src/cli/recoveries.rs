@@ -1,13 +1,16 @@
 //! `walback recoveries` and `walback status`
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::core::Zone;
+use crate::core::progress::Bytes;
 use crate::engine::Engine;
+use crate::engine::resume::{Standing, standing};
 use crate::engine::server::running;
-use crate::error::Result;
-use crate::event::{Recovery, RecoveryState};
+use crate::error::{Error, Result};
+use crate::event::{Event, Progress, Recovery, RecoveryState, What};
 
 use super::args::ActArgs;
 use super::plan::describe_place;
@@ -64,20 +67,75 @@ pub fn list(context: &Context) -> Result<u8> {
 pub fn status(context: &Context, wanted: Option<&str>, events: bool) -> Result<u8> {
     let recoveries = context.recoveries();
     let mut recovery = recoveries.find(wanted)?;
+    let progress = RefCell::new(None::<Progress>);
     if events {
         return follow(context, &recovery.id);
     }
     if !matches!(recovery.state, RecoveryState::Discarded | RecoveryState::Promoted) && !context.config.read_only {
         // Its walback may be gone and the server far ahead, or somebody promoted it by hand.
-        Engine::new(&context.config)?.refresh(&recovery.id)?;
+        let note_progress = |event: &Event| {
+            if let What::Progress(now) = &event.what {
+                *progress.borrow_mut() = Some(now.clone());
+            }
+        };
+        Engine::new(&context.config)?.refresh(&recovery.id, &note_progress)?;
         recovery = recoveries.find(Some(&recovery.id))?;
     }
-    if context.json {
-        context.print_json("recovery", &recovery)?;
-    } else {
-        print(&plain_lines(&describe(&recovery, context.config.zone)))?;
+    // What passes is not in the journal: it is asked for.
+    let progress = progress.into_inner().filter(|_| recovery.state == RecoveryState::Replaying);
+    if let Some(now) = &progress {
+        recovery.replayed_lsn = now.replayed_lsn.or(recovery.replayed_lsn);
+        recovery.last_commit_at = now.last_commit_at.or(recovery.last_commit_at);
     }
+    let standing = standing(&recoveries, &recovery.id)?;
+    if context.json {
+        return print_with_standing(context, &recovery, &standing, progress.as_ref()).map(|()| 0);
+    }
+    let mut text = describe(&recovery, context.config.zone);
+    if let Some(now) = &progress {
+        text = format!("{text}\n{}", how_far(now));
+    }
+    if let Some(line) = stands(&standing) {
+        text = format!("{line}\n{text}");
+    }
+    print(&plain_lines(&text))?;
     Ok(0)
+}
+
+/// The recovery, with whether it was interrupted and who works on it.
+fn print_with_standing(
+    context: &Context,
+    recovery: &Recovery,
+    standing: &Standing,
+    progress: Option<&Progress>,
+) -> Result<()> {
+    let mut value = serde_json::to_value(recovery)
+        .map_err(|error| Error::failed("no-json", "the result cannot be written as JSON").caused_by(&error))?;
+    let (interrupted, held_by) = match standing {
+        Standing::Interrupted(found) => (Some(found), None),
+        Standing::Held(holder) => (None, holder.as_ref()),
+        Standing::AtRest => (None, None),
+    };
+    value["interrupted"] = serde_json::json!(interrupted);
+    value["held_by"] = serde_json::json!(held_by);
+    value["progress"] = serde_json::json!(progress);
+    context.print_json("recovery", &value)
+}
+
+/// `Progress   12 MB of 32.5 MB of WAL; waiting for 000000010000000000000004 from the archive`
+fn how_far(progress: &Progress) -> String {
+    let total = progress.total.map(|total| format!(" of {}", Bytes(total))).unwrap_or_default();
+    let doing = progress.doing.as_ref().map(|doing| format!("; {doing}")).unwrap_or_default();
+    format!("Progress   {}{total} of WAL{doing}", Bytes(progress.done))
+}
+
+fn stands(standing: &Standing) -> Option<String> {
+    match standing {
+        Standing::Interrupted(found) => Some(format!("Interrupted  nobody works on it; {found} by “walback resume”")),
+        Standing::Held(Some(holder)) => Some(format!("Worked on by {}", holder.in_words())),
+        Standing::Held(None) => Some("Worked on by another walback".to_owned()),
+        Standing::AtRest => None,
+    }
 }
 
 /// Prints what the journal has, and what comes, until nothing is being done any more.
@@ -90,14 +148,16 @@ fn follow(context: &Context, id: &str) -> Result<u8> {
         events.iter().skip(told).for_each(|event| watcher.tell(event));
         told = events.len();
         let recovery = recoveries.find(Some(id))?;
-        if is_at_rest(recovery.state) {
+        let interrupted = !matches!(recovery.state, RecoveryState::Replaying | RecoveryState::Promoting)
+            && matches!(standing(&recoveries, id)?, Standing::Interrupted(_));
+        if is_at_rest(recovery.state) || interrupted {
             watcher.finish(&recovery);
             return Ok(0);
         }
         context.cancel.check()?;
         if !context.config.read_only {
             // Where nobody follows it any more, this does; where somebody does, their journal is read on.
-            Engine::new(&context.config)?.refresh(id)?;
+            Engine::new(&context.config)?.refresh(id, &|_| {})?;
         }
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -168,8 +228,10 @@ fn in_words(recovery: &Recovery) -> &'static str {
         RecoveryState::Planned => "planned, nothing was done yet",
         RecoveryState::Unpacking => "unpacking the base backup",
         RecoveryState::Configured => "unpacked and configured, not started yet",
-        RecoveryState::Replaying => "replaying WAL",
-        RecoveryState::Paused => "paused at the target; the database can be read, and nothing is decided yet",
+        RecoveryState::Replaying => "replaying WAL; nothing can be written yet, and that is as it should be",
+        RecoveryState::Paused => {
+            "paused at the target; the database can be read and not written, and nothing is decided yet"
+        }
         RecoveryState::Promoting => "being promoted",
         RecoveryState::Promoted if !recovery.is_isolated() => "promoted; the database takes writes",
         RecoveryState::Promoted => "promoted; the database takes writes, isolated from everything else",
@@ -191,18 +253,29 @@ fn next_steps(recovery: &Recovery, server: bool) -> Vec<String> {
             vec!["Next       it is a cluster of its own now; discarding it loses what was written to it".to_owned()]
         }
         RecoveryState::Paused | RecoveryState::ShutDown => vec![
-            format!("Next       walback retarget {id} --time …       go to another point, or to the same again"),
+            format!("Next       walback resume {id}                  start it again, to the same point"),
+            format!("           walback retarget {id} --time …       go to another point"),
             format!("           walback discard {id}                 remove it"),
         ],
         RecoveryState::Failed => {
-            vec![format!("Next       walback discard {id}                 remove what is left of it")]
+            vec![
+                format!("Next       walback resume {id}                  try again, once the cause is mended"),
+                format!("           walback discard {id}                 remove what is left of it"),
+            ]
         }
         RecoveryState::Promoted => {
             vec![format!(
                 "Next       walback checklist {id}               what is left: archiving, a base backup, clients"
             )]
         }
-        _ => Vec::new(),
+        RecoveryState::Planned | RecoveryState::Unpacking | RecoveryState::Configured => vec![
+            format!("Next       walback resume {id}                  go on with it, where it was interrupted"),
+            format!("           walback discard {id}                 remove it"),
+        ],
+        RecoveryState::Replaying | RecoveryState::Promoting => {
+            vec![format!("Next       walback status {id} --events         follow it, as JSON lines")]
+        }
+        RecoveryState::Discarded => Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds};
-use crate::event::{Event, What};
+use crate::event::{Event, Progress, WaitsFor, What};
 use crate::pgdata::server_log::Stopped;
 use crate::plan::StepId;
 use crate::plan::checklist::ItemState;
@@ -77,13 +77,15 @@ pub struct Watcher {
     json: bool,
     zone: Zone,
     bar: RefCell<Bar>,
+    /// What it was last said to wait for.
+    waits_for: Cell<Option<WaitsFor>>,
 }
 
 impl Watcher {
     /// As JSON lines on standard output, or in words on standard error.
     #[must_use]
     pub fn new(json: bool, zone: Zone) -> Watcher {
-        Watcher { json, zone, bar: RefCell::new(Bar::new("")) }
+        Watcher { json, zone, bar: RefCell::new(Bar::new("")), waits_for: Cell::new(None) }
     }
 
     /// Tells one event.
@@ -96,6 +98,7 @@ impl Watcher {
             return;
         }
         if let What::Progress(progress) = &event.what {
+            self.say_what_it_waits_for(&event.recovery, progress);
             self.bar.borrow().show(progress.done, progress.total, progress.rate, progress.eta_s);
             return;
         }
@@ -120,6 +123,7 @@ impl Watcher {
             What::Approach { strategy, why, .. } => {
                 note(&format!("{}: the way is {}, because {}", event.recovery, strategy.word(), plain(why)));
             }
+            What::Resumed { found } => note(&format!("{}: {}", event.recovery, plain(found))),
             What::State { state } => note(&format!("{}: {state}", event.recovery)),
             What::Finding(finding) => {
                 note(&format!("{}: {}: {}", event.recovery, finding.severity, plain(&finding.message)));
@@ -131,6 +135,17 @@ impl Watcher {
                 note(&format!("{}: PostgreSQL {}", event.recovery, describe_stopped(stopped, self.zone)));
             }
             _ => {}
+        }
+    }
+
+    /// Once for each thing; that segments are fetched needs no words.
+    fn say_what_it_waits_for(&self, recovery: &str, progress: &Progress) {
+        let waits_for = progress.waits_for.filter(|waits| *waits != WaitsFor::Archive);
+        if self.waits_for.replace(waits_for) != waits_for
+            && let (Some(_), Some(doing)) = (waits_for, &progress.doing)
+        {
+            self.bar.borrow().clear();
+            note(&format!("{recovery}: {}", plain(doing)));
         }
     }
 

@@ -10,7 +10,8 @@ use crate::plan::build::OWN_DIRECTORY;
 
 use super::host::{Account, Host};
 
-const MARK: &str = "recovery.json";
+/// The file that is the mark, in Walback's own directory of a data directory.
+pub const MARK: &str = "recovery.json";
 
 /// Says which recovery made a data directory, and that the directory is still that one: a copy of it carries a copy
 /// of the mark, but is another directory.
@@ -35,7 +36,8 @@ impl Mark {
         let (device, inode, born) = identity(directory)?;
         let mark = Mark { recovery: recovery.to_owned(), made_directory, device, inode, born };
         let own = directory.join(OWN_DIRECTORY);
-        host.ensure_directory(&own, owner)?;
+        // Of two that take the same empty directory at once, the second finds this there.
+        host.make_directory(&own, owner)?;
         let text = serde_json::to_vec_pretty(&mark)
             .map_err(|error| Error::failed("cannot-write", "the mark cannot be written").caused_by(&error))?;
         host.write_file(&own.join(MARK), &text, 0o600, owner)
@@ -61,12 +63,31 @@ impl Mark {
             return Err(refused(format!("it carries the mark of “{}”", mark.recovery)));
         }
         let (device, inode, born) = identity(directory)?;
-        let same_birth = mark.born.is_none() || born.is_none() || mark.born == born;
-        if (mark.device, mark.inode) != (device, inode) || !same_birth {
+        // Devices are numbered anew when the machine restarts; the moment at which a directory was made stays.
+        let same = match (mark.born, born) {
+            (Some(then), Some(now)) => then == now,
+            _ => mark.device == device,
+        };
+        if mark.inode != inode || !same {
             return Err(refused("it is a copy, or was moved to another file system".to_owned()));
         }
         Ok(mark)
     }
+}
+
+/// Whether a directory holds nothing but what putting the mark, or taking it away, leaves when it is interrupted: Walback's
+/// own directory with nothing in it but a mark that was not put in place. An empty one does, too.
+#[must_use]
+pub fn is_bare(directory: &Path) -> bool {
+    let own = directory.join(OWN_DIRECTORY);
+    let only = |directory: &Path, name: &str| {
+        let entries = std::fs::read_dir(directory).map(|entries| entries.collect::<Vec<_>>());
+        entries.is_ok_and(|entries| {
+            entries.iter().all(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name() == name))
+        })
+    };
+    let is_directory = std::fs::symlink_metadata(&own).is_ok_and(|metadata| metadata.is_dir());
+    only(directory, OWN_DIRECTORY) && (!own.exists() || is_directory && only(&own, &format!("{MARK}.walback-new")))
 }
 
 fn identity(directory: &Path) -> Result<(u64, u64, Option<u64>)> {
@@ -75,4 +96,54 @@ fn identity(directory: &Path) -> Result<(u64, u64, Option<u64>)> {
     })?;
     let born = metadata.created().ok().and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok());
     Ok((metadata.dev(), metadata.ino(), born.and_then(|born| u64::try_from(born.as_nanos()).ok())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::host::current_account;
+
+    #[test]
+    fn a_mark_is_of_one_directory_and_outlasts_a_restart_of_the_machine() {
+        let parent = tempfile::tempdir().unwrap();
+        let (directory, host) = (parent.path().join("copy"), Host::new(false).unwrap());
+        std::fs::create_dir(&directory).unwrap();
+        let owner = current_account();
+        Mark::put(&host, &directory, "copy", true, &owner).unwrap();
+        assert!(Mark::check(&directory, "copy").unwrap().made_directory);
+        assert!(Mark::check(&directory, "other").is_err());
+        assert!(Mark::put(&host, &directory, "other", true, &owner).is_err(), "another one was first");
+
+        let file = directory.join(OWN_DIRECTORY).join(MARK);
+        let mark: Mark = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let with = |mark: Mark| std::fs::write(&file, serde_json::to_vec(&mark).unwrap()).unwrap();
+        with(Mark { device: mark.device + 1, ..mark.clone() });
+        assert_eq!(Mark::check(&directory, "copy").is_ok(), mark.born.is_some(), "devices are numbered anew");
+        with(Mark { inode: mark.inode + 1, ..mark.clone() });
+        assert!(Mark::check(&directory, "copy").is_err());
+        with(Mark { born: mark.born.map(|born| born + 1), device: mark.device + 1, ..mark });
+        assert!(Mark::check(&directory, "copy").is_err(), "a copy");
+    }
+
+    #[test]
+    fn only_half_a_mark_is_bare() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("copy");
+        assert!(!is_bare(&directory), "there is none");
+        std::fs::create_dir(&directory).unwrap();
+        assert!(is_bare(&directory));
+        let own = directory.join(OWN_DIRECTORY);
+        std::fs::create_dir(&own).unwrap();
+        assert!(is_bare(&directory));
+        std::fs::write(own.join("recovery.json.walback-new"), "{").unwrap();
+        assert!(is_bare(&directory));
+        for somebodys in [own.join(MARK), own.join("notes"), directory.join("notes")] {
+            std::fs::write(&somebodys, "").unwrap();
+            assert!(!is_bare(&directory), "{somebodys:?}");
+            std::fs::remove_file(somebodys).unwrap();
+        }
+        std::fs::remove_dir_all(&own).unwrap();
+        std::os::unix::fs::symlink("/", &own).unwrap();
+        assert!(!is_bare(&directory), "a link");
+    }
 }

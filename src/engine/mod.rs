@@ -9,11 +9,14 @@ pub mod mark;
 pub mod prepare;
 pub mod query;
 pub mod record;
+pub mod remains;
+pub mod resume;
 pub mod run;
 pub mod runbook;
 pub mod server;
 pub mod steps;
 mod strategy;
+pub mod way;
 
 pub use find::Trust;
 pub use host::{facts, launch};

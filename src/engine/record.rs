@@ -30,10 +30,14 @@ impl Recoveries {
         Recoveries { directory: state_directory.join("recoveries") }
     }
 
-    /// Whether a recovery of this name is known.
+    /// Whether a recovery of this name is known: one that was interrupted before its journal had a whole line has done
+    /// nothing, and takes no name.
     #[must_use]
     pub fn has(&self, id: &str) -> bool {
-        self.directory.join(id).exists()
+        match fs::read(self.journal(id)) {
+            Ok(journal) => journal.contains(&b'\n'),
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+        }
     }
 
     /// Every known recovery, the newest first; the journals that cannot be read are errors among them.
@@ -91,10 +95,7 @@ impl Recoveries {
             Error::failed("journal-unreadable", format!("cannot read the journal: {}", path.display()))
                 .caused_by(&error)
         })?;
-        journal::decode(&text).map_err(|(line, error)| {
-            Error::failed("journal-broken", format!("the journal is broken: {}, line {line}", path.display()))
-                .caused_by(&error)
-        })
+        journal::decode(&text).map_err(|(line, error)| not_understood(&text, line, &path).caused_by(&error))
     }
 
     /// The recovery that an operator means: by its id, its directory, or a unique beginning of its id; left out where
@@ -145,9 +146,24 @@ impl Recoveries {
         }
     }
 
-    fn journal(&self, id: &str) -> PathBuf {
+    pub(super) fn journal(&self, id: &str) -> PathBuf {
         self.directory.join(id).join(JOURNAL)
     }
+}
+
+/// A whole line that this program does not understand: a newer one's, where it is an event at all.
+fn not_understood(text: &str, line: usize, path: &Path) -> Error {
+    let text = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let is_event = serde_json::from_str::<serde_json::Value>(text)
+        .is_ok_and(|value| ["at", "recovery", "event"].iter().all(|name| value[name].is_string()));
+    if is_event {
+        return Error::failed(
+            "journal-newer",
+            format!("the journal has an event that this Walback does not understand: {}, line {line}", path.display()),
+        )
+        .hint("a newer Walback has written it: use that one");
+    }
+    Error::failed("journal-broken", format!("the journal is broken: {}, line {line}", path.display()))
 }
 
 /// Announces what one recovery does.
@@ -215,10 +231,11 @@ impl<'a> Recorder<'a> {
         let started = Instant::now();
         match work() {
             Ok(bytes) => self.emit(What::StepFinished { step, seconds: started.elapsed().as_secs_f64(), bytes }),
-            Err(error) => {
-                self.failed(Some(step), &error)?;
-                Err(error)
-            }
+            // What cannot be journalled is told all the same: a full disk is the cause of both.
+            Err(error) => match self.failed(Some(step), &error) {
+                Ok(()) => Err(error),
+                Err(_) => Err(error.because("and the journal cannot be written".to_owned())),
+            },
         }
     }
 

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventBuffer, Recovery, RecoveryState, Strategy, What};
+use crate::pgdata::server_log::LogLine;
 use crate::plan::{Approach, Finding, Plan, StepId};
 use crate::source::Cancel;
 
 use super::facts::server_account;
 use super::host::{Account, Host};
-use super::mark::Mark;
+use super::mark::{self, Mark};
 use super::record::{Recorder, Recoveries, Watch};
 use super::server::{LogTail, running};
-use super::steps::{configure, discard, fetching, promote, replay, snapshot, start, stop, unpack};
+use super::steps::{configure, directory, discard, fetching, promote, replay, snapshot, start, stop, unpack};
 use super::strategy::settled;
 
 /// Carries out plans on this machine.
@@ -62,6 +63,13 @@ impl Engine {
             .hint("make the plan again; it will get another name"));
         }
         let recorder = Recorder::open(&self.host, &self.recoveries, &plan.recovery, watch)?;
+        if recorder.buffer().plan.is_some() {
+            return Err(Error::failed(
+                "recovery-exists",
+                format!("a recovery of this name was begun just now: {}", plan.recovery),
+            )
+            .hint("make the plan again; it will get another name"));
+        }
         recorder.emit(What::Planned { plan: Box::new(plan.clone()), hash: hash.to_owned(), strategy: None })?;
         self.unpack(plan, &recorder, cancel)?;
         self.configure_and_replay(plan, &recorder, cancel)?;
@@ -94,28 +102,50 @@ impl Engine {
         let strategy = Some(announced.strategy);
         recorder.emit(What::Planned { plan: Box::new(plan.clone()), hash: hash.to_owned(), strategy })?;
         recorder.step(StepId::Stop, || stop::stop_at_once(&self.host, &plan.directory).map(|()| None))?;
-        let settled = settled(self, &before, plan, announced, cancel).inspect_err(|error| {
+        self.go_as_it_allows(plan, &before, announced, &recorder, cancel)?;
+        finished(&recorder)
+    }
+
+    /// Goes to the target of a retarget whose server is stopped: in place where the copy still allows that.
+    pub(super) fn go_as_it_allows(
+        &self,
+        plan: &Plan,
+        before: &EventBuffer,
+        announced: &Approach,
+        recorder: &Recorder<'_>,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let settled = settled(self, before, plan, announced, cancel).inspect_err(|error| {
             // The journal says it, or cannot be written; the error itself is told in any case.
             let _ = recorder.failed(None, error);
         })?;
         let Approach { strategy, why, estimate, .. } = settled;
         recorder.emit(What::Approach { strategy, why, estimate: estimate.clone() })?;
         let plan = &Plan { estimate, ..plan.clone() };
+        self.make_data(plan, strategy, recorder, cancel)?;
+        self.configure_and_replay(plan, recorder, cancel)
+    }
+
+    /// Makes the data directory what it was before its first start, where it is not to be gone on with as it is.
+    pub(super) fn make_data(
+        &self,
+        plan: &Plan,
+        strategy: Strategy,
+        recorder: &Recorder<'_>,
+        cancel: &Cancel,
+    ) -> Result<()> {
         if strategy.empties_directory() {
             recorder.step(StepId::Discard, || discard::clear_for_unpacking(&self.host, plan).map(|()| None))?;
         }
         match strategy {
-            Strategy::InPlace => {}
+            Strategy::InPlace => Ok(()),
             Strategy::Snapshot => {
                 let owner = owner_of(plan)?;
-                recorder.step(StepId::Snapshot, || {
-                    snapshot::go_back(&self.host, plan, &owner, &recorder, cancel).map(Some)
-                })?;
+                recorder
+                    .step(StepId::Snapshot, || snapshot::go_back(&self.host, plan, &owner, recorder, cancel).map(Some))
             }
-            Strategy::Unpack => self.unpack(plan, &recorder, cancel)?,
+            Strategy::Unpack => self.unpack(plan, recorder, cancel),
         }
-        self.configure_and_replay(plan, &recorder, cancel)?;
-        finished(&recorder)
     }
 
     /// A known recovery and its plan, as it stands now: somebody may have promoted its server without Walback.
@@ -123,10 +153,11 @@ impl Engine {
         let recorder = Recorder::open(&self.host, &self.recoveries, id, watch)?;
         let plan = plan_of(&recorder, id)?;
         let buffer = recorder.buffer();
-        let waits =
-            matches!(buffer.state, Some(RecoveryState::Paused | RecoveryState::ShutDown | RecoveryState::Failed))
-                && buffer.promoted_to.is_none()
-                && buffer.phases.iter().any(|phase| phase.step == StepId::Configure);
+        refuse_newer(&buffer, id)?;
+        use RecoveryState::{Failed, Paused, Planned, ShutDown, Unpacking};
+        let waits = matches!(buffer.state, Some(Planned | Unpacking | Paused | ShutDown | Failed))
+            && buffer.promoted_to.is_none()
+            && buffer.configured;
         if waits && promote::was_promoted(&plan.directory) {
             recorder.emit(What::Finding(
                 Finding::warning("promoted-elsewhere", format!("the server of {id} was promoted, and not by Walback"))
@@ -140,27 +171,14 @@ impl Engine {
         Ok((recorder, plan))
     }
 
-    /// What became of a promotion that nobody saw the end of: it is over, or it never began.
-    fn take_up_promotion(&self, plan: &Plan, recorder: &Recorder<'_>) -> Result<()> {
-        match promote::promoted_meanwhile(plan)? {
-            Some(Some(timeline)) => {
-                configure::forget_recovery(&self.host, &plan.directory, &owner_of(plan)?)?;
-                recorder.emit(What::Promoted { timeline })?;
-                recorder.state(RecoveryState::Promoted)
-            }
-            Some(None) => recorder.state(RecoveryState::Paused),
-            None => Ok(()),
-        }
-    }
-
     /// Looks once at a recovery that nobody follows, and records what has happened to it since.
     ///
     /// # Errors
     /// When its journal cannot be read or written. That another Walback follows it, or that it failed, is no error.
-    pub fn refresh(&self, id: &str) -> Result<()> {
+    pub fn refresh(&self, id: &str, watch: Watch<'_>) -> Result<()> {
         let once = Cancel::default();
         once.cancel();
-        match self.follow(id, &|_| {}, &once) {
+        match self.follow(id, watch, &once) {
             Err(error)
                 if matches!(error.report().code, "journal-unreadable" | "journal-broken" | "journal-unwritable") =>
             {
@@ -184,7 +202,7 @@ impl Engine {
                 self.replay(&plan, &owner_of(&plan)?, &recorder, cancel, None)?;
             }
             // … or while it promoted.
-            Some(RecoveryState::Promoting) => self.take_up_promotion(&plan, &recorder)?,
+            Some(RecoveryState::Promoting) => self.take_up_promotion(&plan, &recorder, cancel)?,
             _ => {}
         }
         finished(&recorder)
@@ -222,7 +240,7 @@ impl Engine {
     }
 
     /// After promotion there is no way back, and the copy that was kept for one is of no use.
-    fn forget_pristine(&self, plan: &Plan, recorder: &Recorder<'_>) -> Result<()> {
+    pub(super) fn forget_pristine(&self, plan: &Plan, recorder: &Recorder<'_>) -> Result<()> {
         let Err(error) = snapshot::forget(&self.host, plan) else { return Ok(()) };
         let report = error.report();
         let finding = Finding::warning("pristine-left", format!("the kept copy is left: {}", report.message));
@@ -262,8 +280,16 @@ impl Engine {
     /// When the directory does not carry the recovery's mark, or cannot be removed.
     pub fn discard(&self, id: &str, watch: Watch<'_>) -> Result<Recovery> {
         let (recorder, plan) = self.open(id, watch)?;
+        self.remove_what_was_made(&plan, &recorder)?;
+        finished(&recorder)
+    }
+
+    /// Removes what carries the mark, or what was about to get it; also what an earlier removal has left.
+    pub(super) fn remove_what_was_made(&self, plan: &Plan, recorder: &Recorder<'_>) -> Result<()> {
+        let (id, directory) = (&plan.recovery, &plan.directory);
+        let buffer = recorder.buffer();
         // Stopped by Walback and started again by hand, it is in use all the same.
-        if recorder.buffer().promoted_to.is_some() && running(&plan.directory).is_some() {
+        if buffer.promoted_to.is_some() && running(directory).is_some() {
             return Err(Error::failed(
                 "in-use",
                 format!("the recovery {id} was promoted, its server runs, and may be in use"),
@@ -272,46 +298,80 @@ impl Engine {
                 "if it has to go, stop it first: “walback stop {id}”; what was written to it is then lost"
             )));
         }
-        // What could not even be begun, in a directory that was taken meanwhile, has made nothing.
-        let nothing_made = recorder.buffer().failure.is_some_and(|failure| failure.step == Some(StepId::Unpack))
-            && Mark::check(&plan.directory, id).is_err();
-        if discard::is_there(&plan) && !nothing_made {
-            // A refusal is not a failure of the recovery: it stays what it is.
-            Mark::check(&plan.directory, id)?;
-            recorder.step(StepId::Discard, || discard::discard(&self.host, &plan).map(|()| None))?;
+        if buffer.configured && !directory.exists() {
+            recorder.emit(What::Finding(
+                Finding::warning("directory-gone", format!("there is no directory any more: {}", directory.display()))
+                    .hint("nothing was removed; if its file system is only not mounted, its data is still there"),
+            ))?;
         }
-        recorder.state(RecoveryState::Discarded)?;
-        finished(&recorder)
+        // What could not even be begun, in a directory that was taken meanwhile, has made nothing.
+        let could_not = buffer.failure.as_ref().is_some_and(|failure| failure.step == Some(StepId::Unpack));
+        let nothing_made = (could_not || !buffer.has_begun()) && Mark::check(directory, id).is_err();
+        if mark::is_bare(directory) {
+            if !nothing_made || buffer.made_directory.is_some() {
+                recorder.emit(What::Discarding)?;
+                let made = buffer.made_directory == Some(true);
+                recorder.step(StepId::Discard, || directory::remove_bare(&self.host, plan, made).map(|()| None))?;
+            }
+        } else if discard::is_there(plan) && !nothing_made {
+            // A refusal is not a failure of the recovery: it stays what it is.
+            Mark::check(directory, id)?;
+            recorder.emit(What::Discarding)?;
+            recorder.step(StepId::Discard, || discard::discard(&self.host, plan).map(|()| None))?;
+        }
+        recorder.state(RecoveryState::Discarded)
     }
 
-    fn unpack(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
+    pub(super) fn unpack(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
         let owner = account_of(plan)?;
         recorder.state(RecoveryState::Unpacking)?;
         let unpacked = recorder.step(StepId::Unpack, || {
-            unpack::prepare(&self.host, plan, &owner)?;
+            directory::take(&self.host, plan, &owner, recorder)?;
             snapshot::prepare(&self.host, plan, &owner)?;
             unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some)
         });
-        let unpacked = unpacked.and_then(|()| match plan.pristine {
-            None => Ok(()),
-            Some(_) => {
-                recorder.step(StepId::Snapshot, || snapshot::keep(&self.host, plan, &owner, recorder, cancel).map(Some))
-            }
-        });
-        let Err(error) = unpacked else { return Ok(()) };
-        // Half a backup is of no use to anybody, and it may fill the disk.
-        if Mark::check(&plan.directory, &plan.recovery).is_err() {
-            return Err(error);
-        }
-        match discard::discard(&self.host, plan) {
-            Ok(()) => Err(error.because("what was unpacked so far was removed again".to_owned())),
-            Err(left) => {
-                Err(error.because(format!("what was unpacked so far could not be removed: {}", left.report().message)))
-            }
-        }
+        let unpacked = unpacked.and_then(|()| self.keep_pristine(plan, &owner, recorder, cancel));
+        unpacked.map_err(|error| self.remove_half_a_backup(plan, recorder, error))
     }
 
-    fn configure_and_replay(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
+    /// Keeps a copy of what was unpacked, where the plan wants one.
+    pub(super) fn keep_pristine(
+        &self,
+        plan: &Plan,
+        owner: &Account,
+        recorder: &Recorder<'_>,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        if plan.pristine.is_none() {
+            return Ok(());
+        }
+        recorder.step(StepId::Snapshot, || snapshot::keep(&self.host, plan, owner, recorder, cancel).map(Some))
+    }
+
+    /// Half a backup is of no use to anybody, and it may fill the disk. Gives the error, with what became of that.
+    fn remove_half_a_backup(&self, plan: &Plan, recorder: &Recorder<'_>, error: Error) -> Error {
+        let told = if Mark::check(&plan.directory, &plan.recovery).is_err() {
+            if recorder.buffer().made_directory == Some(true) {
+                // Not even the mark could be put: nothing is in it.
+                let _ = directory::remove_bare(&self.host, plan, true);
+            }
+            error
+        } else {
+            match discard::discard(&self.host, plan) {
+                Ok(()) => error.because("what was unpacked so far was removed again".to_owned()),
+                Err(left) => {
+                    error.because(format!("what was unpacked so far could not be removed: {}", left.report().message))
+                }
+            }
+        };
+        if recorder.buffer().failure.is_none() {
+            // There was no room for it in the journal; there may be now.
+            let _ = recorder.failed(Some(StepId::Unpack), &told);
+        }
+        told
+    }
+
+    pub(super) fn configure_and_replay(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
         let owner = owner_of(plan)?;
         recorder.step(StepId::Configure, || configure::configure(&self.host, plan, &owner).map(|()| None))?;
         recorder.state(RecoveryState::Configured)?;
@@ -328,7 +388,7 @@ impl Engine {
         }
     }
 
-    fn replay(
+    pub(super) fn replay(
         &self,
         plan: &Plan,
         owner: &Account,
@@ -337,7 +397,8 @@ impl Engine {
         log_position: Option<u64>,
     ) -> Result<()> {
         // Where the server was started by another walback, its log is read from the last start on.
-        let position = log_position.unwrap_or_else(|| last_start(plan));
+        let position =
+            log_position.unwrap_or_else(|| last_start(plan, running(&plan.directory).or(recorder.buffer().server_pid)));
         if recorder.buffer().running != Some(StepId::Replay) {
             recorder.emit(What::StepStarted { step: StepId::Replay })?;
         }
@@ -385,6 +446,16 @@ fn check_plan(plan: &Plan, hash: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whoever does not know what was done must not go on with it.
+fn refuse_newer(buffer: &EventBuffer, id: &str) -> Result<()> {
+    if !buffer.newer {
+        return Ok(());
+    }
+    Err(Error::failed("journal-newer", format!("a newer Walback has worked on the recovery {id}"))
+        .because("its journal has events that this one does not know".to_owned())
+        .hint("use that one; this one can only show the recovery"))
+}
+
 fn refuse_after_promotion(buffer: &EventBuffer, id: &str) -> Result<()> {
     let state = match buffer.state {
         Some(state @ (RecoveryState::Promoting | RecoveryState::Discarded)) => state,
@@ -408,7 +479,7 @@ pub(super) fn finished(recorder: &Recorder<'_>) -> Result<Recovery> {
 }
 
 /// The user that the plan names.
-fn account_of(plan: &Plan) -> Result<Account> {
+pub(super) fn account_of(plan: &Plan) -> Result<Account> {
     server_account(Some(&plan.server.run_as)).map_err(|why| {
         Error::failed("no-server-user", why).hint("PostgreSQL never runs as root: name a user with --run-as")
     })
@@ -423,22 +494,32 @@ pub(super) fn owner_of(plan: &Plan) -> Result<Account> {
     })
 }
 
-/// Where in the log the last start of the server begins.
-fn last_start(plan: &Plan) -> u64 {
+/// Where in the log the last start of this server begins; its end, where the server has not said anything yet: what stands
+/// there is of the one before.
+fn last_start(plan: &Plan, server: Option<u32>) -> u64 {
     let mut log = LogTail::new(&plan.server.log, 0);
-    let (mut position, mut start) = (0_u64, 0);
+    let (mut position, mut start) = (0_u64, None);
     loop {
         let bytes = log.bytes();
         if bytes.is_empty() {
-            return start;
+            return start.unwrap_or(position);
         }
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if String::from_utf8_lossy(line).contains("LOG:  starting PostgreSQL ") {
-                start = position;
+            if begins_anew(&String::from_utf8_lossy(line), server) {
+                start = Some(position);
             }
             position += line.len() as u64;
         }
     }
+}
+
+/// Whether what was said before this line of a log is of no account any more: the server starts, or starts over after one
+/// of its processes was killed.
+fn begins_anew(line: &str, server: Option<u32>) -> bool {
+    let line = LogLine::parse(line);
+    let begins =
+        line.text.starts_with("starting PostgreSQL ") || line.text == "all server processes terminated; reinitializing";
+    begins && (server.is_none() || line.pid == server)
 }
 
 /// Whether the recovery's server runs now, whatever the journal says.
@@ -467,6 +548,23 @@ mod tests {
         let forbidden = Plan { findings: vec![Finding::error("x", "no").hint("do y")], ..shown };
         let error = check_plan(&forbidden, &forbidden.hash().unwrap()).unwrap_err();
         assert_eq!((error.report().code, error.report().hint.as_deref()), ("plan-forbidden", Some("do y")));
+    }
+
+    /// A server that was just started has said nothing; the pause in its log is of the one before.
+    #[test]
+    fn what_another_server_said_is_not_this_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut plan = example();
+        plan.server.log = directory.path().join("server.log");
+        let line = |pid: u32, text: &str| format!("2026-11-20 20:24:42.273 UTC [{pid}] startup 00000: LOG:  {text}\n");
+        let first = line(7, "starting PostgreSQL 15.18") + &line(9, "pausing at the end of recovery");
+        std::fs::write(&plan.server.log, &first).unwrap();
+        let end = first.len() as u64;
+        assert_eq!((last_start(&plan, Some(7)), last_start(&plan, None)), (0, 0));
+        assert_eq!(last_start(&plan, Some(8)), end, "it has said nothing yet");
+        let anew = first.clone() + &line(7, "all server processes terminated; reinitializing");
+        std::fs::write(&plan.server.log, anew).unwrap();
+        assert_eq!(last_start(&plan, Some(7)), end);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio_postgres::{Client, NoTls};
 use crate::core::Lsn;
 use crate::core::time::Timestamp;
 use crate::error::{Error, Result};
+use crate::event::WaitsFor;
 use crate::pgdata::postmaster_pid::PostmasterPid;
 use crate::plan::ServerPlan;
 
@@ -128,6 +129,10 @@ pub struct ReplayStatus {
     pub last_commit_at: Option<Timestamp>,
     /// Whether replay is paused.
     pub paused: bool,
+    /// What replay waits for, where it does.
+    pub waits_for: Option<WaitsFor>,
+    /// The session whose locks it waits for.
+    pub blocked_by: Option<u32>,
 }
 
 /// Why a server gives no answer.
@@ -232,7 +237,10 @@ impl Sql {
     pub fn replay_status(&mut self) -> Result<ReplayStatus, NoAnswer> {
         let query = "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn(), \
                      (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000000)::bigint, \
-                     CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END";
+                     CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END, \
+                     (SELECT wait_event_type || '/' || wait_event FROM pg_stat_activity \
+                      WHERE backend_type = 'startup'), \
+                     (SELECT (pg_blocking_pids(pid))[1] FROM pg_stat_activity WHERE backend_type = 'startup')";
         let mut row = self.query(query)?.into_iter().next().unwrap_or_default().into_iter();
         let mut next = || row.next().flatten();
         Ok(ReplayStatus {
@@ -240,8 +248,22 @@ impl Sql {
             replayed_lsn: next().and_then(|lsn| lsn.parse().ok()),
             last_commit_at: next().and_then(|micros| micros.parse().ok()).and_then(Timestamp::from_unix_micros),
             paused: next().is_some_and(|paused| paused == "t"),
+            waits_for: next().and_then(|event| waits_for(&event)),
+            blocked_by: next().and_then(|pid| pid.parse().ok()),
         })
     }
+}
+
+/// What a wait event of the startup process stands for (`wait_event.c` of 13 to 16, `wait_event_names.txt` since).
+fn waits_for(event: &str) -> Option<WaitsFor> {
+    Some(match event.split_once('/')? {
+        (_, "RestoreCommand") => WaitsFor::Archive,
+        (_, "RecoveryApplyDelay") => WaitsFor::Delay,
+        (_, "RecoveryPause") => WaitsFor::Resume,
+        (_, "RecoveryWalAll" | "RecoveryWalStream" | "RecoveryRetrieveRetryInterval") => WaitsFor::Wal,
+        ("Lock" | "BufferPin", _) | (_, "RecoveryConflictSnapshot" | "RecoveryConflictTablespace") => WaitsFor::Query,
+        _ => return None,
+    })
 }
 
 /// A server that is starting up or going away says so with class 57; whatever else it says is a refusal.

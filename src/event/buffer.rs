@@ -58,6 +58,18 @@ pub struct EventBuffer {
     pub findings: Vec<Finding>,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// Whether the data directory was made, or was there and empty; `None` before it was taken.
+    pub made_directory: Option<bool>,
+    /// Whether it is settled how the last retarget gets to its target.
+    pub settled: bool,
+    /// Whether the backup is unpacked, as the plan wants it: a retarget that unpacks again begins without.
+    pub unpacked: bool,
+    /// Whether everything is written that a server needs to recover, so that one that recovers no more was promoted.
+    pub configured: bool,
+    /// Whether everything is being removed.
+    pub discarding: bool,
+    /// Whether the journal has events of a newer Walback, which this one does not know.
+    pub newer: bool,
     /// The last lines of the server's log.
     pub log: std::collections::VecDeque<String>,
 }
@@ -67,10 +79,16 @@ impl EventBuffer {
     pub fn fold(&mut self, event: &Event) {
         match &event.what {
             What::Planned { plan, strategy, .. } => self.begin(plan, *strategy, event.at),
+            What::Directory { made } => self.made_directory = Some(*made),
+            What::Discarding => self.discarding = true,
+            What::Resumed { .. } => {}
             What::StepStarted { step } => {
                 self.running = Some(*step);
                 self.progress = None;
                 self.about_to(*step);
+                if matches!(step, StepId::Unpack | StepId::Discard) {
+                    (self.unpacked, self.configured) = (false, false);
+                }
                 // Stopping and removing do not mend what failed.
                 if !matches!(step, StepId::Stop | StepId::Discard) {
                     self.failure = None;
@@ -84,10 +102,15 @@ impl EventBuffer {
             What::StepFinished { step, seconds, bytes } => {
                 self.running = None;
                 self.progress = None;
+                // Settings are only written into data that is there, whichever way it came there.
+                self.unpacked |= matches!(step, StepId::Unpack | StepId::Snapshot | StepId::Configure);
+                self.configured |= *step == StepId::Configure;
                 self.phases.push(Phase { step: *step, seconds: *seconds, bytes: *bytes });
             }
             What::State { state } => {
                 self.state = Some(*state);
+                // Whatever it comes to, the removal is over, or something else was decided.
+                self.discarding = false;
                 if matches!(state, RecoveryState::ShutDown | RecoveryState::Discarded) {
                     self.server_pid = None;
                 }
@@ -104,6 +127,8 @@ impl EventBuffer {
             }
             What::Approach { strategy, estimate, .. } => {
                 self.strategy = Some(*strategy);
+                self.settled = true;
+                self.unpacked &= *strategy == Strategy::InPlace;
                 if let Some(plan) = &mut self.plan {
                     plan.estimate = estimate.clone();
                 }
@@ -126,7 +151,7 @@ impl EventBuffer {
                 self.progress = None;
                 self.state = Some(RecoveryState::Failed);
             }
-            What::Unknown => {}
+            What::Unknown => self.newer = true,
         }
     }
 
@@ -149,6 +174,12 @@ impl EventBuffer {
         (as_predicted || replayed_lsn.is_some()).then(|| self.replaying_to.max(replayed_lsn)).flatten()
     }
 
+    /// Whether anything was done outside of the journal, or announced to be.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.made_directory.is_some() || self.unpacked || !self.phases.is_empty() || self.running.is_some()
+    }
+
     fn begin(&mut self, plan: &Plan, strategy: Option<Strategy>, at: Timestamp) {
         let kept = std::mem::take(self);
         *self = EventBuffer {
@@ -160,6 +191,10 @@ impl EventBuffer {
             reached: kept.reached,
             replaying_to: kept.replaying_to,
             log: kept.log,
+            made_directory: kept.made_directory,
+            unpacked: kept.unpacked && strategy == Some(Strategy::InPlace),
+            configured: kept.configured,
+            newer: kept.newer,
             ..EventBuffer::default()
         };
     }
@@ -242,6 +277,7 @@ mod tests {
             replayed_lsn: Some(Lsn(0x200_0000 + done)),
             last_commit_at: None,
             doing: Some("recovering 000000010000000000000002".to_owned()),
+            waits_for: None,
         })
     }
 

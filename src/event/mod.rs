@@ -5,4 +5,4 @@ pub mod journal;
 pub mod types;
 
 pub use buffer::EventBuffer;
-pub use types::{Event, Failure, Phase, Progress, Recovery, RecoveryState, Strategy, What};
+pub use types::{Event, Failure, Phase, Progress, Recovery, RecoveryState, Strategy, WaitsFor, What};

@@ -48,6 +48,18 @@ pub enum What {
         /// What it takes.
         estimate: Estimate,
     },
+    /// The data directory is about to be taken, and marked: made, or found empty.
+    Directory {
+        /// Whether it is made.
+        made: bool,
+    },
+    /// Everything that the recovery made is about to be removed: nothing but that is left to be done.
+    Discarding,
+    /// Somebody goes on with what was interrupted.
+    Resumed {
+        /// What was found, in words.
+        found: String,
+    },
     /// A step is about to begin. Journalled before it does.
     StepStarted {
         /// Which.
@@ -139,6 +151,25 @@ pub struct Progress {
     pub last_commit_at: Option<Timestamp>,
     /// What it is doing just now, in words: `base/16384/2619`, `replaying 000000010000000000000004`.
     pub doing: Option<String>,
+    /// What replay waits for, where it does not go on.
+    #[serde(default)]
+    pub waits_for: Option<WaitsFor>,
+}
+
+/// What replay waits for: none of it is a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitsFor {
+    /// `restore_command` fetches a segment.
+    Archive,
+    /// WAL that is not there yet.
+    Wal,
+    /// A query on the recovering server stands in the way of what replay has to do.
+    Query,
+    /// The time that `recovery_min_apply_delay` holds commits back.
+    Delay,
+    /// Somebody paused it by hand, before the target.
+    Resume,
 }
 
 /// Why a step failed.

@@ -188,12 +188,20 @@ pub enum LogEvent {
     Stopping(Stopped),
     /// Paused at the target. Only this proves it: resuming from here promotes.
     Pausing,
+    /// Paused, and not at the target: by somebody's hand, or for a setting, which a DETAIL line then tells.
+    PausedOnTheWay,
     /// Paused in the middle because the original server's settings were raised beyond this one's (14 and later).
     /// Looks like a pause at the target to SQL; the server ends if it is resumed. Told by a DETAIL line, which
     /// follows a bare `recovery has paused`.
     PausedForSettings,
     /// The target is reached, and the server ends as it was told.
     ShutdownAtTarget,
+    /// Somebody asked the server to end.
+    ShutdownRequested,
+    /// A process of the server was killed, and took the server along or made it begin anew; in the server's words.
+    ProcessKilled(String),
+    /// The server begins anew after one of its processes was killed.
+    Reinitializing,
     /// Replay ended with the record that starts here.
     RedoDone(Lsn),
     /// Recovery ends on this timeline.
@@ -299,7 +307,12 @@ fn event(text: &str) -> Option<LogEvent> {
         "database system is ready to accept read-only connections"
         | "database system is ready to accept read only connections" => LogEvent::ReadOnlyConnections,
         "pausing at the end of recovery" => LogEvent::Pausing,
+        "recovery has paused" => LogEvent::PausedOnTheWay,
         "shutdown at recovery target" => LogEvent::ShutdownAtTarget,
+        "received smart shutdown request"
+        | "received fast shutdown request"
+        | "received immediate shutdown request" => LogEvent::ShutdownRequested,
+        "all server processes terminated; reinitializing" => LogEvent::Reinitializing,
         "archive recovery complete" => LogEvent::ArchiveRecoveryComplete,
         "database system is ready to accept connections" => LogEvent::Ready,
         "received promote request" => LogEvent::PromoteRequested,
@@ -334,6 +347,9 @@ fn event_with_values(text: &str) -> Option<LogEvent> {
     }
     if let Some(stop) = after("recovery stopping ") {
         return stopped(stop).map(LogEvent::Stopping);
+    }
+    if text.contains(" was terminated by signal ") {
+        return Some(LogEvent::ProcessKilled(text.to_owned()));
     }
     let ends = END_OF_WAL.iter().any(|start| text.starts_with(start));
     ends.then(|| LogEvent::EndOfWal { at: broken_at(text), message: text.to_owned() })
@@ -458,8 +474,10 @@ cp: cannot stat '/srv/archive/000000010000000000000005': No such file or directo
 
     #[test]
     fn a_pause_for_settings_is_not_one_at_the_target() {
-        assert_eq!(events(PAUSED_FOR_SETTINGS), [LogEvent::Consistent(Lsn(0x200_0120)), LogEvent::PausedForSettings]);
-        assert_eq!(said("recovery has paused"), None);
+        assert_eq!(
+            events(PAUSED_FOR_SETTINGS),
+            [LogEvent::Consistent(Lsn(0x200_0120)), LogEvent::PausedOnTheWay, LogEvent::PausedForSettings]
+        );
     }
 
     #[test]
@@ -564,6 +582,13 @@ cp: cannot stat '/srv/archive/000000010000000000000005': No such file or directo
                 RedoProgress { lsn: Lsn(0x300_0148), elapsed_s: 10.03 },
             ),
             ("shutdown at recovery target", ShutdownAtTarget),
+            ("recovery has paused", PausedOnTheWay),
+            ("received fast shutdown request", ShutdownRequested),
+            ("all server processes terminated; reinitializing", Reinitializing),
+            (
+                "startup process (PID 8178) was terminated by signal 9: Killed",
+                ProcessKilled("startup process (PID 8178) was terminated by signal 9: Killed".into()),
+            ),
         ] {
             assert_eq!(said(text), Some(expected), "{text}");
         }

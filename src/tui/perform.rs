@@ -23,6 +23,7 @@ use crate::engine::checklist;
 use crate::engine::host::{Host, facts::server_account, now};
 use crate::engine::prepare::plan_retarget;
 use crate::engine::query::{ask, check, databases};
+use crate::engine::resume::{Standing, standing};
 use crate::engine::runbook::Runbook;
 use crate::engine::server::last_lines;
 use crate::engine::{Engine, Preparation, Recoveries, Request};
@@ -128,6 +129,11 @@ impl Perform for Performer {
                 let shared = Arc::clone(&self.shared);
                 self.act(reply, ActionKind::Retarget, plan.recovery.clone(), move |engine, watch, cancel| {
                     engine.retarget(&plan, &shared.hash_of(&plan), &approach, watch, cancel)
+                });
+            }
+            Effect::Resume { recovery } => {
+                self.act(reply, ActionKind::Resume, recovery.clone(), move |engine, watch, cancel| {
+                    engine.resume(&recovery, watch, cancel)
                 });
             }
             Effect::Follow { recovery } => self.follow(recovery, reply),
@@ -438,10 +444,16 @@ impl Performer {
                 }
                 told = events.len();
                 let state = recoveries.load(&id)?.state;
+                let by_itself = matches!(state, Some(RecoveryState::Replaying | RecoveryState::Promoting));
+                if !by_itself && let Standing::Interrupted(found) = standing(&recoveries, &id)? {
+                    reply.send(Msg::Interrupted { recovery: id, found });
+                    return Ok(());
+                }
                 if !matches!(
                     state,
                     Some(
-                        RecoveryState::Unpacking
+                        RecoveryState::Planned
+                            | RecoveryState::Unpacking
                             | RecoveryState::Configured
                             | RecoveryState::Replaying
                             | RecoveryState::Promoting
@@ -449,7 +461,8 @@ impl Performer {
                 ) {
                     return Ok(());
                 }
-                if state != Some(RecoveryState::Unpacking) && !config.read_only {
+                let server = !matches!(state, Some(RecoveryState::Planned | RecoveryState::Unpacking));
+                if server && !config.read_only {
                     // Nobody follows it any more: this one does. Where somebody does, their journal is read on.
                     let followed = Engine::new(&config)?.follow(
                         &id,

@@ -18,8 +18,10 @@ mod history;
 mod operator;
 mod picture;
 mod program;
+mod random;
 mod server;
 mod tmux;
+mod traced;
 mod waldump;
 
 pub use answer::{Answer, Running, as_operator, ask};
@@ -29,13 +31,15 @@ pub use digest::{TreeDigest, tree_digest};
 pub use directory::Directory;
 pub use history::{History, ROWS, Transaction, rows};
 pub use operator::{
-    Abandoned, Operator, assert_is, assert_paused, auto_conf_names, is_running, is_worked_in, postmaster, sql,
+    Abandoned, Gate, Operator, assert_is, assert_paused, auto_conf_names, is_running, is_worked_in, postmaster, sql,
     within_seconds,
 };
 pub use picture::{svg, text_of};
 pub use program::walback;
+pub use random::Random;
 pub use server::{Server, as_server, client, server_user};
 pub use tmux::Tmux;
+pub use traced::{Moment, Traced, run_and_kill};
 pub use waldump::{Dump, Ended, Said, Told, Waldump, What, assert_same, said_by_walback};
 
 use std::fmt::Write as _;

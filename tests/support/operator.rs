@@ -173,20 +173,18 @@ pub fn within_seconds(limit: u32, command: &Command) -> Command {
     limited
 }
 
-/// The recovery `copy`, whose walback was killed while the server waits in the middle of replay, for a segment, until
-/// it is let go on: what it runs to copy segments is the `cp` that it finds first.
+/// Has a server wait in the middle of replay, for a segment, until it is let go on: what it runs to copy segments is the
+/// `cp` that it finds first.
 #[derive(Debug)]
-pub struct Abandoned {
-    directory: PathBuf,
+pub struct Gate {
     gate: PathBuf,
+    path: String,
 }
 
-impl Abandoned {
-    /// Runs `command`, which shall begin or go on with the recovery and tell its events, and comes back when the server
-    /// waits for `segment` and there is no walback any more.
+impl Gate {
+    /// Closed, before `segment`.
     #[track_caller]
-    pub fn begin(operator: &Operator<'_>, mut command: Command, segment: &str) -> Abandoned {
-        let directory = operator.directory;
+    pub fn before(directory: &Directory, segment: &str) -> Gate {
         let gate = directory.write("gate", "");
         directory.create("bin");
         let cp = format!(
@@ -196,11 +194,47 @@ impl Abandoned {
         let cp = directory.write("bin/cp", cp);
         fs::set_permissions(cp, fs::Permissions::from_mode(0o755)).unwrap();
         let path = std::env::var("PATH").unwrap();
-        command.env("PATH", format!("{}/bin:{path}", directory.path().display()));
+        Gate { gate, path: format!("{}/bin:{path}", directory.path().display()) }
+    }
+
+    /// The command with this gate before the segments that its server fetches.
+    pub fn stands_before(&self, command: &mut Command) {
+        command.env("PATH", &self.path);
+    }
+
+    /// Waits until a server stands before it.
+    #[track_caller]
+    pub fn wait_reached(&self) {
+        let reached = self.gate.with_extension("reached");
+        wait_until("the segment", LIMIT, || reached.exists().then_some(()));
+        fs::remove_file(reached).unwrap();
+    }
+
+    /// Lets everybody through.
+    #[track_caller]
+    pub fn open(&self) {
+        fs::remove_file(&self.gate).unwrap();
+    }
+}
+
+/// The recovery `copy`, whose walback was killed while the server waits in the middle of replay, for a segment, until it
+/// is let go on.
+#[derive(Debug)]
+pub struct Abandoned {
+    directory: PathBuf,
+    gate: Gate,
+}
+
+impl Abandoned {
+    /// Runs `command`, which shall begin or go on with the recovery and tell its events, and comes back when the server
+    /// waits for `segment` and there is no walback any more.
+    #[track_caller]
+    pub fn begin(operator: &Operator<'_>, mut command: Command, segment: &str) -> Abandoned {
+        let gate = Gate::before(operator.directory, segment);
+        gate.stands_before(&mut command);
         let mut walback = Running::start(&mut command);
         walback.wait_for("replay", |line| line["state"] == "replaying");
-        let reached = gate.with_extension("reached");
-        wait_until("the segment", LIMIT, || reached.exists().then_some(()));
+        gate.wait_reached();
         walback.signal(Signal::SIGKILL);
         assert_eq!(walback.wait().0, None);
         Abandoned { directory: operator.place("copy"), gate }
@@ -225,7 +259,7 @@ impl Abandoned {
             String::from_utf8_lossy(&log).matches("pausing at the end of recovery").count()
         };
         let before = pauses();
-        fs::remove_file(&self.gate).unwrap();
+        self.gate.open();
         wait_until("pause in the log", LIMIT, || (pauses() > before).then_some(()));
     }
 }

@@ -1187,6 +1187,43 @@ fn without_a_chart_its_keys_say_so() {
 }
 
 #[test]
+fn an_interrupted_recovery_can_be_gone_on_with_or_discarded() {
+    let mut state = running(StepId::Unpack);
+    state.asked = None;
+    press(&mut state, "u");
+    assert!(refusal(&state).contains("is being worked on"), "{}", refusal(&state));
+    let found = || Msg::Interrupted { recovery: NAME.to_owned(), found: "it was unpacking".to_owned() };
+    send(&mut state, [Msg::Interrupted { recovery: "another".to_owned(), found: String::new() }]);
+    assert_eq!(state.interrupted, None);
+    send(&mut state, [found()]);
+    press(&mut state, "c");
+    assert!(refusal(&state).contains("nothing runs"), "{}", refusal(&state));
+    assert_eq!(press(&mut state, "q"), [Effect::Quit], "there is nothing to lose by leaving");
+    assert_eq!(press(&mut state, "u"), []);
+    assert!(matches!(&state.dialog, Some(Dialog::Menu(menu)) if menu.text == ["it was unpacking"]));
+    assert_eq!(press(&mut state, "y"), [Effect::Resume { recovery: NAME.to_owned() }]);
+    assert_eq!(state.interrupted, None);
+    // It is being gone on with: the step runs again.
+    send(&mut state, [found(), event(What::StepStarted { step: StepId::Unpack })]);
+    assert_eq!(state.interrupted, None);
+
+    let mut state = running(StepId::Unpack);
+    state.asked = None;
+    send(&mut state, [found()]);
+    press(&mut state, "d");
+    assert!(matches!(&state.dialog, Some(Dialog::Confirm(confirm)) if confirm.what == ActionKind::Discard));
+}
+
+#[test]
+fn nobody_leaves_in_the_middle_of_a_removal_unasked() {
+    let mut state = paused();
+    state.asked = Some(ActionKind::Discard);
+    assert_eq!(press(&mut state, "q"), []);
+    assert!(matches!(&state.dialog, Some(Dialog::Menu(menu)) if menu.choices[1].meaning.contains("not removed yet")));
+    assert_eq!(press(&mut state, "y"), [Effect::Quit]);
+}
+
+#[test]
 fn what_is_seen_is_fetched_and_only_once() {
     let far = |segment: u64| commit(1, (segment << 24) + 100);
     let all: Vec<Point> = (0..300).map(far).collect();

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub mod clusters;
 pub mod facts;
 pub mod launch;
+pub mod lock;
 pub mod spool;
 mod system;
 pub mod tree;
@@ -274,6 +275,17 @@ impl Host {
         Ok(())
     }
 
+    /// Removes everything inside `directory`, the entry `last` at the end, synced before: where that is still there, the
+    /// rest may be too.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn empty_directory_but_last(&self, directory: &Path, last: &str) -> Result<()> {
+        self.empty_directory(directory, Some(last))?;
+        sync_directory(directory)?;
+        self.remove_file(&directory.join(last))
+    }
+
     /// Removes an empty directory, if it is there.
     ///
     /// # Errors
@@ -319,25 +331,20 @@ impl Host {
     /// # Errors
     /// When it cannot be opened, or another Walback has it.
     pub fn open_journal(&self, path: &Path) -> Result<File> {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| failed("open the journal", path, &error))?;
-        match file.try_lock() {
-            Ok(()) => {
-                drop_unfinished_line(&file).map_err(|error| failed("mend the journal", path, &error))?;
-                Ok(file)
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(|error| {
+            match (error.kind(), owner_name(path)) {
+                (io::ErrorKind::PermissionDenied, Some(owner)) => failed("open the journal", path, &error)
+                    .hint(format!("the recovery was begun by {owner}: run walback as that user")),
+                _ => failed("open the journal", path, &error),
             }
-            Err(fs::TryLockError::WouldBlock) => Err(Error::failed(
-                "recovery-busy",
-                format!("another walback is working on this recovery: {}", path.display()),
-            )
-            .hint("wait for it, or follow it with “walback status --events”")),
-            Err(fs::TryLockError::Error(error)) => Err(failed("lock the journal", path, &error)),
+        })?;
+        lock::take(&file, path)?;
+        if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            // A new one has to be found again after the machine has gone down.
+            path.ancestors().skip(1).take(3).try_for_each(sync_directory)?;
         }
+        drop_unfinished_line(&file).map_err(|error| failed("mend the journal", path, &error))?;
+        Ok(file)
     }
 
     /// Adds a line to a journal, synced: what it announces is only then begun.
@@ -566,6 +573,12 @@ pub(crate) fn command_as(account: &Account, program: &Path) -> Command {
         }
         _ => Command::new(program),
     }
+}
+
+/// The name of whoever owns a file or, where that cannot be looked at, its directory.
+fn owner_name(path: &Path) -> Option<String> {
+    let metadata = path.ancestors().find_map(|path| fs::metadata(path).ok())?;
+    User::from_uid(Uid::from_raw(metadata.uid())).ok().flatten().map(|user| user.name)
 }
 
 /// What a program wrote, from its beginning; of very much only the end.

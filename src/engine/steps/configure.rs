@@ -14,14 +14,24 @@ use crate::plan::{Plan, files, parameters};
 use crate::resolve::Requirements;
 
 use super::super::host::{Account, Host};
+use super::super::remains::settle;
 use super::super::server::socket_files;
 use super::fetching;
 
-/// Writes everything that the plan says, so that the server started next recovers to the target.
+/// Writes everything that the plan says, so that the server started next recovers to the target. Done again, it writes
+/// the same: each file is there whole or as it was, and `recovery.signal`, without which a server would take writes, comes
+/// last where it is not there yet.
 ///
 /// # Errors
-/// When a file cannot be read or written.
+/// When a file cannot be read or written, or a server runs in the directory: its `postmaster.pid` must not be removed.
 pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
+    if let Some(pid) = settle(&plan.directory)? {
+        return Err(Error::failed(
+            "server-running",
+            format!("a server runs in this directory already: {} (process {pid})", plan.directory.display()),
+        )
+        .hint(format!("stop it first: “walback stop {}”", plan.recovery)));
+    }
     let host = &host.acting_as(owner);
     let directory = &plan.directory;
     let own = directory.join(OWN_DIRECTORY);

@@ -1,11 +1,13 @@
 //! Removes what a recovery made, and nothing else.
 
+use std::path::Path;
+
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::plan::build::OWN_DIRECTORY;
 
 use super::super::host::{Host, owner_of};
-use super::super::mark::Mark;
+use super::super::mark::{MARK, Mark};
 use super::super::server::socket_files;
 use super::snapshot;
 use super::stop::stop;
@@ -35,14 +37,18 @@ pub fn discard(host: &Host, plan: &Plan) -> Result<()> {
         // Where there is no mark of this recovery, or of another directory, nothing there was made by it.
         let Ok(mark) = Mark::check(root, &plan.recovery) else { continue };
         inside.empty_directory(root, Some(OWN_DIRECTORY))?;
-        inside.empty_directory(root, None)?;
-        if mark.made_directory {
-            host.remove_directory(root)?;
-        }
+        remove_mark(host, &inside, root, &mark)?;
     }
     remove_socket_directory(&inside, plan);
-    inside.empty_directory(&plan.directory, None)?;
-    if mark.made_directory { host.remove_directory(&plan.directory) } else { Ok(()) }
+    remove_mark(host, &inside, &plan.directory, &mark)
+}
+
+/// Removes what is Walback's own in a directory, the mark last, and the directory where Walback made it.
+fn remove_mark(host: &Host, inside: &Host, directory: &Path, mark: &Mark) -> Result<()> {
+    let own = directory.join(OWN_DIRECTORY);
+    inside.empty_directory_but_last(&own, MARK)?;
+    inside.remove_directory(&own)?;
+    if mark.made_directory { host.remove_directory(directory) } else { Ok(()) }
 }
 
 /// Makes the data directory, and those of its tablespaces, as empty as they were before unpacking, but for what is

@@ -1,6 +1,7 @@
 //! The steps of a recovery, one file each.
 
 pub mod configure;
+pub mod directory;
 pub mod discard;
 pub mod fetching;
 pub mod promote;

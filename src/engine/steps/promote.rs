@@ -9,14 +9,18 @@ use crate::event::What;
 use crate::pgdata::control_file::ControlFile;
 use crate::pgdata::server_log::{LogEvent, LogLine};
 use crate::plan::Plan;
+use crate::source::Cancel;
 
 use super::super::host::{Account, Host};
 use super::super::record::Recorder;
+use super::super::remains::at_work_on;
 use super::super::server::{LogTail, Sql, last_lines, running};
 use super::configure::forget_recovery;
 
 /// How long `pg_ctl` waits, in seconds.
 const WAIT_S: &str = "600";
+/// The same, for a promotion that a Walback began that is gone.
+const WAIT: Duration = Duration::from_secs(600);
 /// How long the log may take to tell the new timeline after the server has it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Whether recovery goes on, and where it does not, the timeline that is written to: `pg_control` tells the new one
@@ -36,12 +40,57 @@ pub fn check(plan: &Plan) -> Result<()> {
         .hint("a paused server was stopped; retarget the recovery to start it again"))
 }
 
-/// What became of a promotion whose end nobody saw: the new timeline, or none where the server is still in recovery.
-/// `None` where the server does not say.
+/// What became of a promotion whose end nobody saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It took place, on this timeline.
+    Promoted(TimelineId),
+    /// It never began: the server is as it was, or gone, and its data still recovers.
+    Recovers,
+}
+
+/// Finds out what became of a promotion. One that has begun is waited for; `None` where that was cancelled.
+///
+/// # Errors
+/// When the server cannot be asked at all, or neither promotes nor pauses.
+pub fn outcome(plan: &Plan, cancel: &Cancel) -> Result<Option<Outcome>> {
+    let (mut sql, started) = (Sql::new(&plan.server)?, Instant::now());
+    loop {
+        if running(&plan.directory).is_none() {
+            let promoted = was_promoted(&plan.directory);
+            return Ok(Some(if promoted { Outcome::Promoted(timeline_of(plan)?) } else { Outcome::Recovers }));
+        }
+        // Asked before the server is: a request that is made meanwhile is seen in the next round.
+        let requested = is_requested(&plan.directory);
+        match where_it_is(&mut sql) {
+            Some(Some(timeline)) => return Ok(Some(Outcome::Promoted(timeline))),
+            // The server is not paused any more as soon as it was asked to promote (`SetPromoteIsTriggered`).
+            Some(None) if !requested && sql.replay_status().is_ok_and(|status| status.paused) => {
+                return Ok(Some(Outcome::Recovers));
+            }
+            _ => {}
+        }
+        if cancel.is_cancelled() {
+            return Ok(None);
+        }
+        if started.elapsed() > WAIT {
+            return Err(Error::failed("promotion-unclear", "the server neither promotes nor is paused")
+                .hint(format!("look at its log: {}", plan.server.log.display())));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Whether somebody has asked for a promotion, and the server has not seen it yet; or is about to.
+fn is_requested(directory: &Path) -> bool {
+    directory.join("promote").exists() || !at_work_on(directory, running(directory)).is_empty()
+}
+
+/// The new timeline, or none where the server is still in recovery. `None` where the server does not say.
 ///
 /// # Errors
 /// When no connection can be set up at all.
-pub fn promoted_meanwhile(plan: &Plan) -> Result<Option<Option<TimelineId>>> {
+fn promoted_meanwhile(plan: &Plan) -> Result<Option<Option<TimelineId>>> {
     Ok(where_it_is(&mut Sql::new(&plan.server)?))
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::core::progress::Pace;
 use crate::core::{Action, Lsn, TimelineId};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Progress, RecoveryState, What};
+use crate::event::{Progress, RecoveryState, WaitsFor, What};
 use crate::pgdata::server_log::{LogEvent, LogLine, Stopped};
 use crate::plan::{Finding, Plan, StepId};
 use crate::source::Cancel;
@@ -19,14 +19,16 @@ use super::configure::forget_recovery;
 const ENDED: &str = "server-ended";
 /// The code of the error for a server that recovers without a target, and has to be stopped before it takes writes.
 pub const TARGET_IGNORED: &str = "target-ignored";
-/// The code of the error for a pause that the log does not explain.
-const PAUSE_UNCLEAR: &str = "pause-unclear";
 /// How often the server is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the server's first sign of life may take.
 const FIRST_SIGN: Duration = Duration::from_secs(60);
 /// How long a paused server may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long the log may take to say why replay paused, after it said that it did.
+const SHORT: Duration = Duration::from_secs(1);
+/// Before so long has passed, no time is told that the rest will take.
+const SETTLING: Duration = Duration::from_secs(2);
 /// How many of the server's last words are shown when it ended.
 const LAST_WORDS: usize = 8;
 
@@ -55,7 +57,9 @@ pub fn follow(
         replay_start: None,
         replayed: None,
         pid: None,
-        paused_since: None,
+        reached: None,
+        pause: Pause::default(),
+        ended: None,
         stopped: None,
         promoted_to: None,
     };
@@ -84,10 +88,24 @@ struct Following<'a> {
     replay_start: Option<Lsn>,
     replayed: Option<Lsn>,
     pid: Option<u32>,
-    /// Since when SQL says that it is paused, without a word of it in the log.
-    paused_since: Option<Instant>,
+    /// How far the log says that replay is.
+    reached: Option<Lsn>,
+    pause: Pause,
+    /// Why the server ends, where it said so.
+    ended: Option<String>,
     stopped: Option<Stopped>,
     promoted_to: Option<TimelineId>,
+}
+
+/// A pause of which the log does not say that it is the one at the target.
+#[derive(Default)]
+struct Pause {
+    /// Since when SQL says that replay is paused.
+    since: Option<Instant>,
+    /// Whether the log says that it is paused on the way.
+    on_the_way: bool,
+    /// Whether the operator was told.
+    told: bool,
 }
 
 impl Following<'_> {
@@ -110,20 +128,56 @@ impl Following<'_> {
             }
         }
         if !alive {
-            return Err(self.ended("the server ended", ENDED));
+            return Err(self.gone());
         }
         let status = self.sql.replay_status().ok();
         self.tell(status)?;
-        match (status.is_some_and(|status| status.in_recovery && status.paused), self.paused_since) {
-            (false, _) => self.paused_since = None,
-            (true, None) => self.paused_since = Some(Instant::now()),
-            // The log says why within a moment, if it can be understood at all.
-            (true, Some(since)) if since.elapsed() > ANSWER => {
-                return Err(self.ended("the server is paused, and its log does not say why", PAUSE_UNCLEAR));
-            }
-            (true, Some(_)) => {}
+        if self.is_paused_at_the_target(status.unwrap_or_default())? {
+            return Ok(Some(self.bytes()));
         }
         Ok(None)
+    }
+
+    /// Whether a pause that SQL tells of is taken for the one at the target though the log does not say so: only where
+    /// replay stands exactly where it was predicted to, and the log had time enough. Any other is somebody's doing, and no
+    /// failure: replay goes on when it is resumed.
+    fn is_paused_at_the_target(&mut self, status: ReplayStatus) -> Result<bool> {
+        if !(status.in_recovery && status.paused) {
+            self.pause = Pause::default();
+            return Ok(false);
+        }
+        let since = *self.pause.since.get_or_insert_with(Instant::now);
+        let patience = if self.pause.on_the_way { SHORT } else { ANSWER };
+        if since.elapsed() < patience || self.pause.told {
+            return Ok(false);
+        }
+        self.pause.told = true;
+        let here = status.replayed_lsn == Some(self.plan.resolved.replay_end);
+        if here && !self.pause.on_the_way {
+            self.recorder.emit(What::Finding(
+                Finding::warning(
+                    "pause-unproven",
+                    "the server is paused where it was predicted to, and its log does not say why",
+                )
+                .hint(format!("is its log whole, and the disk not full? {}", self.plan.server.log.display())),
+            ))?;
+            self.recorder.state(RecoveryState::Paused)?;
+            return Ok(true);
+        }
+        let place = status.replayed_lsn.map(|lsn| format!(" at LSN {lsn}")).unwrap_or_default();
+        self.recorder.emit(What::Finding(
+            Finding::warning("paused-on-the-way", format!("replay was paused{place}, and not by its target"))
+                .hint("SELECT pg_wal_replay_resume() on the server has it go on to the target"),
+        ))?;
+        Ok(false)
+    }
+
+    /// Why a server is gone, as far as it said so.
+    fn gone(&self) -> Error {
+        let why = self.ended.clone().unwrap_or_else(|| {
+            "the server was killed, or the machine was restarted: it ended without a word".to_owned()
+        });
+        self.ended(&why, ENDED)
     }
 
     fn is_alive(&mut self) -> bool {
@@ -139,7 +193,19 @@ impl Following<'_> {
     /// What the server said. True when replay is over.
     fn heed(&mut self, event: LogEvent) -> Result<bool> {
         match event {
-            LogEvent::RedoStarts(lsn) => self.replay_start = Some(lsn),
+            LogEvent::RedoStarts(lsn) => {
+                (self.replay_start, self.reached) = (Some(lsn), None);
+            }
+            LogEvent::RedoProgress { lsn, .. } | LogEvent::Consistent(lsn) => self.reached = Some(lsn),
+            LogEvent::PausedOnTheWay => self.pause.on_the_way = true,
+            LogEvent::ShutdownRequested => {
+                self.ended = Some("somebody stopped the server, and not Walback".to_owned());
+            }
+            LogEvent::ProcessKilled(said) => self.ended = Some(said),
+            // It replays from its last restartpoint on: what it reached before is of no account.
+            LogEvent::Reinitializing => {
+                (self.stopped, self.reached, self.replayed, self.ended) = (None, None, None, None);
+            }
             LogEvent::Stopping(stopped) => self.stopped = Some(stopped),
             LogEvent::Pausing => return self.paused().map(|()| true),
             LogEvent::ShutdownAtTarget => return self.shut_down().map(|()| true),
@@ -186,6 +252,9 @@ impl Following<'_> {
             match self.sql.replay_status() {
                 Ok(status) => return Ok(status),
                 Err(NoAnswer::Refused(why)) => return Err(format!("refuses the connection: {why}")),
+                Err(NoAnswer::NotNow) if !self.pid.is_some_and(is_alive) => {
+                    return Err("was stopped or killed since".to_owned());
+                }
                 Err(NoAnswer::NotNow) if waiting.elapsed() > ANSWER => {
                     return Err("does not answer over SQL".to_owned());
                 }
@@ -196,6 +265,12 @@ impl Following<'_> {
 
     fn shut_down(&mut self) -> Result<()> {
         self.report_stop(ReplayStatus::default())?;
+        if self.plan.resolved.action(&self.plan.target) != Action::Shutdown {
+            self.recorder.emit(What::Finding(
+                Finding::warning("shut-down-unasked", "the server shut itself down at the target, and was not told to")
+                    .hint("it does where hot_standby is off or nobody can connect yet; its data is that of the target"),
+            ))?;
+        }
         let waiting = Instant::now();
         while self.pid.is_some_and(is_alive) && waiting.elapsed() < ANSWER {
             std::thread::sleep(LOOK_EVERY);
@@ -231,32 +306,46 @@ impl Following<'_> {
     fn tell(&mut self, status: Option<ReplayStatus>) -> Result<()> {
         let status = status.unwrap_or_default();
         self.replayed = status.replayed_lsn.or(self.replayed);
-        let done = self.bytes();
-        let total = self.plan.estimate.wal_bytes;
-        self.pace.observe(self.started.elapsed().as_secs_f64(), done);
+        let (done, total) = (self.bytes(), self.total());
+        let elapsed = self.started.elapsed();
+        self.pace.observe(elapsed.as_secs_f64(), done);
+        let activity = self.pid.and_then(startup_activity);
+        let waits_for = status.waits_for.or_else(|| waits_for(activity.as_deref().unwrap_or_default()));
+        let waits_for = waits_for.filter(|waits| *waits != WaitsFor::Resume || self.pause.told);
+        // What stands still, or has hardly begun, has no end that could be told.
+        let moves = matches!(waits_for, None | Some(WaitsFor::Archive)) && elapsed > SETTLING;
         self.recorder.emit(What::Progress(Progress {
             step: StepId::Replay,
-            done: done.min(total),
+            done,
             total: Some(total),
             unit: "bytes".into(),
             rate: self.pace.per_second(),
-            eta_s: self.pace.eta_s(total),
+            eta_s: self.pace.eta_s(total).filter(|_| moves),
             replayed_lsn: self.replayed,
             last_commit_at: status.last_commit_at,
-            doing: self.pid.and_then(startup_activity),
+            doing: in_words(waits_for, status.blocked_by, activity),
+            waits_for,
         }))
     }
 
-    /// Bytes of WAL replayed: as SQL says, and before it answers, as far as the segment that the startup process
-    /// shows.
+    fn start(&self) -> Lsn {
+        self.replay_start.or(self.plan.backup.start_lsn).unwrap_or(Lsn::INVALID)
+    }
+
+    /// Bytes of WAL from where replay began to where it is predicted to end.
+    fn total(&self) -> u64 {
+        self.plan.resolved.replay_end.bytes_since(self.start())
+    }
+
+    /// Bytes of WAL replayed: as SQL says, and before it answers, as far as the log tells or the segment that the startup
+    /// process shows begins. What is read ahead, beyond the stop too (15 and later), is not replayed.
     fn bytes(&self) -> u64 {
-        let start = self.replay_start.or(self.plan.backup.start_lsn).unwrap_or(Lsn::INVALID);
         if let Some(replayed) = self.replayed {
-            return replayed.bytes_since(start);
+            return replayed.bytes_since(self.start()).min(self.total());
         }
         let activity = self.pid.and_then(startup_activity).unwrap_or_default();
-        let segment = activity.split_whitespace().find_map(crate::core::SegmentName::parse);
-        segment.map_or(0, |segment| segment.start(self.plan.server.segment_size).bytes_since(start))
+        let shown = shown_by(&activity, self.plan);
+        shown.max(self.reached).map_or(0, |lsn| lsn.bytes_since(self.start())).min(self.total())
     }
 
     /// An error with the server's last words.
@@ -266,14 +355,87 @@ impl Following<'_> {
         let error =
             last_lines(log, LAST_WORDS).into_iter().fold(error, |error, line| error.because(format!("log: {line}")));
         error.hint(format!(
-            "the whole log is {}; “walback discard {}” removes what was made",
+            "the whole log is {}; once the cause is mended, “walback resume {id}” starts it again and goes on to the \
+             target; “walback discard {id}” removes what was made",
             log.display(),
-            self.plan.recovery
+            id = self.plan.recovery
         ))
     }
 
     fn paused_for_settings(&self) -> Error {
         self.ended("the server paused because a setting is lower than it was on the primary; going on would end it", ENDED)
             .hint("set max_connections and its kin at least as high as the primary's, under “settings” in the configuration, and restore again")
+    }
+}
+
+/// Where the segment begins that the startup process shows; no further on than the one that replay ends in.
+fn shown_by(activity: &str, plan: &Plan) -> Option<Lsn> {
+    let size = plan.server.segment_size;
+    let segment = activity.split_whitespace().find_map(crate::core::SegmentName::parse)?;
+    let last = Lsn(plan.resolved.replay_end.0.saturating_sub(1));
+    Some(segment.start(size).min(Lsn(last.0 - last.0 % size.bytes())))
+}
+
+/// What the title of the startup process tells of its waiting: for `restore_command` (`RestoreArchivedFile`), or for a
+/// query (`ResolveRecoveryConflictWithVirtualXIDs`, which adds the word at the end).
+fn waits_for(activity: &str) -> Option<WaitsFor> {
+    if activity.starts_with("waiting for ") {
+        return Some(WaitsFor::Archive);
+    }
+    activity.ends_with(" waiting").then_some(WaitsFor::Query)
+}
+
+/// What replay does, in words.
+fn in_words(waits_for: Option<WaitsFor>, blocked_by: Option<u32>, activity: Option<String>) -> Option<String> {
+    let segment = || activity.as_deref().and_then(|doing| doing.strip_prefix("waiting for "));
+    Some(match waits_for {
+        None => return activity,
+        Some(WaitsFor::Archive) => match segment() {
+            Some(segment) => format!("waiting for {segment} from the archive"),
+            None => "waiting for a segment from the archive".to_owned(),
+        },
+        Some(WaitsFor::Wal) => "waiting for WAL that is not there yet".to_owned(),
+        Some(WaitsFor::Query) => {
+            let whose = blocked_by.map(|pid| format!(" of process {pid}")).unwrap_or_default();
+            format!("waiting for a query{whose} that stands in the way, for max_standby_archive_delay at most")
+        }
+        Some(WaitsFor::Delay) => "waiting, because recovery_min_apply_delay holds commits back".to_owned(),
+        Some(WaitsFor::Resume) => "paused by hand before the target; pg_wal_replay_resume() has it go on".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::example;
+
+    #[test]
+    fn what_is_read_ahead_is_not_replayed() {
+        let plan = example();
+        let size = plan.server.segment_size;
+        let end = plan.resolved.replay_end;
+        let last = Lsn(end.0 - end.0 % size.bytes());
+        let shown = |timeline: u32, number: u64| {
+            let name = crate::core::SegmentName::new(crate::core::TimelineId(timeline), number, size);
+            shown_by(&format!("recovering {name}"), &plan)
+        };
+        let number = size.number_of(end);
+        assert_eq!(shown(1, number), Some(last));
+        assert_eq!(shown(1, number + 5), Some(last), "beyond the stop");
+        assert_eq!(shown(7, number + 1), Some(last), "and of another timeline");
+        assert!(shown(1, number - 1) < Some(last));
+        assert_eq!(shown_by("waiting for 00000002.history", &plan), None);
+    }
+
+    #[test]
+    fn what_replay_waits_for_is_said_in_words() {
+        let said = |title: &str| in_words(waits_for(title), None, Some(title.to_owned())).unwrap();
+        assert_eq!(said("recovering 000000010000000000000004"), "recovering 000000010000000000000004");
+        assert_eq!(
+            said("waiting for 000000010000000000000004"),
+            "waiting for 000000010000000000000004 from the archive"
+        );
+        assert!(said("recovering 000000010000000000000004 waiting").contains("a query"));
+        assert!(in_words(Some(WaitsFor::Query), Some(4711), None).unwrap().contains("process 4711"));
     }
 }

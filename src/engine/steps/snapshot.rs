@@ -13,8 +13,9 @@ use crate::plan::{Plan, StepId};
 use crate::source::Cancel;
 
 use super::super::host::{Account, Host};
-use super::super::mark::Mark;
+use super::super::mark::{Mark, is_bare};
 use super::super::record::Recorder;
+use super::directory::take_another;
 
 /// Says that the copy was made to its end.
 const WHOLE: &str = "whole";
@@ -37,15 +38,14 @@ pub fn is_there(plan: &Plan) -> bool {
 pub fn prepare(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     let Some(kind) = plan.pristine else { return Ok(()) };
     let kept = plan.pristine_directory();
-    if fs::symlink_metadata(&kept).is_ok() {
+    if fs::symlink_metadata(&kept).is_ok() && !is_bare(&kept) {
         // What an earlier unpacking left.
         Mark::check(&kept, &plan.recovery)?;
         let inside = host.acting_as(owner);
         inside.remove_file(&kept.join(OWN_DIRECTORY).join(WHOLE))?;
         inside.empty_directory(&kept, Some(OWN_DIRECTORY))?;
     } else {
-        host.make_directory(&kept, owner)?;
-        Mark::put(&host.acting_as(owner), &kept, &plan.recovery, true, owner)?;
+        take_another(host, &kept, &plan.recovery, true, owner)?;
     }
     if kind == Pristine::Reflink { try_to_share(&host.acting_as(owner), plan, &kept, owner) } else { Ok(()) }
 }
@@ -193,6 +193,7 @@ impl<'a> Cloning<'a> {
             replayed_lsn: None,
             last_commit_at: None,
             doing: Some(from.display().to_string()),
+            waits_for: None,
         }))
     }
 }

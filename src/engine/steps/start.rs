@@ -7,14 +7,15 @@ use crate::plan::build::server_command;
 
 use super::super::host::{Account, Host};
 use super::super::record::Recorder;
-use super::super::server::{LogTail, running};
+use super::super::remains::settle;
+use super::super::server::LogTail;
 
 /// Starts the plan's server, and gives where its log ended before. Whether it stays up is for replay to see.
 ///
 /// # Errors
-/// When a server runs in the directory already, or the program cannot be run.
+/// When a server runs in the directory already, processes of one are left there, or the program cannot be run.
 pub fn start(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>) -> Result<u64> {
-    if let Some(pid) = running(&plan.directory) {
+    if let Some(pid) = settle(&plan.directory)? {
         return Err(Error::failed(
             "server-running",
             format!("a server runs in this directory already: {} (process {pid})", plan.directory.display()),

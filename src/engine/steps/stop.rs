@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 
 use super::super::host::{Host, Shutdown};
-use super::super::server::{is_alive, running};
+use super::super::remains::settle;
+use super::super::server::is_alive;
 
 /// How long a fast shutdown may take before it is made an immediate one. Mid-recovery it waits for a restartpoint.
 const FAST: Duration = Duration::from_secs(60);
 /// How long an immediate one may take.
 const IMMEDIATE: Duration = Duration::from_secs(30);
 
-/// Stops the server that runs in `directory`, if one does: fast, and at once where that takes too long.
+/// Stops the server that runs in `directory`, if one does: fast, and at once where that takes too long. One that is just
+/// being started is waited for, and so are the processes of one that was killed.
 ///
 /// # Errors
 /// When it may not be signalled, or does not go.
@@ -33,14 +35,14 @@ pub fn stop_at_once(host: &Host, directory: &Path) -> Result<()> {
 }
 
 fn stop_by(host: &Host, directory: &Path, ways: &[(Shutdown, Duration)]) -> Result<()> {
-    let Some(pid) = running(directory) else { return Ok(()) };
+    let Some(pid) = settle(directory)? else { return Ok(()) };
     for (how, patience) in ways {
         let (how, patience) = (*how, *patience);
         host.shut_down(pid, how)?;
         let started = Instant::now();
         while started.elapsed() < patience {
             if !is_alive(pid) {
-                return Ok(());
+                return settle(directory).map(|_| ());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -29,6 +29,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let theme = canvas.theme;
     let mut doc = Doc::new(inner.width, theme);
     if let Some(recovery) = state.recovery.recovery() {
+        super::recovery::interrupted(&mut doc, theme, state);
         headline(&mut doc, theme, &recovery);
         if let Some(failure) = recovery.failure.as_ref().filter(|_| recovery.state == RecoveryState::Failed) {
             why(&mut doc, theme, state, failure);

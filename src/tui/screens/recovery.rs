@@ -30,10 +30,12 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     match &buffer.plan {
         None => doc.paragraph("Waiting for its first news …", canvas.theme.plain()),
         Some(plan) if inner.height < COMPACT => {
+            interrupted(&mut doc, canvas.theme, state);
             progress(&mut doc, canvas.theme, state, plan, inner.width);
             steps(&mut doc, canvas.theme, state, plan);
         }
         Some(plan) => {
+            interrupted(&mut doc, canvas.theme, state);
             doc.row("Goes to", &words::predicted(&plan.resolved), canvas.theme.strong());
             doc.row("Into", &plan.directory.display().to_string(), canvas.theme.plain());
             doc.blank();
@@ -56,11 +58,23 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     }
 }
 
+/// That nobody works on it, where that is so.
+pub(super) fn interrupted(doc: &mut Doc, theme: Theme, state: &State) {
+    let Some(found) = &state.interrupted else { return };
+    let style = theme.warning();
+    doc.hanging(&format!("{} ", glyphs::SUSPECT), style, "INTERRUPTED, AND NOBODY WORKS ON IT", style);
+    doc.hanging("  ", style, found, theme.plain());
+    doc.blank();
+}
+
 fn steps(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     let buffer = &state.recovery;
     for step in &plan.steps {
         let phase = buffer.phases.iter().rev().find(|phase| phase.step == step.id);
         let (sign, style, words) = match phase {
+            _ if buffer.running == Some(step.id) && state.interrupted.is_some() => {
+                (glyphs::SUSPECT, theme.warning(), "interrupted".to_owned())
+            }
             _ if buffer.running == Some(step.id) => (glyphs::CURSOR, theme.key(), running(state)),
             Some(phase) => (glyphs::GOOD, theme.good(), took(phase)),
             None => (glyphs::WAITING, theme.dim(), "to come".to_owned()),
@@ -99,7 +113,7 @@ fn progress(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, columns: u1
             doc.paragraph(&cut(&clean(doing), usize::from(columns)), theme.dim());
         }
     }
-    if buffer.running == Some(StepId::Replay) {
+    if buffer.running == Some(StepId::Replay) && state.interrupted.is_none() {
         doc.blank();
         replay(doc, theme, state, plan, buffer.progress.as_ref());
     }

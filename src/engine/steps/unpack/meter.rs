@@ -42,6 +42,7 @@ impl<'a> Meter<'a> {
             replayed_lsn: None,
             last_commit_at: None,
             doing: Some(work.doing()).filter(|doing| !doing.is_empty()),
+            waits_for: None,
         }))
     }
 }

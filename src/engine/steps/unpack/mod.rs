@@ -25,6 +25,7 @@ use super::super::host::{Account, Host};
 use super::super::mark::Mark;
 use super::super::record::Recorder;
 use super::super::server::running;
+use super::directory::take_another;
 
 mod archive;
 mod decoded;
@@ -83,19 +84,11 @@ pub fn unpack(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>
 ///
 /// # Errors
 /// When one cannot be made, or is not empty any more.
-pub fn prepare(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
+fn prepare(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     let roots = plan.tablespace_roots();
     std::iter::once(plan.directory.as_path()).chain(roots).try_for_each(|directory| {
-        if Mark::check(directory, &plan.recovery).is_ok() {
-            return Ok(());
-        }
-        let made_directory = !directory.exists();
-        if made_directory {
-            host.make_directory(directory, owner)?;
-        } else {
-            host.take_directory(directory, owner)?;
-        }
-        Mark::put(&host.acting_as(owner), directory, &plan.recovery, made_directory, owner)
+        let is_there = directory.symlink_metadata().is_ok();
+        take_another(host, directory, &plan.recovery, !is_there, owner)
     })
 }
 
