@@ -226,8 +226,13 @@ impl Wal {
 
     fn read(directory: PathBuf, waldump: &Waldump) -> Wal {
         let restore = RestoreConfig::default();
-        let config =
-            SourceConfig { name: "here".to_owned(), backups: Vec::new(), wal: vec![directory.clone()], restore, ..SourceConfig::default() };
+        let config = SourceConfig {
+            name: "here".to_owned(),
+            backups: Vec::new(),
+            wal: vec![directory.clone()],
+            restore,
+            ..SourceConfig::default()
+        };
         let source = LocalSource::new(&config);
         let catalog = source.list(&Cancel::default()).unwrap();
         assert_eq!(catalog.problems, Vec::<String>::new());
