@@ -223,6 +223,8 @@ fn a_runbook_sets_aside_what_the_engine_sets_aside() {
     let configuration = past.backups.join("base/postgresql.conf");
     let text = fs::read_to_string(&configuration).unwrap();
     fs::write(&configuration, format!("include '/nowhere/at all.conf'\n{text}\ninclude_dir 'conf.d'\n")).unwrap();
+    // It was changed, and the manifest would say so.
+    fs::remove_file(past.backups.join("base/backup_manifest")).unwrap();
     let here = directory.create("here");
     let (into, script) = (here.join("new"), here.join("run.sh"));
     let plan = past.plan(&into, &script);
