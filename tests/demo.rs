@@ -209,6 +209,7 @@ fn interrupted(line: &str) {
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", describe(&command, &output));
+    assert!(!place.exists(), "{}", describe(&command, &output));
     assert_nothing_left(&place);
     drop(told);
 }

@@ -163,13 +163,29 @@ fn a_program_that_the_server_cannot_run_is_copied() {
     let into = operator.place("closed").display().to_string();
     let told = ask(&mut run_by(&operator.command(&["plan", "--name", "first", "--into", &into]))).ended_with(0).json();
     let findings = told["plan"]["findings"].as_array().unwrap();
-    assert!(findings.iter().any(|finding| finding["code"] == "program-copied"), "{findings:?}");
+    let has = |code: &str| findings.iter().any(|finding| finding["code"] == code);
+    assert!(has("program-copied") && !has("fetch-unusable"), "{findings:?}");
     let copy = operator.place("closed").join(".walback/walback").display().to_string();
     assert_eq!(told["plan"]["fetch"]["program"], copy);
     let recovery = ask(&mut run_by(&operator.restore("closed", &["--name", "first"]))).ended_with(0).recovery();
     assert_paused(&recovery, &HISTORY.restore_points["first"]);
     assert!(sql(&recovery, "show restore_command").contains(&copy));
     operator.discards("closed");
+
+    // Where no program can be run from that place either, the server takes the system's programs.
+    let place = directory.create("noexec");
+    let mount = ["-t", "tmpfs", "-o", "noexec,mode=0755,size=256m", "walback-test"];
+    if !Command::new("mount").args(mount).arg(&place).status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: no file system can be mounted here");
+        return;
+    }
+    let into = place.join("there").display().to_string();
+    let told = ask(&mut run_by(&operator.command(&["plan", "--name", "first", "--into", &into])));
+    run(Command::new("umount").arg(&place));
+    let told = told.ended_with(0).json();
+    let findings = told["plan"]["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|finding| finding["code"] == "fetch-unusable"), "{findings:?}");
+    assert!(told["plan"]["fetch"].is_null() && told["plan"]["restore_command"].as_str().unwrap().contains("gzip"));
 }
 
 /// What a plan needs of an archive, taken away while the server replays.

@@ -130,6 +130,9 @@ fn every_code_in_the_document_has_a_case_and_a_neighbour() {
         ("backup-unverified", "tests/unpack.rs"),
         ("backup-has-more", "tests/unpack.rs"),
         ("pristine-left", "tests/retarget.rs"),
+        ("paused-on-the-way", "tests/faults.rs"),
+        ("fetch-unusable", "tests/fetched.rs"),
+        ("program-copied", "tests/fetched.rs"),
     ];
     for (code, file) in elsewhere {
         assert!(read(file).contains(&format!("\"{code}\"")), "{file} has no case for {code}");
@@ -838,17 +841,84 @@ fn a_server_that_lets_nobody_in() {
     operator.discards("heard");
 }
 
+/// The findings in the journal of a recovery, as those of a plan.
+fn journal(operator: &Operator<'_>, name: &str) -> Value {
+    let text = fs::read_to_string(operator.journal(name)).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let findings: Vec<Value> = lines.filter(|line| line["event"] == "finding").collect();
+    serde_json::json!({ "findings": findings })
+}
+
+/// PostgreSQL's programs, with one more option for each server.
+fn programs_with(directory: &Directory, option: &str) -> String {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let (real, bin) = (Server::v15().bin_dir, directory.create("programs"));
+    for program in fs::read_dir(&real).unwrap() {
+        let program = program.unwrap();
+        if program.file_name() != "postgres" {
+            symlink(program.path(), bin.join(program.file_name())).unwrap();
+        }
+    }
+    let postgres = real.join("postgres");
+    let script = format!(
+        "#!/bin/sh\ncase $1 in -D) exec {0} \"$@\" -c {option};; *) exec {0} \"$@\";; esac\n",
+        postgres.display()
+    );
+    let postgres = directory.write("programs/postgres", script);
+    fs::set_permissions(postgres, fs::Permissions::from_mode(0o755)).unwrap();
+    bin.display().to_string()
+}
+
+#[test]
+fn a_server_that_shuts_down_though_it_was_to_pause() {
+    let directory = Directory::new();
+    let operator = Operator::of(&directory, &HISTORY, "tar-none");
+    operator.recovers("paused", &["--name", "first"], &HISTORY.restore_points["first"]);
+    lacks(&journal(&operator, "paused"), "shut-down-unasked");
+    let bin = programs_with(&directory, "recovery_target_action=shutdown");
+    let recovery = ask(&mut operator.restore("down", &["--name", "first", "--bin-dir", &bin])).ended_with(0).recovery();
+    assert_eq!(recovery["state"], "shut-down");
+    has(&journal(&operator, "down"), "shut-down-unasked", "warning", &["shut"]);
+}
+
+#[test]
+fn a_pause_that_the_log_does_not_have() {
+    let directory = Directory::new();
+    let operator = Operator::of(&directory, &HISTORY, "tar-none");
+    operator.recovers("told", &["--name", "first"], &HISTORY.restore_points["first"]);
+    lacks(&journal(&operator, "told"), "pause-unproven");
+    let bin = programs_with(&directory, "log_min_messages=panic");
+    let words = ["--name", "first", "--bin-dir", &bin];
+    let recovery = ask(&mut operator.restore("silent", &words)).ended_with(0).recovery();
+    // What PostgreSQL did not say is not made up.
+    assert_eq!((&recovery["state"], &recovery["matches_prediction"]), (&"paused".into(), &Value::Null));
+    assert_eq!(recovery["replayed_lsn"], recovery["resolved"]["replay_end"]);
+    has(&journal(&operator, "silent"), "pause-unproven", "warning", &["paused"]);
+}
+
+#[test]
+fn a_directory_that_is_gone() {
+    let directory = Directory::new();
+    let operator = Operator::of(&directory, &HISTORY, "tar-none");
+    for (name, gone) in [("there", false), ("gone", true)] {
+        operator.recovers(name, &["--name", "first"], &HISTORY.restore_points["first"]);
+        operator.about(&["stop", name]).ended_with(0);
+        if gone {
+            fs::rename(operator.place(name), directory.path().join("moved")).unwrap();
+        }
+        operator.about(&["discard", name, "--yes"]).ended_with(0);
+    }
+    lacks(&journal(&operator, "there"), "directory-gone");
+    has(&journal(&operator, "gone"), "directory-gone", "warning", &["gone"]);
+    assert!(directory.path().join("moved/PG_VERSION").exists(), "what was moved away is nobody's to remove");
+}
+
 #[test]
 fn a_server_that_somebody_else_promoted() {
     let directory = Directory::new();
     let operator = Operator::of(&directory, &HISTORY, "tar-none");
     let recovery = operator.recovers("promoted", &["--name", "first"], &HISTORY.restore_points["first"]);
-    let journal = |name: &str| {
-        let text = fs::read_to_string(operator.journal(name)).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let findings: Vec<Value> = lines.filter(|line| line["event"] == "finding").collect();
-        serde_json::json!({ "findings": findings })
-    };
+    let journal = |name: &str| journal(&operator, name);
     lacks(&journal("promoted"), "promoted-elsewhere");
     assert_eq!(sql(&recovery, "select pg_promote()"), "t");
     operator.about(&["stop", "promoted"]).ended_with(0);

@@ -103,6 +103,12 @@ if ! has_pip && can_install && tests/pg-waldump.sh --offline | grep -E "^1[678]$
   install python3-pip || echo 'pip cannot be installed: going on without it'
 fi
 
+# Only root can mount a file system whose files share blocks, for one of the tests.
+if [ "$(id -u)" = 0 ] && ! has mkfs.xfs && can_install; then
+  say 'installing xfsprogs, for a file system whose files share blocks'
+  install xfsprogs || echo 'xfsprogs cannot be installed: going on without it'
+fi
+
 say 'PostgreSQL majors'
 majors=$(tests/postgres-majors.sh "${offline[@]}") || stop 'the majors cannot be looked for: see above'
 printf '%s\n' "$majors"
@@ -119,12 +125,16 @@ check() {
 }
 check cargo fmt --check
 check cargo clippy --all-targets -- -D warnings
-check cargo test
+log=$(mktemp) || stop 'no temporary file can be made'
+trap 'rm -f "$log"' EXIT
+run_tests() { cargo test 2>&1 | tee "$log"; }
+check run_tests
 
 say "summary, after $SECONDS s"
 skipped=$(
   printf '%s\n' "$majors" | sed -n 's/^\([0-9]*\)\t\t\(.*\)/SKIPPED: PostgreSQL \1: \2/p'
   printf '%s\n' "$waldumps" | sed -n 's/^\([0-9]*\)\t\t\(.*\)/SKIPPED: WAL of \1 against its pg_waldump: \2/p'
+  grep '^SKIPPED: ' "$log" | sort -u
 )
 if [ -n "$skipped" ]; then
   printf '%s\n' "$skipped"

@@ -19,7 +19,7 @@ const LONGEST: usize = 80;
 /// The longest one in which also the sockets of recoveries find room, so that none lies elsewhere.
 const LONGEST_TEMPORARY: usize = 60;
 /// How long servers may take to end that were told to at once.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The newest server that `account` can run, with its version.
 ///
@@ -121,9 +121,18 @@ impl Guard {
             let outside = outside.to_string_lossy();
             eprintln!("note: a recovery outside of the demonstration stays: {}", outside.escape_debug());
         }
-        // This process made it, new, and nobody else has business in it.
-        self.host.empty_directory(&self.directory, None)?;
-        self.host.remove_directory(&self.directory)
+        // This process made it, new, and nobody else has business in it. What a server had run may still write a file.
+        let started = Instant::now();
+        loop {
+            let removed = self.host.empty_directory(&self.directory, None);
+            match removed.and_then(|()| self.host.remove_directory(&self.directory)) {
+                Err(_) if started.elapsed() < PATIENCE => {
+                    stop_servers(&self.host, &self.directory)?;
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                removed => return removed,
+            }
+        }
     }
 
     fn recoveries_elsewhere(&self) -> Vec<PathBuf> {
