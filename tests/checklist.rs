@@ -21,6 +21,7 @@ impl<'a> Promoted<'a> {
     #[track_caller]
     fn make(original: &'a Cluster<'a>) -> Promoted<'a> {
         let directory = original.directory();
+        original.psql("alter system set checkpoint_timeout = '7min'");
         original.base_backup(Format::TarGz, "before");
         original.psql("create table kept (n int); insert into kept values (1)");
         original.restore_point("good");
@@ -29,7 +30,9 @@ impl<'a> Promoted<'a> {
         let (backups, archive) = (directory.path().join("backups/before"), original.archive.clone());
         let operator = Operator { directory, backups, archive };
         let bin_dir = original.server.bin_dir.display().to_string();
-        ask(&mut operator.restore("copy", &["--name", "good", "--bin-dir", &bin_dir])).ended_with(0);
+        let words = ["--name", "good", "--bin-dir", &bin_dir];
+        let paused = ask(&mut operator.restore("copy", &words)).ended_with(0).recovery();
+        assert_eq!(sql(&paused, "show checkpoint_timeout"), "1d");
         let refused = operator.about(&["checklist", "copy"]).ended_with(1);
         assert_eq!(refused.json()["error"]["code"], "not-promoted");
         operator.about(&["promote", "copy", "--yes"]).ended_with(0);
@@ -72,6 +75,14 @@ fn isolation_is_lifted(major: u16) {
     let promoted = Promoted::make(&original);
     let place = promoted.operator.place("copy");
     let recovery = promoted.operator.status("copy");
+    // What kept the way back open is gone, and what the cluster had of it is back.
+    let settings = || {
+        sql(
+            &recovery,
+            "select current_setting('checkpoint_timeout') || ' ' || current_setting('bgwriter_lru_maxpages')",
+        )
+    };
+    wait_until("settings of a server that takes writes", LIMIT, || (settings() == "7min 100").then_some(()));
     assert_eq!(sql(&recovery, "insert into kept values (3) returning n"), "3");
     sql(&recovery, "select pg_create_physical_replication_slot('nobody', true)");
 

@@ -265,6 +265,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_made_anew_after_all_is_not_started_before_it_is_whole() {
+        let approach =
+            |strategy| What::Approach { strategy, why: String::new(), estimate: crate::plan::Estimate::default() };
+        let stopped = [restore(), vec![planned(Some(Strategy::InPlace))], done(StepId::Stop).to_vec()].concat();
+        let after = |more: &[What]| Way::of(&fold(&[stopped.clone(), more.to_vec()].concat()), &NOTHING);
+        assert_eq!(after(&[approach(Strategy::InPlace)]), Way::Start);
+        assert_eq!(after(&[approach(Strategy::Unpack)]), Way::Unpack);
+        let going_back = vec![approach(Strategy::Snapshot), begun(StepId::Snapshot)];
+        assert_eq!(after(&going_back), Way::Unpack, "half of it is there");
+        assert_eq!(after(&[going_back, vec![failed(StepId::Snapshot)]].concat()), Way::Unpack);
+        let back = [vec![approach(Strategy::Snapshot)], done(StepId::Snapshot).to_vec()].concat();
+        assert_eq!(after(&back), Way::Start);
+        // A restore of which a copy could not be kept has removed what it had unpacked.
+        let unpacked = done(StepId::Unpack);
+        let lost = [vec![planned(None)], unpacked.to_vec(), vec![failed(StepId::Snapshot)]].concat();
+        assert_eq!(Way::of(&fold(&lost), &NOTHING), Way::Unpack);
+    }
+
+    #[test]
     fn a_stop_that_lies_behind_is_not_come_to_again() {
         use crate::core::{Lsn, SegmentSize, TimelineId};
         let plan = example();

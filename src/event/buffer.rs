@@ -146,6 +146,8 @@ impl EventBuffer {
             }
             What::Finding(finding) => self.findings.push(finding.clone()),
             What::Failed(failure) => {
+                // What a copy of was to be kept, or went back to one, is removed or half of it.
+                self.unpacked &= failure.step != Some(StepId::Snapshot);
                 self.failure = Some(failure.clone());
                 self.running = None;
                 self.progress = None;

@@ -14,7 +14,7 @@ use super::estimate::wal_to_replay;
 use super::fetch::copied_program;
 use super::parameters;
 use super::preflight::{BackupFacts, HostFacts, OwnProgram, Preflight};
-use super::settings::{Isolation, is_reserved, restore_command, shell_quote, target_settings};
+use super::settings::{Isolation, WAY_BACK_SETTINGS, is_reserved, restore_command, shell_quote, target_settings};
 use super::stop_findings::stop_findings;
 use super::tablespaces::PlacedTablespace;
 use super::{Candidate, Estimate, Fetch, Finding, Plan, Pristine, ServerPlan, Step, StepId};
@@ -162,6 +162,9 @@ impl Draft<'_> {
         settings.extend(adapted.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
         if let Some(needed) = self.needed() {
             parameters::raise(&mut settings, self.configured().map_or(needed, |configured| needed.and(configured)));
+        }
+        if self.target.action == Action::Pause {
+            settings.extend(WAY_BACK_SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         // The operator's own take the place of ours.
         settings.retain(|(name, _)| !self.settings.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));

@@ -28,6 +28,11 @@ pub const RECOVERY_SETTINGS: [&str; 13] = [
     "recovery_prefetch",
 ];
 
+/// What keeps the copy able to go back while it is paused: whatever is written to its files then cannot be undone, and
+/// restartpoints and the background writer write by and by (`CreateRestartPoint`, `xlog.c`; `BgBufferSync`, `bufmgr.c`).
+/// Replay still makes restartpoints by the amount of WAL. Gone after promotion.
+pub const WAY_BACK_SETTINGS: [(&str, &str); 2] = [("bgwriter_lru_maxpages", "0"), ("checkpoint_timeout", "1d")];
+
 /// What Walback has to set itself, to find the server and to know what it does; with the settings of recovery, nobody
 /// else's to set.
 pub const OWN_SETTINGS: [&str; 15] = [

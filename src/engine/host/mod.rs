@@ -449,6 +449,19 @@ impl Host {
         Ok((status.success(), said(output)))
     }
 
+    /// Has a postmaster that the caller knows to be ours read its settings again.
+    ///
+    /// # Errors
+    /// When it may not be sent. That the process is gone is no error.
+    pub fn reload(&self, pid: u32) -> Result<()> {
+        match kill(Pid::from_raw(pid.cast_signed()), Signal::SIGHUP) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+            Err(error) => {
+                Err(Error::failed("signal-failed", format!("cannot send SIGHUP to process {pid}")).caused_by(&error))
+            }
+        }
+    }
+
     /// Asks a postmaster that the caller knows to be ours to shut down.
     ///
     /// # Errors

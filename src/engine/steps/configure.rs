@@ -9,13 +9,13 @@ use crate::pgdata::auto_conf::AutoConf;
 use crate::pgdata::configuration::{Configuration, ConfigurationFiles, MAIN, NotFollowed, without_lines};
 use crate::pgdata::control_file::ControlFile;
 use crate::plan::build::OWN_DIRECTORY;
-use crate::plan::settings::{RECOVERY_SETTINGS, TARGET_SETTINGS};
+use crate::plan::settings::{RECOVERY_SETTINGS, TARGET_SETTINGS, WAY_BACK_SETTINGS};
 use crate::plan::{Plan, files, parameters};
 use crate::resolve::Requirements;
 
 use super::super::host::{Account, Host};
 use super::super::remains::settle;
-use super::super::server::socket_files;
+use super::super::server::{running, socket_files};
 use super::fetching;
 
 /// Writes everything that the plan says, so that the server started next recovers to the target. Done again, it writes
@@ -64,7 +64,7 @@ pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     host.write_file(&directory.join(files::SIGNAL), b"", 0o600, owner)
 }
 
-/// After promotion: no setting of recovery is left, and no signal file.
+/// After promotion: no setting of recovery is left, and no signal file. A server that runs reads its settings again.
 ///
 /// # Errors
 /// When a file cannot be read or written.
@@ -75,8 +75,19 @@ pub fn forget_recovery(host: &Host, directory: &Path, owner: &Account) -> Result
     for name in RECOVERY_SETTINGS.iter().chain(&TARGET_SETTINGS) {
         settings.remove(name);
     }
+    let copied = AutoConf::parse(&read_auto_conf(host, &directory.join(OWN_DIRECTORY).join(files::COPIED_AUTO_CONF))?);
+    for (name, value) in WAY_BACK_SETTINGS {
+        // Where the operator had chosen something else, that stays.
+        if settings.get(name) == Some(value) {
+            settings.remove(name);
+            if let Some(before) = copied.get(name) {
+                settings.set(name, before);
+            }
+        }
+    }
     host.write_file(&path, settings.render().as_bytes(), 0o600, owner)?;
     host.remove_file(&directory.join(files::SIGNAL))?;
+    running(directory).map_or(Ok(()), |server| host.reload(server))?;
     fetching::forget(host, directory)
 }
 
