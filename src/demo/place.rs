@@ -18,6 +18,8 @@ use crate::event::RecoveryState;
 const LONGEST: usize = 80;
 /// The longest one in which also the sockets of recoveries find room, so that none lies elsewhere.
 const LONGEST_TEMPORARY: usize = 60;
+/// How often servers are told to end.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How long servers may take to end that were told to at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -216,19 +218,22 @@ fn letters(seed: u64) -> String {
 
 /// Ends every server whose data directory lies below `directory`, at once: nothing of it is needed any more.
 fn stop_servers(host: &Host, directory: &Path) -> Result<()> {
-    let servers = servers_below(directory);
-    for server in &servers {
-        host.shut_down(*server, Shutdown::Immediate)?;
-    }
     let started = Instant::now();
-    while let Some(server) = servers.iter().find(|server| is_alive(**server)) {
+    let mut told: Option<Instant> = None;
+    loop {
+        let servers = servers_below(directory);
+        let Some(server) = servers.iter().find(|server| is_alive(**server)) else { return Ok(()) };
         if started.elapsed() > PATIENCE {
             return Err(Error::failed("server-not-stopped", format!("the server does not stop: process {server}"))
                 .hint(format!("end it by hand, then remove {}", directory.display())));
         }
+        // One that is just starting may not hear it the first time; whoever has heard it, does not mind.
+        if told.is_none_or(|told| told.elapsed() > AGAIN) {
+            told = Some(Instant::now());
+            servers.iter().try_for_each(|server| host.shut_down(*server, Shutdown::Immediate))?;
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
-    Ok(())
 }
 
 /// The postmasters whose `-D` lies below `directory`, by what the system says of every process: one that was started
