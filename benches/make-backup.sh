@@ -7,32 +7,16 @@
 set -euo pipefail
 
 target=$1
-bin=${PG_BIN:-/usr/lib/postgresql/15/bin}
-place=$(mktemp -d /tmp/walback-bench-XXXXXX)
-chmod 755 "$place"
-mkdir "$place/archive" "$place/server" "$place/backup"
-export TZ=UTC PGHOST=$place/server PGPORT=54398 PGUSER=postgres PGDATABASE=postgres
+. "$(dirname "$0")/cluster.sh"
+make_places archive server backup
 
-# PostgreSQL does not run as root.
-as_postgres() { "$@"; }
-if [ "$(id -u)" = 0 ]; then
-  chown postgres "$place/archive" "$place/server" "$place/backup"
-  as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
-fi
-trap 'as_postgres "$bin/pg_ctl" -D "$place/server/data" stop -m immediate >"$place/stop" 2>&1 || true; rm -rf "$place"' EXIT
-
-as_postgres "$bin/initdb" -D "$place/server/data" -N -U postgres -A trust --no-locale -E UTF8 -k >&2
-cat >>"$place/server/data/postgresql.conf" <<CONF
-listen_addresses = ''
-unix_socket_directories = '$PGHOST'
-port = $PGPORT
+make_cluster <<CONF
 fsync = off
 wal_level = replica
 synchronous_commit = off
 shared_buffers = '512MB'
 max_wal_size = '1GB'
 CONF
-as_postgres "$bin/pg_ctl" -D "$place/server/data" -w -l "$place/server/log" start >&2
 as_postgres "$bin/pgbench" -i -I dtgvp -s 50 -q >&2
 # What pgbench fills its rows with compresses far better than what people have.
 as_postgres "$bin/psql" -q >&2 <<'SQL'

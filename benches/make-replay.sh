@@ -7,25 +7,10 @@
 set -euo pipefail
 
 target=$1
-bin=${PG_BIN:-/usr/lib/postgresql/15/bin}
-place=$(mktemp -d /tmp/walback-bench-XXXXXX)
-chmod 755 "$place"
-mkdir "$place/archive" "$place/server" "$place/base"
-export TZ=UTC PGHOST=$place/server PGPORT=54398 PGUSER=postgres PGDATABASE=postgres
+. "$(dirname "$0")/cluster.sh"
+make_places archive server base
 
-# PostgreSQL does not run as root.
-as_postgres() { "$@"; }
-if [ "$(id -u)" = 0 ]; then
-  chown postgres "$place/archive" "$place/server" "$place/base"
-  as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
-fi
-trap 'as_postgres "$bin/pg_ctl" -D "$place/server/data" stop -m immediate >"$place/stop" 2>&1 || true; rm -rf "$place"' EXIT
-
-as_postgres "$bin/initdb" -D "$place/server/data" -N -U postgres -A trust --no-locale -E UTF8 -k >&2
-cat >>"$place/server/data/postgresql.conf" <<CONF
-listen_addresses = ''
-unix_socket_directories = '$PGHOST'
-port = $PGPORT
+make_cluster <<CONF
 archive_mode = on
 archive_command = 'cp %p $place/archive/%f'
 synchronous_commit = off
@@ -33,7 +18,6 @@ shared_buffers = '512MB'
 max_wal_size = '8GB'
 checkpoint_timeout = '30min'
 CONF
-as_postgres "$bin/pg_ctl" -D "$place/server/data" -w -l "$place/server/log" start >&2
 as_postgres "$bin/pgbench" -i -s 10 -q >&2
 as_postgres "$bin/pg_basebackup" -D "$place/base" -X none -c fast --no-manifest >&2
 as_postgres "$bin/pgbench" -c 4 -j 2 -t 20000 -n >&2
@@ -60,9 +44,7 @@ printf '%s' "$end" >"$target.part/end"
 for file in "$place"/archive/????????????????????????; do
   name=$(basename "$file")
   cp "$file" "$target.part/plain/$name"
-  gzip -c "$file" >"$target.part/gz/$name.gz"
-  if command -v zstd >"$place/which"; then zstd -q -c "$file" >"$target.part/zst/$name.zst"; fi
-  if command -v lz4 >"$place/which"; then lz4 -q -c "$file" >"$target.part/lz4/$name.lz4"; fi
+  pack "$file" "$target.part"
 done
 chmod a+r "$target.part"/{plain,gz,zst,lz4}/*
 mv "$target.part" "$target"

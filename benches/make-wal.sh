@@ -7,28 +7,13 @@
 set -euo pipefail
 
 target=$1
-bin=${PG_BIN:-/usr/lib/postgresql/15/bin}
-place=$(mktemp -d /tmp/walback-bench-XXXXXX)
-chmod 755 "$place"
-mkdir "$place/archive" "$place/server"
-export TZ=UTC PGHOST=$place/server PGPORT=54399 PGUSER=postgres PGDATABASE=postgres
-
-# PostgreSQL does not run as root.
-as_postgres() { "$@"; }
-if [ "$(id -u)" = 0 ]; then
-  chown postgres "$place/archive" "$place/server"
-  as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
-fi
-trap 'as_postgres "$bin/pg_ctl" -D "$place/server/data" stop -m immediate >"$place/stop" 2>&1 || true; rm -rf "$place"' EXIT
+. "$(dirname "$0")/cluster.sh"
+make_places archive server
 
 segment() { as_postgres "$bin/psql" -qAtc 'select pg_walfile_name(pg_current_wal_lsn())'; }
 switch() { as_postgres "$bin/psql" -qAtc 'select pg_switch_wal()' -c checkpoint >&2; }
 
-as_postgres "$bin/initdb" -D "$place/server/data" -N -U postgres -A trust --no-locale -E UTF8 -k >&2
-cat >>"$place/server/data/postgresql.conf" <<CONF
-listen_addresses = ''
-unix_socket_directories = '$PGHOST'
-port = $PGPORT
+make_cluster <<CONF
 archive_mode = on
 archive_command = 'cp %p $place/archive/%f'
 fsync = off
@@ -37,7 +22,6 @@ shared_buffers = '512MB'
 max_wal_size = '8GB'
 checkpoint_timeout = '30min'
 CONF
-as_postgres "$bin/pg_ctl" -D "$place/server/data" -w -l "$place/server/log" start >&2
 as_postgres "$bin/pgbench" -i -s 20 -q >&2
 switch
 commits=$(segment)
@@ -74,8 +58,6 @@ for file in "$place"/archive/????????????????????????; do
   elif [[ ! $name < $commits ]]; then
     ln "$target.part/plain/$name" "$target.part/commits/$name"
   fi
-  gzip -c "$file" >"$target.part/gz/$name.gz"
-  if command -v zstd >"$place/which"; then zstd -q -c "$file" >"$target.part/zst/$name.zst"; fi
-  if command -v lz4 >"$place/which"; then lz4 -q -c "$file" >"$target.part/lz4/$name.lz4"; fi
+  pack "$file" "$target.part"
 done
 mv "$target.part" "$target"

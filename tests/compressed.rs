@@ -6,33 +6,12 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use support::{Directory, History, Operator, ask};
+use support::{Directory, FORMS, History, Operator, Pack, ask};
 
 static HISTORY: LazyLock<History> = LazyLock::new(History::make);
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn lz4(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn zstd(bytes: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(bytes, 1).unwrap()
-}
-
-type Pack = fn(&[u8]) -> Vec<u8>;
-
-const FORMS: [(&str, Pack); 3] = [("gz", gzip), ("lz4", lz4), ("zst", zstd)];
 
 /// Packs every file of an archive, history files too, in one of the forms after the other.
 fn pack(archive: &Path, forms: &[(&str, Pack)]) {

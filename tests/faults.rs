@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
@@ -204,6 +205,19 @@ fn kill_process(pid: u32) {
     kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
 }
 
+/// Kills the server and all its processes as the end of a machine does: nobody of them sees another one go.
+fn kill_whole(server: u32) {
+    // Stopped first, so that it neither ends its children nor starts others when one of them dies.
+    kill(Pid::from_raw(server.cast_signed()), Signal::SIGSTOP).unwrap();
+    let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
+    for child in children.split_whitespace() {
+        // The session that asked for the checkpoint may just be ending by itself.
+        let gone = kill(Pid::from_raw(child.parse().unwrap()), Signal::SIGKILL);
+        assert!(matches!(gone, Ok(()) | Err(Errno::ESRCH)), "{gone:?}");
+    }
+    kill_process(server);
+}
+
 #[test]
 fn a_server_that_is_killed() {
     let directory = Directory::in_memory();
@@ -264,11 +278,7 @@ fn a_machine_that_is_restarted() {
     {
         let begun = operator.recovers("copy", &[words, &["--timeline", "1"]].concat(), expected);
         run(client("psql").args(["-XAtq", "-d", begun["connection"].as_str().unwrap(), "-c", "checkpoint"]));
-        let server = postmaster(&copy);
-        for child in fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap().split_whitespace() {
-            kill_process(child.parse().unwrap());
-        }
-        kill_process(server);
+        kill_whole(postmaster(&copy));
         let resumed = operator.about(&["resume", "copy"]).ended_with(0).recovery();
         assert_paused(&resumed, expected);
         // In order, too: then it is consistent nowhere but here.

@@ -8,14 +8,13 @@ mod made_up;
 mod support;
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use made_up::{SYSTEM, Writer};
 use serde_json::{Value, json};
-use support::{LIMIT, wait_until};
+use support::{LIMIT, gzip, lz4, wait_until, zstd};
 use walback::core::{Lsn, SegmentSize, TimelineId};
 
 /// Of made-up segments, in bytes.
@@ -38,22 +37,6 @@ fn of(system: u64, timeline: TimelineId, number: u64) -> Vec<u8> {
     writer.switch();
     writer.fill();
     writer.bytes
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn lz4(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn zstd(bytes: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(bytes, 1).unwrap()
 }
 
 /// A data directory with instructions, and two archives beside it.

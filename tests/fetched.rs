@@ -6,7 +6,6 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,31 +13,11 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 use support::{
-    Cluster, Directory, Format, History, LIMIT, Operator, Options, ROWS, Running, Server, Stop, ask, assert_paused,
-    auto_conf_names, run, server_user, sql, tree_digest, wait_until, walback,
+    Cluster, Directory, FORMS, Format, History, LIMIT, Operator, Options, Pack, ROWS, Running, Server, Stop, ask,
+    assert_paused, auto_conf_names, gzip, run, server_user, sql, tree_digest, wait_until, walback, zstd,
 };
 
 static HISTORY: LazyLock<History> = LazyLock::new(History::make);
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn lz4(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn zstd(bytes: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(bytes, 1).unwrap()
-}
-
-type Pack = fn(&[u8]) -> Vec<u8>;
-
-const FORMS: [(&str, Pack); 3] = [("gz", gzip), ("lz4", lz4), ("zst", zstd)];
 
 /// A copy of an archive in which every file is packed.
 fn packed(archive: &Path, into: &Path, ending: &str, pack: Pack) {

@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,8 +14,8 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 use support::{
-    Cluster, Directory, Format, History, Operator, Options, Server, Stop, as_server, ask, assert_is, assert_paused,
-    run, server_user, sql, tree_digest,
+    Cluster, Directory, Format, History, Operator, Options, Pack, Server, Stop, as_server, ask, assert_is,
+    assert_paused, gzip, lz4, run, server_user, sql, tree_digest, zstd,
 };
 
 static HISTORY: LazyLock<History> = LazyLock::new(History::make);
@@ -257,9 +257,7 @@ fn a_backup_that_is_damaged_in_one_file_is_found_by_its_manifest() {
                 let mut tar = Vec::new();
                 flate2::read::GzDecoder::new(File::open(&path).unwrap()).read_to_end(&mut tar).unwrap();
                 let name = damage(&mut tar);
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                encoder.write_all(&tar).unwrap();
-                fs::write(&path, encoder.finish().unwrap()).unwrap();
+                fs::write(&path, gzip(&tar)).unwrap();
                 name
             }
             "tar-stream" => {
@@ -291,14 +289,7 @@ fn a_backup_that_is_damaged_in_one_file_is_found_by_its_manifest() {
 #[test]
 fn backups_in_zstd_and_lz4_are_recovered_from() {
     let rows = &HISTORY.restore_points["first"];
-    for (ending, pack) in [
-        ("zst", (|tar| zstd::bulk::compress(tar, 1).unwrap()) as fn(&[u8]) -> Vec<u8>),
-        ("lz4", |tar| {
-            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
-            encoder.write_all(tar).unwrap();
-            encoder.finish().unwrap()
-        }),
-    ] {
+    for (ending, pack) in [("zst", zstd as Pack), ("lz4", lz4)] {
         let directory = Directory::new();
         let operator = Operator::of_copies(&directory, &HISTORY, "tar-stream");
         let plain = operator.backups.join("base.tar");

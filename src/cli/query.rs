@@ -58,7 +58,7 @@ pub fn sql(context: &Context, args: &SqlArgs) -> Result<u8> {
     if context.json {
         context.print_json("answer", &rows)?;
     } else {
-        print(&table(&rows))?;
+        print(&table(&rows).render())?;
     }
     if rows.more {
         note(&format!("there are more; --rows {} shows more of them", args.rows.saturating_mul(10)));
@@ -73,25 +73,12 @@ fn find(context: &Context, wanted: Option<&str>) -> Result<(Recovery, Plan)> {
     Ok((recovery, plan))
 }
 
-/// Rows as columns, like psql's; every value comes from outside.
-fn table(rows: &Rows) -> String {
-    let widths = |place: usize, head: &str| {
-        let cells = rows.rows.iter().filter_map(|row| row.get(place)).map(|cell| shown(cell.as_deref()));
-        cells.map(|cell| unicode_width::UnicodeWidthStr::width(cell.as_str())).chain([head.len()]).max().unwrap_or(0)
-    };
-    let heads: Vec<String> = rows.columns.iter().map(|head| plain(head)).collect();
-    let widths: Vec<usize> = heads.iter().enumerate().map(|(place, head)| widths(place, head)).collect();
-    let line = |cells: Vec<String>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| {
-            let space = width.saturating_sub(unicode_width::UnicodeWidthStr::width(cell.as_str()));
-            format!("{cell}{}", " ".repeat(space))
-        });
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let body = rows.rows.iter().map(|row| line(row.iter().map(|cell| shown(cell.as_deref())).collect()));
-    std::iter::once(line(heads)).chain(body).collect::<Vec<_>>().join("\n")
-}
-
-fn shown(cell: Option<&str>) -> String {
-    cell.map_or_else(|| "null".to_owned(), plain)
+/// Rows as columns; every value comes from outside.
+fn table(rows: &Rows) -> Table {
+    let heads: Vec<(&str, Align)> = rows.columns.iter().map(|head| (head.as_str(), Align::Left)).collect();
+    let mut table = Table::new(&heads);
+    for row in &rows.rows {
+        table.row(row.iter().map(|cell| cell.clone().unwrap_or_else(|| "null".to_owned())).collect());
+    }
+    table
 }

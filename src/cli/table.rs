@@ -14,15 +14,16 @@ pub enum Align {
 /// A table whose columns are as wide as they have to be.
 #[derive(Debug)]
 pub struct Table {
-    columns: Vec<(&'static str, Align)>,
+    columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// With these column heads.
+    /// With these column heads, which may come from outside.
     #[must_use]
-    pub fn new(columns: &[(&'static str, Align)]) -> Table {
-        Table { columns: columns.to_vec(), rows: Vec::new() }
+    pub fn new(columns: &[(&str, Align)]) -> Table {
+        let columns = columns.iter().map(|(head, align)| (plain(head), *align));
+        Table { columns: columns.collect(), rows: Vec::new() }
     }
 
     /// Adds a row; its cells may come from outside.
@@ -33,7 +34,7 @@ impl Table {
     /// The lines, without spaces at their ends.
     #[must_use]
     pub fn render(&self) -> String {
-        let heads: Vec<String> = self.columns.iter().map(|(head, _)| (*head).to_owned()).collect();
+        let heads: Vec<String> = self.columns.iter().map(|(head, _)| head.clone()).collect();
         let widths: Vec<usize> = (0..heads.len())
             .map(|column| {
                 std::iter::once(&heads)

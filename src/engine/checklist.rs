@@ -4,19 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::data_directory::{InDirectory, control_file};
 use super::host::facts::client_program;
 use super::host::{Account, Host};
 use super::mark::Mark;
 use super::record::{Recorder, Watch};
 use super::run::{Engine, finished, owner_of};
-use super::server::{LogTail, NoAnswer, Sql, is_alive, last_lines, postmaster_pid, running};
+use super::server::{LogTail, Sql, is_alive, last_lines, postmaster_pid, running};
 use super::steps::{start, stop};
-use crate::core::{ArchiveFile, Lsn};
+use crate::core::ArchiveFile;
 use crate::error::{Error, Result};
 use crate::event::{EventBuffer, Recovery, What};
 use crate::pgdata::auto_conf::AutoConf;
 use crate::pgdata::configuration::{AUTO, Configuration, ConfigurationFiles};
-use crate::pgdata::control_file::ControlFile;
 use crate::pgdata::postmaster_pid::ServerStatus;
 use crate::plan::build::OWN_DIRECTORY;
 use crate::plan::checklist::{Change, Configured, Item, ItemId, ItemState, changed, changes};
@@ -35,7 +35,7 @@ const SAID: usize = 20;
 /// When it was not promoted, or was discarded.
 pub fn list(buffer: &EventBuffer) -> Result<Vec<Item>> {
     let plan = promoted(buffer)?;
-    let now = Now::look(plan);
+    let now = Now::look(plan, buffer);
     Ok(ItemId::ALL.into_iter().filter_map(|item| now.item(buffer, plan, item)).collect())
 }
 
@@ -70,17 +70,16 @@ struct Now {
 }
 
 impl Now {
-    fn look(plan: &Plan) -> Now {
-        let directory = InDirectory(&plan.directory);
-        let server = reached(plan);
+    fn look(plan: &Plan, buffer: &EventBuffer) -> Now {
+        let directory = InDirectory { directory: &plan.directory, host: None };
+        let server = reached(plan, buffer);
         let mut sql = server.as_ref().map(Sql::new);
         let mut ask = |query: &str| match &mut sql {
             None => Err("the server does not run".to_owned()),
             Some(Err(error)) => Err(error.report().message.clone()),
             Some(Ok(sql)) => match sql.query(query) {
                 Ok(rows) => Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect()),
-                Err(NoAnswer::NotNow) => Err("the server does not answer".to_owned()),
-                Err(NoAnswer::Refused(why)) => Err(format!("the server says: {why}")),
+                Err(why) => Err(why.to_string()),
             },
         };
         Now {
@@ -91,7 +90,7 @@ impl Now {
             copied: AutoConf::parse(
                 &directory.text(&format!("{OWN_DIRECTORY}/{}", files::COPIED_AUTO_CONF)).unwrap_or_default(),
             ),
-            main: Configuration::read(&WithoutAuto(directory)),
+            main: Configuration::read_main(&directory),
         }
     }
 
@@ -152,13 +151,15 @@ const SLOTS: &str = "SELECT slot_name FROM pg_replication_slots WHERE NOT active
 const DROP_SLOTS: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active";
 const SUBSCRIPTIONS: &str = "SELECT subname FROM pg_subscription WHERE subenabled ORDER BY 1";
 
-/// How the server that runs now is reached: where the port was given back, elsewhere than planned.
-fn reached(plan: &Plan) -> Option<ServerPlan> {
+/// How the server that runs now is reached: where the port was given back, elsewhere than planned; and as which role,
+/// where it has none of the planned name.
+fn reached(plan: &Plan, buffer: &EventBuffer) -> Option<ServerPlan> {
     running(&plan.directory)?;
     let pid = postmaster_pid(&plan.directory)?;
     let port = pid.port.unwrap_or(plan.server.port);
     let socket_directory = pid.socket_directory.map_or_else(|| plan.server.socket_directory.clone(), PathBuf::from);
-    Some(ServerPlan { port, socket_directory, ..plan.server.clone() })
+    let role = buffer.role.clone().unwrap_or_else(|| plan.server.role.clone());
+    Some(ServerPlan { port, socket_directory, role, ..plan.server.clone() })
 }
 
 /// A program of PostgreSQL that does an item.
@@ -201,9 +202,6 @@ impl Program {
     }
 
     fn run(&self, host: &Host, owner: &Account, cancel: &Cancel) -> Result<Vec<String>> {
-        if let Some(why) = self.cannot() {
-            return Err(Error::failed("program-missing", why).hint("do it by hand, and skip it here"));
-        }
         let (succeeded, said) = host.run_watched(owner, &self.path, &self.arguments, &|| !cancel.is_cancelled())?;
         let lines: Vec<String> = said.lines().map(str::to_owned).collect();
         let last = lines.get(lines.len().saturating_sub(SAID)..).unwrap_or_default().to_vec();
@@ -281,7 +279,7 @@ fn is_empty(directory: &Path) -> bool {
 
 /// How the server is reached now.
 fn connection(buffer: &EventBuffer, plan: &Plan) -> Option<String> {
-    Some(reached(plan)?.connection(buffer.role.as_deref()))
+    Some(reached(plan, buffer)?.connection(None))
 }
 
 struct Work<'a> {
@@ -327,7 +325,7 @@ impl Work<'_> {
     }
 
     fn carry_out(&self, there: &Item, into: Option<&Path>) -> Result<Vec<String>> {
-        let server = reached(self.plan);
+        let server = reached(self.plan, &self.recorder.buffer());
         if let Some(program) = Program::of(there.item, self.plan, server.as_ref(), into) {
             if let (ItemId::BaseBackup, Some(into)) = (there.item, into) {
                 self.make_room(into)?;
@@ -351,11 +349,12 @@ impl Work<'_> {
             then.is_some_and(|then| ["on", "always", "yes", "true", "1"].contains(&then.to_ascii_lowercase().as_str()));
         let (true, Some(timeline)) = (archives, self.recorder.buffer().promoted_to) else { return Ok(Vec::new()) };
         let size = self.plan.server.segment_size;
-        let written = self.checkpoint()?;
+        let control = control_file(&self.plan.directory)
+            .map_err(|why| Error::failed("unreadable", "the last checkpoint is not known").because(why))?;
         let is_complete = |name: &str| match ArchiveFile::parse(name) {
             Some(ArchiveFile::History(of)) => of == timeline,
             Some(ArchiveFile::Segment(segment)) => {
-                segment.timeline == timeline && segment.number(size) < size.number_of(written)
+                segment.timeline == timeline && segment.number(size) < size.number_of(control.checkpoint)
             }
             _ => false,
         };
@@ -374,14 +373,6 @@ impl Work<'_> {
         Ok(if names.is_empty() { Vec::new() } else { vec![format!("left to the archiver: {}", names.join(", "))] })
     }
 
-    /// Where the last checkpoint is.
-    fn checkpoint(&self) -> Result<Lsn> {
-        let path = self.plan.directory.join("global/pg_control");
-        let unreadable = || Error::failed("unreadable", format!("cannot read {}", path.display()));
-        let bytes = fs::read(&path).map_err(|error| unreadable().caused_by(&error))?;
-        ControlFile::parse(&bytes).map(|control| control.checkpoint).map_err(|error| unreadable().caused_by(&error))
-    }
-
     fn make_room(&self, into: &Path) -> Result<()> {
         if into.exists() {
             self.host.take_directory(into, self.owner)
@@ -395,8 +386,7 @@ impl Work<'_> {
         let server = server.ok_or_else(|| failed("the server does not run".to_owned()))?;
         match Sql::new(server)?.query(DROP_SLOTS) {
             Ok(rows) => Ok(vec![format!("{} dropped", rows.len())]),
-            Err(NoAnswer::NotNow) => Err(failed("the server does not answer".to_owned())),
-            Err(NoAnswer::Refused(why)) => Err(failed(why)),
+            Err(why) => Err(failed(why.to_string())),
         }
     }
 
@@ -457,35 +447,5 @@ impl Work<'_> {
             std::thread::sleep(Duration::from_millis(20));
         }
         Err(Error::failed("server-slow", format!("the server takes no connections after {} s", PATIENCE.as_secs())))
-    }
-}
-
-/// The configuration files of a data directory. Links are not followed: they may lead anywhere.
-struct InDirectory<'a>(&'a Path);
-
-impl ConfigurationFiles for InDirectory<'_> {
-    fn text(&self, name: &str) -> Option<String> {
-        let path = self.0.join(name);
-        let is_file = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
-        let bytes = if is_file { fs::read(&path).ok()? } else { return None };
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    fn names_in(&self, directory: &str) -> Option<Vec<String>> {
-        let entries = fs::read_dir(self.0.join(directory)).ok()?.flatten();
-        Some(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
-    }
-}
-
-/// The same without the file that is read last.
-struct WithoutAuto<'a>(InDirectory<'a>);
-
-impl ConfigurationFiles for WithoutAuto<'_> {
-    fn text(&self, name: &str) -> Option<String> {
-        if name == AUTO { None } else { self.0.text(name) }
-    }
-
-    fn names_in(&self, directory: &str) -> Option<Vec<String>> {
-        self.0.names_in(directory)
     }
 }

@@ -1,6 +1,7 @@
 //! Carries plans out: the only part that changes anything, and all of that in [`host`].
 
 pub mod checklist;
+pub mod data_directory;
 mod experience;
 pub mod fetch;
 mod find;

@@ -144,6 +144,15 @@ pub enum NoAnswer {
     Refused(String),
 }
 
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotNow => f.write_str("the server does not answer"),
+            Self::Refused(why) => write!(f, "the server says: {why}"),
+        }
+    }
+}
+
 /// A connection to a recovered server over its own socket.
 pub struct Sql {
     runtime: tokio::runtime::Runtime,

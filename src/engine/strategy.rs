@@ -1,15 +1,12 @@
 //! How a recovery gets to another target: looks at its copy and at WAL, and has [`crate::plan::retarget`] judge.
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
-use std::time::Duration;
 
 use crate::catalog::Catalog;
 use crate::config::SourceConfig;
 use crate::core::{Target, TimelinePath, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventBuffer;
-use crate::pgdata::control_file::ControlFile;
 use crate::plan::preflight::space_again;
 use crate::plan::retarget::{
     Ahead, Approach, Bar, Behind, Otherwise, Standing, Strategy, barred, barred_ahead, path_of,
@@ -18,34 +15,20 @@ use crate::plan::{Estimate, Plan};
 use crate::resolve::{Resolver, StopSide};
 use crate::source::{Cancel, Index, LocalSource, Source};
 
+use super::data_directory::control_file;
 use super::facts;
 use super::find::Find;
 use super::prepare::Preparation;
 use super::run::Engine;
 
-/// A running server writes `pg_control` in place: it is read again so often where it was caught in the middle.
-const TIMES: u32 = 20;
-const BETWEEN: Duration = Duration::from_millis(5);
-
-/// The data directory's `pg_control`.
-fn control_of(directory: &Path) -> std::result::Result<ControlFile, String> {
-    let path = directory.join("global/pg_control");
-    let mut tried = Err(String::new());
-    for _ in 0..TIMES {
-        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        tried = ControlFile::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()));
-        if tried.is_ok() {
-            break;
-        }
-        std::thread::sleep(BETWEEN);
-    }
-    tried
-}
-
 /// What is known now of the copy of a recovery; what its server does may change it at any moment.
 pub(super) fn standing(recovery: &EventBuffer) -> Option<Standing> {
     let plan = recovery.plan.as_ref()?;
-    Some(Standing { timeline: plan.resolved.timeline, reached: recovery.reached, control: control_of(&plan.directory) })
+    Some(Standing {
+        timeline: plan.resolved.timeline,
+        reached: recovery.reached,
+        control: control_file(&plan.directory),
+    })
 }
 
 /// The backups and archives that a recovery was planned with.

@@ -1,13 +1,12 @@
 //! How a recovery that was interrupted goes on: by its journal, and by what there is, since the journal says what was
 //! about to be done and not how far that came.
 
-use std::path::Path;
-
 use crate::core::Action;
 use crate::event::{EventBuffer, RecoveryState};
 use crate::pgdata::control_file::{ClusterState, ControlFile};
 use crate::plan::{Plan, StepId};
 
+use super::data_directory::control_file;
 use super::mark::{Mark, is_bare};
 use super::steps::promote::was_promoted;
 
@@ -54,7 +53,7 @@ impl World {
             place,
             server,
             promoted: was_promoted(directory),
-            control: control(directory),
+            control: control_file(directory).ok(),
             begun: !directory.join("backup_label").exists(),
         }
     }
@@ -71,10 +70,6 @@ impl World {
         let control = control.map(|control| format!(", and pg_control says “{}”", control.state)).unwrap_or_default();
         format!("{place}, {server}{control}")
     }
-}
-
-fn control(directory: &Path) -> Option<ControlFile> {
-    ControlFile::parse(&std::fs::read(directory.join("global/pg_control")).ok()?).ok()
 }
 
 /// How it goes on.
@@ -285,33 +280,16 @@ mod tests {
 
     #[test]
     fn a_stop_that_lies_behind_is_not_come_to_again() {
-        use crate::core::{Lsn, SegmentSize, TimelineId};
+        use crate::core::Lsn;
         let plan = example();
         let (stop, end) = (plan.resolved.lsn, plan.resolved.replay_end.max(plan.resolved.lsn.plus(8)));
         let mut after = plan.clone();
         after.resolved.replay_end = end;
         let control = ControlFile {
-            system_identifier: 1,
-            control_version: 1300,
-            catalog_version: 1,
-            state: ClusterState::InArchiveRecovery,
             checkpoint: Lsn(stop.0 - 100),
             redo: Lsn(stop.0 - 200),
-            checkpoint_timeline: TimelineId(1),
-            checkpoint_at: None,
             min_recovery_point: Some(end),
-            min_recovery_timeline: TimelineId(1),
-            backup_start: None,
-            backup_end: None,
-            backup_end_required: false,
-            wal_level: 1,
-            max_connections: 100,
-            max_worker_processes: 8,
-            max_wal_senders: 10,
-            max_prepared_xacts: 0,
-            max_locks_per_xact: 64,
-            segment_size: SegmentSize::DEFAULT,
-            data_checksums: false,
+            ..crate::pgdata::control_file::example()
         };
         let missed = |control: &ControlFile, begun| {
             missed(&after, &World { control: Some(control.clone()), begun, ..NOTHING }).is_some()

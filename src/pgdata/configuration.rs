@@ -51,11 +51,18 @@ impl Configuration {
     /// Reads the files as the server does (`ParseConfigFile`, `src/backend/utils/misc/guc-file.l`).
     #[must_use]
     pub fn read(files: &dyn ConfigurationFiles) -> Configuration {
-        let mut configuration = Configuration::default();
-        configuration.file(files, MAIN, 0);
+        let mut configuration = Configuration::read_main(files);
         if let Some(text) = files.text(AUTO) {
             configuration.settings.extend(owned(&AutoConf::parse(&text)));
         }
+        configuration
+    }
+
+    /// The same but for [`AUTO`], which comes last and wins.
+    #[must_use]
+    pub fn read_main(files: &dyn ConfigurationFiles) -> Configuration {
+        let mut configuration = Configuration::default();
+        configuration.file(files, MAIN, 0);
         configuration
     }
 

@@ -209,6 +209,34 @@ impl Fields<'_> {
     }
 }
 
+/// That of a server of 15 in archive recovery, for tests to change.
+#[cfg(test)]
+pub(crate) fn example() -> ControlFile {
+    ControlFile {
+        system_identifier: 7,
+        control_version: 1300,
+        catalog_version: 202_209_061,
+        state: ClusterState::InArchiveRecovery,
+        checkpoint: Lsn(0x200_0060),
+        redo: Lsn(0x200_0028),
+        checkpoint_timeline: TimelineId(1),
+        checkpoint_at: None,
+        min_recovery_point: None,
+        min_recovery_timeline: TimelineId(1),
+        backup_start: None,
+        backup_end: None,
+        backup_end_required: false,
+        wal_level: 1,
+        max_connections: 100,
+        max_worker_processes: 8,
+        max_wal_senders: 10,
+        max_prepared_xacts: 0,
+        max_locks_per_xact: 64,
+        segment_size: SegmentSize::DEFAULT,
+        data_checksums: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -270,7 +270,7 @@ pub fn path_of(resolved: &Resolved) -> TimelinePath {
 mod tests {
     use super::Strategy;
     use super::*;
-    use crate::core::{SegmentSize, Xid};
+    use crate::core::Xid;
     use crate::resolve::Place;
     use proptest::prelude::*;
 
@@ -282,27 +282,10 @@ mod tests {
 
     fn control() -> ControlFile {
         ControlFile {
-            system_identifier: 7,
-            control_version: 1300,
-            catalog_version: 202_209_061,
-            state: ClusterState::InArchiveRecovery,
             checkpoint: CHECKPOINT,
             redo: REDO,
-            checkpoint_timeline: TimelineId(1),
-            checkpoint_at: None,
             min_recovery_point: Some(WRITTEN),
-            min_recovery_timeline: TimelineId(1),
-            backup_start: None,
-            backup_end: None,
-            backup_end_required: false,
-            wal_level: 1,
-            max_connections: 100,
-            max_worker_processes: 8,
-            max_wal_senders: 10,
-            max_prepared_xacts: 0,
-            max_locks_per_xact: 64,
-            segment_size: SegmentSize::DEFAULT,
-            data_checksums: false,
+            ..crate::pgdata::control_file::example()
         }
     }
 

@@ -102,16 +102,7 @@ mod tests {
     }
 
     fn outcome() -> Outcome {
-        Outcome {
-            at: Timestamp::UNIX_EPOCH,
-            xid: Xid(735),
-            prepared: false,
-            subxacts: Vec::new(),
-            dropped: Vec::new(),
-            dropped_statistics: Vec::new(),
-            locks: false,
-            origin: None,
-        }
+        Outcome::plain(Timestamp::UNIX_EPOCH, Xid(735))
     }
 
     #[test]

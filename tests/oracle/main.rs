@@ -14,7 +14,6 @@ mod support;
 
 mod compare;
 mod past;
-mod random;
 mod recovery;
 mod retarget;
 mod targets;
@@ -26,8 +25,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use compare::Judge;
 use past::Past;
-use random::Random;
-use support::Server;
+use support::{Random, Server};
 use targets::Ground;
 
 /// A number from the environment.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use walback::core::Lsn;
 
-use crate::random::Random;
+use crate::support::Random;
 use crate::support::{Backup, Cluster, Directory, Format, Options, Server, Session, Stop};
 
 /// Names of restore points; a past uses some of them several times.

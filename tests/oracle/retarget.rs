@@ -11,8 +11,8 @@ use walback::core::Action;
 
 use crate::compare::{Judge, Verdict, compare, words};
 use crate::past::Past;
-use crate::random::Random;
 use crate::recovery::{End, Settings, contents, read};
+use crate::support::Random;
 use crate::support::{Answer, Server, ask, walback};
 use crate::targets::{Aim, Ground};
 use crate::{kept, number, say, seed};

@@ -11,7 +11,7 @@ use walback::source::{Cancel, LocalSource, Source as _};
 use walback::wal::{Body, Record};
 
 use crate::past::{NAMES, Past};
-use crate::random::Random;
+use crate::support::Random;
 
 /// What there is to aim at along one timeline. It only says where to aim: what happens there says the server.
 #[derive(Debug, Default)]

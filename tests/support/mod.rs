@@ -16,6 +16,7 @@ mod digest;
 mod directory;
 mod history;
 mod operator;
+mod packed;
 mod picture;
 mod program;
 mod random;
@@ -34,6 +35,7 @@ pub use operator::{
     Abandoned, Gate, Operator, assert_is, assert_paused, auto_conf_names, is_running, is_worked_in, postmaster, sql,
     within_seconds,
 };
+pub use packed::{FORMS, Pack, gzip, lz4, zstd};
 pub use picture::{svg, text_of};
 pub use program::walback;
 pub use random::Random;

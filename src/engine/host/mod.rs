@@ -1,5 +1,6 @@
 //! The only place that changes the world: files, processes, the clock, SQL.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -388,13 +389,8 @@ impl Host {
     /// # Errors
     /// When it cannot be run; with what it said when it fails.
     pub fn run_as(&self, account: &Account, program: &Path, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).current_dir("/");
-        if is_root() {
-            command.uid(account.uid).gid(account.gid);
-        }
         let shown = || format!("{} {}", program.display(), arguments.join(" "));
-        let output = command
+        let output = quiet_command(account, program, arguments)
             .output()
             .map_err(|error| Error::failed("program-failed", format!("cannot run {}", shown())).caused_by(&error))?;
         if output.status.success() {
@@ -424,13 +420,9 @@ impl Host {
         let output = memfd_create(c"said", MFdFlags::MFD_CLOEXEC).map_err(|error| cannot(&error.into()))?;
         let output = File::from(output);
         let both = output.try_clone().and_then(|out| Ok((out, output.try_clone()?))).map_err(|error| cannot(&error))?;
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(both.0).stderr(both.1).current_dir("/");
+        let mut command = quiet_command(account, program, arguments);
         // Ctrl-C at the terminal is for us: we pass it on.
-        command.process_group(0);
-        if is_root() {
-            command.uid(account.uid).gid(account.gid);
-        }
+        command.stdout(both.0).stderr(both.1).process_group(0);
         let mut child = command.spawn().map_err(|error| cannot(&error))?;
         let mut interrupted = false;
         let status = loop {
@@ -592,6 +584,16 @@ pub(crate) fn command_as(account: &Account, program: &Path) -> Command {
 fn owner_name(path: &Path) -> Option<String> {
     let metadata = path.ancestors().find_map(|path| fs::metadata(path).ok())?;
     User::from_uid(Uid::from_raw(metadata.uid())).ok().flatten().map(|user| user.name)
+}
+
+/// A program that is run as `account` (without that user's further groups), without a shell and without a terminal.
+fn quiet_command(account: &Account, program: &Path, arguments: &[impl AsRef<OsStr>]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).current_dir("/");
+    if is_root() {
+        command.uid(account.uid).gid(account.gid);
+    }
+    command
 }
 
 /// What a program wrote, from its beginning; of very much only the end.

@@ -157,14 +157,14 @@ impl Spool {
     /// Notes what the server has asked for.
     pub fn note_asked(&self, name: SegmentName) {
         // Whatever goes wrong here costs some time and nothing else.
-        let _ = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(self.0.join(ASKED))
-            .and_then(|mut file| file.write_all(name.to_string().as_bytes()));
+        let _ = self.own_file(ASKED).and_then(|mut file| file.write_all(name.to_string().as_bytes()));
+    }
+
+    /// A small file of the spool, made where it is not there, for writing over its beginning.
+    fn own_file(&self, name: &str) -> io::Result<File> {
+        let mut how = OpenOptions::new();
+        how.write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+        how.open(self.0.join(name))
     }
 
     /// What the server has asked for last.
@@ -191,14 +191,7 @@ impl Spool {
     /// Becomes the one who makes segments ready; `None` where somebody is at it, or nobody can be.
     #[must_use]
     pub fn maker(&self) -> Option<Maker<'_>> {
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(self.0.join(LOCK))
-            .ok()?;
+        let lock = self.own_file(LOCK).ok()?;
         lock.try_lock().ok()?;
         Some(Maker { spool: self, _lock: lock })
     }

@@ -13,6 +13,7 @@ use crate::plan::settings::{RECOVERY_SETTINGS, TARGET_SETTINGS, WAY_BACK_SETTING
 use crate::plan::{Plan, files, parameters};
 use crate::resolve::Requirements;
 
+use super::super::data_directory::InDirectory;
 use super::super::host::{Account, Host};
 use super::super::remains::settle;
 use super::super::server::{running, socket_files};
@@ -47,7 +48,7 @@ pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     if !configuration.exists() {
         host.write_file(&configuration, stand_in(&unpacked)?.as_bytes(), 0o600, owner)?;
     }
-    let configured = Configuration::read(&unpacked);
+    let configured = Configuration::read(&unpacked.files());
     set_aside(&unpacked, &configured.not_followed, owner)?;
     let path = directory.join(files::AUTO_CONF);
     let copied = read_auto_conf(host, &path)?;
@@ -122,6 +123,10 @@ struct Unpacked<'a> {
 }
 
 impl Unpacked<'_> {
+    fn files(&self) -> InDirectory<'_> {
+        InDirectory { directory: self.directory, host: Some(self.host) }
+    }
+
     fn control(&self) -> Result<ControlFile> {
         let path = self.directory.join("global/pg_control");
         let bytes = self.host.read_file(&path).map_err(|error| {
@@ -129,22 +134,6 @@ impl Unpacked<'_> {
         })?;
         ControlFile::parse(&bytes)
             .map_err(|error| Error::failed("backup-broken", format!("{} is broken", path.display())).caused_by(&error))
-    }
-}
-
-impl ConfigurationFiles for Unpacked<'_> {
-    fn text(&self, name: &str) -> Option<String> {
-        let path = self.directory.join(name);
-        if !fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
-            return None;
-        }
-        let bytes = self.host.read_file(&path).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    fn names_in(&self, directory: &str) -> Option<Vec<String>> {
-        let entries = fs::read_dir(self.directory.join(directory)).ok()?.flatten();
-        Some(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
     }
 }
 
@@ -156,7 +145,7 @@ fn set_aside(unpacked: &Unpacked<'_>, includes: &[NotFollowed], owner: &Account)
         lines.entry(&include.file).or_default().push(include.line);
     }
     for (name, lines) in lines {
-        let Some(text) = unpacked.text(name) else { continue };
+        let Some(text) = unpacked.files().text(name) else { continue };
         let kept = unpacked.directory.join(OWN_DIRECTORY).join(format!("{}.from-backup", name.replace('/', "_")));
         if !kept.exists() {
             unpacked.host.write_file(&kept, text.as_bytes(), 0o600, owner)?;

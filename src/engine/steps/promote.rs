@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use crate::core::TimelineId;
 use crate::error::{Error, Result};
 use crate::event::What;
-use crate::pgdata::control_file::ControlFile;
 use crate::pgdata::server_log::{LogEvent, LogLine};
 use crate::plan::Plan;
 use crate::source::Cancel;
 
+use super::super::data_directory::control_file;
 use super::super::host::{Account, Host};
 use super::super::record::Recorder;
 use super::super::remains::at_work_on;
@@ -124,10 +124,8 @@ pub fn timeline_of(plan: &Plan) -> Result<TimelineId> {
             None => break,
         }
     }
-    let path = plan.directory.join("global/pg_control");
-    let unreadable = || Error::failed("unreadable", format!("cannot read {}", path.display()));
-    let bytes = std::fs::read(&path).map_err(|error| unreadable().caused_by(&error))?;
-    let control = ControlFile::parse(&bytes).map_err(|error| unreadable().caused_by(&error))?;
+    let control = control_file(&plan.directory)
+        .map_err(|why| Error::failed("unreadable", "the timeline is not known").because(why))?;
     // A server that went down before its first checkpoint noted the new timeline beside its end of recovery
     // (CreateEndOfRecoveryRecord, xlog.c).
     Ok(control.checkpoint_timeline.max(control.min_recovery_timeline))

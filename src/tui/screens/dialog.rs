@@ -225,30 +225,24 @@ fn draw_directory(canvas: &mut Canvas<'_>, form: &DirectoryForm, area: Rect) {
 }
 
 fn draw_runbook(canvas: &mut Canvas<'_>, field: &Field, area: Rect) {
-    let theme = canvas.theme;
-    let mut doc = Doc::new(inside(area), theme);
-    doc.paragraph(
-        "A shell script that does all of the plan with PostgreSQL's own programs, and the same as Markdown beside it. \
-         Writing it changes nothing else.",
-        theme.dim(),
-    );
-    let below = doc.lines();
-    let inner = open(canvas, area, "Write the runbook to which file?", "Enter writes, Esc leaves", below.len() + 1);
-    draw_field(canvas, field, inner, 0);
-    put(canvas, Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner }, &below);
+    let text = "A shell script that does all of the plan with PostgreSQL's own programs, and the same as Markdown beside it. \
+                Writing it changes nothing else.";
+    draw_path(canvas, field, area, "Write the runbook to which file?", "Enter writes, Esc leaves", text);
 }
 
 fn draw_base_backup(canvas: &mut Canvas<'_>, field: &Field, area: Rect) {
+    let text = "A directory that is new or empty, where the server's user may write. The base backup is a compressed tar, \
+                with the WAL that it needs.";
+    draw_path(canvas, field, area, "Take the base backup into which directory?", "Enter begins, Esc leaves", text);
+}
+
+/// A path that is typed, and what becomes of it.
+fn draw_path(canvas: &mut Canvas<'_>, field: &Field, area: Rect, title: &str, keys: &str, text: &str) {
     let theme = canvas.theme;
     let mut doc = Doc::new(inside(area), theme);
-    doc.paragraph(
-        "A directory that is new or empty, where the server's user may write. The base backup is a compressed tar, with \
-         the WAL that it needs.",
-        theme.dim(),
-    );
+    doc.paragraph(text, theme.dim());
     let below = doc.lines();
-    let inner =
-        open(canvas, area, "Take the base backup into which directory?", "Enter begins, Esc leaves", below.len() + 1);
+    let inner = open(canvas, area, title, keys, below.len() + 1);
     draw_field(canvas, field, inner, 0);
     put(canvas, Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner }, &below);
 }

@@ -274,8 +274,7 @@ impl<'w> Writer<'w> {
                 let block = self.block.get_mut(..room).unwrap_or_default();
                 let read = read_some(from, block, at).map_err(|error| self.while_reading(writing, &error))?;
                 if read == 0 {
-                    let cut_off = io::Error::from(io::ErrorKind::UnexpectedEof);
-                    return Err(self.while_reading(writing, &cut_off));
+                    return Err(self.cut_off(writing));
                 }
                 writing.take(self.block.get(..read).unwrap_or_default())?;
                 self.work.count.add(read as u64);
@@ -303,8 +302,7 @@ impl<'w> Writer<'w> {
                 self.work.check()?;
                 let there = from.fill_buf().map_err(|error| self.while_reading(writing, &error))?;
                 if there.is_empty() {
-                    let cut_off = io::Error::from(io::ErrorKind::UnexpectedEof);
-                    return Err(self.while_reading(writing, &cut_off));
+                    return Err(self.cut_off(writing));
                 }
                 let taken = usize::try_from(left).unwrap_or(usize::MAX).min(there.len());
                 writing.take(there.get(..taken).unwrap_or_default())?;
@@ -339,6 +337,10 @@ impl<'w> Writer<'w> {
 
     fn in_part(&self, error: Error) -> Error {
         error.because(format!("in {}", self.place.part.path.display()))
+    }
+
+    fn cut_off(&self, writing: &Writing) -> Error {
+        self.while_reading(writing, &io::ErrorKind::UnexpectedEof.into())
     }
 
     fn while_reading(&self, writing: &Writing, error: &io::Error) -> Error {
