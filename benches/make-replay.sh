@@ -22,17 +22,19 @@ as_postgres "$bin/pgbench" -i -s 10 -q >&2
 as_postgres "$bin/pg_basebackup" -D "$place/base" -X none -c fast --no-manifest >&2
 as_postgres "$bin/pgbench" -c 4 -j 2 -t 20000 -n >&2
 as_postgres "$bin/pgbench" -N -c 4 -j 2 -t 20000 -n >&2
-as_postgres "$bin/psql" -q >&2 <<'SQL'
-create table t (id int, a text, b timestamptz);
-insert into t select g, md5(g::text), now() from generate_series(1, 500000) g;
-create index on t (id);
-create index on t (a);
-delete from t where id % 2 = 0;
-update t set b = clock_timestamp() where id < 150000;
-create table u as select * from t;
-vacuum t;
-delete from u;
+for round in 1 2 3 4; do
+  as_postgres "$bin/psql" -q -v t="t$round" -v u="u$round" >&2 <<'SQL'
+create table :t (id int, a text, b timestamptz);
+insert into :t select g, md5(g::text), now() from generate_series(1, 500000) g;
+create index on :t (id);
+create index on :t (a);
+delete from :t where id % 2 = 0;
+update :t set b = clock_timestamp() where id < 150000;
+create table :u as select * from :t;
+vacuum :t;
+delete from :u;
 SQL
+done
 end=$(as_postgres "$bin/psql" -qAtc "select pg_create_restore_point('end')")
 as_postgres "$bin/psql" -qAtc 'select pg_switch_wal()' >&2
 as_postgres "$bin/pg_ctl" -D "$place/server/data" -w stop -m fast >&2

@@ -112,7 +112,7 @@ impl Place {
     fn ready(&self) -> Vec<String> {
         let entries = fs::read_dir(self.at("data/.walback/spool")).into_iter().flatten();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut ready: Vec<String> = names.filter_map(|name| Some(name.split_once('-')?.0.to_owned())).collect();
+        let mut ready: Vec<String> = names.filter_map(|name| Some(name.split_once('.')?.0.to_owned())).collect();
         ready.retain(|name| name.len() == 24);
         ready.sort();
         ready

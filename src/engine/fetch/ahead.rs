@@ -1,19 +1,19 @@
 //! Makes the segments ready that the server will ask for next. It is a process of its own, for as long as there is
 //! something to do; whatever becomes of it is never the server's failure.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use crate::core::{ArchiveFile, SegmentName};
 use crate::plan::fetch::Instructions;
 use crate::source::copies::{Copy, Expected};
 
 use super::super::host::now;
-use super::super::host::spool::{Maker, Spool, close_inherited};
+use super::super::host::spool::{Maker, Spool, Written, close_inherited};
 use super::{Context, version};
 
 /// The hidden subcommand that `main` sends here, with the data directory.
@@ -21,8 +21,12 @@ pub const AHEAD: &str = "__fetch-ahead";
 
 /// So many segments are kept ready.
 const SEGMENTS: usize = 8;
-/// So many at a time are unpacked, written or waited for until they are on the disk.
-const THREADS: usize = 2;
+/// So many may wait until they are on the disk, besides the one that is being written there.
+const UNSYNCED: usize = 2;
+/// For so long it waits until the server asks for more: starting again costs as much as half a segment.
+const LINGER: Duration = Duration::from_secs(1);
+/// How often it looks meanwhile. A server replays a segment in some tens of milliseconds at least.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// They take no more bytes than this, unless a single one does.
 const BYTES: u64 = 512 << 20;
 /// So many bytes stay free on the disk: the server needs it more.
@@ -36,7 +40,8 @@ pub(super) fn window(instructions: &Instructions) -> usize {
     fit.clamp(1, SEGMENTS)
 }
 
-/// Makes segments ready until enough are, and goes away. Where another one is at it, it goes at once.
+/// Makes segments ready as long as the server goes on to ask for more, and goes away. Where another one is at it, it goes
+/// at once.
 pub fn run_ahead(arguments: &[OsString]) {
     close_inherited();
     let Some(directory) = arguments.first().map(PathBuf::from) else { return };
@@ -44,63 +49,87 @@ pub fn run_ahead(arguments: &[OsString]) {
     let Some(spool) = Spool::at(&context.spool_path()) else { return };
     let Some(maker) = spool.maker() else { return };
     maker.remove_unfinished();
-    let ahead = Ahead { context, spool: &spool, maker, taken: Mutex::default(), turn: Mutex::default() };
+    let ahead = Ahead { context, spool: &spool, maker };
+    let (written, unsynced) = sync_channel(UNSYNCED);
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| while ahead.make_next().is_some() {});
-        }
+        // While one waits for the disk, the other one unpacks. Two never unpack: the server needs the other processor.
+        let maker = &ahead.maker;
+        scope.spawn(move || unsynced.iter().try_for_each(|written| maker.sync(written)));
+        ahead.run(&written);
+        drop(written);
     });
 }
 
-/// What the threads share. While one waits for the disk, another one unpacks; two never do, since the server needs
-/// the other processor.
+/// What is to be done next.
+enum Next {
+    /// One of these files of a segment is to be made ready.
+    Make(Vec<SegmentName>),
+    /// The server has to ask for more first.
+    Enough,
+    /// Nobody needs more, or there is no room for it.
+    Nothing,
+}
+
 struct Ahead<'a> {
     context: Context,
     spool: &'a Spool,
     maker: Maker<'a>,
-    /// What is being made, by the number of the segment.
-    taken: Mutex<BTreeSet<u64>>,
-    turn: Mutex<()>,
 }
 
 impl Ahead<'_> {
-    /// Makes one more segment ready; `None` when there is nothing left to do, or it cannot be done.
-    fn make_next(&self) -> Option<()> {
-        let files = self.take_next()?;
-        // The server asks for the newest timeline's file first.
-        let made = files.iter().find_map(|name| self.make(*name)).flatten();
-        let number = files.first()?.number(self.context.instructions.segment_size);
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        made
+    fn run(&self, written: &SyncSender<Written>) {
+        loop {
+            let asked = self.spool.asked();
+            match self.next(asked) {
+                Next::Make(files) => {
+                    // The server asks for the newest timeline's file first.
+                    let Some(Some(made)) = files.iter().find_map(|name| self.make(*name)) else { return };
+                    if written.send(made).is_err() {
+                        return;
+                    }
+                }
+                Next::Enough if self.is_asked_for_more(asked) => {}
+                Next::Enough | Next::Nothing => return,
+            }
+        }
     }
 
-    /// The files of the next segment that nobody is at.
-    fn take_next(&self) -> Option<Vec<SegmentName>> {
-        let instructions = &self.context.instructions;
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        // A recovery that is over, or is begun anew, needs none of it.
-        let is_running = self.context.directory.join("postmaster.pid").exists();
-        if !is_running || Context::read(&self.context.directory).ok()?.instructions != *instructions {
-            return None;
+    fn is_running(&self) -> bool {
+        self.context.directory.join("postmaster.pid").exists()
+    }
+
+    /// Waits until the server asks for another segment than this one, for as long as it seems that it may.
+    fn is_asked_for_more(&self, asked: Option<SegmentName>) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < LINGER && self.is_running() {
+            std::thread::sleep(LOOK_AGAIN);
+            if self.spool.asked() != asked {
+                return true;
+            }
         }
-        let upcoming = instructions.upcoming(self.spool.asked()?, window(instructions));
+        false
+    }
+
+    fn next(&self, asked: Option<SegmentName>) -> Next {
+        let instructions = &self.context.instructions;
+        let is_ours = || Context::read(&self.context.directory).is_ok_and(|now| now.instructions == *instructions);
+        // A recovery that is over, or is begun anew, needs none of it.
+        let Some(asked) = asked.filter(|_| self.is_running() && is_ours()) else { return Next::Nothing };
+        let upcoming = instructions.upcoming(asked, window(instructions));
         self.maker.keep(&upcoming.concat());
         let ready = self.spool.all_ready();
-        let number = |files: &[SegmentName]| files.first().map(|name| name.number(instructions.segment_size));
-        let is_left = |files: &&Vec<SegmentName>| {
-            !files.iter().any(|name| ready.contains(name))
-                && number(files).is_some_and(|number| !taken.contains(&number))
-        };
-        let files = upcoming.iter().find(is_left)?;
-        if self.spool.free_bytes() < SPARE_BYTES + 2 * instructions.segment_size.bytes() {
-            return None;
+        let is_left = |files: &&Vec<SegmentName>| !files.iter().any(|name| ready.contains(name));
+        match upcoming.iter().find(is_left) {
+            None if upcoming.is_empty() => Next::Nothing,
+            None => Next::Enough,
+            Some(_) if self.spool.free_bytes() < SPARE_BYTES + 2 * instructions.segment_size.bytes() => Next::Nothing,
+            Some(files) => Next::Make(files.clone()),
         }
-        taken.extend(number(files));
-        Some(files.clone())
     }
 
-    /// Makes this segment ready. `Some(None)` where it is for the server to find out what is wrong with it.
-    fn make(&self, name: SegmentName) -> Option<Option<()>> {
+    /// Makes this segment ready; `None` where no archive has it. `Some(None)` where it is for the server to find out what is
+    /// wrong with it.
+    fn make(&self, name: SegmentName) -> Option<Option<Written>> {
         let mut copies: Vec<Copy> = Vec::new();
         for (_, found) in self.context.copies(ArchiveFile::Segment(name)) {
             match found {
@@ -112,14 +141,11 @@ impl Ahead<'_> {
             return None;
         }
         let expected = self.context.expected(name);
-        let write = |copy: &Copy, file: &mut File| {
-            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-            write_segment(copy, &expected, file)
+        let made = |copy: &Copy| {
+            let mut write = |file: &mut File| write_segment(copy, &expected, file);
+            self.maker.prepare(name, &version(copy), &mut write).ok()
         };
-        let made = copies.iter().any(|copy| {
-            is_settled(copy) && self.maker.prepare(name, &version(copy), &mut |file| write(copy, file)).is_ok()
-        });
-        Some(made.then_some(()))
+        Some(copies.iter().filter(|copy| is_settled(copy)).find_map(made))
     }
 }
 

@@ -136,6 +136,12 @@ fn no_instructions(recovery: &Path) -> Error {
     .hint("the server runs this in its data directory; by hand, give that with --recovery")
 }
 
+fn lost_by_the_disk(why: &str) -> Error {
+    Error::failed("cannot-write", "the disk did not take a segment that the server has been given")
+        .because(why.to_owned())
+        .hint("look at the system's log for what is wrong with the disk; then recover to another one")
+}
+
 /// The version of a file that a segment is made of.
 fn version(copy: &Copy) -> String {
     use sha2::{Digest, Sha256};
@@ -162,6 +168,9 @@ impl Fetch<'_> {
     fn segment(&self, name: SegmentName) -> std::result::Result<Answer, Failure> {
         let copies = self.context.copies(self.file);
         let spool = self.spool();
+        if let Some(why) = spool.as_ref().and_then(Spool::take_failure) {
+            return Err(Failure::Own(lost_by_the_disk(&why)));
+        }
         let is_ready = spool.as_ref().is_some_and(|spool| {
             spool.note_asked(name);
             self.hand_over(spool, name, &copies) || {
@@ -169,12 +178,19 @@ impl Fetch<'_> {
                 self.hand_over(spool, name, &copies)
             }
         });
-        let answer = if is_ready { Answer::Served } else { self.first_whole(copies)? };
+        // What follows can be made ready while this one is unpacked.
+        let go_ahead = || spool.iter().for_each(|spool| self.go_ahead(spool, name));
+        if is_ready {
+            self.place_older(name);
+            go_ahead();
+            return Ok(Answer::Served);
+        }
+        if copies.iter().any(|(_, copies)| copies.as_ref().is_ok_and(|copies| !copies.is_empty())) {
+            go_ahead();
+        }
+        let answer = self.first_whole(copies)?;
         if answer == Answer::Served {
             self.place_older(name);
-            if let Some(spool) = spool {
-                self.go_ahead(&spool, name);
-            }
         }
         Ok(answer)
     }

@@ -523,6 +523,14 @@ pub fn is_root() -> bool {
     Uid::effective().is_root()
 }
 
+/// Which run of the machine this is, from its start to its end, however that comes about; `None` where the system has no
+/// name for it.
+#[must_use]
+pub fn boot() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
 /// Now, to the microsecond.
 #[must_use]
 pub fn now() -> Timestamp {

@@ -11,6 +11,8 @@ use nix::unistd::geteuid;
 
 use crate::core::SegmentName;
 
+use super::boot;
+
 /// A server removes what is called like this when it starts after a crash (`RemoveTempXlogFiles`, `xlog.c` of 13 to 18).
 const TEMPORARY: &str = "xlogtemp.walback";
 /// Whoever makes segments ready has this file locked.
@@ -19,6 +21,8 @@ const LOCK: &str = "lock";
 const ASKED: &str = "asked";
 /// Begins the name of a segment that is being made ready. The file is locked as long as somebody is at it.
 const MAKING: &str = "making-";
+/// What kept the disk from taking a segment, as words.
+const FAILED: &str = "failed";
 /// Instructions have a few hundred bytes, and some for each archive.
 const SMALL_FILE: u64 = 1 << 20;
 
@@ -99,10 +103,15 @@ pub fn close_inherited() {
 
 /// Segments that are ready before the server asks for them.
 ///
-/// Each lies there under its own name and that of the version of the file in the archive that it was made of: what has
-/// changed since is not served. Nothing in it is missed when it is gone.
+/// Each lies there under its own name, that of this run of the machine and that of the version of the file in the archive
+/// that it was made of: what has changed since is not served, and what may not have reached the disk before the machine
+/// went down is not either. Nothing in it is missed when it is gone.
 #[derive(Debug)]
-pub struct Spool(PathBuf);
+pub struct Spool {
+    path: PathBuf,
+    /// This run of the machine, where it has a name.
+    boot: Option<String>,
+}
 
 /// Makes segments ready; there is one at a time.
 #[derive(Debug)]
@@ -112,12 +121,20 @@ pub struct Maker<'a> {
     _lock: File,
 }
 
+/// A segment that is ready, and may not have reached the disk.
+#[derive(Debug)]
+pub struct Written {
+    file: File,
+    ready: PathBuf,
+}
+
 impl Spool {
     /// The one in this directory, where there is one that is this user's own.
     #[must_use]
     pub fn at(path: &Path) -> Option<Spool> {
         let metadata = fs::symlink_metadata(path).ok()?;
-        (metadata.is_dir() && metadata.uid() == geteuid().as_raw()).then(|| Spool(path.to_path_buf()))
+        let is_own = metadata.is_dir() && metadata.uid() == geteuid().as_raw();
+        is_own.then(|| Spool { path: path.to_path_buf(), boot: boot() })
     }
 
     /// The same, made where it is not there.
@@ -133,22 +150,33 @@ impl Spool {
     pub fn is_beside(&self, place: &Path) -> bool {
         let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
-        device(parent).is_some_and(|of_place| device(&self.0) == Some(of_place))
+        device(parent).is_some_and(|of_place| device(&self.path) == Some(of_place))
     }
 
-    fn ready(name: SegmentName, version: &str) -> String {
-        format!("{name}-{version}")
+    fn ready(&self, name: SegmentName, version: &str) -> PathBuf {
+        self.path.join(format!("{name}.{version}.{}", self.boot()))
+    }
+
+    fn boot(&self) -> &str {
+        self.boot.as_deref().unwrap_or("any")
+    }
+
+    /// The segment that is ready in the file of this name.
+    fn segment(&self, file: &str) -> Option<SegmentName> {
+        let (rest, boot) = file.rsplit_once('.')?;
+        let (segment, _) = rest.split_once('.')?;
+        SegmentName::parse(segment).filter(|_| boot == self.boot())
     }
 
     /// Hands a segment over, where it is ready in this version.
     #[must_use]
     pub fn hand_over(&self, name: SegmentName, version: &str, to: &Path) -> bool {
-        fs::rename(self.0.join(Spool::ready(name, version)), to).is_ok()
+        fs::rename(self.ready(name, version), to).is_ok()
     }
 
     /// Waits while this segment is being made ready: both would do the same work. Whoever dies gives up its lock.
     pub fn wait_for(&self, name: SegmentName) {
-        let path = self.0.join(format!("{MAKING}{name}"));
+        let path = self.path.join(format!("{MAKING}{name}"));
         if let Ok(file) = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) {
             let _ = file.lock_shared();
         }
@@ -164,26 +192,36 @@ impl Spool {
     fn own_file(&self, name: &str) -> io::Result<File> {
         let mut how = OpenOptions::new();
         how.write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
-        how.open(self.0.join(name))
+        how.open(self.path.join(name))
     }
 
     /// What the server has asked for last.
     #[must_use]
     pub fn asked(&self) -> Option<SegmentName> {
-        SegmentName::parse(&String::from_utf8_lossy(&read_own(&self.0.join(ASKED)).ok()?))
+        SegmentName::parse(&String::from_utf8_lossy(&read_own(&self.path.join(ASKED)).ok()?))
     }
 
     /// The segments that are ready.
     #[must_use]
     pub fn all_ready(&self) -> Vec<SegmentName> {
-        let name = |entry: fs::DirEntry| SegmentName::parse(entry.file_name().to_str()?.split_once('-')?.0);
-        fs::read_dir(&self.0).into_iter().flatten().flatten().filter_map(name).collect()
+        let name = |entry: fs::DirEntry| self.segment(entry.file_name().to_str()?);
+        fs::read_dir(&self.path).into_iter().flatten().flatten().filter_map(name).collect()
+    }
+
+    /// Why the disk did not take a segment that was handed over already, where that has happened. It is told once: that
+    /// ends the server, and the next one asks for that segment again.
+    #[must_use]
+    pub fn take_failure(&self) -> Option<String> {
+        let path = self.path.join(FAILED);
+        let words = read_own(&path).ok()?;
+        let _ = fs::remove_file(path);
+        Some(String::from_utf8_lossy(&words).into_owned())
     }
 
     /// Bytes that are free on its file system for this user.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
-        let Ok(stat) = statvfs(&self.0) else { return 0 };
+        let Ok(stat) = statvfs(&self.path) else { return 0 };
         #[allow(clippy::useless_conversion, reason = "the types differ between systems")]
         u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size()))
     }
@@ -205,19 +243,20 @@ impl Maker<'_> {
 
     /// Removes the segments that are not among these: nobody will ask for them any more.
     pub fn keep(&self, wanted: &[SegmentName]) {
-        let segment = |name: &str| name.split_once('-').and_then(|(segment, _)| SegmentName::parse(segment));
-        self.remove(&|name| segment(name).is_some_and(|segment| !wanted.contains(&segment)));
+        let is_wanted = |name: &str| self.spool.segment(name).is_some_and(|segment| wanted.contains(&segment));
+        self.remove(&|name| is_segment(name) && !is_wanted(name));
     }
 
     fn remove(&self, is_stale: &dyn Fn(&str) -> bool) {
-        for entry in fs::read_dir(&self.spool.0).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(&self.spool.path).into_iter().flatten().flatten() {
             if is_stale(entry.file_name().to_str().unwrap_or_default()) {
                 let _ = fs::remove_file(entry.path());
             }
         }
     }
 
-    /// Makes a segment ready. Nobody sees it before it is whole and synced.
+    /// Makes a segment ready. Nobody sees it before it is whole. [`Maker::sync`] is for what comes out: nobody waits for the
+    /// disk then but the server, who syncs it once more when it has it, and has little left to do.
     ///
     /// # Errors
     /// When it cannot be written, and whatever `write` says.
@@ -226,15 +265,88 @@ impl Maker<'_> {
         name: SegmentName,
         version: &str,
         write: &mut dyn FnMut(&mut File) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let making = self.spool.0.join(format!("{MAKING}{name}"));
+    ) -> io::Result<Written> {
+        let making = self.spool.path.join(format!("{MAKING}{name}"));
         let mut file = create(&making)?;
         file.lock()?;
-        let ready = self.spool.0.join(Spool::ready(name, version));
-        let made = write(&mut file).and_then(|()| file.sync_data()).and_then(|()| fs::rename(&making, &ready));
-        if made.is_err() {
+        let ready = self.spool.ready(name, version);
+        // Where runs of the machine have no names, it could not be told thereafter from one that was synced.
+        let sync = |file: &File| if self.spool.boot.is_some() { Ok(()) } else { file.sync_data() };
+        let made = write(&mut file).and_then(|()| sync(&file)).and_then(|()| fs::rename(&making, &ready));
+        if let Err(error) = made {
             let _ = fs::remove_file(&making);
+            return Err(error);
         }
-        made
+        file.unlock()?;
+        Ok(Written { file, ready })
+    }
+
+    /// Brings a segment to the disk.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn sync(&self, written: Written) -> io::Result<()> {
+        self.settle(&written.ready, written.file.sync_data())
+    }
+
+    /// What the system could not write to the disk, it may forget, and tells only one who asks: the server would not hear of
+    /// it. Where it has the segment already, the next call fails.
+    fn settle(&self, ready: &Path, synced: io::Result<()>) -> io::Result<()> {
+        let Err(error) = synced else { return Ok(()) };
+        if fs::remove_file(ready).is_err() {
+            let words = format!("{}: {error}", ready.display());
+            self.spool.own_file(FAILED)?.write_all(words.as_bytes())?;
+        }
+        Err(error)
+    }
+}
+
+/// Whether a file is, or was, a segment that is ready.
+fn is_segment(file: &str) -> bool {
+    file.get(..24).is_some_and(|name| SegmentName::parse(name).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: u32) -> SegmentName {
+        SegmentName::parse(&format!("00000001{number:016X}")).unwrap()
+    }
+
+    fn ready(spool: &Spool, number: u32) {
+        let maker = spool.maker().unwrap();
+        let written = maker.prepare(name(number), "v", &mut |file| file.write_all(b"wal")).unwrap();
+        maker.sync(written).unwrap();
+    }
+
+    #[test]
+    fn what_an_earlier_run_of_the_machine_made_ready_is_not_served() {
+        let directory = tempfile::tempdir().unwrap();
+        let (spool, to) = (Spool::make(&directory.path().join("spool")).unwrap(), directory.path().join("to"));
+        ready(&spool, 1);
+        ready(&spool, 2);
+        assert_eq!(spool.all_ready().len(), 2);
+        let later = Spool { boot: Some("later".to_owned()), ..Spool::at(&spool.path).unwrap() };
+        assert_eq!(later.all_ready(), []);
+        assert!(!later.hand_over(name(1), "v", &to) && !spool.hand_over(name(1), "other", &to));
+        assert!(spool.hand_over(name(1), "v", &to) && to.exists());
+        ready(&later, 3);
+        later.maker().unwrap().keep(&[name(2), name(3)]);
+        assert_eq!((spool.all_ready(), later.all_ready()), (vec![], vec![name(3)]));
+    }
+
+    #[test]
+    fn what_the_disk_did_not_take_is_taken_back_or_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::make(&directory.path().join("spool")).unwrap();
+        ready(&spool, 1);
+        let maker = spool.maker().unwrap();
+        let broken = || Err(io::Error::from_raw_os_error(nix::libc::EIO));
+        assert!(maker.settle(&spool.ready(name(1), "v"), broken()).is_err());
+        assert_eq!((spool.all_ready(), spool.take_failure()), (vec![], None));
+        assert!(maker.settle(&spool.ready(name(1), "v"), broken()).is_err());
+        assert!(spool.take_failure().unwrap().contains("Input/output error"));
+        assert_eq!(spool.take_failure(), None);
     }
 }

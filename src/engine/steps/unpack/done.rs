@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::plan::build::OWN_DIRECTORY;
 
 use super::super::super::host::tree::{Known, Notes};
-use super::super::super::host::{Account, Host};
+use super::super::super::host::{Account, Host, boot};
 
 const NOTES: &str = "unpacked";
 
@@ -159,12 +159,6 @@ impl Left {
     fn files(&self) -> usize {
         self.synced.len() + self.unsynced.len()
     }
-}
-
-/// Which run of the machine this is.
-fn boot() -> Option<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]
