@@ -392,7 +392,7 @@ impl Audit<'_> {
             ),
         };
         let finding = Finding { hint, ..Finding::note("partial-segment", text) };
-        let file = Some(format!("{}.partial", partial.name));
+        let file = partial.path.file_name().map(|file| file.to_string_lossy().into_owned());
         ArchiveFinding { finding, timeline: Some(partial.name.timeline), file, lsn: partial.end }
     }
 
