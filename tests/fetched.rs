@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use support::{
     Cluster, Directory, FORMS, Format, History, LIMIT, Operator, Options, Pack, ROWS, Running, Server, Stop, ask,
-    assert_paused, auto_conf_names, gzip, run, server_user, sql, tree_digest, wait_until, walback, zstd,
+    assert_paused, auto_conf_names, gzip, run, server_user, sql, tree_digest, wait_until, walback, xz, zstd,
 };
 
 static HISTORY: LazyLock<History> = LazyLock::new(History::make);
@@ -303,5 +303,20 @@ fn a_partial_segment_is_recovered_from_where_it_is_needed() {
     let recovery = operator.recovers("early", &["--name", "first"], &HISTORY.restore_points["first"]);
     assert!(!sql(&recovery, "show restore_command").contains(" fetch "), "nobody needs it for that");
     operator.discards("early");
+    // As `pg_receivewal --compress` leaves it where it is ended: without the zeros, and without an end.
+    let partial = format!("{}.partial", last.display());
+    let bytes = fs::read(&partial).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let packed = gzip(&bytes[..written]);
+    for (ending, bytes) in [("gz.partial", &packed[..packed.len() - 8]), ("partial.xz", &xz(&bytes)[..])] {
+        let file = format!("{}.{ending}", last.display());
+        fs::write(&file, bytes).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let _ = fs::remove_file(&partial);
+        let recovery = operator.recovers("packed", &words, &HISTORY.transaction("after").after);
+        assert!(sql(&recovery, "show restore_command").contains(" fetch "), "{ending}");
+        operator.discards("packed");
+        fs::remove_file(&file).unwrap();
+    }
     tree_digest(&operator.archive).assert_same_as(&before);
 }
