@@ -63,6 +63,61 @@ fn what_is_damaged_is_named_and_the_rest_is_read() {
     assert!(told.lines().len() > 10);
 }
 
+/// The last segment as `pg_receivewal --compress` leaves it, or an `archive_command` that packs what a promotion left.
+#[test]
+fn a_packed_partial_is_read_as_the_plain_one_is() {
+    let last = |operator: &Operator<'_>| {
+        let names = fs::read_dir(&operator.archive).unwrap().map(|entry| entry.unwrap().path());
+        names.filter(|path| path.to_str().unwrap().contains("/00000001") && path.extension().is_none()).max().unwrap()
+    };
+    let plain_directory = Directory::new();
+    let plain = Operator::of_copies(&plain_directory, &HISTORY, "");
+    let path = last(&plain);
+    fs::rename(&path, format!("{}.partial", path.display())).unwrap();
+    for (ending, pack) in FORMS {
+        let directory = Directory::new();
+        let operator = Operator::of_copies(&directory, &HISTORY, "");
+        let path = last(&operator);
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        // `pg_receivewal` writes no zeros behind what it received.
+        let written = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        for (name, bytes) in [("partial.", &bytes[..]), ("", &bytes[..written])] {
+            let behind = if name.is_empty() { ".partial" } else { "" };
+            let packed = format!("{}.{name}{ending}{behind}", path.display());
+            fs::write(&packed, pack(bytes)).unwrap();
+            for words in [&["points"][..], &["timelines"], &["locate", "--latest", "--timeline", "1"]] {
+                let told = ask(&mut operator.command(words)).ended_with(0);
+                let expected = ask(&mut plain.command(words)).ended_with(0);
+                assert_eq!(told.out, expected.out, "{packed}: {words:?}");
+            }
+            let checked = ask(&mut operator.command(&["check"])).json();
+            let findings = checked["findings"].as_array().unwrap();
+            let finding = findings.iter().find(|finding| finding["code"] == "partial-segment").unwrap();
+            assert!(finding["message"].as_str().unwrap().ends_with("recoveries use it"), "{packed}: {finding}");
+            assert!(packed.ends_with(finding["file"].as_str().unwrap()), "{packed}: {finding}");
+            fs::remove_file(&packed).unwrap();
+        }
+    }
+}
+
+/// What no archive calls by its form is not read, and said.
+#[test]
+fn a_file_that_is_packed_otherwise_than_its_name_says_is_named() {
+    let directory = Directory::new();
+    let operator = Operator::of_copies(&directory, &HISTORY, "");
+    let mut names: Vec<_> = fs::read_dir(&operator.archive).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.retain(|path| path.to_str().unwrap().contains("/00000001") && path.extension().is_none());
+    names.sort();
+    let (plain, called_gz) = (&names[1], &names[2]);
+    fs::write(plain, FORMS[3].1(&fs::read(plain).unwrap())).unwrap();
+    fs::write(format!("{}.gz", called_gz.display()), FORMS[4].1(&fs::read(called_gz).unwrap())).unwrap();
+    fs::remove_file(called_gz).unwrap();
+    let told = ask(&mut operator.command(&["check"])).out;
+    assert!(told.contains("packed with xz, and its name does not end in .xz"), "{told}");
+    assert!(told.contains("packed with bzip2, and its name ends in .gz instead of .bz2"), "{told}");
+}
+
 /// Walback unpacks for the server, which needs no other program for it.
 #[test]
 fn a_recovery_takes_wal_from_a_compressed_archive() {
@@ -91,6 +146,6 @@ fn a_program_that_is_not_there_is_said_before() {
     let findings = plan["plan"]["findings"].as_array().unwrap();
     let finding = findings.iter().find(|finding| finding["code"] == "decompressor-missing").unwrap();
     assert_eq!(finding["severity"], "note", "Walback unpacks it itself, and only the runbook needs them");
-    assert!(finding["message"].as_str().unwrap().contains("lz4, zstd"), "{finding}");
-    assert!(finding["hint"].as_str().unwrap().contains("apt-get install lz4 zstd"), "{finding}");
+    assert!(finding["message"].as_str().unwrap().contains("lz4, zstd, xz, bzip2"), "{finding}");
+    assert!(finding["hint"].as_str().unwrap().contains("apt-get install lz4 zstd xz-utils bzip2"), "{finding}");
 }

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 
 use made_up::{SYSTEM, Writer};
 use serde_json::{Value, json};
-use support::{LIMIT, gzip, lz4, wait_until, zstd};
+use support::{FORMS, LIMIT, bzip2, gzip, lz4, wait_until, xz, zstd};
 use walback::core::{Lsn, SegmentSize, TimelineId};
 
 /// Of made-up segments, in bytes.
@@ -135,7 +135,9 @@ fn every_form_is_served_whole() {
     place.put(&format!("first/{}.gz", name(3)), gzip(&segment(3)));
     place.put(&format!("first/{}.lz4", name(4)), lz4(&segment(4)));
     place.put(&format!("second/{}.zst", name(5)), zstd(&segment(5)));
-    for number in 2..=5 {
+    place.put(&format!("second/{}.xz", name(6)), xz(&segment(6)));
+    place.put(&format!("second/{}.bz2", name(7)), bzip2(&segment(7)));
+    for number in 2..=7 {
         place.serves(number);
     }
     let inode = |path: &Path| fs::metadata(path).unwrap().ino();
@@ -144,9 +146,49 @@ fn every_form_is_served_whole() {
     let history = "1\t0/500000\tno recovery target specified\n";
     place.put("first/00000002.history", history);
     place.put("first/00000003.history.gz", gzip(history.as_bytes()));
-    for file in ["00000002.history", "00000003.history"] {
+    place.put("first/00000004.history.xz", xz(history.as_bytes()));
+    place.put("first/00000005.history.bz2", bzip2(history.as_bytes()));
+    for file in ["00000002.history", "00000003.history", "00000004.history", "00000005.history"] {
         assert_eq!(place.fetch_to(file, "pg_wal/RECOVERYHISTORY"), (0, String::new()));
         assert_eq!(fs::read_to_string(place.at("data/pg_wal/RECOVERYHISTORY")).unwrap(), history);
+    }
+}
+
+/// The last segment, however it is packed. What `pg_receivewal` packs lacks the zeros behind what was received, and may
+/// break off.
+#[test]
+fn a_packed_partial_is_served_as_a_plain_one() {
+    let place = Place::new();
+    let mut instructions = place.instructions.clone();
+    instructions["partials"] = json!([name(7)]);
+    place.instruct(&instructions);
+    let mut half = segment(7);
+    half[SIZE as usize / 2..].fill(0);
+    for (ending, pack) in FORMS {
+        let (packed, received) = (pack(&half), pack(&half[..SIZE as usize / 2]));
+        let cases = [
+            (format!(".partial.{ending}"), packed.clone()),
+            (format!(".{ending}.partial"), packed.clone()),
+            (format!(".{ending}.partial"), received.clone()),
+        ];
+        for (name_ends, bytes) in cases {
+            let file = place.at(&format!("first/{}{name_ends}", name(7)));
+            fs::write(&file, &bytes).unwrap();
+            assert_eq!(place.fetch(&name(7)), (0, String::new()), "{name_ends}");
+            assert!(place.served() == half, "{name_ends}");
+            fs::remove_file(file).unwrap();
+        }
+        for (name_ends, bytes, why) in [
+            (format!(".partial.{ending}"), &packed[..packed.len() - 3], "cannot be unpacked"),
+            (format!(".partial.{ending}"), &received[..], "holds 524288 bytes"),
+            (format!(".{ending}.partial"), &b"\0\0\0\0\0\0\0\0damaged"[..], "cannot be unpacked"),
+            (format!(".{ending}.partial"), &pack(&[segment(7), vec![1]].concat())[..], "cannot be unpacked"),
+        ] {
+            let file = format!("first/{}{name_ends}", name(7));
+            place.put(&file, bytes);
+            place.refuses(7, why);
+            fs::remove_file(place.at(&file)).unwrap();
+        }
     }
 }
 
@@ -186,7 +228,14 @@ fn what_is_damaged_stops_recovery_and_another_copy_saves_it() {
     let mut unmarked = segment(7);
     unmarked[0] ^= 1;
     let short = &segment(7)[..SIZE as usize - 1];
-    let cases: [(&str, Vec<u8>, &str); 11] = [
+    let [packed_xz, packed_bz2] = [xz(&segment(7)), bzip2(&segment(7))];
+    let flipped = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        bytes
+    };
+    let cases: [(&str, Vec<u8>, &str); 21] = [
         ("", short.to_vec(), "has 1048575 bytes"),
         ("", Vec::new(), "has 0 bytes"),
         ("", [segment(7), vec![0]].concat(), "has 1048577 bytes"),
@@ -198,6 +247,16 @@ fn what_is_damaged_stops_recovery_and_another_copy_saves_it() {
         (".gz", packed[..packed.len() - 4].to_vec(), "cannot be unpacked"),
         (".gz", gzip(short), "holds 1048575 bytes"),
         (".zst", zstd(&[segment(7), vec![0]].concat()), "cannot be unpacked"),
+        (".xz", flipped(&packed_xz), "it is damaged"),
+        (".xz", packed_xz[..packed_xz.len() - 4].to_vec(), "it is cut off"),
+        (".xz", [&packed_xz[..], b"more"].concat(), "cannot be unpacked"),
+        (".xz", xz(&[segment(7), vec![0]].concat()), "longer than a segment"),
+        (".xz", packed_bz2.clone(), "packed with bzip2"),
+        (".bz2", flipped(&packed_bz2), "it is damaged"),
+        (".bz2", packed_bz2[..packed_bz2.len() - 4].to_vec(), "it is cut off"),
+        (".bz2", [&packed_bz2[..], b"more"].concat(), "cannot be unpacked"),
+        (".bz2", bzip2(short), "holds 1048575 bytes"),
+        ("", packed_xz.clone(), "packed with xz, and its name does not end in .xz"),
     ];
     for (ending, bytes, why) in cases {
         let path = format!("{file}{ending}");

@@ -8,13 +8,15 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::Value;
 use support::{
-    Cluster, Directory, FORMS, Format, History, LIMIT, Operator, Options, Pack, ROWS, Running, Server, Stop, ask,
-    assert_paused, auto_conf_names, gzip, run, server_user, sql, tree_digest, wait_until, walback, zstd,
+    Cluster, Directory, FORMS, Format, History, LIMIT, Operator, Options, Pack, ROWS, Running, Server, Stop, as_server,
+    ask, assert_paused, auto_conf_names, gzip, run, server_user, sql, tree_digest, wait_until, walback, xz, zstd,
 };
 
 static HISTORY: LazyLock<History> = LazyLock::new(History::make);
@@ -304,4 +306,59 @@ fn a_partial_segment_is_recovered_from_where_it_is_needed() {
     assert!(!sql(&recovery, "show restore_command").contains(" fetch "), "nobody needs it for that");
     operator.discards("early");
     tree_digest(&operator.archive).assert_same_as(&before);
+    // Packed by an archive_command.
+    let partial = format!("{}.partial", last.display());
+    let packed = format!("{partial}.xz");
+    fs::write(&packed, xz(&fs::read(&partial).unwrap())).unwrap();
+    fs::set_permissions(&packed, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::remove_file(&partial).unwrap();
+    let recovery = operator.recovers("packed", &words, &HISTORY.transaction("after").after);
+    assert!(sql(&recovery, "show restore_command").contains(" fetch "));
+    operator.discards("packed");
+}
+
+/// What `pg_receivewal` received of the last segment: ended as it should be, and killed.
+#[test]
+fn what_pg_receivewal_packs_is_recovered_from_to_its_last_record() {
+    let directory = Directory::new();
+    let server = Server::v15();
+    let cluster = Cluster::create(&directory, &server, &Options { segment_mib: 1, ..Options::default() });
+    let mut receivers = [Signal::SIGINT, Signal::SIGKILL].map(|signal| {
+        let received = directory.create(&format!("received-{signal}"));
+        let mut receive = as_server(server.bin_dir.join("pg_receivewal"));
+        // Without its server it ends.
+        receive.args(["--compress=gzip:1", "--synchronous", "--no-loop", "-d", &cluster.connection()]);
+        let child = receive.arg("-D").arg(&received).stderr(Stdio::null()).spawn().unwrap();
+        (signal, received, child)
+    });
+    let all_have = |what: &str| {
+        let lsn = cluster.psql("select pg_current_wal_lsn()");
+        let query = format!("select count(*) from pg_stat_replication where flush_lsn >= '{lsn}'");
+        wait_until(what, LIMIT, || (cluster.psql(&query) == "2").then_some(()));
+    };
+    cluster.psql("create table kept (n int)");
+    all_have("receivers of WAL");
+    cluster.base_backup_without_wal(Format::Tar, "base");
+    for n in 1..=4 {
+        cluster.psql(&format!("insert into kept select {n} from generate_series(1, 100); select pg_switch_wal()"));
+    }
+    cluster.psql("insert into kept values (5)");
+    all_have("last record at the receivers");
+    let rows = cluster.psql(ROWS);
+    for (signal, received, child) in &mut receivers {
+        nix::sys::signal::kill(Pid::from_raw(child.id() as i32), *signal).unwrap();
+        child.wait().unwrap();
+        let names: Vec<_> = segments(received).into_iter().map(|file| file.display().to_string()).collect();
+        assert!(names.last().unwrap().ends_with(".gz.partial"), "{names:?}");
+    }
+    cluster.stop(Stop::Immediate);
+    for (signal, received, _) in &receivers {
+        let operator =
+            Operator { directory: &directory, backups: directory.path().join("backups"), archive: received.clone() };
+        let before = tree_digest(received);
+        let recovery = operator.recovers("received", &["--latest"], &rows);
+        assert!(sql(&recovery, "show restore_command").contains(" fetch "), "{signal}");
+        operator.discards("received");
+        tree_digest(received).assert_same_as(&before);
+    }
 }

@@ -19,8 +19,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use serde_json::Value;
 use support::{
-    Answer, Cluster, Directory, Format, History, Options, Running, Server, Stop, TreeDigest, as_operator, ask, run,
-    tree_digest, wait_until, walback,
+    Answer, Cluster, Directory, Format, History, Options, Pack, Running, Server, Stop, TreeDigest, as_operator, ask,
+    bzip2, run, tree_digest, wait_until, walback, xz,
 };
 
 static HISTORY: LazyLock<History> = LazyLock::new(History::make);
@@ -456,6 +456,30 @@ fn gzip_that_is_cut_off_or_damaged() {
     HISTORY.assert_untouched();
 }
 
+#[test]
+fn xz_and_bzip2_that_are_cut_off_or_damaged() {
+    for (ending, pack) in [("xz", xz as Pack), ("bz2", bzip2)] {
+        let mut place = Place::new();
+        place.backups = copy_of(&place, &HISTORY.backups.join("tar-none"), ending);
+        let plain = place.backups.join("base.tar");
+        let base = place.backups.join(format!("base.tar.{ending}"));
+        let whole = pack(&fs::read(&plain).unwrap());
+        fs::remove_file(plain).unwrap();
+        let end = whole.len();
+        for left in [end - 1, end - 9, end / 2, 20, 0] {
+            fs::write(&base, &whole[..left]).unwrap();
+            fails_at_either_place(&place, &format!("{ending} cut to {left} of {end}"));
+        }
+        let mut wrong = whole.clone();
+        wrong[end / 2] ^= 0x10;
+        for (bytes, what) in [(wrong, "the middle"), ([&whole[..], b"more"].concat(), "what lies behind the end")] {
+            fs::write(&base, bytes).unwrap();
+            fails_at_either_place(&place, &format!("{ending}: {what}"));
+        }
+    }
+    HISTORY.assert_untouched();
+}
+
 /// Whether listing or unpacking sees it: it fails, and nothing of it is left.
 #[track_caller]
 fn fails_at_either_place(place: &Place, what: &str) -> String {
@@ -467,7 +491,7 @@ fn fails_at_either_place(place: &Place, what: &str) -> String {
         "{what}: {}",
         answer.shown
     );
-    assert_error(&answer, &code, &["base.tar.gz", "walback backups"]);
+    assert_error(&answer, &code, &["base.tar.", "walback backups"]);
     place.within().assert_same_as(&before);
     code
 }

@@ -92,11 +92,15 @@ fn assert_paused_as_planned(plan: &Value) {
     assert_eq!(sql(plan, ROWS), "1,2");
 }
 
-/// The script comes to where the plan says, run by `shell`; `restore` writes the same settings.
 fn a_runbook_recovers(major: u16, options: &Options, format: Format, place: &str, shell: fn() -> Command) {
     let Some(server) = Server::available(major) else { return };
     let directory = Directory::new();
     let past = Past::make(&directory, &server, options, format, place);
+    the_runbook_recovers(&directory, &past, place, shell);
+}
+
+/// The script comes to where the plan says, run by `shell`; `restore` writes the same settings.
+fn the_runbook_recovers(directory: &Directory, past: &Past<'_>, place: &str, shell: fn() -> Command) {
     // The server's user makes its directory here.
     let here = directory.create(place);
     let (into, script) = (here.join("by hand"), here.join("the runbook.sh"));
@@ -151,6 +155,20 @@ fn the_runbook_of_a_plain_tar_of_13_recovers() {
 fn the_runbook_of_a_packed_tar_of_15_recovers() {
     let options = Options { gzip: true, segment_mib: 1, ..Options::default() };
     a_runbook_recovers(15, &options, Format::TarGz, "a `b`; c %f & d\\", by_the_servers_user);
+}
+
+/// Packed by the programs themselves, as archive commands call them.
+#[test]
+fn the_runbook_of_a_tar_in_xz_with_wal_in_bzip2_recovers() {
+    let directory = Directory::new();
+    let options = Options { segment_mib: 1, ..Options::default() };
+    let place = "x z";
+    let past = Past::make(&directory, &Server::v15(), &options, Format::Tar, place);
+    let script = "
+        set -e; xz -9 -T2 base.tar; for part in *.tar; do test ! -f \"$part\" || xz -0 \"$part\"; done
+        cd \"$1\"; bzip2 *";
+    run(Command::new("sh").args(["-c", script, "sh"]).arg(&past.archive).current_dir(past.backups.join("base")));
+    the_runbook_recovers(&directory, &past, place, by_the_servers_user);
 }
 
 #[test]

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, PgMajor, SegmentName, SegmentSize, TimelineId};
 
+use super::Compression;
+
 /// How a base backup is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BackupKind {
@@ -16,85 +18,6 @@ pub enum BackupKind {
     /// A directory like a data directory, as `pg_basebackup --format=plain` writes it.
     #[serde(rename = "basebackup-dir")]
     Directory,
-}
-
-/// How the files of a base backup are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip, `.gz`.
-    Gzip,
-    /// LZ4 frames, `.lz4`.
-    Lz4,
-    /// Zstandard, `.zst`.
-    Zstd,
-    /// xz, `.xz`. Recognised, not read yet.
-    Xz,
-    /// bzip2, `.bz2`. Recognised, not read yet.
-    Bzip2,
-}
-
-impl Compression {
-    /// By the ending of a file's name, which is cut off: `base.tar.gz` → (`base.tar`, gzip).
-    #[must_use]
-    pub fn of_name(name: &str) -> (&str, Compression) {
-        for compression in [Self::Gzip, Self::Lz4, Self::Zstd, Self::Xz, Self::Bzip2] {
-            if let Some(stem) = name.strip_suffix(compression.ending()) {
-                return (stem, compression);
-            }
-        }
-        (name, Self::None)
-    }
-
-    /// Those in which segments are read, in the order in which they are looked for.
-    pub const OF_SEGMENTS: [Compression; 4] = [Self::None, Self::Gzip, Self::Lz4, Self::Zstd];
-
-    /// What it adds to a file's name.
-    #[must_use]
-    pub fn ending(self) -> &'static str {
-        match self {
-            Self::None => "",
-            Self::Gzip => ".gz",
-            Self::Lz4 => ".lz4",
-            Self::Zstd => ".zst",
-            Self::Xz => ".xz",
-            Self::Bzip2 => ".bz2",
-        }
-    }
-
-    /// The program that unpacks it from its input to its output, and its options; `None` where none is needed.
-    #[must_use]
-    pub fn program(self) -> Option<(&'static str, &'static str)> {
-        match self {
-            Self::None => None,
-            Self::Gzip => Some(("gzip", "-dc")),
-            Self::Lz4 => Some(("lz4", "-dcq")),
-            Self::Zstd => Some(("zstd", "-dcq")),
-            Self::Xz => Some(("xz", "-dcq")),
-            Self::Bzip2 => Some(("bzip2", "-dcq")),
-        }
-    }
-
-    /// Whether Walback can unpack base backups in it.
-    #[must_use]
-    pub fn is_readable(self) -> bool {
-        matches!(self, Self::None | Self::Gzip | Self::Lz4 | Self::Zstd)
-    }
-
-    /// Its name as the contract has it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-            Self::Xz => "xz",
-            Self::Bzip2 => "bzip2",
-        }
-    }
 }
 
 /// A tablespace of a base backup.

@@ -8,6 +8,7 @@ use crate::pgdata::history::History;
 
 pub mod backup;
 pub mod backup_files;
+pub mod compression;
 mod destroyed;
 pub mod inspection;
 pub mod names;
@@ -16,8 +17,9 @@ pub mod point;
 pub mod suspect;
 pub mod timeline;
 
-pub use backup::{Backup, BackupKind, Compression, Part, PartContents, Tablespace};
+pub use backup::{Backup, BackupKind, Part, PartContents, Tablespace};
 pub use backup_files::BackupFiles;
+pub use compression::Compression;
 pub use names::{RelationName, RelationNames};
 pub use overview::{Overview, OverviewBuilder};
 pub use point::{Point, PointKind};
@@ -33,6 +35,8 @@ pub struct Listing {
     pub files: Vec<(ArchiveFile, u64)>,
     /// The segments that are compressed, and how.
     pub compressed: Vec<(SegmentName, Compression)>,
+    /// The `.partial` files that are compressed, by their segments, and how.
+    pub compressed_partials: Vec<(SegmentName, Compression)>,
     /// How history files are compressed, as far as they are: a server in recovery asks for those too.
     pub compressed_histories: BTreeSet<Compression>,
     /// The contents of the archives' history files.
@@ -126,26 +130,32 @@ impl Catalog {
                 damaged.entry(name.timeline).or_default().push(format!("{name}{}", compression.ending()));
             }
         }
-        catalog.take_partials(&listing.files);
+        catalog.take_partials(&listing.files, &listing.compressed_partials);
         catalog.timelines = catalog.describe_timelines(&listing.files, damaged);
         catalog.complete_backups(&listing.backup_histories);
         catalog
     }
 
-    /// Takes the last segment of a timeline from its `.partial`, where nothing else has it.
-    fn take_partials(&mut self, files: &[(ArchiveFile, u64)]) {
+    /// Takes the last segment of a timeline from its `.partial`, where nothing else has it. How long a compressed one is,
+    /// only reading all of it tells.
+    fn take_partials(&mut self, files: &[(ArchiveFile, u64)], compressed: &[(SegmentName, Compression)]) {
         let size = self.segment_size;
+        let plain = files.iter().filter_map(|(file, bytes)| match file {
+            ArchiveFile::Partial(name) if *bytes == size.bytes() => Some(*name),
+            _ => None,
+        });
         let mut last: BTreeMap<TimelineId, SegmentName> = BTreeMap::new();
-        for (file, bytes) in files {
-            let ArchiveFile::Partial(name) = file else { continue };
-            if *bytes == size.bytes() && u64::from(name.seg) < size.per_log_id() {
-                let newest = last.entry(name.timeline).or_insert(*name);
-                *newest = (*newest).max(*name);
+        for name in plain.chain(compressed.iter().map(|(name, _)| *name)) {
+            if u64::from(name.seg) < size.per_log_id() {
+                let newest = last.entry(name.timeline).or_insert(name);
+                *newest = (*newest).max(name);
             }
         }
         last.retain(|timeline, name| self.segments_of(*timeline).next_back().is_none_or(|whole| whole < name));
         self.partials = last.into_values().collect();
         self.segments.extend(self.partials.iter().copied());
+        let used = compressed.iter().filter(|(name, _)| self.partials.contains(name));
+        self.compressions.extend(used.map(|(_, compression)| *compression));
     }
 
     /// The segments that recovery along `path` needs up to `until`, and that are there as `.partial` only.
@@ -497,6 +507,22 @@ mod tests {
         assert_eq!(known, [(1, 2)]);
         assert_eq!(catalog.timelines[0].gaps.len(), 1);
         assert_eq!(catalog.compressions, BTreeSet::from([Compression::Gzip, Compression::Zstd]));
+    }
+
+    #[test]
+    fn the_last_segment_may_be_a_packed_partial() {
+        let with = |segments: &[u64], partials: &[u64]| {
+            let catalog = Catalog::build(Listing {
+                compressed: segments.iter().map(|number| (segment(1, *number), Compression::Gzip)).collect(),
+                compressed_partials: partials.iter().map(|number| (segment(1, *number), Compression::Xz)).collect(),
+                segment_size: Some(size()),
+                ..Listing::default()
+            });
+            (catalog.partials.iter().map(|name| name.number(size())).collect::<Vec<_>>(), catalog.compressions.len())
+        };
+        assert_eq!(with(&[5, 6], &[7]), (vec![7], 2));
+        assert_eq!(with(&[5, 6], &[6]), (vec![], 1), "the whole segment is there too");
+        assert_eq!(with(&[], &[6, 7]), (vec![7], 1));
     }
 
     #[test]

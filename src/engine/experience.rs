@@ -62,7 +62,7 @@ pub(super) fn gather<'a>(recoveries: &Recoveries, backups: impl Iterator<Item = 
 
 /// Whether a `restore_command` decompresses segments.
 fn unpacks_segments(command: &str) -> bool {
-    [Compression::Gzip, Compression::Lz4, Compression::Zstd].iter().any(|compression| {
+    Compression::PACKED.iter().any(|compression| {
         compression.program().is_some_and(|(program, options)| command.contains(&format!("{program} {options} ")))
     })
 }

@@ -78,7 +78,7 @@ pub fn at_work_on(directory: &Path, server: Option<u32>) -> Vec<u32> {
 }
 
 /// What a server runs in its directory: itself, and what its `restore_command` consists of, which may still write there.
-const OF_A_SERVER: [&str; 6] = ["postgres", "walback", "cp", "gzip", "lz4", "zstd"];
+const OF_A_SERVER: [&str; 8] = ["postgres", "walback", "cp", "gzip", "lz4", "zstd", "xz", "bzip2"];
 
 /// Processes of a server that work in this directory.
 fn left_in(directory: &Path) -> Vec<u32> {

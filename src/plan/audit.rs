@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::catalog::compression::archived;
 use crate::catalog::inspection::{Flaw, Inspection, Partial, Unfit};
 use crate::catalog::overview::{DamagedPlace, Extent};
-use crate::catalog::{Backup, Catalog, Gap, Overview, PointKind};
+use crate::catalog::{Backup, Catalog, Compression, Gap, Overview, PointKind};
 use crate::core::progress::counted;
 use crate::core::{ArchiveFile, Lsn, TimelineId, TimelinePath, Zone};
 
@@ -366,6 +367,8 @@ impl Audit<'_> {
                 })
         });
         let name = partial.path.display();
+        let file = partial.path.file_name().map(|file| file.to_string_lossy().into_owned());
+        let form = file.as_deref().and_then(archived).map_or(Compression::None, |(_, compression)| compression);
         let holds = match (partial.end, partial.commits, partial.last_commit_at) {
             (None, ..) => "it holds no whole record".to_owned(),
             (Some(end), 0, _) => format!("it holds WAL up to {end}, without a commit"),
@@ -386,13 +389,13 @@ impl Audit<'_> {
             _ => (
                 format!("{name}: {holds}, which nothing else here has; recovery never asks for a .partial file"),
                 Some(format!(
-                    "to recover what it holds, give a directory with a copy of it named {} as another --wal",
+                    "to recover what it holds, give a directory with a copy of it{} named {} as another --wal",
+                    if form == Compression::None { "" } else { ", unpacked," },
                     partial.name
                 )),
             ),
         };
         let finding = Finding { hint, ..Finding::note("partial-segment", text) };
-        let file = Some(format!("{}.partial", partial.name));
         ArchiveFinding { finding, timeline: Some(partial.name.timeline), file, lsn: partial.end }
     }
 

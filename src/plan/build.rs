@@ -179,7 +179,7 @@ impl Draft<'_> {
     }
 
     fn restore_by_hand(&self) -> String {
-        restore_command(self.archives, self.compressions, &self.older_files, &self.partials)
+        restore_command(self.archives, self.compressions, &self.older_files, &self.partials, self.segment_size)
     }
 
     /// How Walback fetches WAL itself: where it has to, and the server can run it.
@@ -422,11 +422,13 @@ fn unpack_command(kind: BackupKind, part: &Part, into: &Path) -> String {
     match (kind, part.compression) {
         (BackupKind::Directory, _) => format!("cp -a {} {into}", shell_quote(&format!("{from}/."))),
         (BackupKind::Tar, Compression::Gzip) => format!("tar -xzf {} -C {into}", shell_quote(&from)),
-        (BackupKind::Tar, Compression::Zstd | Compression::Lz4) => {
-            let program = part.compression.program().map_or("cat", |(program, _)| program);
-            format!("tar --use-compress-program={program} -xf {} -C {into}", shell_quote(&from))
+        (BackupKind::Tar, compression) => {
+            let from = shell_quote(&from);
+            match compression.program() {
+                Some((program, _)) => format!("tar --use-compress-program={program} -xf {from} -C {into}"),
+                None => format!("tar -xf {from} -C {into}"),
+            }
         }
-        (BackupKind::Tar, _) => format!("tar -xf {} -C {into}", shell_quote(&from)),
     }
 }
 

@@ -302,6 +302,7 @@ pub(crate) fn example() -> Plan {
             &std::collections::BTreeSet::new(),
             &std::collections::BTreeMap::new(),
             &std::collections::BTreeSet::new(),
+            SegmentSize::DEFAULT,
         ),
         fetch: None,
         wal: vec![PathBuf::from("/wal")],

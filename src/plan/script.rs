@@ -165,13 +165,15 @@ fn programs(plan: &Plan) -> Vec<&'static str> {
     let mut programs = vec!["tar", "grep", "tail"];
     let needed = plan.backup.parts.iter().filter_map(|part| part.compression.program());
     programs.extend(needed.map(|(program, _)| program));
-    let of_segments = [Compression::Gzip, Compression::Lz4, Compression::Zstd];
-    let of_segments = of_segments.iter().filter_map(|compression| compression.program());
+    let of_segments = Compression::PACKED.iter().filter_map(|compression| compression.program());
     programs.extend(
         of_segments
             .filter(|(program, options)| plan.restore_command.contains(&format!("{program} {options} <")))
             .map(|(program, _)| program),
     );
+    if plan.restore_command.contains("truncate -s") {
+        programs.push("truncate");
+    }
     programs.sort_unstable();
     programs.dedup();
     programs

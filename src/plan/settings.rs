@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::catalog::Compression;
-use crate::core::{Action, PgMajor, SegmentName, Target, TargetKind, TimelineId};
+use crate::catalog::compression::{may_be_short, names_of};
+use crate::core::{Action, ArchiveFile, PgMajor, SegmentName, SegmentSize, Target, TargetKind, TimelineId};
 use crate::resolve::{Resolved, StopSide};
 
 /// Every setting that says where recovery stops (`src/backend/utils/misc/guc_tables.c`, 13 to 18).
@@ -201,6 +202,7 @@ pub fn restore_command(
     compressions: &BTreeSet<Compression>,
     older_files: &BTreeMap<SegmentName, BTreeSet<SegmentName>>,
     partials: &BTreeSet<SegmentName>,
+    segment_size: SegmentSize,
 ) -> String {
     let mut command = place_older_files(archives, compressions, older_files);
     for archive in archives {
@@ -222,10 +224,31 @@ pub fn restore_command(
             command.push_str(&format!(
                 "if test %f = {name} && test -f {file}; then cp {file} \"%p\" || exit 126; exit 0; fi; "
             ));
+            for compression in compressions {
+                command.push_str(&unpack_partial(archive, *name, *compression, segment_size));
+            }
         }
     }
     command.push_str("exit 1");
     command
+}
+
+/// Commands that unpack a `.partial`. What `pg_receivewal` packs is shorter than a segment, and breaks off where it is
+/// still written to: what can be unpacked of it counts, and zeros come behind that, as in a plain one.
+fn unpack_partial(archive: &Path, name: SegmentName, compression: Compression, size: SegmentSize) -> String {
+    let Some((program, options)) = compression.program() else { return String::new() };
+    let directory = quoted_for_server(archive);
+    names_of(ArchiveFile::Partial(name), compression).iter().fold(String::new(), |mut commands, file| {
+        let unpack = format!("{program} {options} <{directory}/{file} >\"%p\"");
+        let unpack = match may_be_short(file) {
+            true => format!("{unpack}; test -s \"%p\" && truncate -s {} \"%p\"", size.bytes()),
+            false => unpack,
+        };
+        commands.push_str(&format!(
+            "if test %f = {name} && test -f {directory}/{file}; then {unpack} || exit 126; exit 0; fi; "
+        ));
+        commands
+    })
 }
 
 /// Commands that put the older timelines' files of a segment into `pg_wal` when the server asks for the newest one.
@@ -333,6 +356,7 @@ mod tests {
                 &BTreeSet::from([Compression::Gzip]),
                 &BTreeMap::new(),
                 &partials,
+                SegmentSize::DEFAULT,
             );
             let command = command.replace("%f", name).replace("%p", &to.display().to_string()).replace("%%", "%");
             std::process::Command::new("sh")
@@ -364,9 +388,21 @@ mod tests {
         std::fs::write(archive.join(format!("{partial}.partial")), "partial").unwrap();
         assert_eq!(run(&archive, &partial.to_string(), &to), Some(0));
         assert_eq!(std::fs::read_to_string(&to).unwrap(), "partial");
+        std::fs::remove_file(archive.join(format!("{partial}.partial"))).unwrap();
+        std::fs::write(archive.join(format!("{partial}.partial.gz")), &packed).unwrap();
+        assert_eq!(run(&archive, &partial.to_string(), &to), Some(0));
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "packed wal");
+        std::fs::remove_file(archive.join(format!("{partial}.partial.gz"))).unwrap();
+        std::fs::write(archive.join(format!("{partial}.gz.partial")), &packed).unwrap();
+        assert_eq!(run(&archive, &partial.to_string(), &to), Some(0));
+        let filled = std::fs::read(&to).unwrap();
+        assert!(filled.len() as u64 == SegmentSize::DEFAULT.bytes() && filled.starts_with(b"packed wal\0"));
+        std::fs::write(archive.join(format!("{partial}.gz.partial")), "").unwrap();
+        assert_eq!(run(&archive, &partial.to_string(), &to), Some(126), "nothing is no segment of zeros");
         assert_eq!(run(&archive, "SEG", Path::new("/nowhere/x")), Some(126), "a copy that fails is not “not there”");
         assert_eq!(run(&directory.path().join("gone"), "SEG", &to), Some(126));
-        let command = restore_command(&[archive], &BTreeSet::new(), &BTreeMap::new(), &BTreeSet::new());
+        let command =
+            restore_command(&[archive], &BTreeSet::new(), &BTreeMap::new(), &BTreeSet::new(), SegmentSize::DEFAULT);
         assert!(command.starts_with("test -d '") && command.contains("'/. ||"), "it has to be searched: {command}");
     }
 
@@ -385,7 +421,13 @@ mod tests {
         std::fs::write(archive.join(name(4)), "no fork").unwrap();
         let segment = |timeline: u32| SegmentName::parse(&name(timeline)).unwrap();
         let older = BTreeMap::from([(segment(3), BTreeSet::from([segment(1), segment(2)]))]);
-        let command = restore_command(&[archive], &BTreeSet::from([Compression::Gzip]), &older, &BTreeSet::new());
+        let command = restore_command(
+            &[archive],
+            &BTreeSet::from([Compression::Gzip]),
+            &older,
+            &BTreeSet::new(),
+            SegmentSize::DEFAULT,
+        );
         let run = |asked: u32| {
             let command = command.replace("%f", &name(asked)).replace("%p", "pg_wal/RECOVERYXLOG").replace("%%", "%");
             std::process::Command::new("sh").arg("-c").arg(command).current_dir(&data).status().unwrap().code()

@@ -66,9 +66,6 @@ impl Reading<'_> {
             let mut archive = tar::Archive::new(open_file(path)?);
             return self.entries(archive.entries_with_seek()?);
         }
-        if !compression.is_readable() {
-            return Ok(false);
-        }
         let reader = compress::open(path, compression, &Count::default())?.take(SEARCHED);
         let mut archive = tar::Archive::new(BufReader::with_capacity(256 << 10, reader));
         let all = self.entries(archive.entries()?)?;

@@ -23,6 +23,8 @@ const SEARCHED: u64 = 64 << 20;
 const SMALL_FILE: usize = 1 << 20;
 /// Where the server's `log_timezone` is set.
 const CONFIGURATIONS: [&str; 2] = ["postgresql.conf", "postgresql.auto.conf"];
+/// Bytes at the end of a file of xz that may be padding; what has more is left to unpacking.
+const PADDED: u64 = 4096;
 /// The longest manifest that is read.
 const LARGEST_MANIFEST: usize = 2 << 30;
 
@@ -83,18 +85,11 @@ fn collect_parts(backup: &mut Backup, names: &[String]) {
 /// What lies in the files at the front of `base.tar`, and whether each tar is whole as far as that shows.
 fn describe_tar(backup: &mut Backup, cancel: &Cancel) -> Result<()> {
     for part in backup.parts.clone() {
-        if !part.compression.is_readable() {
-            backup.problems.push(format!(
-                "{}: {} is not read yet by this version of Walback",
-                part.path.display(),
-                part.compression.name()
-            ));
-            continue;
-        }
         let front = part.holds == PartContents::Data;
         let looked = match part.compression {
             Compression::None => walk_plain_tar(backup, &part, front, cancel),
             Compression::Gzip if check_gzip_end(&part).is_err() => check_gzip_end(&part),
+            Compression::Xz if check_xz_end(&part).is_err() => check_xz_end(&part),
             _ if front => search_front(backup, &part, cancel),
             _ => Ok(()),
         };
@@ -166,6 +161,18 @@ fn check_gzip_end(part: &Part) -> io::Result<()> {
     let mut length = [0; 4];
     file.read_exact(&mut length)?;
     if u32::from_le_bytes(length).is_multiple_of(512) { Ok(()) } else { Err(cut_off()) }
+}
+
+/// Every stream of xz ends in these two bytes, and nothing but zeros may lie behind the last one.
+fn check_xz_end(part: &Part) -> io::Result<()> {
+    let mut file = open_file(&part.path)?;
+    let mut last = Vec::new();
+    file.seek(SeekFrom::Start(part.size_bytes.saturating_sub(PADDED)))?;
+    file.take(PADDED).read_to_end(&mut last)?;
+    match last.iter().rposition(|byte| *byte != 0).and_then(|end| last.get(..=end)) {
+        Some(rest) if !rest.ends_with(b"YZ") => Err(io::Error::other("the file is cut off: xz's footer is missing")),
+        _ => Ok(()),
+    }
 }
 
 /// Reads the front of a compressed tar until label and version were seen.
@@ -380,7 +387,7 @@ fn check_version(backup: &mut Backup) {
 /// What the first segment in `pg_wal.tar` says, and which segments it holds: what lies between start and stop.
 fn take_wal_part(backup: &mut Backup) {
     let Some(part) = backup.parts.iter().find(|part| part.holds == PartContents::Wal).cloned() else { return };
-    if !part.compression.is_readable() || !backup.is_usable() {
+    if !backup.is_usable() {
         return;
     }
     let header = (|| {

@@ -10,8 +10,7 @@ use flate2::read::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
 use zstd::zstd_safe::{DCtx, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
-use super::compress::{Uncut, gunzip, read_at_most, too_long, unsupported};
-use super::open_file;
+use super::compress::{self, Uncut, cut_off, gunzip, open_packed, read_at_most, too_long};
 use crate::catalog::Compression;
 
 /// Bytes of a plain segment in a block: they stay in the second-level cache.
@@ -43,10 +42,10 @@ pub trait Blocks: Send {
 /// Opens a segment of at most `segment_bytes`.
 ///
 /// # Errors
-/// When the file cannot be opened, or is compressed in a way that is not read.
+/// When the file cannot be opened, or is packed in another way than its name says.
 pub fn open(path: &Path, compression: Compression, segment_bytes: u64) -> io::Result<Box<dyn Blocks>> {
     let room = usize::try_from(segment_bytes).map_err(io::Error::other)?;
-    let file = open_file(path)?;
+    let file = open_packed(path, compression)?;
     Ok(match compression {
         Compression::None => of_plain(Box::new(file)),
         Compression::Gzip => Box::new(Gzip { file, room, step: Step::Front, memory: take_spare() }),
@@ -56,8 +55,21 @@ pub fn open(path: &Path, compression: Compression, segment_bytes: u64) -> io::Re
             shown: 0,
             left: room,
         }),
-        other => return Err(unsupported(other)),
+        Compression::Xz => of_packed(Box::new(compress::xz(BufReader::with_capacity(UNPACKED, file))?), room),
+        Compression::Bzip2 => of_packed(Box::new(compress::bzip2(BufReader::with_capacity(UNPACKED, file))), room),
     })
+}
+
+/// Opens the file of a segment that is not known to be whole, see [`compress::open_partial`].
+///
+/// # Errors
+/// When the file cannot be opened, or is packed in another way than its name says.
+pub fn open_partial(path: &Path, compression: Compression, segment_bytes: u64) -> io::Result<Box<dyn Blocks>> {
+    if compression == Compression::None {
+        return open(path, compression, segment_bytes);
+    }
+    let room = usize::try_from(segment_bytes).map_err(io::Error::other)?;
+    Ok(of_packed(compress::open_partial(path, compression, segment_bytes)?, room))
 }
 
 /// The same with other copies of the segment: where one turns out to be damaged or cut off, the next one goes on.
@@ -87,7 +99,7 @@ impl FallingBack {
         self.block.clear();
         self.block.extend_from_slice(block);
         if block.is_empty() && self.given < self.segment_bytes {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is cut off"));
+            return Err(cut_off());
         }
         Ok(())
     }
@@ -99,7 +111,7 @@ impl FallingBack {
         while behind <= self.given {
             let block = self.current.next_block()?;
             if block.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "it is cut off"));
+                return Err(cut_off());
             }
             let before = behind;
             behind += block.len() as u64;
@@ -197,6 +209,34 @@ fn fill(file: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
+/// Blocks of what comes out of a decompressor, at most `room` bytes.
+fn of_packed(decoder: Box<dyn Read + Send>, room: usize) -> Box<dyn Blocks> {
+    let mut memory = take_spare();
+    memory.bytes.resize(UNPACKED, 0);
+    Box::new(Packed { decoder, left: room, memory })
+}
+
+struct Packed {
+    decoder: Box<dyn Read + Send>,
+    /// The segment may still have so many bytes.
+    left: usize,
+    memory: Memory,
+}
+
+impl Blocks for Packed {
+    fn next_block(&mut self) -> io::Result<&[u8]> {
+        let filled = fill(&mut self.decoder, self.memory.bytes.get_mut(..UNPACKED).unwrap_or_default())?;
+        self.left = self.left.checked_sub(filled).ok_or_else(too_long)?;
+        Ok(self.memory.bytes.get(..filled).unwrap_or_default())
+    }
+}
+
+impl Drop for Packed {
+    fn drop(&mut self) {
+        self.memory.give_back();
+    }
+}
+
 /// The fastest way to unpack gzip wants all of it at once; a slower one gives the beginning alone.
 struct Gzip {
     file: File,
@@ -282,7 +322,7 @@ impl Blocks for Zstd {
             }
             (*from, *to) = (0, fill(file, packed.get_mut(..UNPACKED).unwrap_or_default())?);
             match (*to, *inside) {
-                (0, true) => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is cut off")),
+                (0, true) => return Err(cut_off()),
                 (0, false) => break,
                 _ => {}
             }
@@ -365,7 +405,7 @@ mod tests {
             std::fs::write(&path, contents).unwrap();
             path
         };
-        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+        for compression in Compression::PACKED {
             let whole = packed(&segment, compression);
             let short = packed(&segment[..700_000], compression);
             for damaged in [&whole[..whole.len() / 2], &whole[..10], &short] {
@@ -383,14 +423,10 @@ mod tests {
     fn a_segment_is_read_however_it_is_compressed() {
         let segment: Vec<u8> = (0..1u32 << 18).flat_map(|word| (word / 7).to_le_bytes()).collect();
         assert!(read(&segment, Compression::None, 0).unwrap() == segment);
-        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+        for compression in Compression::PACKED {
             let file = packed(&segment, compression);
             assert!(read(&file, compression, 1 << 20).unwrap() == segment, "{compression:?}");
             assert!(read(&file, compression, (1 << 20) - 1).is_err(), "{compression:?} is longer than it may be");
-        }
-        for compression in [Compression::Xz, Compression::Bzip2] {
-            let error = open(Path::new("/dev/null"), compression, 1 << 20).err().map(|error| error.kind());
-            assert!(matches!(error, Some(io::ErrorKind::Unsupported | io::ErrorKind::Other)));
         }
     }
 
@@ -398,7 +434,7 @@ mod tests {
     #[test]
     fn the_beginning_is_there_before_the_rest_is_looked_at() {
         let segment: Vec<u8> = (0..1u32 << 18).flat_map(u32::to_le_bytes).collect();
-        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+        for compression in Compression::PACKED {
             let mut file = packed(&segment, compression);
             let middle = file.len() / 2;
             file[middle..].fill(0);
@@ -415,7 +451,7 @@ mod tests {
     /// What it claims to hold is never set aside.
     #[test]
     fn a_bomb_is_refused() {
-        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+        for compression in Compression::PACKED {
             let bomb = packed(&vec![0; 64 << 20], compression);
             let mut blocks = opened(&bomb, compression, 1 << 20);
             let mut bytes = 0;
@@ -426,6 +462,21 @@ mod tests {
                 }
             };
             assert!(bytes <= 1 << 20, "{compression:?}: {bytes} bytes until {refused}");
+        }
+    }
+
+    #[test]
+    fn wherever_it_is_cut_off_it_is_noticed() {
+        let bytes: Vec<u8> =
+            (0..300u32).map(|word| word.wrapping_mul(0x9E37_79B9)).flat_map(u32::to_le_bytes).collect();
+        for compression in Compression::PACKED {
+            let whole = packed(&bytes, compression);
+            for cut in 0..whole.len() {
+                // Of nothing, some forms make nothing: that is no segment either.
+                let came_out = read(&whole[..cut], compression, bytes.len()).unwrap_or_default().len();
+                let is_error = read(&whole[..cut], compression, bytes.len()).is_err();
+                assert!(is_error || (cut, came_out) == (0, 0), "{compression:?}, cut at {cut}: {came_out} bytes");
+            }
         }
     }
 

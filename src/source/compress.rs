@@ -3,14 +3,19 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream, TELL_UNSUPPORTED_CHECK};
 
 use super::open_file;
 use crate::catalog::Compression;
+use crate::catalog::compression::may_be_short;
 
 /// Bytes that were read from a file so far, before decompression: what progress is measured in.
 #[derive(Debug, Clone, Default)]
@@ -45,16 +50,130 @@ impl<R: Read> Read for Counted<R> {
 /// Opens `path` for reading its contents, decompressed; `count` goes up with the bytes read from the disk.
 ///
 /// # Errors
-/// When the file cannot be opened, or is compressed in a way that cannot be read yet.
+/// When the file cannot be opened, or is packed in another way than its name says.
 pub fn open(path: &Path, compression: Compression, count: &Count) -> io::Result<Box<dyn Read + Send>> {
-    let file = Counted { inner: open_file(path)?, count: count.clone() };
+    let file = Counted { inner: open_packed(path, compression)?, count: count.clone() };
     let buffered = BufReader::with_capacity(256 << 10, file);
-    match compression {
-        Compression::None => Ok(Box::new(buffered)),
-        Compression::Gzip => Ok(Box::new(MultiGzDecoder::new(buffered))),
-        Compression::Zstd => Ok(Box::new(zstd::stream::read::Decoder::with_buffer(buffered)?)),
-        Compression::Lz4 => Ok(Box::new(Lz4Frames(lz4_flex::frame::FrameDecoder::new(Uncut(buffered))))),
-        other => Err(unsupported(other)),
+    Ok(match compression {
+        Compression::None => Box::new(buffered),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(buffered)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(buffered)?),
+        Compression::Lz4 => Box::new(Lz4Frames(lz4_flex::frame::FrameDecoder::new(Uncut(buffered)))),
+        Compression::Xz => Box::new(xz(buffered)?),
+        Compression::Bzip2 => Box::new(bzip2(buffered)),
+    })
+}
+
+/// Opens a file whose name says that it is packed in this way.
+///
+/// # Errors
+/// When it cannot be opened, or is packed in another way.
+pub(super) fn open_packed(path: &Path, compression: Compression) -> io::Result<File> {
+    let file = open_file(path)?;
+    if compression != Compression::None {
+        let mut first_bytes = [0; 6];
+        let there = file.read_at(&mut first_bytes, 0)?;
+        let checked = compression.check_contents(first_bytes.get(..there).unwrap_or_default());
+        checked.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+    }
+    Ok(file)
+}
+
+/// Memory that unpacking xz may take: `xz -9` needs 65 MiB for it, and nothing but a dictionary that was chosen by hand
+/// needs more. It is set aside as the file says, so that any file could ask for 4 GiB.
+const MOST_MEMORY_OF_XZ: u64 = 72 << 20;
+
+/// What unpacks xz, all streams of a file.
+pub(super) fn xz<R: BufRead>(packed: R) -> io::Result<Worded<XzDecoder<R>>> {
+    let stream = Stream::new_stream_decoder(MOST_MEMORY_OF_XZ, CONCATENATED | TELL_UNSUPPORTED_CHECK);
+    Ok(Worded(XzDecoder::new_stream(packed, stream?)))
+}
+
+/// What unpacks bzip2, all streams of a file. It takes 4 MB at most.
+pub(super) fn bzip2<R: BufRead>(packed: R) -> Worded<MultiBzDecoder<R>> {
+    Worded(MultiBzDecoder::new(packed))
+}
+
+/// Says in our own words what is wrong with a file of xz or bzip2.
+pub(super) struct Worded<R>(R);
+
+impl<R: Read> Read for Worded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // To xz, no room is no progress, and that it takes for damage the second time.
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        self.0.read(buffer).map_err(in_words)
+    }
+}
+
+fn in_words(error: io::Error) -> io::Error {
+    use liblzma::stream::Error as Lzma;
+    if is_cut_off(&error) {
+        return cut_off();
+    }
+    let inner = error.get_ref();
+    let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
+    match inner.and_then(|inner| inner.downcast_ref::<Lzma>()) {
+        Some(Lzma::MemLimit) => damaged(
+            "it was packed with a larger dictionary than xz -9 has, and would take too much memory: pack it anew",
+        ),
+        Some(Lzma::Mem) => io::Error::from_raw_os_error(nix::libc::ENOMEM),
+        Some(Lzma::Options | Lzma::UnsupportedCheck) => damaged("it is packed with an option of xz that is not known"),
+        Some(Lzma::Format) => damaged("it does not begin as xz does"),
+        Some(_) => damaged("it is damaged"),
+        None => match inner.and_then(|inner| inner.downcast_ref::<bzip2::Error>()) {
+            Some(bzip2::Error::DataMagic) => damaged("it does not begin or go on as bzip2 does"),
+            Some(_) => damaged("it is damaged"),
+            None => error,
+        },
+    }
+}
+
+/// Opens the file of a segment that is not known to be whole. One that `pg_receivewal` packs is not filled with zeros
+/// beforehand, and breaks off where it is still written to: what it lacks up to `segment_bytes` is zeros here, as it is
+/// in the plain file.
+///
+/// # Errors
+/// When it cannot be opened. Reading fails where it is damaged, or longer than a segment.
+pub fn open_partial(path: &Path, compression: Compression, segment_bytes: u64) -> io::Result<Box<dyn Read + Send>> {
+    let is_filled = path.file_name().is_some_and(|name| may_be_short(&name.to_string_lossy()));
+    let file = open(path, compression, &Count::default())?;
+    Ok(Box::new(Partial { file, left: segment_bytes, is_filled, ended: false }))
+}
+
+/// At most a segment of a file, and zeros behind it where it `is_filled`.
+struct Partial {
+    file: Box<dyn Read + Send>,
+    /// Bytes up to the end of the segment.
+    left: u64,
+    is_filled: bool,
+    /// The file has nothing more.
+    ended: bool,
+}
+
+impl Read for Partial {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Where there should be no more, one byte tells that there is not.
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).clamp(1, buffer.len().max(1));
+        let Some(room) = buffer.get_mut(..most) else { return Ok(0) };
+        if !self.ended {
+            match self.file.read(room) {
+                Ok(0) => self.ended = true,
+                Err(error) if self.is_filled && is_cut_off(&error) => self.ended = true,
+                Ok(bytes) => {
+                    self.left = self.left.checked_sub(bytes as u64).ok_or_else(too_long)?;
+                    return Ok(bytes);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if self.left == 0 || !self.is_filled {
+            return Ok(0);
+        }
+        room.fill(0);
+        self.left -= room.len() as u64;
+        Ok(room.len())
     }
 }
 
@@ -75,16 +194,17 @@ impl<R: BufRead> Read for Lz4Frames<R> {
 /// The first bytes of a file, decompressed, at most so many: for looking at what it is.
 ///
 /// # Errors
-/// When the file cannot be read, or is compressed in a way that is not read.
+/// When the file cannot be read, or is packed in another way than its name says.
 pub fn front(path: &Path, compression: Compression, bytes: u64) -> io::Result<Vec<u8>> {
-    let file = BufReader::new(open_file(path)?);
+    let file = BufReader::new(open_packed(path, compression)?);
     let mut front = Vec::new();
     match compression {
         Compression::None => file.take(bytes).read_to_end(&mut front)?,
         Compression::Gzip => MultiGzDecoder::new(file).take(bytes).read_to_end(&mut front)?,
         Compression::Zstd => zstd::stream::read::Decoder::with_buffer(file)?.take(bytes).read_to_end(&mut front)?,
         Compression::Lz4 => lz4_flex::frame::FrameDecoder::new(file).take(bytes).read_to_end(&mut front)?,
-        other => return Err(unsupported(other)),
+        Compression::Xz => xz(file)?.take(bytes).read_to_end(&mut front)?,
+        Compression::Bzip2 => bzip2(file).take(bytes).read_to_end(&mut front)?,
     };
     Ok(front)
 }
@@ -143,7 +263,7 @@ impl SegmentReader {
     ///
     /// # Errors
     /// When the file cannot be read, is damaged, cut off or longer than a segment, has more behind its compressed
-    /// data, or is compressed in a way that is not read.
+    /// data, or is packed in another way than its name says.
     pub fn read(
         &mut self,
         path: &Path,
@@ -152,7 +272,7 @@ impl SegmentReader {
         bytes: &mut Vec<u8>,
     ) -> io::Result<()> {
         let room = usize::try_from(segment_bytes).map_err(io::Error::other)?;
-        let file = open_file(path)?;
+        let file = open_packed(path, compression)?;
         if compression == Compression::None {
             return read_at_most(&file, room, bytes);
         }
@@ -160,20 +280,6 @@ impl SegmentReader {
         read_at_most(&file, room + room / 16 + (1 << 20), &mut self.packed)?;
         unpack(&self.packed, compression, room, bytes)
     }
-}
-
-/// How a file is compressed, by the bytes that it begins with. Barman's files have no ending that would say it.
-#[must_use]
-pub fn of_contents(first_bytes: &[u8]) -> Compression {
-    let magics: [(&[u8], Compression); 5] = [
-        (&[0x1F, 0x8B], Compression::Gzip),
-        (&[0x28, 0xB5, 0x2F, 0xFD], Compression::Zstd),
-        (&[0x04, 0x22, 0x4D, 0x18], Compression::Lz4),
-        (&[0xFD, b'7', b'z', b'X', b'Z', 0], Compression::Xz),
-        (b"BZh", Compression::Bzip2),
-    ];
-    let known = magics.iter().find(|(magic, _)| first_bytes.starts_with(magic));
-    known.map_or(Compression::None, |(_, compression)| *compression)
 }
 
 /// Reads a file into `bytes`, instead of what they hold.
@@ -191,7 +297,9 @@ fn unpack(packed: &[u8], compression: Compression, room: usize, bytes: &mut Vec<
         Compression::Gzip => gunzip(packed, bytes)?,
         Compression::Zstd => zstd::bulk::Decompressor::new()?.decompress_to_buffer(packed, bytes.as_mut_slice())?,
         Compression::Lz4 => unpack_lz4(packed, bytes)?,
-        other => return Err(unsupported(other)),
+        Compression::Xz => fill(&mut xz(packed)?, bytes)?,
+        Compression::Bzip2 => fill(&mut bzip2(packed), bytes)?,
+        Compression::None => fill(&mut &*packed, bytes)?,
     };
     bytes.truncate(unpacked);
     Ok(())
@@ -239,7 +347,7 @@ pub(super) struct Uncut<R>(pub(super) R);
 impl<R: Read> Read for Uncut<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.0.read(buffer)? {
-            0 if !buffer.is_empty() => Err(io::Error::new(io::ErrorKind::InvalidData, "it is cut off")),
+            0 if !buffer.is_empty() => Err(cut_off()),
             bytes => Ok(bytes),
         }
     }
@@ -265,9 +373,17 @@ pub(super) fn too_long() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "it is longer than a segment")
 }
 
-pub(super) fn unsupported(compression: Compression) -> io::Error {
-    let message = format!("{} is not read yet by this version of Walback", compression.name());
-    io::Error::new(io::ErrorKind::Unsupported, message)
+/// Not of the kind `UnexpectedEof`, which `lz4_flex` takes for the end of a frame.
+pub(super) fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, CutOff)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it is cut off")]
+struct CutOff;
+
+fn is_cut_off(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || error.get_ref().is_some_and(|inner| inner.is::<CutOff>())
 }
 
 #[cfg(test)]
@@ -291,6 +407,17 @@ pub(super) mod tests {
                 compressor.include_checksum(true).unwrap();
                 compressor.compress(bytes).unwrap()
             }
+            Compression::Xz => {
+                let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            // In blocks of 100 kB, so that the first one does not hold all of it.
+            Compression::Bzip2 => {
+                let mut encoder = ::bzip2::write::BzEncoder::new(Vec::new(), ::bzip2::Compression::fast());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
             _ => {
                 let info = lz4_flex::frame::FrameInfo::new()
                     .content_checksum(true)
@@ -303,7 +430,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::source) fn any_compression() -> impl Strategy<Value = Compression> {
-        prop_oneof![Just(Compression::Gzip), Just(Compression::Zstd), Just(Compression::Lz4)]
+        prop::sample::select(&Compression::PACKED)
     }
 
     fn unpacked(packed: &[u8], compression: Compression, room: usize) -> io::Result<Vec<u8>> {
@@ -323,9 +450,9 @@ pub(super) mod tests {
         let path = directory.path().join("000000010000000000000001");
         let segment: Vec<u8> = (0..1u32 << 18).flat_map(u32::to_le_bytes).collect();
         let (mut reader, mut bytes) = (SegmentReader::default(), Vec::new());
-        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4, Compression::None] {
+        for compression in Compression::OF_SEGMENTS {
             let file = if compression == Compression::None { segment.clone() } else { packed(&segment, compression) };
-            assert_eq!(of_contents(&file), compression);
+            assert_eq!(Compression::of_contents(&file), compression);
             std::fs::write(&path, &file).unwrap();
             reader.read(&path, compression, 1 << 20, &mut bytes).unwrap();
             assert!(bytes == segment, "{compression:?}");
@@ -335,16 +462,100 @@ pub(super) mod tests {
                 "{compression:?}: {error}"
             );
         }
-        for compression in [Compression::Xz, Compression::Bzip2] {
-            let error = reader.read(&path, compression, 1 << 20, &mut bytes).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn what_is_packed_otherwise_than_its_name_says_is_refused_in_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        for compression in Compression::PACKED {
+            let other = if compression == Compression::Xz { Compression::Gzip } else { Compression::Xz };
+            std::fs::write(&path, packed(b"wal", other)).unwrap();
+            for error in [
+                open(&path, compression, &Count::default()).err(),
+                front(&path, compression, 1).err(),
+                SegmentReader::default().read(&path, compression, 1 << 20, &mut Vec::new()).err(),
+            ] {
+                let error = error.map(|error| error.to_string()).unwrap_or_default();
+                assert!(error.contains(&format!("packed with {}", other.name())), "{compression:?}: {error}");
+            }
+        }
+    }
+
+    /// Each dictionary that a preset of xz has can be unpacked, and no larger one takes memory.
+    #[test]
+    fn xz_takes_no_more_memory_than_its_presets_need() {
+        use liblzma::stream::{Check, Filters, LzmaOptions};
+        let pack = |dictionary: u32| {
+            let mut options = LzmaOptions::new_preset(0).unwrap();
+            let mut filters = Filters::new();
+            filters.lzma2(options.dict_size(dictionary));
+            let stream = Stream::new_stream_encoder(&filters, Check::Crc64).unwrap();
+            let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+            encoder.write_all(b"wal").unwrap();
+            encoder.finish().unwrap()
+        };
+        // `xz -0` to `xz -9`, whose packing takes ten times as much memory.
+        for kilobytes in [256, 1 << 10, 2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10] {
+            assert_eq!(unpacked(&pack(kilobytes << 10), Compression::Xz, 9).unwrap(), b"wal", "{kilobytes} kB");
+        }
+        let error = unpacked(&pack(96 << 20), Compression::Xz, 9).unwrap_err();
+        assert!(error.to_string().contains("larger dictionary than xz -9"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_words() {
+        let bytes: Vec<u8> = (0..1u32 << 16).flat_map(|word| (word / 3).to_le_bytes()).collect();
+        let said = |file: &[u8], form| unpacked(file, form, bytes.len()).unwrap_err().to_string();
+        for form in [Compression::Xz, Compression::Bzip2] {
+            let whole = packed(&bytes, form);
+            assert_eq!(said(&whole[..whole.len() / 2], form), "it is cut off");
+            let mut flipped = whole.clone();
+            flipped[whole.len() / 2] ^= 0x10;
+            assert_eq!(said(&flipped, form), "it is damaged");
+            let behind = said(&[whole.as_slice(), b"something else"].concat(), form);
+            assert!(behind == "it is damaged" || behind == "it does not begin or go on as bzip2 does", "{behind}");
+            assert!(said(b"something else", form).starts_with("it does not begin"));
+            assert_eq!(said(b"", form), "it is cut off");
+        }
+    }
+
+    /// What was received of a segment so far reads as the plain file does: zeros come last.
+    #[test]
+    fn a_packed_partial_that_is_short_or_cut_off_ends_in_zeros() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> =
+            (0..1u32 << 16).map(|word| word.wrapping_mul(0x9E37_79B9)).flat_map(u32::to_le_bytes).collect();
+        let name = |ending: &str| directory.path().join(format!("000000010000000000000001{ending}"));
+        for form in Compression::PACKED {
+            let whole = packed(&bytes, form);
+            let read = |file: &[u8], ending: &str, room: u64| {
+                let path = name(ending);
+                std::fs::write(&path, file).unwrap();
+                let mut all = Vec::new();
+                open_partial(&path, form, room)?.read_to_end(&mut all).map(|_| all)
+            };
+            let written = format!("{}.partial", form.ending());
+            let room = bytes.len() as u64 + 12345;
+            let filled = read(&whole, &written, room).unwrap();
+            assert!(filled.len() as u64 == room && filled.starts_with(&bytes), "{form:?}");
+            assert!(filled[bytes.len()..].iter().all(|byte| *byte == 0), "{form:?}");
+            assert!(read(&whole, &written, bytes.len() as u64).unwrap() == bytes, "{form:?}");
+            assert!(read(&whole, &written, bytes.len() as u64 - 1).is_err(), "{form:?}: it is too long");
+            let cut = read(&whole[..whole.len() * 3 / 4], &written, room).unwrap();
+            let same = cut.iter().zip(&bytes).take_while(|(cut, whole)| cut == whole).count();
+            assert!(cut.len() as u64 == room && same >= bytes.len() / 3, "{form:?}: {same}");
+            // What was packed when it was complete has to be whole.
+            let packed_later = format!(".partial{}", form.ending());
+            assert!(read(&whole, &packed_later, room).unwrap() == bytes, "{form:?}");
+            assert!(read(&whole[..whole.len() * 3 / 4], &packed_later, room).is_err(), "{form:?}");
         }
     }
 
     /// The limit holds before anything is set aside for what a file claims to hold.
     #[test]
     fn a_bomb_is_refused() {
-        for compression in [Compression::Gzip, Compression::Zstd, Compression::Lz4] {
+        for compression in Compression::PACKED {
             let bomb = packed(&vec![0; 64 << 20], compression);
             let mut bytes = Vec::new();
             assert!(unpack(&bomb, compression, 1 << 20, &mut bytes).is_err(), "{compression:?}");
@@ -406,7 +617,7 @@ pub(super) mod tests {
             let mut front = packed(&[1; 100], compression)[..4].to_vec();
             front.append(&mut bytes);
             let _ = unpacked(&front, compression, room);
-            let _ = of_contents(&front);
+            let _ = Compression::of_contents(&front);
         }
     }
 

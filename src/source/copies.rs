@@ -9,6 +9,7 @@ use nix::sys::stat::stat;
 use super::identity::{Identity, place_of};
 use super::{Blocks, blocks, compress, open_file};
 use crate::catalog::Compression;
+use crate::catalog::compression::names_of;
 use crate::core::{ArchiveFile, PgMajor, SegmentName, SegmentSize, TimelineId};
 use crate::pgdata::history::History;
 use crate::wal::{BadPage, SegmentHeader};
@@ -27,6 +28,8 @@ pub struct Copy {
     pub compression: Compression,
     /// Tells whether it is still the same file.
     pub identity: Identity,
+    /// Whether it is a `.partial`.
+    is_partial: bool,
     /// Whether it lies in a server's `pg_wal`, where files of later names wait to be written.
     is_in_pg_wal: bool,
 }
@@ -66,23 +69,22 @@ pub enum Unfit {
 pub fn in_archive(archive: &Path, file: ArchiveFile, partial: bool) -> io::Result<Vec<Copy>> {
     let place = place_of(archive);
     let is_in_pg_wal = super::local::is_pg_wal(archive);
-    let mut names: Vec<(String, Compression)> =
-        Compression::OF_SEGMENTS.iter().map(|form| (format!("{file}{}", form.ending()), *form)).collect();
-    if let (true, Some(segment)) = (partial, file.whole_segment()) {
-        names.push((ArchiveFile::Partial(segment).to_string(), Compression::None));
-    }
+    let of_partial = file.whole_segment().filter(|_| partial).map(ArchiveFile::Partial);
+    let files = [Some(file), of_partial].into_iter().flatten();
     let mut copies = Vec::new();
-    for (name, compression) in names {
-        let path = archive.join(name);
-        match stat(&path) {
-            Ok(found) => copies.push(Copy {
-                identity: Identity::of(place, &found).ok_or_else(|| not_plain(&path))?,
-                path,
-                compression,
-                is_in_pg_wal,
-            }),
-            Err(nix::errno::Errno::ENOENT) => {}
-            Err(error) => return Err(error.into()),
+    for (file, compression) in files.flat_map(|file| Compression::OF_SEGMENTS.map(|form| (file, form))) {
+        for path in names_of(file, compression).iter().map(|name| archive.join(name)) {
+            match stat(&path) {
+                Ok(found) => copies.push(Copy {
+                    identity: Identity::of(place, &found).ok_or_else(|| not_plain(&path))?,
+                    path,
+                    compression,
+                    is_partial: matches!(file, ArchiveFile::Partial(_)),
+                    is_in_pg_wal,
+                }),
+                Err(nix::errno::Errno::ENOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     // Of an archive that is gone, or whose directory may not be entered, nothing can be said. It is looked at last: it
@@ -110,7 +112,7 @@ impl Copy {
     ) -> Result<Result<(), E>, Unfit> {
         let bytes = expected.size.bytes();
         if self.compression == Compression::None && self.identity.bytes != bytes {
-            return Err(Unfit::Damaged(format!("it has {} bytes instead of {bytes}", self.identity.bytes)));
+            return Err(self.wrong_size(bytes));
         }
         let mut segment = self.open(bytes).map_err(|error| self.unfit(error))?;
         let mut read = 0;
@@ -133,7 +135,22 @@ impl Copy {
         }
     }
 
+    /// A plain file of another size may be a packed one whose name does not say so.
+    fn wrong_size(&self, bytes: u64) -> Unfit {
+        let wrong = format!("it has {} bytes instead of {bytes}", self.identity.bytes);
+        match compress::front(&self.path, Compression::None, 6) {
+            Ok(front) => match Compression::None.check_contents(&front) {
+                Ok(()) => Unfit::Damaged(wrong),
+                Err(why) => Unfit::Damaged(format!("{wrong}: {why}")),
+            },
+            Err(_) => Unfit::Damaged(wrong),
+        }
+    }
+
     fn open(&self, bytes: u64) -> io::Result<Box<dyn Blocks>> {
+        if self.is_partial {
+            return blocks::open_partial(&self.path, self.compression, bytes);
+        }
         if self.compression == Compression::Gzip && bytes > LARGE {
             let reader = compress::open(&self.path, self.compression, &compress::Count::default())?;
             return Ok(blocks::of_plain(reader));

@@ -11,7 +11,8 @@ use nix::sys::stat::{FileStat, SFlag, fstatat};
 use sha2::{Digest, Sha256};
 
 use crate::catalog::Compression;
-use crate::core::SegmentName;
+use crate::catalog::compression::names_of;
+use crate::core::{ArchiveFile, SegmentName};
 
 /// What tells whether a segment's file is still the one that was read. A file that was restored with its old time of
 /// modification has another time of change: nobody can set that one.
@@ -94,17 +95,17 @@ impl Sizes {
 }
 
 fn first_of(directories: &[(u64, File)], name: SegmentName) -> Option<Identity> {
-    let name = name.to_string();
-    let stats = directories.iter().flat_map(|(place, directory)| {
-        let name = &name;
-        Compression::OF_SEGMENTS.iter().map(move |compression| {
-            let file = format!("{name}{}", compression.ending());
-            fstatat(directory.as_fd(), file.as_str(), AtFlags::empty()).map(|stat| Identity::of(*place, &stat))
-        })
+    let look = |(place, directory): &(u64, File), name: &str| {
+        fstatat(directory.as_fd(), name, AtFlags::empty()).map(|stat| Identity::of(*place, &stat))
+    };
+    let plain = name.to_string();
+    let stats = directories.iter().flat_map(|directory| {
+        let plain = &plain;
+        Compression::OF_SEGMENTS.iter().map(move |form| look(directory, &format!("{plain}{}", form.ending())))
     });
-    let partials = directories.iter().map(|(place, directory)| {
-        fstatat(directory.as_fd(), format!("{name}.partial").as_str(), AtFlags::empty())
-            .map(|stat| Identity::of(*place, &stat))
+    let partials = directories.iter().flat_map(|directory| {
+        let names = Compression::OF_SEGMENTS.iter().flat_map(move |form| names_of(ArchiveFile::Partial(name), *form));
+        names.map(move |name| look(directory, &name))
     });
     // As with opening: what is there and cannot be looked at does not lead on to the next archive.
     stats.chain(partials).find(|stat| *stat != Err(Errno::ENOENT))?.ok()?

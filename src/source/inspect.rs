@@ -5,6 +5,7 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use crate::catalog::compression::archived;
 use crate::catalog::inspection::{Flaw, Inspection, Partial, Unfit};
 use crate::catalog::{Catalog, Compression};
 use crate::core::{ArchiveFile, SegmentName};
@@ -58,22 +59,18 @@ fn look_at(path: &Path, catalog: &Catalog, found: &mut Inspection) {
         return;
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let (stem, compression) = Compression::of_name(&name);
-    match ArchiveFile::parse(stem) {
-        Some(ArchiveFile::Segment(_)) if !Compression::OF_SEGMENTS.contains(&compression) => {}
-        Some(ArchiveFile::Segment(name)) => {
+    match archived(&name) {
+        Some((ArchiveFile::Segment(name), compression)) => {
             let flaw = flaw_of(name, path, compression, metadata.len(), catalog);
             found.unfit.extend(flaw.map(|flaw| Unfit { name, path: path.to_owned(), flaw }));
         }
-        Some(ArchiveFile::Partial(name)) if compression == Compression::None => match read_partial(name, path, catalog)
-        {
+        Some((ArchiveFile::Partial(name), compression)) => match read_partial(name, path, compression, catalog) {
             Ok(partial) => found.partials.push(partial),
             Err(error) => found.problems.push(format!("cannot read {}: {error}", path.display())),
         },
-        Some(ArchiveFile::History(_) | ArchiveFile::BackupHistory(..)) => {}
-        // `pg_receivewal` puts its own ending behind that of the compression.
-        _ if is_temporary(&name) || name.ends_with(".partial") => found.temporary.push(path.to_owned()),
-        _ => found.unknown.push(path.to_owned()),
+        Some((ArchiveFile::History(_) | ArchiveFile::BackupHistory(..), _)) => {}
+        None if is_temporary(&name) || name.ends_with(".partial") => found.temporary.push(path.to_owned()),
+        None => found.unknown.push(path.to_owned()),
     }
 }
 
@@ -98,6 +95,10 @@ fn flaw_of(name: SegmentName, path: &Path, compression: Compression, bytes: u64,
         Ok(start) => start,
         Err(error) => return Some(Flaw::Unreadable(error.to_string())),
     };
+    // Of a compressed one, these are not the bytes that its file begins with.
+    if let (true, Err(why)) = (plain, compression.check_contents(&start)) {
+        return Some(Flaw::NoWal(why));
+    }
     // How long a compressed one is, only reading all of it tells.
     let wrong_size = (plain && bytes != size.bytes()).then_some(Flaw::Size { found: bytes, expected: size.bytes() });
     if !start.is_empty() && start.iter().all(|byte| *byte == 0) {
@@ -123,8 +124,13 @@ fn flaw_of(name: SegmentName, path: &Path, compression: Compression, bytes: u64,
 }
 
 /// Reads what a `.partial` file holds; behind its last record it is filled with zeros.
-fn read_partial(name: SegmentName, path: &Path, catalog: &Catalog) -> std::io::Result<Partial> {
-    let mut file = open_file(path)?;
+fn read_partial(
+    name: SegmentName,
+    path: &Path,
+    compression: Compression,
+    catalog: &Catalog,
+) -> std::io::Result<Partial> {
+    let mut file = compress::open_partial(path, compression, catalog.segment_size.bytes())?;
     let mut decoder = Decoder::at_segment(name.number(catalog.segment_size), catalog.segment_size);
     let mut partial = Partial { name, path: path.to_owned(), end: None, commits: 0, last_commit_at: None };
     let mut block = Vec::new();

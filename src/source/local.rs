@@ -6,6 +6,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use crate::catalog::compression::{archived, names_of};
 use crate::catalog::{Backup, BackupKind, Catalog, Compression, Listing, PartContents};
 use crate::config::SourceConfig;
 use crate::core::{ArchiveFile, SegmentName, SegmentSize};
@@ -94,7 +95,7 @@ impl LocalSource {
                 take_text(directory, file, compression, listing);
             }
             take_headers(directory, &found, &compressed, listing);
-            take_compressed(directory, &compressed, listing);
+            take_compressed(&compressed, listing);
             if found.is_empty() && compressed.is_empty() {
                 listing.problems.push(format!("{}: there are no WAL segments here", directory.display()));
             }
@@ -134,8 +135,8 @@ impl Source for LocalSource {
     }
 
     fn open_segment(&self, name: SegmentName, backup: Option<&Backup>) -> Result<Option<Box<dyn Read + Send>>> {
-        let archived = self.first_in_archives(name, &|path, compression| match compression {
-            Compression::None => {
+        let archived = self.first_in_archives(name, &|found| match (found.path.as_path(), found.compression) {
+            (path, Compression::None) => {
                 let file = open_file(path)?;
                 // The server refuses what was cut off (`RestoreArchivedFile`, `xlogarchive.c` of 13 to 18).
                 let is_whole =
@@ -143,7 +144,10 @@ impl Source for LocalSource {
                 let is_it = is_whole && self.may_be(path, name);
                 Ok(is_it.then(|| Box::new(file) as Box<dyn Read + Send>))
             }
-            _ => compress::open_segment(path, compression, self.room_for(path, compression)?).map(Some),
+            (path, compression) => {
+                let open = if found.is_partial { compress::open_partial } else { compress::open_segment };
+                open(path, compression, self.room_for(path, compression)?).map(Some)
+            }
         })?;
         if archived.is_some() {
             return Ok(archived);
@@ -155,12 +159,16 @@ impl Source for LocalSource {
     }
 
     fn open_blocks(&self, name: SegmentName) -> Result<Option<Box<dyn Blocks>>> {
-        self.first_in_archives(name, &|path, compression| {
+        self.first_in_archives(name, &|Candidate { path, compression, is_partial }| {
+            let compression = *compression;
             if compression == Compression::None {
                 let blocks = blocks::open(path, compression, 0)?;
                 return Ok(self.may_be(path, name).then_some(blocks));
             }
             let room = self.room_for(path, compression)?;
+            if *is_partial {
+                return blocks::open_partial(path, compression, room).map(Some);
+            }
             let blocks = blocks::open(path, compression, room)?;
             let others = self.copies_behind(path, name);
             Ok(Some(if others.is_empty() { blocks } else { blocks::falling_back(blocks, others, room) }))
@@ -172,27 +180,30 @@ impl Source for LocalSource {
     }
 }
 
+/// A file in which a segment may be.
+struct Candidate {
+    path: PathBuf,
+    compression: Compression,
+    is_partial: bool,
+}
+
 impl LocalSource {
     /// What `open` makes of a segment's file, plain or compressed, in the first archive that has it whole, as far as
     /// can be seen; `open` gives `None` for one that is passed over.
     fn first_in_archives<T>(
         &self,
         name: SegmentName,
-        open: &dyn Fn(&Path, Compression) -> std::io::Result<Option<T>>,
+        open: &dyn Fn(&Candidate) -> std::io::Result<Option<T>>,
     ) -> Result<Option<T>> {
-        let is_partial = self.partials.get().is_some_and(|partials| partials.contains(&name));
-        let name = name.to_string();
         let mut damaged = None;
-        for (directory, compression) in
-            self.wal.iter().flat_map(|directory| Compression::OF_SEGMENTS.map(|compression| (directory, compression)))
-        {
-            let path = directory.join(format!("{name}{}", compression.ending()));
-            match open(&path, compression) {
+        for found in self.candidates(name) {
+            let Candidate { path, compression, .. } = &found;
+            match open(&found) {
                 Ok(Some(segment)) => return Ok(Some(segment)),
                 Ok(None) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 // What the system says nothing about is in the file itself.
-                Err(error) if compression != Compression::None && error.raw_os_error().is_none() => {
+                Err(error) if *compression != Compression::None && error.raw_os_error().is_none() => {
                     let message = format!("this WAL segment cannot be unpacked: {}", path.display());
                     damaged.get_or_insert_with(|| {
                         Error::failed(SEGMENT_DAMAGED, message)
@@ -200,21 +211,27 @@ impl LocalSource {
                             .hint("get another copy of it, and give the archive that has it with another --wal")
                     });
                 }
-                Err(error) => return Err(unreadable("a WAL segment", &path, &error)),
+                Err(error) => return Err(unreadable("a WAL segment", path, &error)),
             }
         }
-        if let Some(damaged) = damaged {
-            return Err(damaged);
-        }
-        for directory in self.wal.iter().filter(|_| is_partial) {
-            match open(&directory.join(format!("{name}.partial")), Compression::None) {
-                Ok(Some(segment)) => return Ok(Some(segment)),
-                Ok(None) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(unreadable("a WAL segment", directory, &error)),
-            }
-        }
-        Ok(None)
+        damaged.map_or(Ok(None), Err)
+    }
+
+    /// The files in which a segment may be, in the order in which they are asked.
+    fn candidates(&self, name: SegmentName) -> impl Iterator<Item = Candidate> {
+        let is_partial = self.partials.get().is_some_and(|partials| partials.contains(&name));
+        let partial = is_partial.then_some(ArchiveFile::Partial(name));
+        [Some(ArchiveFile::Segment(name)), partial].into_iter().flatten().flat_map(move |file| {
+            let of = move |directory: &PathBuf, compression: Compression| {
+                let names = names_of(file, compression).into_iter();
+                let directory = directory.clone();
+                let is_partial = matches!(file, ArchiveFile::Partial(_));
+                names.map(move |name| Candidate { path: directory.join(name), compression, is_partial })
+            };
+            self.wal.iter().flat_map(move |directory| {
+                Compression::OF_SEGMENTS.into_iter().flat_map(move |compression| of(directory, compression))
+            })
+        })
     }
 
     /// Whether a plain file is that segment, where another archive may have a better copy: a single archive's is what
@@ -385,23 +402,14 @@ fn take_headers(
     }
 }
 
-/// The archived file that this is, compressed; `None` where it is none, or plain.
-fn compressed_file(name: &str) -> Option<(ArchiveFile, Compression)> {
-    let (stem, compression) = Compression::of_name(name);
-    (compression != Compression::None).then_some((ArchiveFile::parse(stem)?, compression))
-}
-
-/// Takes in the compressed segments, and counts those that cannot be read.
-fn take_compressed(directory: &Path, files: &[(ArchiveFile, Compression)], listing: &mut Listing) {
-    let is_read = |compression: &Compression| Compression::OF_SEGMENTS.contains(compression);
-    let segments = files.iter().filter_map(|(file, compression)| Some((file.whole_segment()?, *compression)));
-    listing.compressed.extend(segments.filter(|(_, compression)| is_read(compression)));
-    let unread = files.iter().filter(|(_, compression)| !is_read(compression)).count();
-    if unread > 0 {
-        listing.problems.push(format!(
-            "{}: {unread} files compressed with xz or bzip2 are not read yet by this version of Walback",
-            directory.display()
-        ));
+/// Takes in the compressed segments.
+fn take_compressed(files: &[(ArchiveFile, Compression)], listing: &mut Listing) {
+    for (file, compression) in files {
+        match file {
+            ArchiveFile::Segment(name) => listing.compressed.push((*name, *compression)),
+            ArchiveFile::Partial(name) => listing.compressed_partials.push((*name, *compression)),
+            ArchiveFile::History(_) | ArchiveFile::BackupHistory(..) => {}
+        }
     }
 }
 
@@ -418,11 +426,11 @@ fn look_into(directory: &Path) -> std::io::Result<Vec<Found>> {
         .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose());
     let sizes = identity::Sizes::of(directory);
     identity::as_they_come(names, &|name: String| {
-        if let Some((file, compression)) = compressed_file(&name) {
-            return Some(Found::Compressed(file, compression));
+        match archived(&name)? {
+            // A file may be renamed away under us: an archive is written to while we read.
+            (file, Compression::None) => Some(Found::Plain(file, sizes.get(&name)?)),
+            (file, compression) => Some(Found::Compressed(file, compression)),
         }
-        // A file may be renamed away under us: an archive is written to while we read.
-        ArchiveFile::parse(&name).and_then(|file| Some(Found::Plain(file, sizes.get(&name)?)))
     })
 }
 

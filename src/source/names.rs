@@ -18,8 +18,10 @@ const PG_DATABASE: u32 = 1262;
 const PG_NAMESPACE: u32 = 2615;
 /// The longest file of a catalog that is read: more than a million relations.
 const LONGEST: u64 = 512 << 20;
-/// A compressed backup has to be read from its front: names are not worth more than this, some second.
+/// A compressed backup has to be read from its front: names are not worth more than this, some second. xz and bzip2 take
+/// several times as long as the others for a byte of the file.
 const LARGEST_COMPRESSED: u64 = 96 << 20;
+const LARGEST_OF_SLOW: u64 = 16 << 20;
 
 /// The names that base backups know, read when they are first asked for.
 #[derive(Debug, Default)]
@@ -70,7 +72,11 @@ fn last_before<'a>(catalog: &'a Catalog, suspect: &Suspect) -> Option<&'a Backup
 fn is_quick(backup: &Backup) -> bool {
     let data = backup.parts.iter().filter(|part| part.holds == PartContents::Data);
     backup.kind == BackupKind::Directory
-        || data.clone().all(|part| part.compression == Compression::None || part.size_bytes <= LARGEST_COMPRESSED)
+        || data.clone().all(|part| match part.compression {
+            Compression::None => true,
+            Compression::Xz | Compression::Bzip2 => part.size_bytes <= LARGEST_OF_SLOW,
+            _ => part.size_bytes <= LARGEST_COMPRESSED,
+        })
 }
 
 /// Reads the names that a base backup knows.

@@ -35,7 +35,7 @@ pub use operator::{
     Abandoned, Gate, Operator, assert_is, assert_paused, auto_conf_names, is_running, is_worked_in, postmaster, sql,
     within_seconds,
 };
-pub use packed::{FORMS, Pack, gzip, lz4, zstd};
+pub use packed::{FORMS, Pack, bzip2, gzip, lz4, xz, zstd};
 pub use picture::{svg, text_of};
 pub use program::walback;
 pub use random::Random;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{DirectoryFacts, HostFacts, OwnProgram, PlaceFacts, Preflight, SPARE_BYTES, WAL_KEPT};
+use crate::catalog::compression::package_of;
 use crate::core::progress::Bytes;
 use crate::plan::fetch::copied_program;
 use crate::plan::pristine::PristineFacts;
@@ -231,7 +232,8 @@ pub(super) fn decompressors(host: &HostFacts) -> Option<Finding> {
     }
     let programs = host.missing_programs.join(", ");
     let message = format!("the WAL archive is compressed, and what unpacks it is not on this machine: {programs}");
-    let hint = format!("install it (Debian, Ubuntu: apt-get install {})", host.missing_programs.join(" "));
+    let packages: Vec<&str> = host.missing_programs.iter().map(|program| package_of(program)).collect();
+    let hint = format!("install it (Debian, Ubuntu: apt-get install {})", packages.join(" "));
     Some(match host.own_program {
         Some(OwnProgram::Runs(_) | OwnProgram::Closed { .. }) => {
             let message = format!("{message}; Walback unpacks it itself, the runbook cannot");

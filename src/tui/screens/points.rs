@@ -18,7 +18,7 @@ use crate::app::points::{Lack, Row};
 use crate::app::state::{Loading, ScanState};
 use crate::app::{Hit, Pane, State, suspects};
 use crate::catalog::overview::SegmentRows;
-use crate::catalog::{Backup, Catalog, Compression, Point, PointKind};
+use crate::catalog::{Backup, Catalog, Point, PointKind};
 use crate::core::progress::{Bytes, Seconds, counted, grouped};
 use crate::core::{SegmentName, Zone};
 use crate::tui::canvas::Canvas;
@@ -106,9 +106,7 @@ fn catalog_or_why<'s>(canvas: &mut Canvas<'_>, state: &'s State, area: Rect) -> 
 fn format(backup: &Backup) -> String {
     use crate::catalog::BackupKind::{Directory, Tar};
     match (backup.kind, backup.compression) {
-        (Tar, Compression::None) => "tar".to_owned(),
-        (Tar, Compression::Gzip) => "tar.gz".to_owned(),
-        (Tar, other) => format!("tar.{}", other.name()),
+        (Tar, compression) => format!("tar{}", compression.ending()),
         (Directory, _) => "plain".to_owned(),
     }
 }

@@ -17,12 +17,14 @@ use crate::pgdata::{ChecksumAlgorithm, RunningChecksum};
 use crate::plan::example;
 
 /// The ways in which a backup may be kept.
-const FORMS: [Form; 5] = [
+const FORMS: [Form; 7] = [
     Form::Directory,
     Form::Tar(Compression::None),
     Form::Tar(Compression::Gzip),
     Form::Tar(Compression::Zstd),
     Form::Tar(Compression::Lz4),
+    Form::Tar(Compression::Xz),
+    Form::Tar(Compression::Bzip2),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,7 +284,25 @@ fn packed(bytes: &[u8], compression: Compression) -> Vec<u8> {
             };
             [frame(front), frame(rest)].concat()
         }
-        _ => bytes.to_vec(),
+        Compression::Xz => {
+            let (front, rest) = bytes.split_at(bytes.len() / 3);
+            let stream = |bytes: &[u8]| {
+                let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            };
+            [stream(front), stream(rest)].concat()
+        }
+        Compression::Bzip2 => {
+            let (front, rest) = bytes.split_at(bytes.len() / 3);
+            let stream = |bytes: &[u8]| {
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            };
+            [stream(front), stream(rest)].concat()
+        }
+        Compression::None => bytes.to_vec(),
     }
 }
 
