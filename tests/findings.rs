@@ -925,3 +925,37 @@ fn a_server_that_somebody_else_promoted() {
     wait_until("the finding", support::LIMIT, || finding(&journal("promoted"), "promoted-elsewhere").map(drop));
     has(&journal("promoted"), "promoted-elsewhere", "warning", &["promoted"]);
 }
+
+#[test]
+fn a_data_directory_that_makes_way() {
+    let directory = Directory::new();
+    let operator = Operator::of(&directory, &HISTORY, "tar-none");
+    let cluster = Cluster::create(&directory, &Server::v15(), &Options::default());
+    let fast = directory.create("fast");
+    run(Command::new("chown").arg("--reference").arg(&cluster.data).arg(&fast));
+    let place = cluster.data.display().to_string();
+    let make_way = || plan(&operator, &["--make-way", "--into", &place]);
+    has(&make_way(), "cannot-make-way", "error", &["a server runs in it"]);
+    lacks(&make_way(), "makes-way");
+    // Told to end at once, it is not in order.
+    cluster.stop(Stop::Immediate);
+    has(&make_way(), "makes-way-unclean", "warning", &["in production"]);
+    has(&make_way(), "makes-way", "note", &[&format!("{place}.before-walback-")]);
+    lacks(&make_way(), "cannot-make-way");
+    cluster.start();
+    lacks(&make_way(), "makes-way-links");
+    cluster.psql(&format!("create tablespace fast location '{}'", fast.display()));
+    cluster.stop(Stop::Fast);
+    lacks(&make_way(), "makes-way-unclean");
+    has(&make_way(), "makes-way-links", "warning", &[fast.to_str().unwrap()]);
+    lacks(&make_way(), "makes-way-recovery");
+    let words = ["--name", "first", "--make-way"];
+    ask(operator.restore("primary", &words).arg("--role").arg("postgres")).ended_with(0);
+    operator.about(&["stop", "primary"]).ended_with(0);
+    has(&make_way(), "makes-way-recovery", "warning", &["primary"]);
+    operator.about(&["discard", "primary", "--yes"]).ended_with(0);
+    has(&journal(&operator, "primary"), "former-directory", "note", &["primary.before-walback-"]);
+    operator.recovers("new", &["--name", "first"], &HISTORY.restore_points["first"]);
+    operator.about(&["discard", "new", "--yes"]).ended_with(0);
+    lacks(&journal(&operator, "new"), "former-directory");
+}

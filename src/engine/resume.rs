@@ -89,6 +89,11 @@ impl Engine {
 
     fn unpack_anew(&self, plan: &Plan, recorder: &Recorder<'_>, world: &World, cancel: &Cancel) -> Result<()> {
         let journal = recorder.buffer();
+        if journal.makes_way() {
+            self.make_way(plan, recorder)?;
+            self.unpack(plan, recorder, cancel)?;
+            return self.configure_and_replay(plan, recorder, cancel);
+        }
         // What an unpacking has left is gone on with; what is of before it was to be removed first.
         let failed_at = journal.failure.as_ref().and_then(|failure| failure.step);
         let begun = [journal.running, failed_at].contains(&Some(StepId::Unpack));

@@ -126,6 +126,7 @@ impl Way {
             Way::Discard => "the rest of it is removed",
             Way::Stop => "the server is stopped",
             Way::Promotion => "whether it was promoted is asked",
+            Way::Unpack if journal.makes_way() => "what is there makes way, and the base backup is unpacked",
             Way::Unpack => "the base backup is unpacked",
             Way::Start => "the server is started, and recovers to the target",
             Way::Follow => "the server is followed",

@@ -60,6 +60,10 @@ pub struct EventBuffer {
     pub failure: Option<Failure>,
     /// Whether the data directory was made, or was there and empty; `None` before it was taken.
     pub made_directory: Option<bool>,
+    /// Whether the data directory that was there was renamed, or was about to be.
+    pub making_way: bool,
+    /// Whether it was.
+    pub made_way: bool,
     /// Whether it is settled how the last retarget gets to its target.
     pub settled: bool,
     /// Whether the backup is unpacked, as the plan wants it: a retarget that unpacks again begins without.
@@ -86,6 +90,7 @@ impl EventBuffer {
                 self.running = Some(*step);
                 self.progress = None;
                 self.about_to(*step);
+                self.making_way |= *step == StepId::MakeWay;
                 if matches!(step, StepId::Unpack | StepId::Discard) {
                     (self.unpacked, self.configured) = (false, false);
                 }
@@ -105,6 +110,7 @@ impl EventBuffer {
                 // Settings are only written into data that is there, whichever way it came there.
                 self.unpacked |= matches!(step, StepId::Unpack | StepId::Snapshot | StepId::Configure);
                 self.configured |= *step == StepId::Configure;
+                self.made_way |= *step == StepId::MakeWay;
                 self.phases.push(Phase { step: *step, seconds: *seconds, bytes: *bytes });
             }
             What::State { state } => {
@@ -182,6 +188,13 @@ impl EventBuffer {
         self.made_directory.is_some() || self.unpacked || !self.phases.is_empty() || self.running.is_some()
     }
 
+    /// Whether a data directory has to be renamed yet, before anything can be made.
+    #[must_use]
+    pub fn makes_way(&self) -> bool {
+        let planned = self.plan.as_ref().is_some_and(|plan| plan.make_way.is_some());
+        planned && !self.made_way && self.made_directory.is_none()
+    }
+
     fn begin(&mut self, plan: &Plan, strategy: Option<Strategy>, at: Timestamp) {
         let kept = std::mem::take(self);
         *self = EventBuffer {
@@ -194,6 +207,8 @@ impl EventBuffer {
             replaying_to: kept.replaying_to,
             log: kept.log,
             made_directory: kept.made_directory,
+            making_way: kept.making_way,
+            made_way: kept.made_way,
             unpacked: kept.unpacked && strategy == Some(Strategy::InPlace),
             configured: kept.configured,
             newer: kept.newer,
@@ -226,6 +241,7 @@ impl EventBuffer {
             checklist: self.checklist.iter().map(|(item, (state, _))| (*item, *state)).collect(),
             started_at: self.started_at?,
             strategy: self.strategy,
+            made_way: plan.make_way.as_ref().filter(|_| self.making_way).map(|former| former.to.clone()),
             phases: self.phases.clone(),
             server_pid: self.server_pid,
             failure: self.failure.clone(),

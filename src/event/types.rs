@@ -281,6 +281,8 @@ pub struct Recovery {
     pub started_at: Timestamp,
     /// How the last retarget went; `None` where there was none.
     pub strategy: Option<Strategy>,
+    /// Where the data directory went that had to make way, from the moment on at which that was announced.
+    pub made_way: Option<PathBuf>,
     /// The steps that are done, with what they took.
     pub phases: Vec<Phase>,
     /// The postmaster's process id, where one was started and not stopped.

@@ -186,6 +186,7 @@ fn plan(target: Target) -> Box<Plan> {
         candidates: Vec::new(),
         set_aside: Vec::new(),
         pristine: None,
+        make_way: None,
         made_at: now(),
     })
 }
