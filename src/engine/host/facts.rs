@@ -205,7 +205,7 @@ fn port_taken_by(port: u16) -> Option<String> {
         .into_iter()
         .find(|socket| {
             // A socket that nobody listens on any more was left behind.
-            std::os::unix::net::UnixStream::connect(socket).is_ok()
+            somebody_answers(Path::new(socket))
                 || fs::symlink_metadata(socket).is_ok_and(|_| {
                     fs::read_to_string(format!("{socket}.lock"))
                         .ok()
@@ -214,6 +214,12 @@ fn port_taken_by(port: u16) -> Option<String> {
                 })
         })
         .map(|socket| format!("a PostgreSQL server has the socket {socket}"))
+}
+
+/// Whether somebody takes connections on a socket.
+#[must_use]
+pub fn somebody_answers(socket: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
 }
 
 /// The source inside which this path lies, links resolved. Nothing is ever written there.
