@@ -16,8 +16,8 @@ use std::process::Command;
 
 use serde_json::Value;
 use support::{
-    Directory, History, LIMIT, Moment, Operator, ROWS, Random, Server, Traced, assert_is, assert_paused,
-    auto_conf_names, is_worked_in, run_and_kill, sql, wait_until, walback,
+    Cluster, Directory, Format, History, LIMIT, Moment, Operator, Options, ROWS, Random, Server, Stop, Traced,
+    assert_is, assert_paused, auto_conf_names, is_worked_in, run, run_and_kill, sql, wait_until, walback,
 };
 
 /// The majors that it is killed with, as far as they are there.
@@ -233,4 +233,67 @@ fn killed_at_any_moment_it_comes_to_the_right_end() {
     }
     eprintln!("{kills} kills, {} different states", hits.len());
     histories.values().for_each(History::assert_untouched);
+}
+
+/// A directory for tablespaces, or for a kept copy, that was just made and does not carry its mark yet: the journal knows of
+/// it. One that was there and empty stays.
+#[test]
+fn a_further_directory_that_was_just_made_is_accounted_for() {
+    let directory = Directory::in_memory();
+    let cluster = Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, ..Options::default() });
+    let fast = directory.create("fast");
+    run(Command::new("chown").arg("--reference").arg(&cluster.data).arg(&fast));
+    cluster.psql("create table kept (n int); insert into kept values (1)");
+    cluster.base_backup(Format::Tar, "without");
+    cluster.psql(&format!("create tablespace fast location '{}'", fast.display()));
+    cluster.psql("alter table kept set tablespace fast");
+    cluster.base_backup(Format::Tar, "with");
+    cluster.restore_point("first");
+    cluster.switch_and_wait_archived();
+    cluster.stop(Stop::Fast);
+    let operator = |backup: &str| Operator {
+        directory: &directory,
+        backups: directory.path().join("backups").join(backup),
+        archive: cluster.archive.clone(),
+    };
+    let elsewhere = directory.path().join("elsewhere");
+    let elsewhere_for_fast = format!("{}={}", fast.display(), elsewhere.display());
+    let cases: [(&str, &[&str], &Path); 3] = [
+        ("with", &[], &directory.path().join("copy.tablespaces")),
+        ("with", &["--tablespace", &elsewhere_for_fast], &elsewhere),
+        ("without", &["--immediate", "--keep-pristine=copy"], &directory.path().join("copy.pristine")),
+    ];
+    let mut unmarked = 0;
+    for (backup, words, further) in cases {
+        let operator = operator(backup);
+        let words =
+            if words.contains(&"--immediate") { words.to_vec() } else { [&["--name", "first"], words].concat() };
+        for act in [0, 1, 2, 3, 5, 7] {
+            // Somebody made it before, and it is empty: it is taken, and given back.
+            let was_there = further == elsewhere && act % 2 == 1;
+            if was_there {
+                fs::create_dir(further).unwrap();
+            }
+            let restore = operator.restore("copy", &words);
+            let killed = run_and_kill(
+                &restore,
+                &operator.journal("copy"),
+                Moment { line: 5, act },
+                &directory.path().join("said"),
+            );
+            assert!(killed.killed.is_some(), "{}", killed.said);
+            unmarked += u64::from(further.exists() && !further.join(".walback/recovery.json").exists());
+            if act == 1 || act == 2 {
+                assert_paused(&operator.about(&["resume", "copy"]).ended_with(0).recovery(), "1");
+            }
+            operator.discards("copy");
+            assert_eq!(further.exists(), was_there, "{} after {:?}", further.display(), killed.killed);
+            if was_there {
+                assert_eq!(fs::read_dir(further).unwrap().count(), 0, "what was taken is given back empty");
+                fs::remove_dir(further).unwrap();
+            }
+            fs::remove_dir_all(operator.journal("copy").parent().unwrap()).unwrap();
+        }
+    }
+    assert!(unmarked > 3, "it was killed too late: {unmarked}");
 }

@@ -76,6 +76,7 @@ impl Engine {
                 recorder.step(StepId::Stop, || stop::stop(&self.host, &plan.directory).map(|()| None))?;
                 recorder.state(RecoveryState::ShutDown)?;
             }
+            Way::Item => self.go_on_with_item(&plan, &recorder, cancel)?,
             Way::Promotion => self.go_on_with_promotion(&plan, &recorder, cancel)?,
             Way::Unpack => self.unpack_anew(&plan, &recorder, &world, cancel)?,
             Way::Start => self.start_again(&plan, &recorder, &world, cancel)?,
@@ -127,7 +128,7 @@ impl Engine {
         if !journal.configured && !snapshot::is_there(plan) {
             // Nothing was started in it: the copy that was to be kept can still be made.
             let owner = owner_of(plan)?;
-            snapshot::prepare(&self.host, plan, &owner)?;
+            snapshot::prepare(&self.host, plan, &owner, recorder)?;
             self.keep_pristine(plan, &owner, recorder, cancel)?;
         }
         if journal.strategy == Some(Strategy::InPlace) && !journal.settled {

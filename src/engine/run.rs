@@ -341,6 +341,7 @@ impl Engine {
             recorder.emit(What::Discarding)?;
             recorder.step(StepId::Discard, || discard::discard(&self.host, plan).map(|()| None))?;
         }
+        directory::remove_further(&self.host, recorder)?;
         if let Some((said, back)) = plan.former_in_words().filter(|_| buffer.making_way) {
             let done = plan.make_way.as_ref().is_some_and(make_way::is_done);
             let finding = Finding::note("former-directory", said).hint(back);
@@ -363,7 +364,7 @@ impl Engine {
         recorder.state(RecoveryState::Unpacking)?;
         let unpacked = recorder.step(StepId::Unpack, || {
             directory::take(&self.host, plan, &owner, recorder)?;
-            snapshot::prepare(&self.host, plan, &owner)?;
+            snapshot::prepare(&self.host, plan, &owner, recorder)?;
             unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some)
         });
         let unpacked = unpacked.and_then(|()| self.keep_pristine(plan, &owner, recorder, cancel));
@@ -393,7 +394,7 @@ impl Engine {
             }
             error
         } else {
-            match discard::discard(&self.host, plan) {
+            match discard::discard(&self.host, plan).and_then(|()| directory::remove_further(&self.host, recorder)) {
                 Ok(()) => error.because("what was unpacked so far was removed again".to_owned()),
                 Err(left) => {
                     error.because(format!("what was unpacked so far could not be removed: {}", left.report().message))

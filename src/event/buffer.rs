@@ -1,6 +1,7 @@
 //! Folds events into what they say: state is what the journal folds to.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::pgdata::server_log::{StopKind, Stopped};
 use crate::plan::checklist::{ItemId, ItemState};
@@ -45,6 +46,8 @@ pub struct EventBuffer {
     pub promoted_to: Option<TimelineId>,
     /// What became of what is left to do after promotion, and what was said about it.
     pub checklist: BTreeMap<ItemId, (ItemState, Vec<String>)>,
+    /// The item for which the server is being stopped and started.
+    pub restarting: Option<ItemId>,
     /// How the server is reached, where that is not as planned any more.
     pub connection: Option<String>,
     /// How the last retarget went.
@@ -60,6 +63,8 @@ pub struct EventBuffer {
     pub failure: Option<Failure>,
     /// Whether the data directory was made, or was there and empty; `None` before it was taken.
     pub made_directory: Option<bool>,
+    /// The further directories that were taken, and whether each was made, or was there and empty.
+    pub further: BTreeMap<PathBuf, bool>,
     /// Whether the data directory that was there was renamed, or was about to be.
     pub making_way: bool,
     /// Whether it was.
@@ -84,6 +89,9 @@ impl EventBuffer {
         match &event.what {
             What::Planned { plan, strategy, .. } => self.begin(plan, *strategy, event.at),
             What::Directory { made } => self.made_directory = Some(*made),
+            What::FurtherDirectory { directory, made } => {
+                self.further.insert(directory.clone(), *made);
+            }
             What::Discarding => self.discarding = true,
             What::Resumed { .. } => {}
             What::StepStarted { step } => {
@@ -115,10 +123,15 @@ impl EventBuffer {
             }
             What::State { state } => {
                 self.state = Some(*state);
+                if *state == RecoveryState::Discarded {
+                    // What is there from now on is not the recovery's.
+                    self.further.clear();
+                }
                 // Whatever it comes to, the removal is over, or something else was decided.
                 self.discarding = false;
                 if matches!(state, RecoveryState::ShutDown | RecoveryState::Discarded) {
-                    self.server_pid = None;
+                    // Whatever it was to be started for, it is not to run any more.
+                    (self.server_pid, self.restarting) = (None, None);
                 }
             }
             What::Role { role } => self.role = Some(role.clone()),
@@ -140,7 +153,12 @@ impl EventBuffer {
                 }
             }
             What::Promoted { timeline } => self.promoted_to = Some(*timeline),
-            What::Item { item, state, said, connection } => {
+            What::Item { item, state, said, connection, restarts } => {
+                match (state, restarts) {
+                    (ItemState::Begun, true) => self.restarting = Some(*item),
+                    _ if self.restarting == Some(*item) => self.restarting = None,
+                    _ => {}
+                }
                 self.checklist.insert(*item, (*state, said.clone()));
                 self.connection = connection.clone().or(self.connection.take());
             }
@@ -207,6 +225,7 @@ impl EventBuffer {
             replaying_to: kept.replaying_to,
             log: kept.log,
             made_directory: kept.made_directory,
+            further: kept.further,
             making_way: kept.making_way,
             made_way: kept.made_way,
             unpacked: kept.unpacked && strategy == Some(Strategy::InPlace),

@@ -53,6 +53,13 @@ pub enum What {
         /// Whether it is made.
         made: bool,
     },
+    /// A further directory is about to be taken, and marked: for tablespaces, or for a kept copy.
+    FurtherDirectory {
+        /// Which.
+        directory: PathBuf,
+        /// Whether it is made.
+        made: bool,
+    },
     /// Everything that the recovery made is about to be removed: nothing but that is left to be done.
     Discarding,
     /// Somebody goes on with what was interrupted.
@@ -115,6 +122,10 @@ pub enum What {
         said: Vec<String>,
         /// How the server is reached from now on, where that is not as before.
         connection: Option<String>,
+        /// Whether the server, which runs, is stopped and started for it: until the item has come to its end, it has to be
+        /// started again.
+        #[serde(default)]
+        restarts: bool,
     },
     /// A line of the server's log. Not journalled: the log is a file of its own.
     Log {

@@ -183,7 +183,7 @@ impl Perform for Performer {
             Effect::LoadChecklist { recovery } => {
                 let recoveries = Recoveries::below(&self.config.state_directory);
                 work(reply, move |reply| {
-                    let answer = recoveries.load(&recovery).and_then(|buffer| checklist::list(&buffer));
+                    let answer = checklist::list(&recoveries, &recovery);
                     reply.send(Msg::Checklist(answer));
                     Ok(())
                 });
