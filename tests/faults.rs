@@ -681,7 +681,7 @@ fn a_port_that_is_taken_when_the_server_starts() {
     let directory = Directory::in_memory();
     let operator = Operator::of(&directory, &HISTORY, "tar-stream");
     let copy = operator.place("copy");
-    // The port that is chosen is passed over by the next plan while it is taken; the one that is given is refused.
+    // Taken when the plan is made, it is refused.
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let words = ["--name", "first", "--timeline", "1", "--port", &port, "--set", "listen_addresses=127.0.0.1"];

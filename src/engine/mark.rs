@@ -82,11 +82,18 @@ pub fn is_bare(directory: &Path) -> bool {
     only(directory, OWN_DIRECTORY) && (!own.exists() || is_directory && only(&own, &format!("{MARK}.walback-new")))
 }
 
+/// No mark is larger.
+const MOST: u64 = 64 << 10;
+
 /// The recovery whose mark a directory carries, whichever it is and wherever the directory is now.
 #[must_use]
 pub fn named_by(directory: &Path) -> Option<String> {
-    let text = std::fs::read(directory.join(OWN_DIRECTORY).join(MARK)).ok()?;
-    serde_json::from_slice::<Mark>(&text).ok().map(|mark| mark.recovery)
+    let path = directory.join(OWN_DIRECTORY).join(MARK);
+    // Whoever owns the directory could have put anything there.
+    std::fs::symlink_metadata(&path).ok().filter(|file| file.is_file() && file.len() < MOST)?;
+    let mark: Mark = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let harmless = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    Some(mark.recovery).filter(|name| !name.is_empty() && name.bytes().all(harmless))
 }
 
 /// What tells a directory from every other.
@@ -129,6 +136,24 @@ mod tests {
         assert!(Mark::check(&directory, "copy").is_err());
         with(Identity { born: was.born.map(|born| born + 1), device: was.device + 1, ..was });
         assert!(Mark::check(&directory, "copy").is_err(), "a copy");
+    }
+
+    /// It becomes a part of a path, and is printed.
+    #[test]
+    fn a_name_in_a_mark_that_no_recovery_can_have_is_none() {
+        let parent = tempfile::tempdir().unwrap();
+        std::fs::create_dir(parent.path().join(OWN_DIRECTORY)).unwrap();
+        let named = |name: &str| {
+            let mark =
+                Mark { recovery: name.to_owned(), made_directory: true, identity: identity(parent.path()).unwrap() };
+            let text = serde_json::to_vec(&mark).unwrap();
+            std::fs::write(parent.path().join(OWN_DIRECTORY).join(MARK), text).unwrap();
+            named_by(parent.path())
+        };
+        assert_eq!(named("shop_1-2").as_deref(), Some("shop_1-2"));
+        for bad in ["", "..", "../../x", "a/b", "\u{1b}[2J"] {
+            assert_eq!(named(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

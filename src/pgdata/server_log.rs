@@ -511,10 +511,14 @@ cp: cannot stat '/srv/archive/000000010000000000000005': No such file or directo
 
     #[test]
     fn a_pause_for_settings_is_not_one_at_the_target() {
-        assert_eq!(
-            events(PAUSED_FOR_SETTINGS),
-            [LogEvent::Consistent(Lsn(0x200_0120)), LogEvent::PausedOnTheWay, LogEvent::PausedForSettings]
-        );
+        let low = TooLow { name: "max_connections".to_owned(), set: 100, needed: 300 };
+        let expected = [
+            LogEvent::Consistent(Lsn(0x200_0120)),
+            LogEvent::SettingTooLow(low),
+            LogEvent::PausedOnTheWay,
+            LogEvent::PausedForSettings,
+        ];
+        assert_eq!(events(PAUSED_FOR_SETTINGS), expected);
     }
 
     #[test]

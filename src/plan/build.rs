@@ -387,6 +387,8 @@ impl Plan {
         }
         settings.extend(new);
         let mut steps = self.steps.clone();
+        // What made way did so when the recovery was begun.
+        steps.retain(|step| step.id != StepId::MakeWay);
         for step in steps.iter_mut().filter(|step| step.id == StepId::Replay) {
             step.title = replay_title(resolved.action(target));
         }
