@@ -138,6 +138,7 @@ fn stop(archive: &Path, cache: Option<&Path>, kind: TargetKind) {
         directory: archive.with_file_name("new"),
         restore: RestoreConfig::default(),
         pristine: None,
+        make_way: false,
         zone: Zone::UTC,
     };
     let (what, resolved) = match cache {

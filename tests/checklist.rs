@@ -9,7 +9,10 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use support::{Cluster, Directory, Format, LIMIT, Operator, Options, Server, Stop, ask, assert_is, sql, wait_until};
+use support::{
+    Cluster, Directory, Format, LIMIT, Moment, Operator, Options, Server, Stop, ask, assert_is, run_and_kill, sql,
+    wait_until, walback,
+};
 
 /// A cluster that still runs, and a recovery of it that was promoted.
 struct Promoted<'a> {
@@ -206,4 +209,68 @@ fn without_rules_for_who_may_connect_the_network_stays_closed() {
     // What the operator puts there is taken.
     fs::write(place.join("pg_hba.conf"), rules).unwrap();
     promoted.does(&["--do", "network"]);
+}
+
+/// Killed between the stop of the server and its start, an item leaves it down: that is said, and it is gone on with.
+#[test]
+fn an_item_that_is_killed_while_the_server_is_down_is_gone_on_with() {
+    let directory = Directory::new();
+    let original = Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, ..Options::default() });
+    let promoted = Promoted::make(&original);
+    original.stop(Stop::Fast);
+    let (operator, file) = (&promoted.operator, promoted.operator.place("copy").join("postgresql.auto.conf"));
+    let before = promoted.auto_conf();
+    let (mut down, mut up) = (0, 0);
+    for act in (0..28).step_by(3) {
+        // As if it had not been done.
+        fs::write(&file, &before).unwrap();
+        let mut command = walback(&directory);
+        command.args(["--json", "checklist", "copy", "--yes", "--do", "archiving"]);
+        let moment = Moment { line: 1, act };
+        let killed = run_and_kill(&command, &operator.journal("copy"), moment, &directory.path().join("said"));
+        assert!(killed.killed.is_some(), "{}", killed.said);
+        eprintln!("killed about to {:?}", killed.killed);
+
+        // A child that is just becoming another program holds the lock of the journal for a moment longer.
+        let item = wait_until("end of whoever has the lock", LIMIT, || {
+            Some(promoted.item("archiving")).filter(|item| item["interrupted"].is_string())
+        });
+        assert_is(&item, "state", "begun");
+        let interrupted = item["interrupted"].as_str().unwrap();
+        *(if interrupted.contains("does not run") { &mut down } else { &mut up }) += 1;
+        let told = ask(walback(&directory).args(["checklist", "copy"])).ended_with(0);
+        assert!(told.out.contains("it was interrupted") && told.out.contains("resume copy"), "{}", told.out);
+        assert!(operator.status("copy")["interrupted"].as_str().unwrap().contains("being restarted for"));
+        for words in [["--do", "logging"], ["--skip", "archiving"]] {
+            let refused = operator.about(&[&["checklist", "copy", "--yes"][..], &words].concat()).ended_with(1);
+            assert_is(&refused.json(), "error/code", "item-interrupted");
+        }
+        let recovery = if act % 2 == 0 {
+            operator.about(&["resume", "copy"]).ended_with(0).recovery()
+        } else {
+            promoted.does(&["--do", "archiving"])
+        };
+        assert_is(&recovery, "state", "promoted");
+        assert_is(&recovery, "checklist/archiving", "done");
+        assert_eq!(sql(&recovery, "show archive_mode"), "on");
+        assert!(!operator.place("copy").join(".walback/auto.conf.before-item").exists());
+        assert_is(&operator.status("copy"), "interrupted", Value::Null);
+    }
+    assert!(down > 0 && up > 0, "{down} times it was down, {up} times it ran");
+
+    // One that the server does not start with, gone on with: everything is as before it was begun.
+    original.start();
+    let before = promoted.auto_conf();
+    let mut command = walback(&directory);
+    command.args(["--json", "checklist", "copy", "--yes", "--do", "port"]);
+    let moment = Moment { line: 1, act: 24 };
+    let killed = run_and_kill(&command, &operator.journal("copy"), moment, &directory.path().join("said"));
+    assert!(killed.killed.is_some(), "{}", killed.said);
+    let refused = operator.about(&["resume", "copy"]).ended_with(1);
+    assert!(refused.err.contains("the server runs again"), "{}", refused.shown);
+    assert_eq!(promoted.auto_conf(), before);
+    assert_is(&promoted.item("port"), "state", "failed");
+    // Stopped by the operator, it is not started for an item.
+    operator.about(&["stop", "copy"]).ended_with(0);
+    operator.discards("copy");
 }

@@ -7,7 +7,9 @@ mod support;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
@@ -576,5 +578,139 @@ fn a_journal_of_a_newer_walback_is_shown_and_not_gone_on_with() {
     add("{\"at\":\"2026-11-21T17:00:00Z\",\"recovery\":\"copy\",\"event\":\"state\",\"state\":\"frozen\"}\n");
     assert_is(&operator.about(&["status", "copy"]).ended_with(1).json(), "error/code", "journal-newer");
     fs::write(&journal, &whole).unwrap();
+    operator.discards("copy");
+}
+
+const LIMITS: [&str; 5] = [
+    "max_connections",
+    "max_wal_senders",
+    "max_worker_processes",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+];
+
+/// A cluster whose backup was taken with one set of limits, and that was restarted with a higher one afterwards. Its only
+/// backup is plain, so that a test can change its configuration.
+#[track_caller]
+fn raised<'a>(directory: &'a Directory, server: &Server) -> Operator<'a> {
+    let settings = LIMITS.map(|name| (name, "20".to_owned())).to_vec();
+    let cluster = Cluster::create(directory, server, &Options { segment_mib: 1, settings, ..Options::default() });
+    cluster.psql("create table kept (n int)");
+    cluster.base_backup(Format::Plain, "monday");
+    cluster.psql("insert into kept values (1)");
+    cluster.restore_point("few");
+    cluster.switch_and_wait_archived();
+    cluster.stop(Stop::Fast);
+    cluster.configure(&LIMITS.map(|name| (name, "30")));
+    cluster.start();
+    cluster.psql("insert into kept values (2)");
+    cluster.restore_point("many");
+    cluster.switch_and_wait_archived();
+    cluster.stop(Stop::Fast);
+    Operator { directory, backups: directory.path().join("backups/monday"), archive: cluster.archive.clone() }
+}
+
+/// The settings that recovery needs as high as they were: raised by itself where that is possible, and told from the pause
+/// at the target where somebody sees to it that they stay too low.
+fn limits_that_are_too_low(major: u16) {
+    let Some(server) = Server::available(major) else { return };
+    let directory = Directory::in_memory();
+    let operator = raised(&directory, &server);
+    let bin_dir = server.bin_dir.display().to_string();
+    let limits = |recovery: &Value| LIMITS.map(|name| support::sql(recovery, &format!("show {name}"))).join(" ");
+
+    // The backup's own configuration was lowered since, by all of them; and the primary raised them in WAL. With a manifest
+    // that would be found, and the backup be refused.
+    let _ = fs::remove_file(operator.backups.join("backup_manifest"));
+    let mut lowered = OpenOptions::new().append(true).open(operator.backups.join("postgresql.conf")).unwrap();
+    lowered.write_all(LIMITS.map(|name| format!("{name} = 5\n")).concat().as_bytes()).unwrap();
+    for (name, enough) in [("few", "20 20 20 20 20"), ("many", "30 30 30 30 30")] {
+        let recovery = operator.recovers(
+            "copy",
+            &["--name", name, "--bin-dir", &bin_dir],
+            if name == "few" { "1" } else { "1,2" },
+        );
+        assert_eq!(limits(&recovery), enough);
+        operator.discards("copy");
+    }
+
+    // By an option of the server's program, at the start and on the way, one limit after the other.
+    let cases = [("few", "10", "20"), ("many", "25", "30")];
+    for (place, limit) in [(0, 0), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4)] {
+        let ((target, set, needed), limit) = (cases[place], LIMITS[limit]);
+        let programs = server.with_option(&directory, &format!("-c {limit}={set}"));
+        let words = ["--name", target, "--bin-dir", &programs];
+        let failed = ask(&mut operator.restore("copy", &words)).ended_with(1);
+        assert!(failed.err.contains(&format!("{limit} = {set} is too low")), "{}", failed.err);
+        assert!(failed.err.contains(needed) && failed.err.contains("walback resume copy"), "{}", failed.err);
+        // In the middle it pauses, as it does at the target, and only 13 ends.
+        let paused = failed.err.contains("paused, not at the target");
+        assert_eq!(paused, target == "many" && major > 13, "{}", failed.err);
+        never_promoted(&operator.place("copy"));
+        failed_with(&operator, &[limit, needed]);
+        assert_is(&operator.status("copy"), "failure/code", "setting-too-low");
+        if limit == LIMITS[0] {
+            let again = operator.about(&["resume", "copy"]).ended_with(1);
+            assert!(again.err.contains("is too low"), "it is set as before: {}", again.err);
+        }
+        server.with_option(&directory, "");
+        let recovery = operator.about(&["resume", "copy"]).ended_with(0).recovery();
+        assert_paused(&recovery, if target == "few" { "1" } else { "1,2" });
+        operator.discards("copy");
+    }
+}
+
+#[test]
+fn limits_that_are_too_low_on_13() {
+    limits_that_are_too_low(13);
+}
+
+#[test]
+fn limits_that_are_too_low_on_15() {
+    limits_that_are_too_low(15);
+}
+
+#[test]
+fn limits_that_are_too_low_on_18() {
+    limits_that_are_too_low(18);
+}
+
+/// A port that was free when the plan was made, and a socket that is another server's.
+#[test]
+fn a_port_that_is_taken_when_the_server_starts() {
+    let directory = Directory::in_memory();
+    let operator = Operator::of(&directory, &HISTORY, "tar-stream");
+    let copy = operator.place("copy");
+    // Taken when the plan is made, it is refused.
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let words = ["--name", "first", "--timeline", "1", "--port", &port, "--set", "listen_addresses=127.0.0.1"];
+    let refused = ask(&mut operator.restore("copy", &words)).ended_with(3);
+    assert!(refused.err.contains(&format!("port {port} is taken")), "{}", refused.err);
+    drop(listener);
+
+    operator.recovers("copy", &words, rows_at("first"));
+    operator.about(&["stop", "copy"]).ended_with(0);
+    let listener = TcpListener::bind(("127.0.0.1", port.parse().unwrap())).unwrap();
+    let failed = operator.about(&["resume", "copy"]).ended_with(1);
+    assert_is(&failed.json(), "error/code", "port-taken");
+    assert!(failed.err.contains("Address already in use") && failed.err.contains(&port), "{}", failed.err);
+    failed_with(&operator, &["is taken", "once the port is free"]);
+    drop(listener);
+    resumes(&operator, "first");
+    operator.about(&["stop", "copy"]).ended_with(0);
+
+    // Another server's socket is where this one's goes: it is not taken away from it.
+    let socket = copy.join(format!(".walback/socket/.s.PGSQL.{port}"));
+    let other = UnixListener::bind(&socket).unwrap();
+    let failed = operator.about(&["resume", "copy"]).ended_with(1);
+    assert_is(&failed.json(), "error/code", "port-taken");
+    assert!(failed.err.contains("another server has the socket"), "{}", failed.err);
+    assert!(socket.exists());
+    failed_with(&operator, &["another server has the socket"]);
+    // Nobody listens there any more: what is left of it is removed.
+    drop(other);
+    assert!(socket.exists());
+    resumes(&operator, "first");
     operator.discards("copy");
 }

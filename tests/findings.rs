@@ -849,33 +849,13 @@ fn journal(operator: &Operator<'_>, name: &str) -> Value {
     serde_json::json!({ "findings": findings })
 }
 
-/// PostgreSQL's programs, with one more option for each server.
-fn programs_with(directory: &Directory, option: &str) -> String {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-    let (real, bin) = (Server::v15().bin_dir, directory.create("programs"));
-    for program in fs::read_dir(&real).unwrap() {
-        let program = program.unwrap();
-        if program.file_name() != "postgres" {
-            symlink(program.path(), bin.join(program.file_name())).unwrap();
-        }
-    }
-    let postgres = real.join("postgres");
-    let script = format!(
-        "#!/bin/sh\ncase $1 in -D) exec {0} \"$@\" -c {option};; *) exec {0} \"$@\";; esac\n",
-        postgres.display()
-    );
-    let postgres = directory.write("programs/postgres", script);
-    fs::set_permissions(postgres, fs::Permissions::from_mode(0o755)).unwrap();
-    bin.display().to_string()
-}
-
 #[test]
 fn a_server_that_shuts_down_though_it_was_to_pause() {
     let directory = Directory::new();
     let operator = Operator::of(&directory, &HISTORY, "tar-none");
     operator.recovers("paused", &["--name", "first"], &HISTORY.restore_points["first"]);
     lacks(&journal(&operator, "paused"), "shut-down-unasked");
-    let bin = programs_with(&directory, "recovery_target_action=shutdown");
+    let bin = Server::v15().with_option(&directory, "-c recovery_target_action=shutdown");
     let recovery = ask(&mut operator.restore("down", &["--name", "first", "--bin-dir", &bin])).ended_with(0).recovery();
     assert_eq!(recovery["state"], "shut-down");
     has(&journal(&operator, "down"), "shut-down-unasked", "warning", &["shut"]);
@@ -887,7 +867,7 @@ fn a_pause_that_the_log_does_not_have() {
     let operator = Operator::of(&directory, &HISTORY, "tar-none");
     operator.recovers("told", &["--name", "first"], &HISTORY.restore_points["first"]);
     lacks(&journal(&operator, "told"), "pause-unproven");
-    let bin = programs_with(&directory, "log_min_messages=panic");
+    let bin = Server::v15().with_option(&directory, "-c log_min_messages=panic");
     let words = ["--name", "first", "--bin-dir", &bin];
     let recovery = ask(&mut operator.restore("silent", &words)).ended_with(0).recovery();
     // What PostgreSQL did not say is not made up.
@@ -924,4 +904,38 @@ fn a_server_that_somebody_else_promoted() {
     operator.about(&["stop", "promoted"]).ended_with(0);
     wait_until("the finding", support::LIMIT, || finding(&journal("promoted"), "promoted-elsewhere").map(drop));
     has(&journal("promoted"), "promoted-elsewhere", "warning", &["promoted"]);
+}
+
+#[test]
+fn a_data_directory_that_makes_way() {
+    let directory = Directory::new();
+    let operator = Operator::of(&directory, &HISTORY, "tar-none");
+    let cluster = Cluster::create(&directory, &Server::v15(), &Options::default());
+    let fast = directory.create("fast");
+    run(Command::new("chown").arg("--reference").arg(&cluster.data).arg(&fast));
+    let place = cluster.data.display().to_string();
+    let make_way = || plan(&operator, &["--make-way", "--into", &place]);
+    has(&make_way(), "cannot-make-way", "error", &["a server runs in it"]);
+    lacks(&make_way(), "makes-way");
+    // Told to end at once, it is not in order.
+    cluster.stop(Stop::Immediate);
+    has(&make_way(), "makes-way-unclean", "warning", &["in production"]);
+    has(&make_way(), "makes-way", "note", &[&format!("{place}.before-walback-")]);
+    lacks(&make_way(), "cannot-make-way");
+    cluster.start();
+    lacks(&make_way(), "makes-way-links");
+    cluster.psql(&format!("create tablespace fast location '{}'", fast.display()));
+    cluster.stop(Stop::Fast);
+    lacks(&make_way(), "makes-way-unclean");
+    has(&make_way(), "makes-way-links", "warning", &[fast.to_str().unwrap()]);
+    lacks(&make_way(), "makes-way-recovery");
+    let words = ["--name", "first", "--make-way"];
+    ask(operator.restore("primary", &words).arg("--role").arg("postgres")).ended_with(0);
+    operator.about(&["stop", "primary"]).ended_with(0);
+    has(&make_way(), "makes-way-recovery", "warning", &["primary"]);
+    operator.about(&["discard", "primary", "--yes"]).ended_with(0);
+    has(&journal(&operator, "primary"), "former-directory", "note", &["primary.before-walback-"]);
+    operator.recovers("new", &["--name", "first"], &HISTORY.restore_points["first"]);
+    operator.about(&["discard", "new", "--yes"]).ended_with(0);
+    lacks(&journal(&operator, "new"), "former-directory");
 }

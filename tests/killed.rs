@@ -1,7 +1,8 @@
 //! Walback killed with SIGKILL at random moments of everything it does, and what `walback resume` makes of it.
 //!
-//! `WALBACK_KILLS` is how often it is killed (7 by default), `WALBACK_SEED` chooses the moments; each run prints its seed
-//! and a table of what was hit.
+//! `WALBACK_KILLS` is how often it is killed (7 by default), `WALBACK_SEED` chooses the moments and the major that is begun
+//! with: each recovery is of the next one. `WALBACK_MAJOR` has all be of one. Each run prints its seed and a table of what
+//! was hit.
 
 // A test that cannot go on stops.
 #![allow(clippy::unwrap_used)]
@@ -12,19 +13,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
 
 use serde_json::Value;
 use support::{
-    Directory, History, LIMIT, Moment, Operator, ROWS, Random, Traced, assert_is, assert_paused, auto_conf_names,
-    is_worked_in, run_and_kill, sql, wait_until, walback,
+    Cluster, Directory, Format, History, LIMIT, Moment, Operator, Options, ROWS, Random, Server, Stop, Traced,
+    assert_is, assert_paused, auto_conf_names, is_worked_in, run, run_and_kill, sql, wait_until, walback,
 };
 
-static HISTORY: LazyLock<History> = LazyLock::new(History::make);
-
-fn rows_at(restore_point: &str) -> &'static str {
-    &HISTORY.restore_points[restore_point]
-}
+/// The majors that it is killed with, as far as they are there.
+const MAJORS: [u16; 4] = [13, 15, 17, 18];
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().map_or(otherwise, |value| value.parse().unwrap())
@@ -33,6 +30,9 @@ fn number(name: &str, otherwise: u64) -> u64 {
 /// Somebody who is killed all the time.
 struct Unlucky<'a> {
     operator: Operator<'a>,
+    history: &'a History,
+    /// Where its server's programs are.
+    bin_dir: String,
     random: Random,
     kills: u64,
     /// How often it was killed where, in the words of the journal.
@@ -49,6 +49,10 @@ fn last_words(journal: &Path) -> String {
 }
 
 impl<'a> Unlucky<'a> {
+    fn rows_at(&self, restore_point: &str) -> &'a str {
+        &self.history.restore_points[restore_point]
+    }
+
     fn copy(&self) -> PathBuf {
         self.operator.place("copy")
     }
@@ -100,13 +104,14 @@ impl<'a> Unlucky<'a> {
     }
 
     fn restores(&mut self) {
-        let words = ["--name", "first", "--timeline", "1"];
+        let bin_dir = self.bin_dir.clone();
+        let words = ["--name", "first", "--timeline", "1", "--bin-dir", &bin_dir];
         let restore = self.operator.restore("copy", &words);
         self.kill(&restore, "restore", 17);
         if self.has_begun() {
-            assert_paused(&self.resumes(), rows_at("first"));
+            assert_paused(&self.resumes(), self.rows_at("first"));
         } else {
-            self.operator.recovers("copy", &words, rows_at("first"));
+            self.operator.recovers("copy", &words, self.rows_at("first"));
         }
     }
 
@@ -120,11 +125,11 @@ impl<'a> Unlucky<'a> {
         let recovery = self.resumes();
         if now > before {
             assert_is(&recovery, "stopped/name", to);
-            assert_paused(&recovery, rows_at(to));
+            assert_paused(&recovery, self.rows_at(to));
         } else {
-            assert_paused(&recovery, rows_at(from));
+            assert_paused(&recovery, self.rows_at(from));
             let on = ["retarget", "copy", "--name", to, "--timeline", "1", "--yes"];
-            assert_paused(&self.operator.about(&on).ended_with(0).recovery(), rows_at(to));
+            assert_paused(&self.operator.about(&on).ended_with(0).recovery(), self.rows_at(to));
         }
     }
 
@@ -185,23 +190,34 @@ fn killed_at_any_moment_it_comes_to_the_right_end() {
     let seed = number("WALBACK_SEED", u64::from(std::process::id()));
     let wanted = number("WALBACK_KILLS", 7);
     eprintln!("WALBACK_SEED={seed} WALBACK_KILLS={wanted}");
+    let only = number("WALBACK_MAJOR", 0);
+    let majors = MAJORS.into_iter().filter(|major| only == 0 || u64::from(*major) == only);
+    let servers: Vec<Server> = majors.filter_map(Server::available).collect();
+    assert!(!servers.is_empty(), "there is no server of major {only}");
+    let mut histories: BTreeMap<u16, History> = BTreeMap::new();
     let mut hits: BTreeMap<String, u64> = BTreeMap::new();
     let (mut kills, mut chain) = (0, 0);
     while kills < wanted {
         let directory = Directory::in_memory();
         let backup = ["tar-stream", "plain-none", "gz"][chain % 3];
+        let server = &servers[(usize::try_from(seed % 1000).unwrap() + chain) % servers.len()];
+        let history = &*histories.entry(server.major).or_insert_with(|| History::of(server));
         let mut unlucky = Unlucky {
-            operator: Operator::of(&directory, &HISTORY, backup),
+            operator: Operator::of(&directory, history, backup),
+            history,
+            bin_dir: server.bin_dir.display().to_string(),
             random: Random::new(seed, chain as u64),
             kills: 0,
             hits: BTreeMap::new(),
         };
-        eprintln!("chain {chain}, from {backup}");
+        let major = server.major;
+        eprintln!("chain {chain}, of {major}, from {backup}");
         unlucky.restores();
         unlucky.retargets("first", "trunk", 15);
         unlucky.retargets("trunk", "first", 19);
         if unlucky.random.chance(50) {
-            unlucky.promotes(rows_at("first"));
+            let rows = unlucky.rows_at("first");
+            unlucky.promotes(rows);
             unlucky.stops();
         }
         unlucky.discards();
@@ -216,5 +232,68 @@ fn killed_at_any_moment_it_comes_to_the_right_end() {
         eprintln!("{number:>4}  {what}");
     }
     eprintln!("{kills} kills, {} different states", hits.len());
-    HISTORY.assert_untouched();
+    histories.values().for_each(History::assert_untouched);
+}
+
+/// A directory for tablespaces, or for a kept copy, that was just made and does not carry its mark yet: the journal knows of
+/// it. One that was there and empty stays.
+#[test]
+fn a_further_directory_that_was_just_made_is_accounted_for() {
+    let directory = Directory::in_memory();
+    let cluster = Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, ..Options::default() });
+    let fast = directory.create("fast");
+    run(Command::new("chown").arg("--reference").arg(&cluster.data).arg(&fast));
+    cluster.psql("create table kept (n int); insert into kept values (1)");
+    cluster.base_backup(Format::Tar, "without");
+    cluster.psql(&format!("create tablespace fast location '{}'", fast.display()));
+    cluster.psql("alter table kept set tablespace fast");
+    cluster.base_backup(Format::Tar, "with");
+    cluster.restore_point("first");
+    cluster.switch_and_wait_archived();
+    cluster.stop(Stop::Fast);
+    let operator = |backup: &str| Operator {
+        directory: &directory,
+        backups: directory.path().join("backups").join(backup),
+        archive: cluster.archive.clone(),
+    };
+    let elsewhere = directory.path().join("elsewhere");
+    let elsewhere_for_fast = format!("{}={}", fast.display(), elsewhere.display());
+    let cases: [(&str, &[&str], &Path); 3] = [
+        ("with", &[], &directory.path().join("copy.tablespaces")),
+        ("with", &["--tablespace", &elsewhere_for_fast], &elsewhere),
+        ("without", &["--immediate", "--keep-pristine=copy"], &directory.path().join("copy.pristine")),
+    ];
+    let mut unmarked = 0;
+    for (backup, words, further) in cases {
+        let operator = operator(backup);
+        let words =
+            if words.contains(&"--immediate") { words.to_vec() } else { [&["--name", "first"], words].concat() };
+        for act in [0, 1, 2, 3, 5, 7] {
+            // Somebody made it before, and it is empty: it is taken, and given back.
+            let was_there = further == elsewhere && act % 2 == 1;
+            if was_there {
+                fs::create_dir(further).unwrap();
+            }
+            let restore = operator.restore("copy", &words);
+            let killed = run_and_kill(
+                &restore,
+                &operator.journal("copy"),
+                Moment { line: 5, act },
+                &directory.path().join("said"),
+            );
+            assert!(killed.killed.is_some(), "{}", killed.said);
+            unmarked += u64::from(further.exists() && !further.join(".walback/recovery.json").exists());
+            if act == 1 || act == 2 {
+                assert_paused(&operator.about(&["resume", "copy"]).ended_with(0).recovery(), "1");
+            }
+            operator.discards("copy");
+            assert_eq!(further.exists(), was_there, "{} after {:?}", further.display(), killed.killed);
+            if was_there {
+                assert_eq!(fs::read_dir(further).unwrap().count(), 0, "what was taken is given back empty");
+                fs::remove_dir(further).unwrap();
+            }
+            fs::remove_dir_all(operator.journal("copy").parent().unwrap()).unwrap();
+        }
+    }
+    assert!(unmarked > 3, "it was killed too late: {unmarked}");
 }

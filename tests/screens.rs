@@ -382,6 +382,7 @@ fn plan() -> Plan {
         candidates: Vec::new(),
         set_aside: Vec::new(),
         pristine: None,
+        make_way: None,
         made_at: clock(15, 2, 0, 0),
     }
 }

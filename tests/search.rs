@@ -88,6 +88,7 @@ impl Archive {
             directory: self.directory.path().join("new"),
             restore: RestoreConfig::default(),
             pristine: None,
+            make_way: false,
             zone: Zone::UTC,
         };
         let resolved =

@@ -20,7 +20,7 @@ use crate::core::progress::Pace;
 use crate::core::{RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid};
 use crate::error::Error;
 use crate::event::{EventBuffer, RecoveryState};
-use crate::plan::{StepId, StepTo, Strategy};
+use crate::plan::{Plan, StepId, StepTo, Strategy};
 
 pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
     match act {
@@ -69,6 +69,7 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::OtherBackup => return other_backup(state),
         Act::Take => return take_reachable(state),
         Act::Directory => ask_directory(state),
+        Act::MakeWay => return make_way(state),
         Act::Change => change::offer(state),
         Act::Runbook => ask_runbook(state),
         Act::CancelStep => ask_cancel(state),
@@ -548,7 +549,28 @@ fn start(state: &mut State) -> Vec<Effect> {
         confirm(state, ActionKind::Retarget, text);
         return Vec::new();
     }
+    if let Some(text) = state.plan().and_then(make_way_text) {
+        confirm(state, ActionKind::Start, text);
+        return Vec::new();
+    }
     carry_out(state)
+}
+
+/// What it means that a data directory makes way.
+fn make_way_text(plan: &Plan) -> Option<Vec<String>> {
+    let former = plan.make_way.as_ref()?;
+    Some(vec![
+        format!("{} is renamed to {}.", plan.directory.display(), former.to.display()),
+        "Nothing of it is changed or removed, and it can be renamed back.".to_owned(),
+        format!("Then {} is made anew, and a server is started in it.", plan.directory.display()),
+    ])
+}
+
+/// Plans with the data directory that is there renamed.
+fn make_way(state: &mut State) -> Vec<Effect> {
+    let Some(planning) = &state.planning else { return Vec::new() };
+    let wanted = Wanted { make_way: true, ..planning.wanted.clone() };
+    make_plan(state, wanted)
 }
 
 /// Starts what the plan screen shows.
@@ -728,7 +750,8 @@ fn with_recovery(state: &State, effect: fn(String) -> Effect) -> Vec<Effect> {
 
 fn confirm(state: &mut State, what: ActionKind, text: Vec<String>) {
     let of_plan = || state.plan().map(|plan| plan.recovery.clone());
-    let name = if what == ActionKind::Retarget { of_plan() } else { state.following.clone() };
+    let name =
+        if matches!(what, ActionKind::Retarget | ActionKind::Start) { of_plan() } else { state.following.clone() };
     if let Some(name) = name {
         state.dialog = Some(Dialog::Confirm(Confirm { what, name, text, field: Field::default() }));
     }
@@ -760,6 +783,9 @@ fn discard_text(state: &State) -> Vec<String> {
         },
         "Backups and archive are not touched. This cannot be undone.".to_owned(),
     ];
+    if let Some(former) = state.recovery.recovery().and_then(|recovery| recovery.made_way) {
+        text.insert(1, format!("The data directory that was there, {}, is not touched.", former.display()));
+    }
     if let Some(timeline) = state.recovery.promoted_to {
         text.insert(0, format!("It was promoted to timeline {timeline}: whatever was written to it since is LOST."));
     }
@@ -833,7 +859,7 @@ fn quit(state: &mut State) -> Vec<Effect> {
 
 /// What a confirmed action sends out.
 pub(super) fn confirmed(state: &mut State, what: ActionKind) -> Vec<Effect> {
-    if what == ActionKind::Retarget {
+    if matches!(what, ActionKind::Retarget | ActionKind::Start) {
         return carry_out(state);
     }
     state.asked = Some(what);

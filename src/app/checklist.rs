@@ -50,7 +50,8 @@ fn menu(items: &[Item]) -> Menu {
 /// Shows what an item would change, and asks.
 pub(super) fn show(state: &mut State, id: ItemId) {
     let Some(item) = state.checklist.iter().find(|item| item.item == id) else { return };
-    let mut text = vec![item.meaning.to_owned()];
+    let mut text: Vec<String> = item.interrupted.iter().cloned().collect();
+    text.push(item.meaning.to_owned());
     text.extend(item.facts.iter().cloned());
     text.extend(item.changes.iter().filter(|change| change.matters()).flat_map(Change::diff));
     text.extend(item.commands.iter().cloned());

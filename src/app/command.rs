@@ -47,6 +47,7 @@ pub enum Act {
     OtherBackup,
     Take,
     Directory,
+    MakeWay,
     Change,
     Runbook,
     Checklist,
@@ -194,6 +195,8 @@ pub static COMMANDS: &[Command] = &[
         "Plans with the last point that can be reached."),
     command!(Directory, "directory", "directory", &[Key::Char('d')], PLAN, None, can_move,
         "Plans with another new directory."),
+    command!(MakeWay, "make-way", "make way", &[Key::Char('m')], PLAN, Typed, can_make_way,
+        "Plans with the data directory that is there renamed, not removed. The start then asks for the recovery's name."),
     command!(Change, "change", "change", &[Key::Char('e')], PLAN, None, can_change,
         "Changes something about the plan: where and how it stops, the timeline, the backup, the server's settings."),
     command!(Runbook, "runbook", "runbook", &[Key::Char('w')], PLAN, None, can_write,
@@ -389,6 +392,14 @@ fn can_start(state: &State) -> Enabled {
     may_change(state)?;
     let another = planning.retarget.is_none() && is_running(state);
     unless(another, "another recovery runs; let it come to its pause first")
+}
+
+fn can_make_way(state: &State) -> Enabled {
+    let Some(planning) = state.planning.as_ref().filter(|planning| planning.retarget.is_none()) else {
+        return Err("a recovery that is there has its directory".into());
+    };
+    let Answer::Made(plan, _) = &planning.answer else { return Err("there is no plan".into()) };
+    unless(!plan.offers_to_make_way(), "no data directory that could be renamed is in the way of this plan")
 }
 
 fn can_take(state: &State) -> Enabled {

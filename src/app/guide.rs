@@ -149,6 +149,10 @@ fn on_plan(state: &State) -> String {
             "No plan can be made. t takes what can be reached; Esc goes back.".to_owned()
         }
         Answer::Failed(_) => "No plan can be made; Esc goes back to choose another target.".to_owned(),
+        Answer::Made(_, None) if can(state, "make-way") => {
+            "This cannot be started. d chooses another directory; m has this one renamed. Nothing was changed."
+                .to_owned()
+        }
         Answer::Made(plan, None) if plan.findings.iter().any(is_about_the_directory) => {
             "This cannot be started. Choose another directory with d. Nothing was changed.".to_owned()
         }
@@ -158,6 +162,9 @@ fn on_plan(state: &State) -> String {
         Answer::Made(..) if state.read_only => "A look only: --read-only was given. Nothing is changed.".to_owned(),
         Answer::Made(_, Some(approach)) if approach.strategy.empties_directory() => {
             "Enter asks for the name, then makes it anew. Nothing was changed yet.".to_owned()
+        }
+        Answer::Made(plan, None) if plan.make_way.is_some() => {
+            "Enter asks for the name, renames what is there, and starts. Nothing was changed yet.".to_owned()
         }
         Answer::Made(_, Some(_)) => "Enter goes to this target. Nothing was changed yet.".to_owned(),
         Answer::Made(..) => "Read it (Down scrolls), then Enter starts. Nothing was changed yet.".to_owned(),

@@ -138,7 +138,8 @@ fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
         Dialog::Directory(form) if form.problem().is_none() => {
             let directory = form.field.text().to_owned();
             state.directory.clone_from(&directory);
-            act::make_plan(state, Wanted { directory, ..form.wanted })
+            // What was said of the one does not hold for the other.
+            act::make_plan(state, Wanted { directory, make_way: false, ..form.wanted })
         }
         Dialog::Runbook(field) if !field.text().trim().is_empty() => {
             act::write_runbook(state, field.text().trim().to_owned(), false)

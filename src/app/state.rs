@@ -94,13 +94,15 @@ pub struct Wanted {
     pub port: Option<u16>,
     /// Settings of the server besides the configured ones.
     pub settings: Vec<(String, String)>,
+    /// Whether a data directory that is there shall make way.
+    pub make_way: bool,
 }
 
 impl Wanted {
     /// A recovery to `target` into `directory`, and nothing else said.
     #[must_use]
     pub fn new(target: Target, directory: impl Into<String>) -> Wanted {
-        Wanted { target, backup: None, directory: directory.into(), port: None, settings: Vec::new() }
+        Wanted { target, backup: None, directory: directory.into(), port: None, settings: Vec::new(), make_way: false }
     }
 }
 

@@ -165,7 +165,10 @@ pub fn discard(context: &Context, wanted: Option<&str>, act: ActArgs) -> Result<
     let kept = buffer.plan.filter(|plan| plan.pristine.is_some()).map(|plan| plan.pristine_directory());
     let kept = kept.map(|kept| format!(" and {}", kept.display())).unwrap_or_default();
     let directory = recovery.directory.display();
-    let question = format!("This stops the server of {} and removes {directory}{kept}", recovery.id);
+    let mut question = format!("This stops the server of {} and removes {directory}{kept}", recovery.id);
+    if let Some(former) = &recovery.made_way {
+        question.push_str(&format!(".\nThe data directory that was there, {}, is not touched", former.display()));
+    }
     confirm(act.yes, &question, &recovery.id)?;
     let watcher = watcher(context, act);
     let done = engine.discard(&recovery.id, &|event| watcher.tell(event));

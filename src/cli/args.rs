@@ -628,6 +628,10 @@ pub struct RestoreArgs {
     /// Into this directory, which is new or empty.
     #[arg(long, value_name = "DIR")]
     pub into: Option<PathBuf>,
+    /// Rename the data directory that is there, where its server does not run; nothing of it is removed. The plan says what it
+    /// is called then.
+    #[arg(long)]
+    pub make_way: bool,
     /// Port of the recovered server [default: the first free one from 5499 on].
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..))]
     pub port: Option<u16>,

@@ -51,7 +51,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 
 /// What is about to be done, in words.
 fn question(context: &Context, recovery: &Recovery, asked: &ChecklistArgs) -> Result<String> {
-    let items = list(&context.recoveries().load(&recovery.id)?)?;
+    let items = list(&context.recoveries(), &recovery.id)?;
     let mut text = format!("On the promoted server of {}:", recovery.id);
     for wanted in &asked.items {
         let Some(item) = items.iter().find(|item| item.item == *wanted) else { continue };
@@ -62,7 +62,7 @@ fn question(context: &Context, recovery: &Recovery, asked: &ChecklistArgs) -> Re
 }
 
 fn show(context: &Context, recovery: &Recovery) -> Result<u8> {
-    let items = list(&context.recoveries().load(&recovery.id)?)?;
+    let items = list(&context.recoveries(), &recovery.id)?;
     if context.json {
         context.print_json("checklist", &items)?;
         return Ok(0);
@@ -83,6 +83,7 @@ fn show(context: &Context, recovery: &Recovery) -> Result<u8> {
 fn describe(item: &Item) -> String {
     let mut lines = vec![wrapped(&format!("{:<8} {:<14} ", item.state.word(), item.item.word()), item.title)];
     let indent = |text: &str| wrapped("         ", &plain(text));
+    lines.extend(item.interrupted.iter().map(|why| indent(why)));
     if item.is_left() {
         lines.push(indent(item.meaning));
         lines.extend(item.facts.iter().map(|fact| indent(fact)));

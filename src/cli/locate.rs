@@ -40,7 +40,7 @@ pub fn run(context: &Context, target: &TargetArgs, backup: Option<String>) -> Re
         cancel: &context.cancel,
     };
     let restore = RestoreConfig::default();
-    let request = Request { target, backup, directory: PathBuf::new(), restore, pristine: None, zone };
+    let request = Request { target, backup, directory: PathBuf::new(), restore, pristine: None, make_way: false, zone };
     let resolved = preparation.locate(&request);
     bar.clear();
     let resolved = resolved?;

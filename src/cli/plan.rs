@@ -74,6 +74,7 @@ pub fn make(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Re
             tablespaces,
         },
         pristine: restore.keep_pristine.map(Pristine::from),
+        make_way: restore.make_way,
         zone: context.config.zone,
     };
     let (source, catalog) = context.catalog()?;
@@ -114,6 +115,9 @@ pub fn describe(plan: &Plan, zone: Zone) -> String {
 fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
     let resolved = &plan.resolved;
     writeln!(out, "Recovery   {} into {}", plan.recovery, plan.directory.display())?;
+    if let Some(former) = &plan.make_way {
+        writeln!(out, "Renamed    what is there, to {}", former.to.display())?;
+    }
     writeln!(out, "Target     {}", plan.target.in_words_on(zone, resolved.timeline))?;
     write_resolved(out, &plan.target, resolved, log_zone(Some(&plan.backup)).as_ref(), zone)?;
     let backup = &plan.backup;

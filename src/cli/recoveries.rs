@@ -186,6 +186,9 @@ pub fn describe(recovery: &Recovery, zone: Zone) -> String {
 fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt::Result {
     writeln!(out, "Recovery   {}: {}", recovery.id, in_words(recovery))?;
     writeln!(out, "Directory  {}", recovery.directory.display())?;
+    if let Some(former) = &recovery.made_way {
+        writeln!(out, "Former     what was there is {}, unchanged", former.display())?;
+    }
     writeln!(out, "Target     {}", recovery.target.in_words(zone))?;
     writeln!(out, "Predicted  {}", super::plan::describe_stop(&recovery.resolved, zone))?;
     if let Some(stopped) = &recovery.stopped {

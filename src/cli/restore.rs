@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::{Recovery, RecoveryState};
+use crate::plan::Plan;
 
 use super::args::{ActArgs, RestoreArgs, TargetArgs};
 use super::ask::confirm;
@@ -24,7 +25,7 @@ pub fn run(context: &Context, target: &TargetArgs, restore: &RestoreArgs, act: A
         note(&plain_lines(&plan::describe(&made, context.config.zone)));
         note("");
         say_findings(&made);
-        confirm(false, &format!("This makes {} and starts a server in it", made.directory.display()), &made.recovery)?;
+        confirm(false, &question(&made), &made.recovery)?;
     }
     if act.yes && !made.is_forbidden() {
         say_findings(&made);
@@ -32,6 +33,15 @@ pub fn run(context: &Context, target: &TargetArgs, restore: &RestoreArgs, act: A
     let watcher = Watcher::new(act.events, context.config.zone);
     let done = engine.begin(&made, &hash, &|event| watcher.tell(event), &context.cancel);
     conclude(context, &engine, &watcher, act, &made.recovery, done)
+}
+
+fn question(plan: &Plan) -> String {
+    let directory = plan.directory.display();
+    let makes = format!("makes {directory} and starts a server in it");
+    match &plan.make_way {
+        Some(former) => format!("This renames {directory} to {}, {makes}", former.to.display()),
+        None => format!("This {makes}"),
+    }
 }
 
 /// Tells how a command ended: the last of the JSON lines is the recovery, also where it failed.

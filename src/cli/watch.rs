@@ -181,6 +181,7 @@ pub fn describe_stopped(stopped: &Stopped, zone: Zone) -> String {
 
 fn doing(step: StepId) -> &'static str {
     match step {
+        StepId::MakeWay => "renaming the data directory that is there",
         StepId::Unpack => "unpacking the base backup",
         StepId::Snapshot => "copying the unpacked data",
         StepId::Configure => "writing the settings",

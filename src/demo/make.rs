@@ -310,7 +310,15 @@ pub(super) fn plan(
         cancel,
     };
     let directory = directory.to_path_buf();
-    preparation.plan(&Request { target, backup: None, directory, restore, pristine: None, zone: config.zone })
+    preparation.plan(&Request {
+        target,
+        backup: None,
+        directory,
+        restore,
+        pristine: None,
+        make_way: false,
+        zone: config.zone,
+    })
 }
 
 /// `transactions` of trade from number `from` on, with so many milliseconds between two of them, more or less: a shop

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::data_directory::{InDirectory, control_file};
 use super::host::facts::client_program;
+use super::host::lock;
 use super::host::{Account, Host};
 use super::mark::Mark;
-use super::record::{Recorder, Watch};
+use super::record::{Recorder, Recoveries, Watch};
+use super::remains::settle;
 use super::run::{Engine, finished, owner_of};
 use super::server::{LogTail, Sql, is_alive, last_lines, postmaster_pid, running};
 use super::steps::{start, stop};
@@ -29,11 +31,23 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Lines of what a program said that are kept.
 const SAID: usize = 20;
 
+/// `postgresql.auto.conf` from before an item changed it, in Walback's own directory, until that item has come to its end.
+const BEFORE: &str = "auto.conf.before-item";
+
 /// What is left to do after the promotion of a recovery, and what became of it. Changes nothing.
 ///
 /// # Errors
-/// When it was not promoted, or was discarded.
-pub fn list(buffer: &EventBuffer) -> Result<Vec<Item>> {
+/// When its journal cannot be read, when it was not promoted, or was discarded.
+pub fn list(recoveries: &Recoveries, id: &str) -> Result<Vec<Item>> {
+    let mut items = items(&recoveries.load(id)?)?;
+    if lock::holder(&recoveries.journal(id)).is_some() {
+        // Somebody works on it.
+        items.iter_mut().for_each(|item| item.interrupted = None);
+    }
+    Ok(items)
+}
+
+fn items(buffer: &EventBuffer) -> Result<Vec<Item>> {
     let plan = promoted(buffer)?;
     let now = Now::look(plan, buffer);
     Ok(ItemId::ALL.into_iter().filter_map(|item| now.item(buffer, plan, item)).collect())
@@ -82,11 +96,14 @@ impl Now {
                 Err(why) => Err(why.to_string()),
             },
         };
+        // Half done, an item may have changed the file already.
+        let before = buffer.restarting.and_then(|_| directory.text(&format!("{OWN_DIRECTORY}/{BEFORE}")));
+        let auto_conf = before.or_else(|| directory.text(AUTO));
         Now {
             slots: ask(SLOTS),
             subscriptions: ask(SUBSCRIPTIONS),
             server,
-            auto_conf: AutoConf::parse(&directory.text(AUTO).unwrap_or_default()),
+            auto_conf: AutoConf::parse(&auto_conf.unwrap_or_default()),
             copied: AutoConf::parse(
                 &directory.text(&format!("{OWN_DIRECTORY}/{}", files::COPIED_AUTO_CONF)).unwrap_or_default(),
             ),
@@ -127,7 +144,23 @@ impl Now {
         };
         let restarts = is_settings && self.server.is_some();
         let (title, meaning) = (item.title(), item.meaning());
-        Some(Item { item, state, title, meaning, changes, commands, restarts, facts, cannot, said })
+        let interrupted = (state == ItemState::Begun).then(|| self.interrupted(buffer, plan, item));
+        Some(Item { item, state, title, meaning, changes, commands, restarts, facts, interrupted, cannot, said })
+    }
+
+    /// Where an item stands that nobody has brought to its end.
+    fn interrupted(&self, buffer: &EventBuffer, plan: &Plan, item: ItemId) -> String {
+        let id = &plan.recovery;
+        match (buffer.restarting == Some(item), self.server.is_some()) {
+            (true, false) => format!(
+                "it was interrupted while the server was restarted for it, and the server does not run: “walback resume {id}” \
+                 goes on with it and starts the server"
+            ),
+            (true, true) => format!(
+                "it was interrupted while the server was restarted for it: “walback resume {id}” brings it to its end"
+            ),
+            _ => "it was interrupted; doing it again does all of it".to_owned(),
+        }
     }
 
     fn facts(&self, item: ItemId, changes: &[Change]) -> Vec<String> {
@@ -232,7 +265,33 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<Recovery> {
         let (recorder, plan) = self.open(id, watch)?;
-        let there = list(&recorder.buffer())?.into_iter().find(|there| there.item == item);
+        if let Some(other) = recorder.buffer().restarting.filter(|other| *other != item) {
+            return Err(Error::failed("item-interrupted", format!("“{other}” was interrupted, and comes first"))
+                .because("the server was being restarted for it".to_owned())
+                .hint(format!("“walback resume {id}” goes on with it")));
+        }
+        self.carry_out_item(&plan, item, into, &recorder, cancel)?;
+        finished(&recorder)
+    }
+
+    /// Goes on with the item that the server was being restarted for.
+    pub(super) fn go_on_with_item(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
+        match recorder.buffer().restarting {
+            Some(item) => self.carry_out_item(plan, item, None, recorder, cancel),
+            None => Ok(()),
+        }
+    }
+
+    fn carry_out_item(
+        &self,
+        plan: &Plan,
+        item: ItemId,
+        into: Option<&Path>,
+        recorder: &Recorder<'_>,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let id = &plan.recovery;
+        let there = items(&recorder.buffer())?.into_iter().find(|there| there.item == item);
         Mark::check(&plan.directory, id)?;
         // What was given back already is in the list for what became of it.
         let there = there.filter(|there| item.settings().is_empty() || there.changes.iter().any(Change::matters));
@@ -244,21 +303,22 @@ impl Engine {
             return Err(Error::failed("item-impossible", format!("“{item}” cannot be done now: {why}"))
                 .hint(format!("do it by hand, and say so with “walback checklist {id} --skip {item}”")));
         }
-        let owner = owner_of(&plan)?;
-        let work = Work { host: &self.host, plan: &plan, owner: &owner, recorder: &recorder, cancel };
-        let tell = |state, said, connection| recorder.emit(What::Item { item, state, said, connection });
+        let owner = owner_of(plan)?;
+        let goes_on = recorder.buffer().restarting == Some(item);
+        let work = Work { host: &self.host, plan, owner: &owner, recorder, cancel, goes_on };
+        let restarts = goes_on || there.restarts;
+        let tell = |state, said, connection| recorder.emit(What::Item { item, state, said, connection, restarts });
         work.check(&there, into)?;
         tell(ItemState::Begun, Vec::new(), None)?;
         match work.carry_out(&there, into) {
-            Ok(said) => tell(ItemState::Done, said, connection(&recorder.buffer(), &plan))?,
+            Ok(said) => tell(ItemState::Done, said, connection(&recorder.buffer(), plan)),
             Err(error) => {
                 let report = error.report();
                 let said = std::iter::once(report.message.clone()).chain(report.causes.iter().cloned()).collect();
-                tell(ItemState::Failed, said, connection(&recorder.buffer(), &plan))?;
-                return Err(error);
+                tell(ItemState::Failed, said, connection(&recorder.buffer(), plan))?;
+                Err(error)
             }
         }
-        finished(&recorder)
     }
 
     /// Notes that an item is not wanted, or was done by hand.
@@ -268,7 +328,13 @@ impl Engine {
     pub fn skip_item(&self, id: &str, item: ItemId, watch: Watch<'_>) -> Result<Recovery> {
         let (recorder, _) = self.open(id, watch)?;
         promoted(&recorder.buffer())?;
-        recorder.emit(What::Item { item, state: ItemState::Skipped, said: Vec::new(), connection: None })?;
+        if recorder.buffer().restarting == Some(item) {
+            return Err(Error::failed("item-interrupted", format!("“{item}” was begun, and is half done"))
+                .because("the server was being restarted for it".to_owned())
+                .hint(format!("“walback resume {id}” goes on with it")));
+        }
+        let (state, said) = (ItemState::Skipped, Vec::new());
+        recorder.emit(What::Item { item, state, said, connection: None, restarts: false })?;
         finished(&recorder)
     }
 }
@@ -288,6 +354,8 @@ struct Work<'a> {
     owner: &'a Account,
     recorder: &'a Recorder<'a>,
     cancel: &'a Cancel,
+    /// Whether it was begun before, and interrupted.
+    goes_on: bool,
 }
 
 impl Work<'_> {
@@ -392,34 +460,53 @@ impl Work<'_> {
 
     /// Takes settings back, and restarts the server if it runs. If it does not start with them, they are as before.
     fn give_back(&self, there: &Item) -> Result<Vec<String>> {
-        let archiving =
-            || if there.item == ItemId::Archiving { self.leave_to_archiver(&there.changes) } else { Ok(Vec::new()) };
         let host = self.host.acting_as(self.owner);
+        let own = self.plan.directory.join(OWN_DIRECTORY).join(BEFORE);
         let path = self.plan.directory.join(AUTO);
-        let before = host.read_file(&path).map_err(|error| {
+        let now = host.read_file(&path).map_err(|error| {
             Error::failed("unreadable", format!("cannot read {}", path.display())).caused_by(&error)
         })?;
+        let before = host.read_file(&own).ok().filter(|_| self.goes_on).unwrap_or_else(|| now.clone());
         let text = changed(&AutoConf::parse(&String::from_utf8_lossy(&before)), &there.changes).render();
-        if running(&self.plan.directory).is_none() {
+        // The one who was interrupted may just have had it started.
+        let running = if self.goes_on { settle(&self.plan.directory)? } else { running(&self.plan.directory) };
+        if running.is_none() && !self.goes_on {
             host.write_file(&path, text.as_bytes(), 0o600, self.owner)?;
-            return Ok(
-                [vec!["the server does not run; it holds from its next start on".to_owned()], archiving()?].concat()
-            );
+            let said = vec!["the server does not run; it holds from its next start on".to_owned()];
+            return Ok([said, self.archive_from_now_on(there)?].concat());
         }
+        host.write_file(&own, &before, 0o600, self.owner)?;
+        // They are only written once the server is stopped: one that runs has been started with them.
+        let said = match running.filter(|_| now == text.as_bytes()) {
+            Some(pid) => self.wait_until_ready(pid, 0).map(|()| Vec::new()),
+            None => self.restart_with(there, &path, &text, &before),
+        }?;
+        host.remove_file(&own)?;
+        Ok([vec!["the server was restarted".to_owned()], said].concat())
+    }
+
+    fn archive_from_now_on(&self, there: &Item) -> Result<Vec<String>> {
+        if there.item == ItemId::Archiving { self.leave_to_archiver(&there.changes) } else { Ok(Vec::new()) }
+    }
+
+    /// Stops the server, writes the settings, and starts it with them; where it does not start so, with those of before.
+    fn restart_with(&self, there: &Item, path: &Path, text: &str, before: &[u8]) -> Result<Vec<String>> {
+        let host = self.host.acting_as(self.owner);
         stop::stop(self.host, &self.plan.directory)?;
-        host.write_file(&path, text.as_bytes(), 0o600, self.owner)?;
-        let error = match archiving().and_then(|marked| self.start().map(|()| marked)) {
-            Ok(marked) => return Ok([vec!["the server was restarted".to_owned()], marked].concat()),
+        host.write_file(path, text.as_bytes(), 0o600, self.owner)?;
+        let error = match self.archive_from_now_on(there).and_then(|marked| self.start().map(|()| marked)) {
+            Ok(marked) => return Ok(marked),
             Err(error) => error,
         };
         if running(&self.plan.directory).is_some() {
             stop::stop(self.host, &self.plan.directory)?;
         }
-        host.write_file(&path, &before, 0o600, self.owner)?;
+        host.write_file(path, before, 0o600, self.owner)?;
         let back = match self.start() {
             Ok(()) => "the settings are as they were, and the server runs again".to_owned(),
             Err(again) => format!("the settings are as they were, and yet: {}", again.report().message),
         };
+        host.remove_file(&self.plan.directory.join(OWN_DIRECTORY).join(BEFORE))?;
         Err(error.because(back))
     }
 
@@ -427,7 +514,11 @@ impl Work<'_> {
     fn start(&self) -> Result<()> {
         let end = LogTail::end_of(&self.plan.server.log);
         start::start(self.host, self.plan, self.owner, self.recorder)?;
-        let pid = self.recorder.buffer().server_pid.unwrap_or_default();
+        self.wait_until_ready(self.recorder.buffer().server_pid.unwrap_or_default(), end)
+    }
+
+    /// Waits until a server that was started takes connections; `end` is where its log ended before.
+    fn wait_until_ready(&self, pid: u32, end: u64) -> Result<()> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             if !is_alive(pid) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::plan::build::OWN_DIRECTORY;
+use crate::plan::make_way::Identity;
 
 use super::host::{Account, Host};
 
@@ -21,10 +22,8 @@ pub struct Mark {
     pub recovery: String,
     /// Whether Walback made the directory itself, and not only what is in it.
     pub made_directory: bool,
-    device: u64,
-    inode: u64,
-    /// When the directory was made, in nanoseconds since 1970, where the file system tells: inodes are used again.
-    born: Option<u64>,
+    #[serde(flatten)]
+    identity: Identity,
 }
 
 impl Mark {
@@ -33,8 +32,7 @@ impl Mark {
     /// # Errors
     /// When it cannot be written.
     pub fn put(host: &Host, directory: &Path, recovery: &str, made_directory: bool, owner: &Account) -> Result<()> {
-        let (device, inode, born) = identity(directory)?;
-        let mark = Mark { recovery: recovery.to_owned(), made_directory, device, inode, born };
+        let mark = Mark { recovery: recovery.to_owned(), made_directory, identity: identity(directory)? };
         let own = directory.join(OWN_DIRECTORY);
         // Of two that take the same empty directory at once, the second finds this there.
         host.make_directory(&own, owner)?;
@@ -62,13 +60,7 @@ impl Mark {
         if mark.recovery != recovery {
             return Err(refused(format!("it carries the mark of “{}”", mark.recovery)));
         }
-        let (device, inode, born) = identity(directory)?;
-        // Devices are numbered anew when the machine restarts; the moment at which a directory was made stays.
-        let same = match (mark.born, born) {
-            (Some(then), Some(now)) => then == now,
-            _ => mark.device == device,
-        };
-        if mark.inode != inode || !same {
+        if !mark.identity.is_of(&identity(directory)?) {
             return Err(refused("it is a copy, or was moved to another file system".to_owned()));
         }
         Ok(mark)
@@ -90,12 +82,31 @@ pub fn is_bare(directory: &Path) -> bool {
     only(directory, OWN_DIRECTORY) && (!own.exists() || is_directory && only(&own, &format!("{MARK}.walback-new")))
 }
 
-fn identity(directory: &Path) -> Result<(u64, u64, Option<u64>)> {
+/// No mark is larger.
+const MOST: u64 = 64 << 10;
+
+/// The recovery whose mark a directory carries, whichever it is and wherever the directory is now.
+#[must_use]
+pub fn named_by(directory: &Path) -> Option<String> {
+    let path = directory.join(OWN_DIRECTORY).join(MARK);
+    // Whoever owns the directory could have put anything there.
+    std::fs::symlink_metadata(&path).ok().filter(|file| file.is_file() && file.len() < MOST)?;
+    let mark: Mark = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let harmless = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    Some(mark.recovery).filter(|name| !name.is_empty() && name.bytes().all(harmless))
+}
+
+/// What tells a directory from every other.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub fn identity(directory: &Path) -> Result<Identity> {
     let metadata = std::fs::symlink_metadata(directory).map_err(|error| {
         Error::failed("unreadable", format!("cannot look at {}", directory.display())).caused_by(&error)
     })?;
     let born = metadata.created().ok().and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok());
-    Ok((metadata.dev(), metadata.ino(), born.and_then(|born| u64::try_from(born.as_nanos()).ok())))
+    let born = born.and_then(|born| u64::try_from(born.as_nanos()).ok());
+    Ok(Identity { device: metadata.dev(), inode: metadata.ino(), born })
 }
 
 #[cfg(test)]
@@ -117,12 +128,32 @@ mod tests {
         let file = directory.join(OWN_DIRECTORY).join(MARK);
         let mark: Mark = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
         let with = |mark: Mark| std::fs::write(&file, serde_json::to_vec(&mark).unwrap()).unwrap();
-        with(Mark { device: mark.device + 1, ..mark.clone() });
-        assert_eq!(Mark::check(&directory, "copy").is_ok(), mark.born.is_some(), "devices are numbered anew");
-        with(Mark { inode: mark.inode + 1, ..mark.clone() });
+        let was = mark.identity;
+        let with = |identity: Identity| with(Mark { identity, ..mark.clone() });
+        with(Identity { device: was.device + 1, ..was });
+        assert_eq!(Mark::check(&directory, "copy").is_ok(), was.born.is_some(), "devices are numbered anew");
+        with(Identity { inode: was.inode + 1, ..was });
         assert!(Mark::check(&directory, "copy").is_err());
-        with(Mark { born: mark.born.map(|born| born + 1), device: mark.device + 1, ..mark });
+        with(Identity { born: was.born.map(|born| born + 1), device: was.device + 1, ..was });
         assert!(Mark::check(&directory, "copy").is_err(), "a copy");
+    }
+
+    /// It becomes a part of a path, and is printed.
+    #[test]
+    fn a_name_in_a_mark_that_no_recovery_can_have_is_none() {
+        let parent = tempfile::tempdir().unwrap();
+        std::fs::create_dir(parent.path().join(OWN_DIRECTORY)).unwrap();
+        let named = |name: &str| {
+            let mark =
+                Mark { recovery: name.to_owned(), made_directory: true, identity: identity(parent.path()).unwrap() };
+            let text = serde_json::to_vec(&mark).unwrap();
+            std::fs::write(parent.path().join(OWN_DIRECTORY).join(MARK), text).unwrap();
+            named_by(parent.path())
+        };
+        assert_eq!(named("shop_1-2").as_deref(), Some("shop_1-2"));
+        for bad in ["", "..", "../../x", "a/b", "\u{1b}[2J"] {
+            assert_eq!(named(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Request {
     pub restore: RestoreConfig,
     /// How a copy of the unpacked data is kept to go back to.
     pub pristine: Option<Pristine>,
+    /// Whether a data directory that is there shall make way: be renamed.
+    pub make_way: bool,
     /// For saying times.
     pub zone: Zone,
 }
@@ -109,6 +111,7 @@ impl<'a> Preparation<'a> {
             major,
             port,
             restore: &request.restore,
+            make_way: request.make_way,
             sources: &sources,
             archives,
             fetches: fetch::is_needed(archives, &self.catalog.compressions, &partials),
@@ -146,6 +149,7 @@ impl<'a> Preparation<'a> {
             tablespaces,
             host: &host,
             pristine: request.pristine,
+            make_way: request.make_way,
             as_root: is_root(),
             zone: request.zone,
             now: now(),
@@ -196,6 +200,7 @@ impl<'a> Preparation<'a> {
             directory: current.directory.clone(),
             restore: RestoreConfig::default(),
             pristine: None,
+            make_way: false,
             zone,
         };
         let path = self.path_for(backup, target.timeline)?;

@@ -78,7 +78,7 @@ pub fn at_work_on(directory: &Path, server: Option<u32>) -> Vec<u32> {
 }
 
 /// What a server runs in its directory: itself, and what its `restore_command` consists of, which may still write there.
-const OF_A_SERVER: [&str; 8] = ["postgres", "walback", "cp", "gzip", "lz4", "zstd", "xz", "bzip2"];
+pub(super) const OF_A_SERVER: [&str; 8] = ["postgres", "walback", "cp", "gzip", "lz4", "zstd", "xz", "bzip2"];
 
 /// Processes of a server that work in this directory.
 fn left_in(directory: &Path) -> Vec<u32> {
@@ -92,7 +92,7 @@ fn left_in(directory: &Path) -> Vec<u32> {
     processes().filter(|pid| Some(*pid) != ours).filter(works_there).collect()
 }
 
-fn processes() -> impl Iterator<Item = u32> {
+pub(super) fn processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }

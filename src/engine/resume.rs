@@ -76,6 +76,7 @@ impl Engine {
                 recorder.step(StepId::Stop, || stop::stop(&self.host, &plan.directory).map(|()| None))?;
                 recorder.state(RecoveryState::ShutDown)?;
             }
+            Way::Item => self.go_on_with_item(&plan, &recorder, cancel)?,
             Way::Promotion => self.go_on_with_promotion(&plan, &recorder, cancel)?,
             Way::Unpack => self.unpack_anew(&plan, &recorder, &world, cancel)?,
             Way::Start => self.start_again(&plan, &recorder, &world, cancel)?,
@@ -89,6 +90,11 @@ impl Engine {
 
     fn unpack_anew(&self, plan: &Plan, recorder: &Recorder<'_>, world: &World, cancel: &Cancel) -> Result<()> {
         let journal = recorder.buffer();
+        if journal.makes_way() {
+            self.make_way(plan, recorder)?;
+            self.unpack(plan, recorder, cancel)?;
+            return self.configure_and_replay(plan, recorder, cancel);
+        }
         // What an unpacking has left is gone on with; what is of before it was to be removed first.
         let failed_at = journal.failure.as_ref().and_then(|failure| failure.step);
         let begun = [journal.running, failed_at].contains(&Some(StepId::Unpack));
@@ -122,7 +128,7 @@ impl Engine {
         if !journal.configured && !snapshot::is_there(plan) {
             // Nothing was started in it: the copy that was to be kept can still be made.
             let owner = owner_of(plan)?;
-            snapshot::prepare(&self.host, plan, &owner)?;
+            snapshot::prepare(&self.host, plan, &owner, recorder)?;
             self.keep_pristine(plan, &owner, recorder, cancel)?;
         }
         if journal.strategy == Some(Strategy::InPlace) && !journal.settled {

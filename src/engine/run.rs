@@ -14,7 +14,7 @@ use super::host::{Account, Host};
 use super::mark::{self, Mark};
 use super::record::{Recorder, Recoveries, Watch};
 use super::server::{LogTail, running};
-use super::steps::{configure, directory, discard, fetching, promote, replay, snapshot, start, stop, unpack};
+use super::steps::{configure, directory, discard, fetching, make_way, promote, replay, snapshot, start, stop, unpack};
 use super::strategy::settled;
 
 /// Carries out plans on this machine.
@@ -71,9 +71,23 @@ impl Engine {
             .hint("make the plan again; it will get another name"));
         }
         recorder.emit(What::Planned { plan: Box::new(plan.clone()), hash: hash.to_owned(), strategy: None })?;
+        self.make_way(plan, &recorder)?;
         self.unpack(plan, &recorder, cancel)?;
         self.configure_and_replay(plan, &recorder, cancel)?;
         finished(&recorder)
+    }
+
+    /// Renames the data directory that is in the way, where the plan says so and it was not done yet. Where it is another
+    /// recovery's, nobody works on that one meanwhile.
+    pub(super) fn make_way(&self, plan: &Plan, recorder: &Recorder<'_>) -> Result<()> {
+        if plan.make_way.is_none() || recorder.buffer().made_way {
+            return Ok(());
+        }
+        recorder.step(StepId::MakeWay, || {
+            let others = mark::named_by(&plan.directory).filter(|id| *id != plan.recovery && self.recoveries.has(id));
+            let _held = others.map(|id| Recorder::open(&self.host, &self.recoveries, &id, &|_| {})).transpose()?;
+            make_way::make_way(&self.host, plan).map(|()| None)
+        })
     }
 
     /// How a copy is made anew that cannot go on as it is.
@@ -304,10 +318,18 @@ impl Engine {
                     .hint("nothing was removed; if its file system is only not mounted, its data is still there"),
             ))?;
         }
-        // What could not even be begun, in a directory that was taken meanwhile, has made nothing.
-        let could_not = buffer.failure.as_ref().is_some_and(|failure| failure.step == Some(StepId::Unpack));
+        // What could not even be begun, in a directory that was taken meanwhile, has made nothing; nor did what never came
+        // further than to rename what was there.
+        let renamed_only = plan.make_way.is_some() && buffer.made_directory.is_none();
+        let could_not =
+            renamed_only || buffer.failure.as_ref().is_some_and(|failure| failure.step == Some(StepId::Unpack));
         let nothing_made = (could_not || !buffer.has_begun()) && Mark::check(directory, id).is_err();
-        if mark::is_bare(directory) {
+        if let Some(other) = self.displaced_by(plan) {
+            recorder.emit(What::Finding(
+                Finding::warning("directory-gone", format!("{} is the recovery {other}'s now", directory.display()))
+                    .hint(format!("nothing was removed; what {id} made was renamed, and lies beside it")),
+            ))?;
+        } else if mark::is_bare(directory) {
             if !nothing_made || buffer.made_directory.is_some() {
                 recorder.emit(What::Discarding)?;
                 let made = buffer.made_directory == Some(true);
@@ -319,7 +341,22 @@ impl Engine {
             recorder.emit(What::Discarding)?;
             recorder.step(StepId::Discard, || discard::discard(&self.host, plan).map(|()| None))?;
         }
+        directory::remove_further(&self.host, recorder)?;
+        if let Some((said, back)) = plan.former_in_words().filter(|_| buffer.making_way) {
+            let done = plan.make_way.as_ref().is_some_and(make_way::is_done);
+            let finding = Finding::note("former-directory", said).hint(back);
+            done.then(|| recorder.emit(What::Finding(finding))).transpose()?;
+        }
         recorder.state(RecoveryState::Discarded)
+    }
+
+    /// The recovery that has this one's directory since, because what this one had made was renamed for it.
+    fn displaced_by(&self, plan: &Plan) -> Option<String> {
+        let other = mark::named_by(&plan.directory).filter(|other| *other != plan.recovery)?;
+        Mark::check(&plan.directory, &other).ok()?;
+        let made_way = |plan: &Plan| plan.make_way.as_ref().and_then(|former| mark::named_by(&former.to));
+        let its = self.recoveries.load(&other).ok()?.plan?;
+        (made_way(&its).as_deref() == Some(&plan.recovery)).then_some(other)
     }
 
     pub(super) fn unpack(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
@@ -327,7 +364,7 @@ impl Engine {
         recorder.state(RecoveryState::Unpacking)?;
         let unpacked = recorder.step(StepId::Unpack, || {
             directory::take(&self.host, plan, &owner, recorder)?;
-            snapshot::prepare(&self.host, plan, &owner)?;
+            snapshot::prepare(&self.host, plan, &owner, recorder)?;
             unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some)
         });
         let unpacked = unpacked.and_then(|()| self.keep_pristine(plan, &owner, recorder, cancel));
@@ -357,12 +394,16 @@ impl Engine {
             }
             error
         } else {
-            match discard::discard(&self.host, plan) {
+            match discard::discard(&self.host, plan).and_then(|()| directory::remove_further(&self.host, recorder)) {
                 Ok(()) => error.because("what was unpacked so far was removed again".to_owned()),
                 Err(left) => {
                     error.because(format!("what was unpacked so far could not be removed: {}", left.report().message))
                 }
             }
+        };
+        let told = match plan.former_in_words() {
+            Some((said, back)) if recorder.buffer().making_way => told.because(format!("{said}; {back}")),
+            _ => told,
         };
         if recorder.buffer().failure.is_none() {
             // There was no room for it in the journal; there may be now.

@@ -81,6 +81,8 @@ pub enum Way {
     Discard,
     /// The server is stopped.
     Stop,
+    /// An item of the checklist, for which the server was being restarted, is brought to its end.
+    Item,
     /// It is found out whether the promotion took place.
     Promotion,
     /// The base backup is unpacked, and everything behind that is done.
@@ -105,6 +107,7 @@ impl Way {
             _ if promoting => Way::Promotion,
             // A retarget stops the server too, and goes on.
             _ if journal.running == Some(StepId::Stop) && state != Planned => Way::Stop,
+            _ if journal.promoted_to.is_some() && journal.restarting.is_some() => Way::Item,
             _ if journal.promoted_to.is_some() => Way::AtRest,
             _ if !journal.unpacked => Way::Unpack,
             Paused if world.server.is_some() => Way::AtRest,
@@ -125,7 +128,9 @@ impl Way {
             Way::AtRest => "nothing has to be done",
             Way::Discard => "the rest of it is removed",
             Way::Stop => "the server is stopped",
+            Way::Item => "the item of the checklist that the server was being restarted for is brought to its end",
             Way::Promotion => "whether it was promoted is asked",
+            Way::Unpack if journal.makes_way() => "what is there makes way, and the base backup is unpacked",
             Way::Unpack => "the base backup is unpacked",
             Way::Start => "the server is started, and recovers to the target",
             Way::Follow => "the server is followed",
@@ -321,5 +326,20 @@ mod tests {
         assert_eq!(after(&[state(RecoveryState::Promoting), promoted.clone()]), Way::Promotion);
         assert_eq!(after(&[promoted, state(RecoveryState::Promoted)]), Way::AtRest);
         assert_eq!(after(&[failed(StepId::Replay)]), Way::Start);
+    }
+
+    #[test]
+    fn a_server_that_is_being_restarted_for_an_item_is_started_again() {
+        use crate::plan::checklist::{ItemId, ItemState};
+        let item = |state, restarts| What::Item { item: ItemId::Port, state, said: vec![], connection: None, restarts };
+        let promoted = [What::Promoted { timeline: crate::core::TimelineId(2) }, state(RecoveryState::Promoted)];
+        let after = |more: &[What]| Way::of(&fold(&[restore(), promoted.to_vec(), more.to_vec()].concat()), &NOTHING);
+        let begun = item(ItemState::Begun, true);
+        assert_eq!(after(std::slice::from_ref(&begun)), Way::Item);
+        for end in [ItemState::Done, ItemState::Failed] {
+            assert_eq!(after(&[begun.clone(), item(end, true)]), Way::AtRest);
+        }
+        assert_eq!(after(&[item(ItemState::Begun, false)]), Way::AtRest, "it did not run");
+        assert_eq!(after(&[begun, state(RecoveryState::ShutDown)]), Way::AtRest, "and is not to run any more");
     }
 }

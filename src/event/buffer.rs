@@ -1,6 +1,7 @@
 //! Folds events into what they say: state is what the journal folds to.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::pgdata::server_log::{StopKind, Stopped};
 use crate::plan::checklist::{ItemId, ItemState};
@@ -45,6 +46,8 @@ pub struct EventBuffer {
     pub promoted_to: Option<TimelineId>,
     /// What became of what is left to do after promotion, and what was said about it.
     pub checklist: BTreeMap<ItemId, (ItemState, Vec<String>)>,
+    /// The item for which the server is being stopped and started.
+    pub restarting: Option<ItemId>,
     /// How the server is reached, where that is not as planned any more.
     pub connection: Option<String>,
     /// How the last retarget went.
@@ -60,6 +63,12 @@ pub struct EventBuffer {
     pub failure: Option<Failure>,
     /// Whether the data directory was made, or was there and empty; `None` before it was taken.
     pub made_directory: Option<bool>,
+    /// The further directories that were taken, and whether each was made, or was there and empty.
+    pub further: BTreeMap<PathBuf, bool>,
+    /// Whether the data directory that was there was renamed, or was about to be.
+    pub making_way: bool,
+    /// Whether it was.
+    pub made_way: bool,
     /// Whether it is settled how the last retarget gets to its target.
     pub settled: bool,
     /// Whether the backup is unpacked, as the plan wants it: a retarget that unpacks again begins without.
@@ -80,12 +89,16 @@ impl EventBuffer {
         match &event.what {
             What::Planned { plan, strategy, .. } => self.begin(plan, *strategy, event.at),
             What::Directory { made } => self.made_directory = Some(*made),
+            What::FurtherDirectory { directory, made } => {
+                self.further.insert(directory.clone(), *made);
+            }
             What::Discarding => self.discarding = true,
             What::Resumed { .. } => {}
             What::StepStarted { step } => {
                 self.running = Some(*step);
                 self.progress = None;
                 self.about_to(*step);
+                self.making_way |= *step == StepId::MakeWay;
                 if matches!(step, StepId::Unpack | StepId::Discard) {
                     (self.unpacked, self.configured) = (false, false);
                 }
@@ -105,14 +118,20 @@ impl EventBuffer {
                 // Settings are only written into data that is there, whichever way it came there.
                 self.unpacked |= matches!(step, StepId::Unpack | StepId::Snapshot | StepId::Configure);
                 self.configured |= *step == StepId::Configure;
+                self.made_way |= *step == StepId::MakeWay;
                 self.phases.push(Phase { step: *step, seconds: *seconds, bytes: *bytes });
             }
             What::State { state } => {
                 self.state = Some(*state);
+                if *state == RecoveryState::Discarded {
+                    // What is there from now on is not the recovery's.
+                    self.further.clear();
+                }
                 // Whatever it comes to, the removal is over, or something else was decided.
                 self.discarding = false;
                 if matches!(state, RecoveryState::ShutDown | RecoveryState::Discarded) {
-                    self.server_pid = None;
+                    // Whatever it was to be started for, it is not to run any more.
+                    (self.server_pid, self.restarting) = (None, None);
                 }
             }
             What::Role { role } => self.role = Some(role.clone()),
@@ -134,7 +153,12 @@ impl EventBuffer {
                 }
             }
             What::Promoted { timeline } => self.promoted_to = Some(*timeline),
-            What::Item { item, state, said, connection } => {
+            What::Item { item, state, said, connection, restarts } => {
+                match (state, restarts) {
+                    (ItemState::Begun, true) => self.restarting = Some(*item),
+                    _ if self.restarting == Some(*item) => self.restarting = None,
+                    _ => {}
+                }
                 self.checklist.insert(*item, (*state, said.clone()));
                 self.connection = connection.clone().or(self.connection.take());
             }
@@ -182,6 +206,13 @@ impl EventBuffer {
         self.made_directory.is_some() || self.unpacked || !self.phases.is_empty() || self.running.is_some()
     }
 
+    /// Whether a data directory has to be renamed yet, before anything can be made.
+    #[must_use]
+    pub fn makes_way(&self) -> bool {
+        let planned = self.plan.as_ref().is_some_and(|plan| plan.make_way.is_some());
+        planned && !self.made_way && self.made_directory.is_none()
+    }
+
     fn begin(&mut self, plan: &Plan, strategy: Option<Strategy>, at: Timestamp) {
         let kept = std::mem::take(self);
         *self = EventBuffer {
@@ -194,6 +225,9 @@ impl EventBuffer {
             replaying_to: kept.replaying_to,
             log: kept.log,
             made_directory: kept.made_directory,
+            further: kept.further,
+            making_way: kept.making_way,
+            made_way: kept.made_way,
             unpacked: kept.unpacked && strategy == Some(Strategy::InPlace),
             configured: kept.configured,
             newer: kept.newer,
@@ -226,6 +260,7 @@ impl EventBuffer {
             checklist: self.checklist.iter().map(|(item, (state, _))| (*item, *state)).collect(),
             started_at: self.started_at?,
             strategy: self.strategy,
+            made_way: plan.make_way.as_ref().filter(|_| self.making_way).map(|former| former.to.clone()),
             phases: self.phases.clone(),
             server_pid: self.server_pid,
             failure: self.failure.clone(),

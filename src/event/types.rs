@@ -53,6 +53,13 @@ pub enum What {
         /// Whether it is made.
         made: bool,
     },
+    /// A further directory is about to be taken, and marked: for tablespaces, or for a kept copy.
+    FurtherDirectory {
+        /// Which.
+        directory: PathBuf,
+        /// Whether it is made.
+        made: bool,
+    },
     /// Everything that the recovery made is about to be removed: nothing but that is left to be done.
     Discarding,
     /// Somebody goes on with what was interrupted.
@@ -115,6 +122,10 @@ pub enum What {
         said: Vec<String>,
         /// How the server is reached from now on, where that is not as before.
         connection: Option<String>,
+        /// Whether the server, which runs, is stopped and started for it: until the item has come to its end, it has to be
+        /// started again.
+        #[serde(default)]
+        restarts: bool,
     },
     /// A line of the server's log. Not journalled: the log is a file of its own.
     Log {
@@ -281,6 +292,8 @@ pub struct Recovery {
     pub started_at: Timestamp,
     /// How the last retarget went; `None` where there was none.
     pub strategy: Option<Strategy>,
+    /// Where the data directory went that had to make way, from the moment on at which that was announced.
+    pub made_way: Option<PathBuf>,
     /// The steps that are done, with what they took.
     pub phases: Vec<Phase>,
     /// The postmaster's process id, where one was started and not stopped.

@@ -194,6 +194,11 @@ pub enum LogEvent {
     /// Looks like a pause at the target to SQL; the server ends if it is resumed. Told by a DETAIL line, which
     /// follows a bare `recovery has paused`.
     PausedForSettings,
+    /// A setting that recovery needs is lower than on the server that wrote the WAL. A DETAIL line, which comes before the
+    /// one of the pause, or after a FATAL one (14 and later).
+    SettingTooLow(TooLow),
+    /// The server cannot listen where it shall: somebody else does. It ends where it can listen nowhere.
+    AddressTaken(String),
     /// The target is reached, and the server ends as it was told.
     ShutdownAtTarget,
     /// Somebody asked the server to end.
@@ -222,6 +227,34 @@ pub enum LogEvent {
     /// A process of the server ended with this message (FATAL), or all of it did (PANIC). Not that of a client's
     /// session, which is only turned away.
     Fatal(String),
+}
+
+/// A setting that is lower than recovery needs (`CheckRequiredParameterValues`; `RecoveryRequiresIntParameter`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TooLow {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub set: u32,
+    /// The value that the server had which wrote the WAL.
+    pub needed: u32,
+}
+
+/// How 14 and later end where a setting is too low; which one a DETAIL line says.
+pub const INSUFFICIENT: &str = "recovery aborted because of insufficient parameter settings";
+
+impl TooLow {
+    /// `max_connections = 100 is a lower setting than on the primary server, where its value was 300.`; 13 says it in one
+    /// sentence with what follows from it, and calls the other server the master.
+    #[must_use]
+    pub fn of(text: &str) -> Option<TooLow> {
+        let (before, after) = text.split_once(" is a lower setting than on the ")?;
+        let (before, set) = before.rsplit_once(" = ")?;
+        let name = before.rsplit(' ').next()?;
+        let (_, needed) = after.split_once("value was ")?;
+        let needed = needed.trim_end_matches(['.', ')']);
+        Some(TooLow { name: name.to_owned(), set: set.parse().ok()?, needed: needed.parse().ok()? })
+    }
 }
 
 /// Where and why recovery stopped, as the server reported it.
@@ -291,6 +324,7 @@ impl LogEvent {
             Severity::Detail if text == "If recovery is unpaused, the server will shut down." => {
                 Some(LogEvent::PausedForSettings)
             }
+            Severity::Detail => TooLow::of(text).map(LogEvent::SettingTooLow),
             // With a default prefix, a client that is turned away cannot be told by its process's type.
             Severity::Fatal if line.backend.is_none() && text.starts_with("the database system is ") => None,
             Severity::Fatal | Severity::Panic => Some(LogEvent::Fatal(text.to_owned())),
@@ -347,6 +381,9 @@ fn event_with_values(text: &str) -> Option<LogEvent> {
     }
     if let Some(stop) = after("recovery stopping ") {
         return stopped(stop).map(LogEvent::Stopping);
+    }
+    if text.starts_with("could not bind ") && text.ends_with("Address already in use") {
+        return Some(LogEvent::AddressTaken(text.to_owned()));
     }
     if text.contains(" was terminated by signal ") {
         return Some(LogEvent::ProcessKilled(text.to_owned()));
@@ -474,10 +511,14 @@ cp: cannot stat '/srv/archive/000000010000000000000005': No such file or directo
 
     #[test]
     fn a_pause_for_settings_is_not_one_at_the_target() {
-        assert_eq!(
-            events(PAUSED_FOR_SETTINGS),
-            [LogEvent::Consistent(Lsn(0x200_0120)), LogEvent::PausedOnTheWay, LogEvent::PausedForSettings]
-        );
+        let low = TooLow { name: "max_connections".to_owned(), set: 100, needed: 300 };
+        let expected = [
+            LogEvent::Consistent(Lsn(0x200_0120)),
+            LogEvent::SettingTooLow(low),
+            LogEvent::PausedOnTheWay,
+            LogEvent::PausedForSettings,
+        ];
+        assert_eq!(events(PAUSED_FOR_SETTINGS), expected);
     }
 
     #[test]
@@ -631,6 +672,18 @@ cp: cannot stat '/srv/archive/000000010000000000000005': No such file or directo
         ] {
             assert_eq!(fatal(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_setting_that_is_too_low_is_named_by_every_major() {
+        let low = |set, needed| Some(TooLow { name: "max_connections".to_owned(), set, needed });
+        let of_13 = "hot standby is not possible because max_connections = 100 is a lower setting than on the master server \
+                     (its value was 300)";
+        assert_eq!(TooLow::of(of_13), low(100, 300));
+        let later = "max_connections = 20 is a lower setting than on the primary server, where its value was 21.";
+        assert_eq!(TooLow::of(later), low(20, 21));
+        assert_eq!(TooLow::of(INSUFFICIENT), None);
+        assert_eq!(TooLow::of(&later.replace("21", "x")), None);
     }
 
     proptest! {

@@ -12,6 +12,7 @@ use crate::resolve::{Requirements, Resolved};
 
 use super::estimate::wal_to_replay;
 use super::fetch::copied_program;
+use super::make_way::{self, MakeWay, Occupant};
 use super::parameters;
 use super::preflight::{BackupFacts, HostFacts, OwnProgram, Preflight};
 use super::settings::{Isolation, WAY_BACK_SETTINGS, is_reserved, restore_command, shell_quote, target_settings};
@@ -70,6 +71,8 @@ pub struct Draft<'a> {
     pub as_root: bool,
     /// How a copy of the unpacked data is kept.
     pub pristine: Option<Pristine>,
+    /// Whether a data directory that is there shall make way.
+    pub make_way: bool,
     /// For saying times.
     pub zone: Zone,
     /// Now.
@@ -94,6 +97,7 @@ impl Draft<'_> {
             settings: &self.settings,
             wal_bytes,
             pristine: self.pristine,
+            make_way: self.make_way,
             zone: self.zone,
             now: self.now,
         };
@@ -106,6 +110,7 @@ impl Draft<'_> {
         findings.extend(self.notices.iter().cloned());
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let settings = self.settings(isolation);
+        let make_way = self.make_way();
         let steps = self.steps(&server);
         Plan {
             restore_command: self.restore_command(),
@@ -125,7 +130,18 @@ impl Draft<'_> {
             candidates: self.candidates,
             set_aside: self.facts.configuration.as_ref().map(|own| own.not_followed.clone()).unwrap_or_default(),
             pristine: self.pristine,
+            make_way,
             made_at: self.now,
+        }
+    }
+
+    /// What makes way, where that was asked for and is possible.
+    fn make_way(&self) -> Option<MakeWay> {
+        match &self.host.occupant {
+            Some(Occupant::Stopped(stopped)) if self.make_way => {
+                Some(MakeWay { to: stopped.to.clone(), identity: stopped.identity })
+            }
+            _ => None,
         }
     }
 
@@ -298,6 +314,15 @@ impl Draft<'_> {
             };
             steps.insert(1, keep);
         }
+        if let Some(MakeWay { to, .. }) = self.make_way() {
+            let rename = Step {
+                id: StepId::MakeWay,
+                title: "rename the data directory that is there".to_owned(),
+                commands: vec![make_way::command(&self.directory, &to)],
+                undo: Some(make_way::back_command(&self.directory, &to)),
+            };
+            steps.insert(0, rename);
+        }
         steps
     }
 }
@@ -362,6 +387,8 @@ impl Plan {
         }
         settings.extend(new);
         let mut steps = self.steps.clone();
+        // What made way did so when the recovery was begun.
+        steps.retain(|step| step.id != StepId::MakeWay);
         for step in steps.iter_mut().filter(|step| step.id == StepId::Replay) {
             step.title = replay_title(resolved.action(target));
         }

@@ -302,6 +302,8 @@ pub struct Item {
     pub restarts: bool,
     /// What was found: slots, subscriptions, libraries.
     pub facts: Vec<String>,
+    /// That it was begun, and nobody works on it any more, and what is to be done about it.
+    pub interrupted: Option<String>,
     /// Why it cannot be done now.
     pub cannot: Option<String>,
     /// What was said when it was done, or tried.

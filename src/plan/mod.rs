@@ -20,6 +20,7 @@ pub mod estimate;
 pub mod fetch;
 pub mod files;
 pub mod finding;
+pub mod make_way;
 pub mod parameters;
 pub mod preflight;
 pub mod pristine;
@@ -33,6 +34,7 @@ pub mod way;
 
 pub use fetch::Fetch;
 pub use finding::{Finding, Severity};
+pub use make_way::MakeWay;
 pub use pristine::Pristine;
 pub use retarget::{Approach, StepTo, Strategy};
 pub use step::{Step, StepId};
@@ -84,6 +86,9 @@ pub struct Plan {
     /// How a copy of the unpacked data is kept to go back to; `None` for none.
     #[serde(default)]
     pub pristine: Option<Pristine>,
+    /// The data directory that is there and makes way; `None` where the directory is new or empty.
+    #[serde(default)]
+    pub make_way: Option<MakeWay>,
     /// When the plan was made.
     pub made_at: Timestamp,
 }
@@ -322,6 +327,7 @@ pub(crate) fn example() -> Plan {
         candidates: Vec::new(),
         set_aside: Vec::new(),
         pristine: None,
+        make_way: None,
         made_at: Timestamp::UNIX_EPOCH,
     }
 }

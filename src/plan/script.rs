@@ -122,6 +122,9 @@ fn path(path: &Path) -> String {
 fn names(plan: &Plan) -> Section {
     let mut code = "set -eu\numask 077\nLC_ALL=C\nexport LC_ALL\ncd /\n".to_owned();
     set(&mut code, "directory", &path(&plan.directory));
+    if let Some(former) = &plan.make_way {
+        set(&mut code, "former", &path(&former.to));
+    }
     set(&mut code, "own", &path(&plan.directory.join(OWN_DIRECTORY)));
     set(&mut code, "bin_dir", &path(&plan.server.bin_dir));
     set(&mut code, "run_as", &plan.server.run_as);
@@ -197,6 +200,7 @@ fn checks(plan: &Plan) -> Section {
     let needed = bytes.saturating_add(plan.estimate.wal_bytes.min(super::preflight::WAL_KEPT)).div_ceil(1024);
     let major = plan.server.major;
     let programs = programs(plan).join(" ");
+    let place = if plan.make_way.is_some() { OCCUPIED } else { FREE };
     let code = format!(
         r#"[ "$(id -u)" = 0 ] || [ "$(id -u)" = "$uid" ] || fail "run this as root or as $run_as"
 [ "$uid" != 0 ] || fail "PostgreSQL never runs as root: $run_as"
@@ -210,11 +214,7 @@ case $version in
 esac
 [ -d {parent} ] || fail "the parent directory does not exist: $directory"
 [ ! -L "$directory" ] || fail "this is a link: $directory"
-if [ -e "$directory" ]; then
-    [ -d "$directory" ] || fail "this is not a directory: $directory"
-    [ -z "$(ls -A -- "$directory")" ] || fail "the directory is not empty: $directory"
-fi
-{readable}free=$(df -Pk -- {parent} | awk 'NR == 2 {{ print $4 }}')
+{place}{readable}free=$(df -Pk -- {parent} | awk 'NR == 2 {{ print $4 }}')
 case $free in
     '' | *[!0-9]*) ;;
     *) [ "$free" -ge {needed} ] || fail "too little space: $free kB are free, and {needed} kB are needed" ;;
@@ -229,8 +229,29 @@ esac
     Section { title: "Look whether it can be done", text, code }
 }
 
+/// Nothing is where the new data directory goes.
+const FREE: &str = r#"if [ -e "$directory" ]; then
+    [ -d "$directory" ] || fail "this is not a directory: $directory"
+    [ -z "$(ls -A -- "$directory")" ] || fail "the directory is not empty: $directory"
+fi
+"#;
+
+/// A data directory is there whose server does not run, and that makes way.
+const OCCUPIED: &str = r#"[ -f "$directory/PG_VERSION" ] && [ -f "$directory/global/pg_control" ] || fail "this is no data directory: $directory"
+[ ! -e "$directory/postmaster.pid" ] || fail "a server runs there, or was killed: look, and remove postmaster.pid where it was: $directory"
+[ ! -e "$former" ] && [ ! -L "$former" ] || fail "there is something of this name already: $former"
+"#;
+
+/// Renames it, over nothing.
+const MAKE_WAY: &str = r#"mv -nT -- "$directory" "$former"
+[ ! -e "$directory" ] || fail "it could not be renamed: $directory"
+say "what was there is $former now"
+"#;
+
 fn unpack(plan: &Plan) -> Section {
-    let mut code = r#"[ -d "$directory" ] || mkdir -m 0700 -- "$directory"
+    let mut code = if plan.make_way.is_some() { MAKE_WAY.to_owned() } else { String::new() };
+    code.push_str(
+        r#"[ -d "$directory" ] || mkdir -m 0700 -- "$directory"
 [ "$(id -u)" != 0 ] || chown "$uid:$gid" "$directory"
 chmod 0700 "$directory"
 # unpack INTO PROGRAM ARGUMENT...: unpacks the tar that the program writes. It is read to its end, and a program that
@@ -249,8 +270,8 @@ unpack() {
     ) || fail "it cannot be unpacked"
     [ -z "$failed" ] || fail "the base backup cannot be read to its end"
 }
-"#
-    .to_owned();
+"#,
+    );
     for root in plan.tablespace_roots() {
         code.push_str(&make_root(root));
     }
@@ -271,11 +292,15 @@ unpack() {
         left.join(" "),
         needed.join(" ")
     );
-    let text = vec![
+    let renamed = "The data directory that is there is renamed first; nothing of it is changed or removed.".to_owned();
+    let mut text = vec![
         "The backup is only read. What a running server leaves behind, and what would make the new one take itself for"
             .to_owned(),
         "another, is removed from the copy.".to_owned(),
     ];
+    if plan.make_way.is_some() {
+        text.insert(0, renamed);
+    }
     Section { title: "Unpack the base backup", text, code }
 }
 

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepId {
+    /// Renames the data directory that is where the new one goes.
+    #[serde(rename = "make-way")]
+    MakeWay,
     /// Unpacks the base backup into the new directory.
     Unpack,
     /// Keeps a copy of the unpacked data, or goes back to it.
@@ -31,6 +34,7 @@ impl StepId {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::MakeWay => "make-way",
             Self::Unpack => "unpack",
             Self::Snapshot => "snapshot",
             Self::Configure => "configure",

@@ -183,7 +183,7 @@ impl Perform for Performer {
             Effect::LoadChecklist { recovery } => {
                 let recoveries = Recoveries::below(&self.config.state_directory);
                 work(reply, move |reply| {
-                    let answer = recoveries.load(&recovery).and_then(|buffer| checklist::list(&buffer));
+                    let answer = checklist::list(&recoveries, &recovery);
                     reply.send(Msg::Checklist(answer));
                     Ok(())
                 });
@@ -324,14 +324,14 @@ impl Performer {
         let shared = Arc::clone(&self.shared);
         let mut restore = self.restore.clone();
         restore.port = wanted.port.or(restore.port);
-        restore.settings.extend(wanted.settings);
+        restore.settings.extend(wanted.settings.iter().cloned());
         let directory = std::path::absolute(Path::new(wanted.directory.trim())).map_err(|error| {
             Error::usage("bad-path", format!("this is no path: {}", wanted.directory)).caused_by(&error)
         });
         self.prepare(reply, Cancel::default(), move |preparation, zone, reply| {
             let planned = directory.and_then(|directory| {
-                let (target, backup) = (wanted.target, wanted.backup);
-                let request = Request { target, backup, directory, restore, pristine: None, zone };
+                let Wanted { target, backup, make_way, .. } = wanted;
+                let request = Request { target, backup, directory, restore, pristine: None, make_way, zone };
                 let plan = preparation.plan(&request)?;
                 shared.remember(&plan)?;
                 Ok(Box::new(plan))
@@ -357,7 +357,7 @@ impl Performer {
         std::mem::take(&mut self.resolving).cancel();
         self.prepare(reply, self.resolving.clone(), move |preparation, zone, reply| {
             let (directory, restore) = (PathBuf::new(), RestoreConfig::default());
-            let request = Request { target, backup: None, directory, restore, pristine: None, zone };
+            let request = Request { target, backup: None, directory, restore, pristine: None, make_way: false, zone };
             let answer = preparation.locate(&request).map(Box::new);
             if !preparation.cancel.is_cancelled() {
                 reply.send(Msg::Resolved { target: request.target, answer });

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use super::run;
 
-/// A line about everything in a tree, by its path there.
+/// A line about everything in a tree, by its path inside of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeDigest(BTreeMap<String, String>);
 
@@ -64,5 +64,7 @@ pub fn tree_digest(path: &Path) -> TreeDigest {
         let (sum, path) = sum.split_once("  ").unwrap();
         digest.get_mut(path).unwrap().push_str(&format!(" {sum}"));
     }
-    TreeDigest(digest)
+    // By its path inside of the tree, so that a tree that is renamed is still the same.
+    let inside = |whole: String| whole.strip_prefix(&*path.to_string_lossy()).map(str::to_owned).unwrap_or(whole);
+    TreeDigest(digest.into_iter().map(|(whole, line)| (inside(whole), line)).collect())
 }

@@ -24,7 +24,7 @@ pub struct Transaction {
     pub after: String,
 }
 
-/// The past of a cluster of PostgreSQL 15 with segments of 1 MB. Its server is stopped; nothing writes there any more.
+/// The past of a cluster with segments of 1 MB, of PostgreSQL 15 where no other one is asked for. Its server is stopped; nothing writes there any more.
 ///
 /// In this order, all on timeline 1: a base backup by SQL (`by-sql`) with the transaction `meanwhile` and restore point
 /// `inside` between its start and its end; base backups (`gz`, `tar-none`, `plain-stream`, `tar-stream`, `plain-none`);
@@ -55,6 +55,12 @@ impl History {
     /// Makes it, in a directory that lasts as long as the test program.
     #[track_caller]
     pub fn make() -> History {
+        History::of(&Server::v15())
+    }
+
+    /// The same past of a server of another major.
+    #[track_caller]
+    pub fn of(server: &Server) -> History {
         let directory = Directory::lasting();
         let settings = [
             ("max_prepared_transactions", "4"),
@@ -64,7 +70,7 @@ impl History {
         ];
         let settings = settings.map(|(name, value)| (name, value.to_owned())).to_vec();
         let options = Options { segment_mib: 1, settings, ..Options::default() };
-        let cluster = Cluster::create(directory, &Server::v15(), &options);
+        let cluster = Cluster::create(directory, server, &options);
         let mut making = Making { cluster, transactions: BTreeMap::new(), restore_points: BTreeMap::new() };
         let subtransaction = making.live();
         let Making { cluster, transactions, restore_points } = making;

@@ -1,11 +1,15 @@
 //! Where the PostgreSQL programs of each major are, and how they are run.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::unistd::{User, geteuid};
+
+use super::Directory;
 
 /// The user that servers run as, where that is not ourselves: PostgreSQL refuses root.
 pub fn server_user() -> Option<User> {
@@ -97,6 +101,28 @@ impl Server {
     /// A command that runs one of its programs as the servers' user.
     pub fn command(&self, program: &str) -> Command {
         as_server(self.bin_dir.join(program))
+    }
+
+    /// A directory with its programs whose server is always started with one more option, which nothing in its files can
+    /// change.
+    #[track_caller]
+    pub fn with_option(&self, directory: &Directory, option: &str) -> String {
+        let bin = directory.create("programs");
+        for program in fs::read_dir(&self.bin_dir).unwrap() {
+            let program = program.unwrap();
+            let place = bin.join(program.file_name());
+            if program.file_name() != "postgres" && !place.is_symlink() {
+                symlink(program.path(), place).unwrap();
+            }
+        }
+        let postgres = self.bin_dir.join("postgres");
+        let script = format!(
+            "#!/bin/sh\ncase $1 in -D) exec {0} \"$@\" {option};; *) exec {0} \"$@\";; esac\n",
+            postgres.display()
+        );
+        let postgres = directory.write("programs/postgres", script);
+        fs::set_permissions(postgres, fs::Permissions::from_mode(0o755)).unwrap();
+        bin.display().to_string()
     }
 
     /// A command that runs `pg_basebackup`, if one is installed that talks to this major: it refuses newer ones.

@@ -186,6 +186,7 @@ fn plan(target: Target) -> Box<Plan> {
         candidates: Vec::new(),
         set_aside: Vec::new(),
         pristine: None,
+        make_way: None,
         made_at: now(),
     })
 }
@@ -600,6 +601,7 @@ fn what_is_left_after_a_promotion_is_shown_before_it_is_done() {
         commands: Vec::new(),
         restarts: true,
         facts: Vec::new(),
+        interrupted: None,
         cannot: None,
         said: Vec::new(),
     };

@@ -11,7 +11,9 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use crate::catalog::Backup;
 use crate::config::RestoreConfig;
 use crate::core::{PgMajor, SegmentName};
+use crate::engine::occupant;
 use crate::plan::PlacedTablespace;
+use crate::plan::make_way::Occupant;
 use crate::plan::preflight::{BackupFacts, DirectoryFacts, HostFacts, OwnProgram, PlaceFacts};
 use crate::plan::pristine::PristineFacts;
 
@@ -40,6 +42,8 @@ pub struct Wanted<'a> {
     pub port: u16,
     /// Whether the port was asked for, and not chosen.
     pub restore: &'a RestoreConfig,
+    /// Whether a data directory that is there shall make way.
+    pub make_way: bool,
     /// The source's directories, which are never written to.
     pub sources: &'a [PathBuf],
     /// The archives that the server will read.
@@ -62,7 +66,16 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
     let newest = wanted.newest;
     let control = || wanted.backup_facts.files.control().map(|control| control.system_identifier);
     let cluster = wanted.backup.system_identifier.or_else(control);
+    let sources = with_origins(wanted);
+    let there = directory(wanted.directory, account, &sources);
+    let is_data = matches!(there, DirectoryFacts::NotEmpty { data_directory: true, .. });
+    let occupant = is_data.then(|| occupant::look(wanted.directory, &sources));
+    let there = match &occupant {
+        Some(Occupant::Stopped(_)) if wanted.make_way => new_in_parent(wanted.directory, account),
+        _ => there,
+    };
     HostFacts {
+        occupant,
         pristine: pristine(wanted.directory),
         missing_locales: system::missing_locales(wanted.backup_facts.needed_locales()),
         glibc: system::glibc(),
@@ -71,7 +84,7 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
         running_sources: clusters::running(wanted.archives),
         unarchived: newest.and_then(|newest| clusters::unarchived(cluster, newest, wanted.archives)),
         occupied: system::occupied(&wanted.backup.tablespaces),
-        directory: directory(wanted.directory, account, &with_origins(wanted)),
+        directory: there,
         free_bytes: free_bytes(wanted.directory),
         tablespace_places: tablespace_places(wanted, account),
         // One that was chosen was free a moment ago; another Walback that looks for one may be holding it just now.
@@ -91,7 +104,9 @@ fn tablespace_places(wanted: &Wanted<'_>, account: Option<&Account>) -> Vec<Plac
     let mut roots: Vec<&Path> = wanted.tablespaces.iter().map(|tablespace| tablespace.root.as_path()).collect();
     roots.sort_unstable();
     roots.dedup();
-    let sources = with_origins(wanted);
+    // Nothing goes where the one that makes way has its own.
+    let formers = if wanted.make_way { occupant::links_of(wanted.directory) } else { Vec::new() };
+    let sources: Vec<PathBuf> = with_origins(wanted).into_iter().chain(formers).collect();
     let here = file_system(wanted.directory);
     let look = |root: &Path| {
         let there = file_system(root);
@@ -190,7 +205,7 @@ fn port_taken_by(port: u16) -> Option<String> {
         .into_iter()
         .find(|socket| {
             // A socket that nobody listens on any more was left behind.
-            std::os::unix::net::UnixStream::connect(socket).is_ok()
+            somebody_answers(Path::new(socket))
                 || fs::symlink_metadata(socket).is_ok_and(|_| {
                     fs::read_to_string(format!("{socket}.lock"))
                         .ok()
@@ -199,6 +214,12 @@ fn port_taken_by(port: u16) -> Option<String> {
                 })
         })
         .map(|socket| format!("a PostgreSQL server has the socket {socket}"))
+}
+
+/// Whether somebody takes connections on a socket.
+#[must_use]
+pub fn somebody_answers(socket: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
 }
 
 /// The source inside which this path lies, links resolved. Nothing is ever written there.
@@ -224,19 +245,16 @@ fn directory(path: &Path, account: Option<&Account>, sources: &[PathBuf]) -> Dir
         Ok(_) => true,
         Err(_) => false,
     };
-    let Some(parent) = path.parent().filter(|_| !exists).or(Some(path)) else {
-        return DirectoryFacts::NotADirectory;
-    };
-    if !parent.is_dir() {
-        return DirectoryFacts::NoParent(parent.to_path_buf());
+    if !exists {
+        return new_in_parent(path, account);
     }
-    if exists && let Some(full) = contents(path) {
+    if let Some(full) = contents(path) {
         return full;
     }
-    if let Err(error) = nix::unistd::access(parent, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK) {
-        return DirectoryFacts::NotWritable { path: parent.to_path_buf(), why: error.desc().to_owned() };
+    if let Some(closed) = closed_for_writing(path) {
+        return closed;
     }
-    if let (true, Some(account), Ok(metadata)) = (exists, account, fs::metadata(path))
+    if let (Some(account), Ok(metadata)) = (account, fs::metadata(path))
         && !super::is_root()
         && metadata.uid() != account.uid
     {
@@ -244,11 +262,28 @@ fn directory(path: &Path, account: Option<&Account>, sources: &[PathBuf]) -> Dir
         let owner = owner.map_or_else(|| format!("user {}", metadata.uid()), |user| user.name);
         return DirectoryFacts::Foreign { owner, user: account.name.clone() };
     }
-    match account.and_then(|account| Some((account, closed_to(account, parent)?))) {
-        Some((account, path)) => DirectoryFacts::Unreachable { path, user: account.name.clone() },
-        None if exists => DirectoryFacts::Empty,
-        None => DirectoryFacts::Absent,
+    unreachable_for(account, path).unwrap_or(DirectoryFacts::Empty)
+}
+
+/// Whether a directory can be made that is not there, or will not be there any more.
+fn new_in_parent(path: &Path, account: Option<&Account>) -> DirectoryFacts {
+    let Some(parent) = path.parent() else { return DirectoryFacts::NotADirectory };
+    if !parent.is_dir() {
+        return DirectoryFacts::NoParent(parent.to_path_buf());
     }
+    let closed = closed_for_writing(parent).or_else(|| unreachable_for(account, parent));
+    closed.unwrap_or(DirectoryFacts::Absent)
+}
+
+fn closed_for_writing(path: &Path) -> Option<DirectoryFacts> {
+    let asked = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
+    let error = nix::unistd::access(path, asked).err()?;
+    Some(DirectoryFacts::NotWritable { path: path.to_path_buf(), why: error.desc().to_owned() })
+}
+
+fn unreachable_for(account: Option<&Account>, path: &Path) -> Option<DirectoryFacts> {
+    let account = account?;
+    Some(DirectoryFacts::Unreachable { path: closed_to(account, path)?, user: account.name.clone() })
 }
 
 fn contents(path: &Path) -> Option<DirectoryFacts> {

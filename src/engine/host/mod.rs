@@ -299,6 +299,34 @@ impl Host {
         }
     }
 
+    /// Gives a directory another name beside the one that it has: one that nothing has, which the system itself sees to
+    /// (`renameat2(2)`, `RENAME_NOREPLACE`). Durable when it returns.
+    ///
+    /// # Errors
+    /// When something has the name, when it is a mount point, or when the file system cannot do that.
+    pub fn move_aside(&self, from: &Path, to: &Path) -> Result<()> {
+        use rustix::fs::{RenameFlags, renameat_with};
+        let cannot = |error: &io::Error| {
+            let failed =
+                Error::failed("cannot-rename", format!("cannot rename {} to {}", from.display(), to.display()));
+            failed.caused_by(error)
+        };
+        let (Some(parent), Some(old), Some(new)) = (from.parent(), from.file_name(), to.file_name()) else {
+            return Err(cannot(&io::ErrorKind::InvalidInput.into()));
+        };
+        let parent = File::open(parent).map_err(|error| cannot(&error))?;
+        // Both names are looked up in the same directory, whatever becomes of the way to it meanwhile.
+        renameat_with(&parent, old, &parent, new, RenameFlags::NOREPLACE).map_err(|error| {
+            let hint = match io::Error::from(error).kind() {
+                io::ErrorKind::AlreadyExists => "make the plan again; it will get another name",
+                io::ErrorKind::InvalidInput => "this file system cannot rename without replacing; rename it by hand",
+                _ => "rename it by hand, or give a new directory with --into",
+            };
+            cannot(&error.into()).hint(hint)
+        })?;
+        parent.sync_all().map_err(|error| cannot(&error))
+    }
+
     /// Sets the mode of a directory of ours.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use crate::plan::{Plan, files, parameters};
 use crate::resolve::Requirements;
 
 use super::super::data_directory::InDirectory;
+use super::super::host::facts::somebody_answers;
 use super::super::host::{Account, Host};
 use super::super::remains::settle;
 use super::super::server::{running, socket_files};
@@ -39,6 +40,7 @@ pub fn configure(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
     host.write_file(&own.join("pg_hba.conf"), files::HBA.as_bytes(), 0o600, owner)?;
     host.write_file(&own.join("pg_ident.conf"), files::IDENT.as_bytes(), 0o600, owner)?;
     make_socket_directory(host, &plan.server.socket_directory, owner)?;
+    refuse_taken_socket(plan)?;
     // The process id in the lock of a server that was killed may be somebody else's by now.
     for stale in socket_files(&plan.server) {
         host.remove_file(&stale)?;
@@ -90,6 +92,20 @@ pub fn forget_recovery(host: &Host, directory: &Path, owner: &Account) -> Result
     host.remove_file(&directory.join(files::SIGNAL))?;
     running(directory).map_or(Ok(()), |server| host.reload(server))?;
     fetching::forget(host, directory)
+}
+
+/// No server runs in the recovery's directory: whoever answers on its socket is another one, which would not be reached any
+/// more once its socket is gone.
+fn refuse_taken_socket(plan: &Plan) -> Result<()> {
+    let [socket, _] = socket_files(&plan.server);
+    if !somebody_answers(&socket) {
+        return Ok(());
+    }
+    Err(Error::failed(
+        "port-taken",
+        format!("port {} is taken: another server has the socket {}", plan.server.port, socket.display()),
+    )
+    .hint(format!("stop that server, or have it use another socket; then “walback resume {}” goes on", plan.recovery)))
 }
 
 fn read_auto_conf(host: &Host, path: &Path) -> Result<String> {

@@ -49,8 +49,12 @@ pub fn take(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>) 
 /// # Errors
 /// When something of it cannot be removed.
 pub fn remove_bare(host: &Host, plan: &Plan, made: bool) -> Result<()> {
-    let directory = &plan.directory;
-    if !directory.exists() || !is_bare(directory) {
+    remove_one_bare(host, &plan.directory, made)
+}
+
+fn remove_one_bare(host: &Host, directory: &Path, made: bool) -> Result<()> {
+    let is_directory = directory.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+    if !is_directory || !is_bare(directory) {
         return Ok(());
     }
     if let Ok(owner) = super::super::host::owner_of(directory) {
@@ -60,15 +64,30 @@ pub fn remove_bare(host: &Host, plan: &Plan, made: bool) -> Result<()> {
 }
 
 /// Makes, or takes over where it is empty, a further directory of a recovery: for a tablespace, or for a kept copy. One
-/// that carries the mark already is left as it is. `made` is whether the recovery makes it, and removes it again.
+/// that carries the mark already is left as it is. As with [`take`], whether it is made is journalled before.
 ///
 /// # Errors
 /// When it holds what is not Walback's, or cannot be made or marked.
-pub fn take_another(host: &Host, directory: &Path, recovery: &str, made: bool, owner: &Account) -> Result<()> {
+pub fn take_another(
+    host: &Host,
+    directory: &Path,
+    recovery: &str,
+    owner: &Account,
+    recorder: &Recorder<'_>,
+) -> Result<()> {
     if Mark::check(directory, recovery).is_ok() {
         return Ok(());
     }
-    if directory.symlink_metadata().is_ok() {
+    let begun = recorder.buffer().further.get(directory).copied();
+    let is_there = directory.symlink_metadata().is_ok();
+    let made = match begun {
+        Some(made) if is_there => made,
+        _ => !is_there,
+    };
+    if begun.is_none() || !is_there {
+        recorder.emit(What::FurtherDirectory { directory: directory.to_path_buf(), made })?;
+    }
+    if is_there {
         if is_bare(directory) {
             remove_half_a_mark(host, directory, owner)?;
         }
@@ -77,6 +96,15 @@ pub fn take_another(host: &Host, directory: &Path, recovery: &str, made: bool, o
         host.make_directory(directory, owner)?;
     }
     Mark::put(&host.acting_as(owner), directory, recovery, made, owner)
+}
+
+/// Removes the further directories that were made, and lost their marks or never got them; nothing where anything else is
+/// in them.
+///
+/// # Errors
+/// When something of them cannot be removed.
+pub fn remove_further(host: &Host, recorder: &Recorder<'_>) -> Result<()> {
+    recorder.buffer().further.iter().try_for_each(|(directory, made)| remove_one_bare(host, directory, *made))
 }
 
 /// The caller knows that there is nothing else.

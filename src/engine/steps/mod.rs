@@ -4,6 +4,7 @@ pub mod configure;
 pub mod directory;
 pub mod discard;
 pub mod fetching;
+pub mod make_way;
 pub mod promote;
 pub mod replay;
 pub mod snapshot;

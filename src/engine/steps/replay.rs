@@ -6,7 +6,7 @@ use crate::core::progress::Pace;
 use crate::core::{Action, Lsn, TimelineId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Progress, RecoveryState, WaitsFor, What};
-use crate::pgdata::server_log::{LogEvent, LogLine, Stopped};
+use crate::pgdata::server_log::{INSUFFICIENT, LogEvent, LogLine, Stopped, TooLow};
 use crate::plan::{Finding, Plan, StepId};
 use crate::source::Cancel;
 
@@ -60,6 +60,8 @@ pub fn follow(
         reached: None,
         pause: Pause::default(),
         ended: None,
+        too_low: None,
+        taken: None,
         stopped: None,
         promoted_to: None,
     };
@@ -93,6 +95,10 @@ struct Following<'a> {
     pause: Pause,
     /// Why the server ends, where it said so.
     ended: Option<String>,
+    /// A setting that it said is too low.
+    too_low: Option<TooLow>,
+    /// Where it cannot listen, as it said.
+    taken: Option<String>,
     stopped: Option<Stopped>,
     promoted_to: Option<TimelineId>,
 }
@@ -211,13 +217,22 @@ impl Following<'_> {
             LogEvent::ShutdownAtTarget => return self.shut_down().map(|()| true),
             LogEvent::NewTimeline(timeline) => self.promoted_to = Some(timeline),
             LogEvent::Ready => return self.promoted().map(|()| true),
-            LogEvent::PausedForSettings => return Err(self.paused_for_settings()),
+            LogEvent::SettingTooLow(low) => self.too_low = Some(low),
+            LogEvent::AddressTaken(said) => self.taken = Some(said),
+            LogEvent::PausedForSettings => {
+                return Err(self.ended("the server paused, not at the target, because a setting is too low", ENDED));
+            }
             LogEvent::NotProperlyShutDown => {
                 return Err(
                     self.ended("the server takes the copy for a crashed one, and ignores the target", TARGET_IGNORED)
                 );
             }
-            LogEvent::Fatal(message) => return Err(self.ended(&message, ENDED)),
+            // Which setting, the next line says.
+            LogEvent::Fatal(message) if message == INSUFFICIENT => self.ended = Some(message),
+            LogEvent::Fatal(message) => {
+                self.too_low = TooLow::of(&message).or(self.too_low.take());
+                return Err(self.ended(&message, ENDED));
+            }
             _ => {}
         }
         Ok(false)
@@ -350,21 +365,48 @@ impl Following<'_> {
 
     /// An error with the server's last words.
     fn ended(&self, what: &str, code: &'static str) -> Error {
+        match (&self.too_low, &self.taken) {
+            (Some(low), _) => self.too_low(low, what),
+            (_, Some(said)) if what.contains("could not create any") => self.address_taken(said),
+            _ => self.ended_otherwise(what, code),
+        }
+    }
+
+    /// What the server paused or ended for is known, and so is what is enough.
+    fn too_low(&self, TooLow { name, set, needed }: &TooLow, what: &str) -> Error {
+        let id = &self.plan.recovery;
+        let message = format!(
+            "recovery failed: {name} = {set} is too low: the server that wrote the WAL had {needed}, and recovery needs as much"
+        );
+        self.with_last_words(Error::failed("setting-too-low", message).because(what.to_owned())).hint(format!(
+            "“walback resume {id}” sets {name} to {needed} and goes on to the target. Where it is {set} again, something \
+             stronger than postgresql.auto.conf sets it: an option of the server's program in {}",
+            self.plan.server.bin_dir.display()
+        ))
+    }
+
+    fn address_taken(&self, said: &str) -> Error {
+        let (id, port) = (&self.plan.recovery, self.plan.server.port);
+        let message = format!("recovery failed: port {port} is taken, the server {said}");
+        self.with_last_words(Error::failed("port-taken", message)).hint(format!(
+            "once the port is free, “walback resume {id}” goes on to the target; or discard it, and give another --port"
+        ))
+    }
+
+    fn with_last_words(&self, error: Error) -> Error {
+        let words = last_lines(&self.plan.server.log, LAST_WORDS);
+        words.into_iter().fold(error, |error, line| error.because(format!("log: {line}")))
+    }
+
+    fn ended_otherwise(&self, what: &str, code: &'static str) -> Error {
         let log = &self.plan.server.log;
         let error = Error::failed(code, format!("recovery failed: {what}"));
-        let error =
-            last_lines(log, LAST_WORDS).into_iter().fold(error, |error, line| error.because(format!("log: {line}")));
-        error.hint(format!(
+        self.with_last_words(error).hint(format!(
             "the whole log is {}; once the cause is mended, “walback resume {id}” starts it again and goes on to the \
              target; “walback discard {id}” removes what was made",
             log.display(),
             id = self.plan.recovery
         ))
-    }
-
-    fn paused_for_settings(&self) -> Error {
-        self.ended("the server paused because a setting is lower than it was on the primary; going on would end it", ENDED)
-            .hint("set max_connections and its kin at least as high as the primary's, under “settings” in the configuration, and restore again")
     }
 }
 

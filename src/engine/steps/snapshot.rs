@@ -35,7 +35,7 @@ pub fn is_there(plan: &Plan) -> bool {
 ///
 /// # Errors
 /// When it is somebody else's, cannot be made, or the file system cannot do what was asked for.
-pub fn prepare(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
+pub fn prepare(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>) -> Result<()> {
     let Some(kind) = plan.pristine else { return Ok(()) };
     let kept = plan.pristine_directory();
     if fs::symlink_metadata(&kept).is_ok() && !is_bare(&kept) {
@@ -45,7 +45,7 @@ pub fn prepare(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
         inside.remove_file(&kept.join(OWN_DIRECTORY).join(WHOLE))?;
         inside.empty_directory(&kept, Some(OWN_DIRECTORY))?;
     } else {
-        take_another(host, &kept, &plan.recovery, true, owner)?;
+        take_another(host, &kept, &plan.recovery, owner, recorder)?;
     }
     if kind == Pristine::Reflink { try_to_share(&host.acting_as(owner), plan, &kept, owner) } else { Ok(()) }
 }

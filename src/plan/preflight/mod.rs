@@ -8,6 +8,7 @@ use crate::core::time::Timestamp;
 use crate::core::{PgMajor, SegmentName, Target, TargetKind, Zone};
 use crate::resolve::Resolved;
 
+use super::make_way::Occupant;
 use super::pristine::{Pristine, PristineFacts};
 use super::{Finding, PlacedTablespace};
 
@@ -30,6 +31,8 @@ pub(super) const WAL_KEPT: u64 = 2 << 30;
 pub struct HostFacts {
     /// What is where the new data directory shall be.
     pub directory: DirectoryFacts,
+    /// Where that looks like a data directory: whether it can make way.
+    pub occupant: Option<Occupant>,
     /// What is where a copy of the data would be kept.
     pub pristine: PristineFacts,
     /// Bytes free there for the user that will own it; `None` where that could not be asked.
@@ -177,6 +180,8 @@ pub struct Preflight<'a> {
     pub wal_bytes: u64,
     /// How a copy of the unpacked data is kept.
     pub pristine: Option<Pristine>,
+    /// Whether a data directory that is there shall make way.
+    pub make_way: bool,
     /// For saying times.
     pub zone: Zone,
     /// Now.
@@ -188,7 +193,7 @@ impl Preflight<'_> {
     #[must_use]
     pub fn findings(&self, host: &HostFacts) -> Vec<Finding> {
         let mut findings = Vec::new();
-        findings.extend(self.directory(&host.directory));
+        findings.extend(self.directory(host));
         findings.extend(self.space(host));
         findings.extend(self.tablespace_places(host));
         findings.extend(self.pristine(&host.pristine));

@@ -7,12 +7,26 @@ use super::{DirectoryFacts, HostFacts, OwnProgram, PlaceFacts, Preflight, SPARE_
 use crate::catalog::compression::package_of;
 use crate::core::progress::Bytes;
 use crate::plan::fetch::copied_program;
+use crate::plan::make_way::{self, Occupant};
 use crate::plan::pristine::PristineFacts;
 use crate::plan::{Estimate, Finding};
 
 impl Preflight<'_> {
-    pub(super) fn directory(&self, facts: &DirectoryFacts) -> Option<Finding> {
-        directory_finding(self.directory, facts, "--into")
+    /// What is to be said of the new data directory, and of what is there.
+    pub(super) fn directory(&self, host: &HostFacts) -> Vec<Finding> {
+        let found = directory_finding(self.directory, &host.directory, "--into");
+        let is_full = matches!(host.directory, DirectoryFacts::NotEmpty { .. });
+        match &host.occupant {
+            Some(Occupant::Stopped(stopped)) if self.make_way => {
+                found.into_iter().chain(stopped.findings(self.directory)).collect()
+            }
+            Some(Occupant::Stays(why)) if self.make_way => vec![make_way::stays(self.directory, why)],
+            None if self.make_way && is_full => {
+                vec![make_way::stays(self.directory, "what is there is no data directory")]
+            }
+            Some(Occupant::Stopped(_)) => found.map(make_way::offered).into_iter().collect(),
+            _ => found.into_iter().collect(),
+        }
     }
 
     /// What is wrong with the directories for tablespaces.

@@ -265,6 +265,7 @@ fn draw_confirm(canvas: &mut Canvas<'_>, confirm: &Confirm, area: Rect) {
     let title = match confirm.what {
         ActionKind::Promote => "Promote: end recovery for good?",
         ActionKind::Discard => "Discard: remove what the recovery made?",
+        ActionKind::Start => "Rename the data directory that is there?",
         _ => "Unpack again?",
     };
     let mut doc = Doc::new(inside(area), theme);

@@ -183,6 +183,9 @@ fn means(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, is_retarget: b
     doc.row("", &format!("taken {taken}"), theme.plain());
     doc.row("Timelines", &way::draw(&plan.resolved), theme.plain());
     doc.row("Into", &plan.directory.display().to_string(), theme.strong());
+    if let Some(former) = plan.make_way.as_ref().filter(|_| !is_retarget) {
+        doc.row("", &format!("what is there is renamed to {}", former.to.display()), theme.warning());
+    }
     let server = &plan.server;
     let text = format!(
         "PostgreSQL {} on port {}, run by {}, sockets in {}, no TCP, no archiving",

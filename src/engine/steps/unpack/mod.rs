@@ -62,7 +62,7 @@ type Body<'s> = Box<dyn FnOnce() -> Result<()> + Send + 's>;
 /// caller to remove, or to go on with.
 pub fn unpack(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<u64> {
     let ledger = Ledger::open(&plan.backup)?;
-    prepare(host, plan, owner)?;
+    prepare(host, plan, owner, recorder)?;
     let inside = &host.acting_as(owner);
     let identity = identity(&plan.backup)?;
     let left = Done::left(inside, &plan.directory, &identity);
@@ -84,12 +84,10 @@ pub fn unpack(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>
 ///
 /// # Errors
 /// When one cannot be made, or is not empty any more.
-fn prepare(host: &Host, plan: &Plan, owner: &Account) -> Result<()> {
+fn prepare(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>) -> Result<()> {
     let roots = plan.tablespace_roots();
-    std::iter::once(plan.directory.as_path()).chain(roots).try_for_each(|directory| {
-        let is_there = directory.symlink_metadata().is_ok();
-        take_another(host, directory, &plan.recovery, !is_there, owner)
-    })
+    let mut all = std::iter::once(plan.directory.as_path()).chain(roots);
+    all.try_for_each(|directory| take_another(host, directory, &plan.recovery, owner, recorder))
 }
 
 /// Removes what an earlier run has left that nothing is known of.

@@ -717,7 +717,10 @@ fn walk_count(directory: &Path) -> usize {
 fn what_nothing_is_known_of_is_begun_anew() {
     let stage = Stage::new(Form::Tar(Compression::None));
     let host = Host::new(false).unwrap();
-    prepare(&host, &stage.plan, &current_account()).unwrap();
+    let recoveries = Recoveries::below(&stage.place.path().join("state"));
+    let recorder = Recorder::open(&host, &recoveries, &stage.plan.recovery, &|_| {}).unwrap();
+    prepare(&host, &stage.plan, &current_account(), &recorder).unwrap();
+    drop(recorder);
     fs::create_dir(stage.plan.directory.join("base")).unwrap();
     fs::write(stage.plan.directory.join("base/left"), "of an earlier run").unwrap();
     fs::create_dir(&stage.plan.tablespaces[0].to).unwrap();
