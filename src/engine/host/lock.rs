@@ -7,7 +7,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::{current_account, now};
@@ -16,6 +20,11 @@ use crate::error::{Error, Result};
 
 /// The file that names who has the lock, beside the journal.
 const HOLDER: &str = "holder.json";
+/// For so long a lock is waited for that somebody may have for a moment only.
+const MOMENT: Duration = Duration::from_millis(100);
+/// The same where the process that took it is gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A Walback that works on a recovery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +52,12 @@ impl Holder {
         }
     }
 
+    /// Whether no such process runs on this machine any more.
+    fn is_gone(&self) -> bool {
+        let pid = i32::try_from(self.pid).map(Pid::from_raw);
+        self.host == host_name() && pid.is_ok_and(|pid| kill(pid, None) == Err(Errno::ESRCH))
+    }
+
     /// `process 4711 of postgres on db1, “walback restore”, since 2026-11-21 17:04:12.000000 +00:00`
     #[must_use]
     pub fn in_words(&self) -> String {
@@ -57,7 +72,7 @@ impl Holder {
 /// # Errors
 /// When somebody else has it, with whoever that is; when the file system knows no locks.
 pub(super) fn take(journal: &File, path: &Path) -> Result<()> {
-    match journal.try_lock() {
+    match try_lock(journal, path) {
         Ok(()) => {
             // Where it cannot be written, whoever comes next is told less.
             let _ = write(&beside(path));
@@ -66,6 +81,23 @@ pub(super) fn take(journal: &File, path: &Path) -> Result<()> {
         Err(fs::TryLockError::WouldBlock) => Err(busy(path)),
         Err(fs::TryLockError::Error(error)) => {
             Err(Error::failed("cannot-write", format!("cannot lock the journal: {}", path.display())).caused_by(&error))
+        }
+    }
+}
+
+/// Waits a little: a program that was killed may leave a child that is just becoming another one, and has the lock until it
+/// is; and whoever looks at who works on it has it for a moment.
+fn try_lock(journal: &File, path: &Path) -> std::result::Result<(), fs::TryLockError> {
+    let begun = Instant::now();
+    loop {
+        let is_gone = || read(path).is_some_and(|holder| holder.is_gone());
+        match journal.try_lock() {
+            Err(fs::TryLockError::WouldBlock)
+                if begun.elapsed() < MOMENT || begun.elapsed() < PATIENCE && is_gone() =>
+            {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            outcome => return outcome,
         }
     }
 }
@@ -88,7 +120,10 @@ fn busy(path: &Path) -> Error {
 pub fn holder(journal: &Path) -> Option<Option<Holder>> {
     let file = File::open(journal).ok()?;
     match file.try_lock_shared() {
-        Err(fs::TryLockError::WouldBlock) => Some(read(journal)),
+        Err(fs::TryLockError::WouldBlock) => Some(read(journal)).filter(|holder| {
+            // What it left has the lock for a moment, and does nothing.
+            !holder.as_ref().is_some_and(Holder::is_gone)
+        }),
         _ => None,
     }
 }
@@ -117,8 +152,8 @@ fn host_name() -> String {
 
 /// The command among the words of a command line; none for the interface. Values of options are not words of ours.
 fn command(words: impl Iterator<Item = String>) -> String {
-    const COMMANDS: [&str; 9] =
-        ["restore", "resume", "retarget", "promote", "stop", "discard", "status", "demo", "drill"];
+    const COMMANDS: [&str; 10] =
+        ["restore", "resume", "retarget", "promote", "checklist", "stop", "discard", "status", "demo", "drill"];
     words.into_iter().find(|word| COMMANDS.contains(&word.as_str())).unwrap_or_default()
 }
 
@@ -145,9 +180,25 @@ mod tests {
         assert!(refused.report().causes[0].starts_with("process 1 of somebody on "), "{refused}");
         assert!(refused.report().causes[0].contains("“walback restore”"), "{refused}");
 
-        // The text of one that is gone is of no account.
-        drop(first);
+        // One that is gone has left somebody who is about to let go.
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        fs::write(beside(&path), serde_json::to_vec(&Holder { pid: child.id(), ..Holder::this() }).unwrap()).unwrap();
         assert_eq!(holder(&path), None);
+        let second = open();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| take(&second, &path));
+            drop(first);
+            waiting.join().unwrap().unwrap();
+        });
+        drop(second);
+
+        // The text of one that is gone is of no account. Another test's child may just be letting go.
+        let begun = Instant::now();
+        while holder(&path).is_some() {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::sleep(LOOK_AGAIN);
+        }
         take(&open(), &path).unwrap();
     }
 
