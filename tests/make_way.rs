@@ -314,9 +314,9 @@ fn the_interface_asks_for_the_name() {
     terminal.send(&["d"]);
     terminal.wait_for("Esc leaves", LIMIT);
     terminal.send(&["C-u", place.to_str().unwrap(), "Enter"]);
-    terminal.wait_for("m has this one renamed", LIMIT);
+    terminal.wait_for("m renames what is there", LIMIT);
     terminal.send(&["m"]);
-    terminal.wait_for("Enter asks for the name, renames", LIMIT);
+    terminal.wait_for("Enter asks for the name; then it renames", LIMIT);
     terminal.send(&["Enter"]);
     let screen = terminal.wait_for("Rename the data directory that is there?", LIMIT);
     assert!(screen.contains(".before-walback-"), "{screen}");

@@ -150,8 +150,7 @@ fn on_plan(state: &State) -> String {
         }
         Answer::Failed(_) => "No plan can be made; Esc goes back to choose another target.".to_owned(),
         Answer::Made(_, None) if can(state, "make-way") => {
-            "This cannot be started. d chooses another directory; m has this one renamed. Nothing was changed."
-                .to_owned()
+            "This cannot be started. m renames what is there; d takes another directory.".to_owned()
         }
         Answer::Made(plan, None) if plan.findings.iter().any(is_about_the_directory) => {
             "This cannot be started. Choose another directory with d. Nothing was changed.".to_owned()
@@ -164,7 +163,7 @@ fn on_plan(state: &State) -> String {
             "Enter asks for the name, then makes it anew. Nothing was changed yet.".to_owned()
         }
         Answer::Made(plan, None) if plan.make_way.is_some() => {
-            "Enter asks for the name, renames what is there, and starts. Nothing was changed yet.".to_owned()
+            "Enter asks for the name; then it renames what is there, and starts.".to_owned()
         }
         Answer::Made(_, Some(_)) => "Enter goes to this target. Nothing was changed yet.".to_owned(),
         Answer::Made(..) => "Read it (Down scrolls), then Enter starts. Nothing was changed yet.".to_owned(),
