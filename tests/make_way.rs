@@ -134,6 +134,57 @@ fn a_running_server_stays_and_a_stopped_one_is_renamed_whole() {
     HISTORY.assert_untouched();
 }
 
+/// Two recoveries have the same place in their journals then, and only one is there.
+#[test]
+fn one_whose_directory_made_way_does_nothing_to_the_other() {
+    let directory = Directory::new();
+    let operator = Operator::of(&directory, &HISTORY, "tar-stream");
+    let place = operator.place("copy");
+    let expected = &HISTORY.restore_points["first"];
+    operator.recovers("copy", &FIRST, expected);
+    // Its server ends without Walback: it stays paused, as far as anybody was told.
+    run(as_server(Server::v15().bin_dir.join("pg_ctl")).args(["stop", "-w", "-m", "immediate", "-D"]).arg(&place));
+    let other = ask(&mut restore(&operator, &place, &[])).ended_with(0).recovery();
+    let id = other["id"].as_str().unwrap().to_owned();
+    assert_ne!(id, "copy");
+
+    let untouched = |what: &[&str], status: i32| {
+        let answer = operator.about(what).ended_with(status);
+        if status != 0 {
+            assert_is(&answer.json(), "error/code", "not-ours");
+        }
+    };
+    let refuses_all = || {
+        untouched(&["promote", "copy", "--yes"], 1);
+        untouched(&["resume", "copy"], 1);
+        untouched(&["stop", "copy"], 1);
+        untouched(&["sql", "select 1", "copy"], 1);
+        let status = operator.status("copy");
+        assert_is(&status, "state", "paused");
+        let interrupted = status["interrupted"].as_str().unwrap();
+        assert!(
+            interrupted.contains("cannot be gone on with") && interrupted.contains("no server runs"),
+            "{interrupted}"
+        );
+    };
+    refuses_all();
+    assert_paused(&operator.status(&id), expected);
+
+    operator.about(&["promote", &id, "--yes"]).ended_with(0);
+    let settings = || fs::read(place.join("postgresql.auto.conf")).unwrap();
+    let before = settings();
+    refuses_all();
+    assert!(settings() == before);
+    // Nor is the other's promotion in the way of giving this one up, whatever became of the renamed directory.
+    operator.about(&["stop", &id]).ended_with(0);
+    fs::remove_dir_all(former(&other)).unwrap();
+    let discarded = operator.about(&["discard", "copy", "--yes"]).ended_with(0).recovery();
+    assert_is(&discarded, "state", "discarded");
+    assert!(settings() == before);
+    operator.about(&["discard", &id, "--yes"]).ended_with(0);
+    assert!(!place.exists());
+}
+
 #[test]
 fn killed_around_the_renaming_it_is_gone_on_with_or_given_up() {
     let directory = Directory::in_memory();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::core::Zone;
 use crate::core::progress::Bytes;
 use crate::engine::Engine;
+use crate::engine::mark::Mark;
 use crate::engine::resume::{Standing, standing};
 use crate::engine::server::running;
 use crate::error::{Error, Result};
@@ -205,7 +206,7 @@ fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt
         writeln!(out, "Then       {next} is the next in WAL")?;
     }
     writeln!(out, "Timeline   {}", recovery.timeline)?;
-    let server = running(&recovery.directory);
+    let server = Mark::check(&recovery.directory, &recovery.id).ok().and_then(|_| running(&recovery.directory));
     if let Some(pid) = server {
         writeln!(out, "Server     runs, process {pid}")?;
         writeln!(out, "Connect    psql {}", crate::plan::settings::shell_quote(&recovery.connection))?;

@@ -52,7 +52,7 @@ impl Mark {
                 format!("this directory does not carry the mark of the recovery “{recovery}”: {}", directory.display()),
             )
             .because(why)
-            .hint("Walback removes only what it made; if it has to go, remove it by hand")
+            .hint("Walback works only on what it made; if it has to go, remove it by hand")
         };
         let path = directory.join(OWN_DIRECTORY).join(MARK);
         let text = std::fs::read(&path).map_err(|error| refused(format!("{}: {error}", path.display())))?;

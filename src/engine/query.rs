@@ -12,6 +12,8 @@ use crate::event::Recovery;
 use crate::plan::Plan;
 use crate::source::Cancel;
 
+use super::mark::Mark;
+
 /// How long setting up a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How often it is looked whether a question was given up.
@@ -39,6 +41,7 @@ pub fn ask(
     most: usize,
     cancel: &Cancel,
 ) -> Result<Rows> {
+    Mark::check(&recovery.directory, &recovery.id)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

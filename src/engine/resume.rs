@@ -76,6 +76,9 @@ impl Engine {
                 recorder.step(StepId::Stop, || stop::stop(&self.host, &plan.directory).map(|()| None))?;
                 recorder.state(RecoveryState::ShutDown)?;
             }
+            Way::Item | Way::Promotion if world.place == Place::Foreign => {
+                Mark::check(&plan.directory, id).map(drop)?
+            }
             Way::Item => self.go_on_with_item(&plan, &recorder, cancel)?,
             Way::Promotion => self.go_on_with_promotion(&plan, &recorder, cancel)?,
             Way::Unpack => self.unpack_anew(&plan, &recorder, &world, cancel)?,

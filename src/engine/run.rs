@@ -16,6 +16,7 @@ use super::record::{Recorder, Recoveries, Watch};
 use super::server::{LogTail, running};
 use super::steps::{configure, directory, discard, fetching, make_way, promote, replay, snapshot, start, stop, unpack};
 use super::strategy::settled;
+use super::way::Place;
 
 /// Carries out plans on this machine.
 #[derive(Debug, Clone)]
@@ -172,7 +173,8 @@ impl Engine {
         let waits = matches!(buffer.state, Some(Planned | Unpacking | Paused | ShutDown | Failed))
             && buffer.promoted_to.is_none()
             && buffer.configured;
-        if waits && promote::was_promoted(&plan.directory) {
+        // What lies at its place may be another recovery's, for which this one's was renamed.
+        if waits && Place::of(&plan) == Place::Marked && promote::was_promoted(&plan.directory) {
             recorder.emit(What::Finding(
                 Finding::warning("promoted-elsewhere", format!("the server of {id} was promoted, and not by Walback"))
                     .hint("what was written to it since is kept; there is no way back to another target"),
@@ -208,6 +210,9 @@ impl Engine {
     /// When it is not replaying, or replay fails.
     pub fn follow(&self, id: &str, watch: Watch<'_>, cancel: &Cancel) -> Result<Recovery> {
         let (recorder, plan) = self.open(id, watch)?;
+        if Place::of(&plan) == Place::Foreign {
+            Mark::check(&plan.directory, id)?;
+        }
         match recorder.buffer().state {
             Some(RecoveryState::Replaying) => self.replay(&plan, &owner_of(&plan)?, &recorder, cancel, None)?,
             // Its walback went down just after it had started the server.
@@ -237,6 +242,7 @@ impl Engine {
             )
             .hint("only a paused recovery can be promoted"));
         }
+        Mark::check(&plan.directory, id)?;
         let owner = owner_of(&plan)?;
         promote::check(&plan)?;
         recorder.state(RecoveryState::Promoting)?;
@@ -303,7 +309,7 @@ impl Engine {
         let (id, directory) = (&plan.recovery, &plan.directory);
         let buffer = recorder.buffer();
         // Stopped by Walback and started again by hand, it is in use all the same.
-        if buffer.promoted_to.is_some() && running(directory).is_some() {
+        if buffer.promoted_to.is_some() && Mark::check(directory, id).is_ok() && running(directory).is_some() {
             return Err(Error::failed(
                 "in-use",
                 format!("the recovery {id} was promoted, its server runs, and may be in use"),
@@ -324,11 +330,9 @@ impl Engine {
         let could_not =
             renamed_only || buffer.failure.as_ref().is_some_and(|failure| failure.step == Some(StepId::Unpack));
         let nothing_made = (could_not || !buffer.has_begun()) && Mark::check(directory, id).is_err();
-        if let Some(other) = self.displaced_by(plan) {
-            recorder.emit(What::Finding(
-                Finding::warning("directory-gone", format!("{} is the recovery {other}'s now", directory.display()))
-                    .hint(format!("nothing was removed; what {id} made was renamed, and lies beside it")),
-            ))?;
+        if let Some(other) = displaced_by(plan).filter(|_| !nothing_made) {
+            recorder.emit(What::Finding(displaced(plan, &other)))?;
+            self.forget_pristine(plan, recorder)?;
         } else if mark::is_bare(directory) {
             if !nothing_made || buffer.made_directory.is_some() {
                 recorder.emit(What::Discarding)?;
@@ -348,15 +352,6 @@ impl Engine {
             done.then(|| recorder.emit(What::Finding(finding))).transpose()?;
         }
         recorder.state(RecoveryState::Discarded)
-    }
-
-    /// The recovery that has this one's directory since, because what this one had made was renamed for it.
-    fn displaced_by(&self, plan: &Plan) -> Option<String> {
-        let other = mark::named_by(&plan.directory).filter(|other| *other != plan.recovery)?;
-        Mark::check(&plan.directory, &other).ok()?;
-        let made_way = |plan: &Plan| plan.make_way.as_ref().and_then(|former| mark::named_by(&former.to));
-        let its = self.recoveries.load(&other).ok()?.plan?;
-        (made_way(&its).as_deref() == Some(&plan.recovery)).then_some(other)
     }
 
     pub(super) fn unpack(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
@@ -469,6 +464,25 @@ impl Engine {
 }
 
 /// The plan that runs is the plan that was shown.
+/// The recovery that has this one's directory since: what this one had made was renamed for it, or moved away.
+fn displaced_by(plan: &Plan) -> Option<String> {
+    let other = mark::named_by(&plan.directory).filter(|other| *other != plan.recovery)?;
+    Mark::check(&plan.directory, &other).is_ok().then_some(other)
+}
+
+/// Says that nothing is removed there, and what else there is.
+fn displaced(plan: &Plan, other: &str) -> Finding {
+    let (id, directory) = (&plan.recovery, plan.directory.display());
+    let roots = plan.tablespaces.iter().filter(|tablespace| Mark::check(&tablespace.root, id).is_ok());
+    let roots: Vec<String> = roots.map(|tablespace| tablespace.root.display().to_string()).collect();
+    let tablespaces = match roots.is_empty() {
+        true => String::new(),
+        false => format!("; its tablespaces are there still, for that: {}", roots.join(", ")),
+    };
+    Finding::warning("directory-gone", format!("{directory} is the recovery {other}'s now"))
+        .hint(format!("nothing of it was removed; what {id} made was renamed, or moved away{tablespaces}"))
+}
+
 fn check_plan(plan: &Plan, hash: &str) -> Result<()> {
     let now = plan.hash()?;
     if now != hash {

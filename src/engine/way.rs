@@ -38,17 +38,31 @@ pub enum Place {
     Foreign,
 }
 
+impl Place {
+    /// Looks at it.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Place {
+        let directory = &plan.directory;
+        match Mark::check(directory, &plan.recovery) {
+            Ok(_) => Place::Marked,
+            Err(_) if directory.symlink_metadata().is_err() => Place::Absent,
+            Err(_) if is_bare(directory) => Place::Bare,
+            Err(_) => Place::Foreign,
+        }
+    }
+}
+
 impl World {
     /// Looks at it; `server` is the process of the server that runs there.
     #[must_use]
     pub fn of(plan: &Plan, server: Option<u32>) -> World {
         let directory = &plan.directory;
-        let place = match Mark::check(directory, &plan.recovery) {
-            Ok(_) => Place::Marked,
-            Err(_) if directory.symlink_metadata().is_err() => Place::Absent,
-            Err(_) if is_bare(directory) => Place::Bare,
-            Err(_) => Place::Foreign,
-        };
+        let place = Place::of(plan);
+        if place == Place::Foreign {
+            // What runs there, and what its files say, is somebody else's: another recovery's, for which this one's directory
+            // was renamed.
+            return World { place, server: None, promoted: false, control: None, begun: false };
+        }
         World {
             place,
             server,
@@ -125,6 +139,7 @@ impl Way {
         let state = journal.state.map_or("planned", RecoveryState::word);
         let step = journal.running.map(|step| format!(", in the step {step}")).unwrap_or_default();
         let does = match self {
+            Way::Start | Way::Promotion | Way::Item if world.place == Place::Foreign => "it cannot be gone on with",
             Way::AtRest => "nothing has to be done",
             Way::Discard => "the rest of it is removed",
             Way::Stop => "the server is stopped",
