@@ -407,8 +407,8 @@ fn some_target() -> impl Strategy<Value = Target> {
 /// Without what `locate` counts only where there is an overview of everything.
 fn uncounted(resolved: Resolved) -> Resolved {
     let (commits_lost, last_lost, named_again, requires) = (None, None, Vec::new(), None);
-    let (locked, readable_from, ambiguous) = (Vec::new(), None, Vec::new());
-    Resolved { commits_lost, last_lost, named_again, requires, locked, readable_from, ambiguous, ..resolved }
+    let (locked, readable_from, ambiguous, before) = (Vec::new(), None, Vec::new(), Vec::new());
+    Resolved { commits_lost, last_lost, named_again, requires, locked, readable_from, ambiguous, before, ..resolved }
 }
 
 proptest! {
