@@ -426,6 +426,16 @@ mod tests {
         assert!(command.starts_with("test -d '") && command.contains("'/. ||"), "it has to be searched: {command}");
     }
 
+    /// Bytes of a kind that no program makes shorter: half of the packed file is half of them.
+    fn noise(bytes: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        std::iter::repeat_with(next).take(bytes).collect()
+    }
+
     /// In each form: whole, breaking off, too long, something else, and on a disk that is full.
     #[test]
     fn what_breaks_off_is_filled_and_nothing_else_is() {
@@ -434,14 +444,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (archive, to) = (directory.path().join("a 'b' 100%"), directory.path().join("copied"));
         std::fs::create_dir(&archive).unwrap();
-        // Of a kind that does not become shorter, so that half of the file is half of the segment.
-        let mut state = 1_u64;
-        let wal: Vec<u8> = std::iter::repeat_with(|| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 56) as u8
-        })
-        .take(1 << 20)
-        .collect();
+        let wal = noise(1 << 20);
         for compression in Compression::PACKED {
             let (program, _) = compression.program().unwrap();
             let pack = |bytes: &[u8]| {
@@ -453,7 +456,7 @@ mod tests {
                 packed.unwrap().stdout
             };
             let command = restore_command(
-                &[archive.clone()],
+                std::slice::from_ref(&archive),
                 &BTreeSet::from([compression]),
                 &BTreeMap::new(),
                 &BTreeSet::from([name]),
