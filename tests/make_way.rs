@@ -244,6 +244,18 @@ fn what_must_not_be_renamed_stays() {
     // A source inside of it: its own pg_wal, given as an archive.
     let own_wal = place.join("pg_wal").display().to_string();
     stays(&place, &["--wal", &own_wal], "a source");
+    // Walback's own journals, through a link too, and where there are none yet; and PostgreSQL's programs.
+    std::os::unix::fs::symlink(&place, directory.path().join("way")).unwrap();
+    for state in [place.join("state"), directory.path().join("way/later/state")] {
+        let mut command = operator.command(&["plan", "--make-way"]);
+        let answer = ask(command.args(FIRST).arg("--into").arg(&place).env("WALBACK_STATE_DIR", &state)).ended_with(3);
+        let found = finding(&answer.json()["plan"], "cannot-make-way").unwrap()["message"].to_string();
+        assert!(found.contains("needs what lies inside of it") && found.contains("state"), "{found}");
+        assert!(!state.exists());
+    }
+    std::os::unix::fs::symlink(&cluster.server.bin_dir, place.join("bin")).unwrap();
+    stays(&place, &["--bin-dir", place.join("bin").to_str().unwrap()], "needs what lies inside of it");
+    fs::remove_file(place.join("bin")).unwrap();
     let full = directory.create("full");
     fs::write(full.join("notes"), "").unwrap();
     stays(&full, &[], "no data directory");
@@ -334,9 +346,21 @@ fn the_runbook_renames_it_too() {
     let refused = Command::new("sh").arg(&script).output().unwrap();
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("postmaster.pid"));
     fs::remove_file(place.join("postmaster.pid")).unwrap();
-    let before = tree_digest(&place);
+    let (before, inode) = (tree_digest(&place), number(&place));
+    // Another one, which looks the same.
+    let aside = directory.path().join("aside");
+    fs::rename(&place, &aside).unwrap();
+    run(Command::new("cp").arg("-a").arg(&aside).arg(&place));
+    let refused = Command::new("sh").arg(&script).output().unwrap();
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("is not the directory that")
+    );
+    assert!(place.exists() && !to.exists());
+    fs::remove_dir_all(&place).unwrap();
+    fs::rename(&aside, &place).unwrap();
     run(Command::new("sh").arg(&script));
     tree_digest(&to).assert_same_as(&before);
+    assert_eq!(number(&to), inode, "renamed, not copied");
     let connection = format!(
         "host={} port={} user=postgres dbname=postgres",
         place.join(".walback/socket").display(),

@@ -14,14 +14,15 @@ use super::server::{is_alive, postmaster_pid};
 use crate::pgdata::control_file::ClusterState;
 use crate::plan::make_way::{Identity, Occupant, Stopped, former_name};
 
-/// Whether the data directory that lies where a recovery shall go can be renamed, and what it would be called.
+/// Whether the data directory that lies where a recovery shall go can be renamed, and what it would be called; as
+/// [`stays`].
 #[must_use]
-pub fn look(directory: &Path, sources: &[PathBuf]) -> Occupant {
+pub fn look(directory: &Path, sources: &[PathBuf], needed: &[PathBuf]) -> Occupant {
     let identity = match mark::identity(directory) {
         Ok(identity) => identity,
         Err(error) => return Occupant::Stays(error.report().message.clone()),
     };
-    if let Some(why) = stays(directory, sources) {
+    if let Some(why) = stays(directory, sources, needed) {
         return Occupant::Stays(why);
     }
     Occupant::Stopped(Stopped {
@@ -33,9 +34,10 @@ pub fn look(directory: &Path, sources: &[PathBuf]) -> Occupant {
     })
 }
 
-/// Why a data directory must not be renamed, in words.
+/// Why a data directory must not be renamed, in words: neither a source may lie in it nor what is `needed` else, Walback's
+/// own journals and PostgreSQL's programs.
 #[must_use]
-pub fn stays(directory: &Path, sources: &[PathBuf]) -> Option<String> {
+pub fn stays(directory: &Path, sources: &[PathBuf], needed: &[PathBuf]) -> Option<String> {
     if fs::symlink_metadata(directory).is_ok_and(|metadata| !metadata.is_dir()) {
         return Some("it is a link or a file, not a directory".to_owned());
     }
@@ -51,6 +53,9 @@ pub fn stays(directory: &Path, sources: &[PathBuf]) -> Option<String> {
     }
     if let Some(source) = sources.iter().find(|source| is_in(source, directory)) {
         return Some(format!("a source lies inside of it, which would not be found any more: {}", source.display()));
+    }
+    if let Some(needed) = needed.iter().find(|needed| is_in(needed, directory)) {
+        return Some(format!("this recovery needs what lies inside of it: {}", needed.display()));
     }
     if let Some(inner) = links_of(directory).iter().find(|target| is_in(target, directory)) {
         return Some(format!("a link in it leads back into it, and would lead into the new one: {}", inner.display()));
@@ -95,10 +100,12 @@ pub fn links_of(directory: &Path) -> Vec<PathBuf> {
     targets
 }
 
-/// Whether a path is a directory or lies inside of it, as it is written and with its links resolved.
+/// Whether a path is a directory or lies inside of it, as it is written and with its links resolved; also one that is
+/// still to be made.
 fn is_in(path: &Path, directory: &Path) -> bool {
     let written = std::path::absolute(path).is_ok_and(|path| path.starts_with(directory));
-    let resolved = || Some(path.canonicalize().ok()?.starts_with(directory.canonicalize().ok()?));
+    let there = || path.ancestors().find_map(|above| above.canonicalize().ok());
+    let resolved = || Some(there()?.starts_with(directory.canonicalize().ok()?));
     written || resolved().unwrap_or(false)
 }
 
@@ -155,12 +162,17 @@ mod tests {
     fn what_must_stay_stays() {
         let parent = tempfile::tempdir().unwrap();
         let directory = data_directory(parent.path());
-        let why = |sources: &[PathBuf]| stays(&directory, sources).unwrap_or_default();
+        let why = |sources: &[PathBuf]| stays(&directory, sources, &[]).unwrap_or_default();
         assert_eq!(why(&[parent.path().to_path_buf(), parent.path().join("data-2")]), "");
         assert!(why(&[directory.join("pg_wal")]).contains("a source"), "also one that is not there");
         std::os::unix::fs::symlink(&directory, parent.path().join("link")).unwrap();
         assert!(why(&[parent.path().join("link/global")]).contains("a source"), "by another way");
-        assert!(stays(&parent.path().join("link"), &[]).unwrap().contains("a link"));
+        assert_eq!(stays(&directory, &[], &[parent.path().join("state")]), None);
+        for needed in [directory.join("bin"), parent.path().join("link/state/recoveries")] {
+            let why = stays(&directory, &[], std::slice::from_ref(&needed)).unwrap_or_default();
+            assert!(why.contains("this recovery needs") && why.contains(&needed.display().to_string()), "{why}");
+        }
+        assert!(stays(&parent.path().join("link"), &[], &[]).unwrap().contains("a link"));
 
         let outside = parent.path().join("fast");
         std::os::unix::fs::symlink(&outside, directory.join("pg_tblspc/16385")).unwrap();
@@ -174,7 +186,7 @@ mod tests {
         assert_eq!(why(&[]), "");
         fs::remove_file(directory.join("PG_VERSION")).unwrap();
         assert!(why(&[]).contains("no whole data directory"));
-        assert!(stays(Path::new("/proc"), &[]).is_some());
+        assert!(stays(Path::new("/proc"), &[], &[]).is_some());
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl<'a> Preparation<'a> {
             restore: &request.restore,
             make_way: request.make_way,
             sources: &sources,
+            journals: self.recoveries.directory(),
             archives,
             fetches: fetch::is_needed(archives, &self.catalog.compressions, &partials),
             decompressors: self.catalog.compressions.iter().filter_map(|used| Some(used.program()?.0)).collect(),

@@ -30,6 +30,12 @@ impl Recoveries {
         Recoveries { directory: state_directory.join("recoveries") }
     }
 
+    /// Where they are: a directory for each, with its journal.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Whether a recovery of this name is known: one that was interrupted before its journal had a whole line has done
     /// nothing, and takes no name.
     #[must_use]

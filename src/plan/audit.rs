@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::catalog::compression::archived;
+use crate::catalog::compression::{archived, may_be_short};
 use crate::catalog::inspection::{Flaw, Inspection, Partial, Unfit};
 use crate::catalog::overview::{DamagedPlace, Extent};
 use crate::catalog::{Backup, Catalog, Compression, Gap, Overview, PointKind};
@@ -390,13 +390,25 @@ impl Audit<'_> {
                 format!("{name}: {holds}, which nothing else here has; recovery never asks for a .partial file"),
                 Some(format!(
                     "to recover what it holds, give a directory with a copy of it{} named {} as another --wal",
-                    if form == Compression::None { "" } else { ", unpacked," },
+                    self.as_plain(file.as_deref(), form),
                     partial.name
                 )),
             ),
         };
         let finding = Finding { hint, ..Finding::note("partial-segment", text) };
         ArchiveFinding { finding, timeline: Some(partial.name.timeline), file, lsn: partial.end }
+    }
+
+    /// What has to be done with a copy of a `.partial` before a server takes it.
+    fn as_plain(&self, file: Option<&str>, form: Compression) -> String {
+        let size = self.catalog.segment_size.bytes();
+        match form {
+            Compression::None => String::new(),
+            _ if file.is_some_and(may_be_short) => {
+                format!(", unpacked and filled with zeros to a segment's size (truncate -s {size}),")
+            }
+            _ => ", unpacked,".to_owned(),
+        }
     }
 
     fn files(&self) -> Vec<ArchiveFinding> {
@@ -549,6 +561,17 @@ mod tests {
         let incomplete = found.iter().find(|(_, code, _)| code == "backup-incomplete").unwrap();
         assert_eq!(incomplete.0, Severity::Error);
         assert!(incomplete.2.contains("late") && incomplete.2.contains(&segment(6).to_string()), "{incomplete:?}");
+    }
+
+    #[test]
+    fn a_copy_of_a_partial_is_made_as_long_as_a_segment() {
+        let (catalog, inspection) = (Catalog::build(Listing::default()), Inspection::default());
+        let audit = Audit { catalog: &catalog, inspection: &inspection, overview: None, zone: Zone::UTC };
+        let name = format!("{}.gz", segment(7));
+        assert_eq!(audit.as_plain(Some("a.partial"), Compression::None), "");
+        assert_eq!(audit.as_plain(Some(&format!("{}.partial.gz", segment(7))), Compression::Gzip), ", unpacked,");
+        let short = audit.as_plain(Some(&format!("{name}.partial")), Compression::Gzip);
+        assert!(short.contains("(truncate -s 16777216)"), "{short}");
     }
 
     #[test]

@@ -135,11 +135,24 @@ impl Instructions {
         let size = self.segment_size;
         let next = after.number(size).saturating_add(1);
         let until = self.last_number().saturating_add(1);
-        let files = |number: u64| {
-            let owners = self.way.owners_of(number, size).into_iter();
-            owners.map(|timeline| SegmentName::new(timeline, number, size)).collect()
-        };
-        (next..=until).take(count).map(files).collect()
+        (next..=until).take(count).map(|number| self.files_of(number)).collect()
+    }
+
+    /// The files in which the segment of this number may be found, the likeliest first: the server asks for each in turn
+    /// until it gets one.
+    #[must_use]
+    pub fn files_of(&self, number: u64) -> Vec<SegmentName> {
+        let owners = self.way.owners_of(number, self.segment_size).into_iter();
+        owners.map(|timeline| SegmentName::new(timeline, number, self.segment_size)).collect()
+    }
+
+    /// The files that are of use once the server has asked for this one: those of the same segment, which it may be
+    /// fetching at this moment or asks for next, and what is upcoming.
+    #[must_use]
+    pub fn of_use(&self, asked: SegmentName, upcoming: &[Vec<SegmentName>]) -> Vec<SegmentName> {
+        let mut files = self.files_of(asked.number(self.segment_size));
+        files.extend(upcoming.iter().flatten());
+        files
     }
 }
 
@@ -190,6 +203,11 @@ mod tests {
         assert_eq!(names(&instructions, "000000010000000000000003", 3), ["1:4", "2:5 or 1:5", "2:6"]);
         assert_eq!(names(&instructions, "000000020000000000000007", 9), ["2:8", "2:9"]);
         assert!(names(&instructions, "000000020000000000000009", 9).is_empty());
+        // Asked for 2:5, which no archive may have, the server asks for 1:5 next.
+        let asked = SegmentName::parse("000000020000000000000005").unwrap();
+        let files = instructions.of_use(asked, &instructions.upcoming(asked, 2));
+        let short: Vec<String> = files.iter().map(|name| format!("{}:{}", name.timeline, name.seg)).collect();
+        assert_eq!(short, ["2:5", "1:5", "2:6", "2:7"]);
         assert!(!instructions.is_behind_the_stop(SegmentName::parse("000000020000000000000008").unwrap()));
         assert!(instructions.is_behind_the_stop(SegmentName::parse("000000020000000000000009").unwrap()));
     }

@@ -124,6 +124,7 @@ fn names(plan: &Plan) -> Section {
     set(&mut code, "directory", &path(&plan.directory));
     if let Some(former) = &plan.make_way {
         set(&mut code, "former", &path(&former.to));
+        set(&mut code, "identity", &format!("{}:{}", former.identity.device, former.identity.inode));
     }
     set(&mut code, "own", &path(&plan.directory.join(OWN_DIRECTORY)));
     set(&mut code, "bin_dir", &path(&plan.server.bin_dir));
@@ -240,11 +241,21 @@ fi
 const OCCUPIED: &str = r#"[ -f "$directory/PG_VERSION" ] && [ -f "$directory/global/pg_control" ] || fail "this is no data directory: $directory"
 [ ! -e "$directory/postmaster.pid" ] || fail "a server runs there, or was killed: look, and remove postmaster.pid where it was: $directory"
 [ ! -e "$former" ] && [ ! -L "$former" ] || fail "there is something of this name already: $former"
+[ "$(stat -c %d:%i -- "$directory")" = "$identity" ] || fail "this is not the directory that was planned with; make the plan again: $directory"
 "#;
 
 /// Renames it, over nothing.
-const MAKE_WAY: &str = r#"mv -nT -- "$directory" "$former"
-[ ! -e "$directory" ] || fail "it could not be renamed: $directory"
+///
+/// Where the system refuses that from one file system to another (`EXDEV`, `rename(2)`), `mv` copies and removes. From
+/// coreutils 9.5 on it can be told not to; before, it must not come to that: some layers of overlayfs refuse it too.
+const MAKE_WAY: &str = r#"if mv --help 2>/dev/null | grep -q -e --no-copy; then
+    mv --no-copy -nT -- "$directory" "$former" || fail "it could not be renamed: $directory"
+else
+    [ "$(stat -c %d -- "$directory")" = "$(stat -c %d -- "$(dirname -- "$directory")")" ] || fail "a file system is mounted there, and cannot be renamed: $directory"
+    [ "$(stat -f -c %T -- "$directory")" != overlayfs ] || fail "on overlayfs, this mv may copy instead of renaming; rename it by another program: $directory"
+    mv -nT -- "$directory" "$former" || fail "it could not be renamed: $directory"
+fi
+[ ! -e "$directory" ] && [ "$(stat -c %d:%i -- "$former")" = "$identity" ] || fail "it could not be renamed: $directory"
 say "what was there is $former now"
 "#;
 

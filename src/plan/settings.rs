@@ -233,22 +233,42 @@ pub fn restore_command(
     command
 }
 
-/// Commands that unpack a `.partial`. What `pg_receivewal` packs is shorter than a segment, and breaks off where it is
-/// still written to: what can be unpacked of it counts, and zeros come behind that, as in a plain one.
+/// Commands that unpack a `.partial`.
 fn unpack_partial(archive: &Path, name: SegmentName, compression: Compression, size: SegmentSize) -> String {
     let Some((program, options)) = compression.program() else { return String::new() };
     let directory = quoted_for_server(archive);
     names_of(ArchiveFile::Partial(name), compression).iter().fold(String::new(), |mut commands, file| {
-        let unpack = format!("{program} {options} <{directory}/{file} >\"%p\"");
+        let packed = format!("{directory}/{file}");
         let unpack = match may_be_short(file) {
-            true => format!("{unpack}; test -s \"%p\" && truncate -s {} \"%p\"", size.bytes()),
-            false => unpack,
+            true => unpack_short(&packed, program, compression, size),
+            false => format!("{program} {options} <{packed} >\"%p\""),
         };
-        commands.push_str(&format!(
-            "if test %f = {name} && test -f {directory}/{file}; then {unpack} || exit 126; exit 0; fi; "
-        ));
+        commands.push_str(&format!("if test %f = {name} && test -f {packed}; then {unpack} || exit 126; exit 0; fi; "));
         commands
     })
+}
+
+/// Commands that unpack what `pg_receivewal` packs. It is shorter than a segment, and breaks off where it is still
+/// written to: what can be unpacked of it counts, and zeros come behind that, as in a plain one.
+///
+/// Only what the program says tells that from a disk that is full or a file that cannot be read: for all of them most
+/// programs end with the same status. One that is killed says nothing.
+fn unpack_short(packed: &str, program: &str, compression: Compression, size: SegmentSize) -> String {
+    let (bytes, breaks_off) = (size.bytes(), of_breaking_off(compression));
+    format!(
+        "said=$(LC_ALL=C {program} -dc <{packed} 2>&1 >\"%p\") || case $?:$said in [0-9]:*{breaks_off}*|[0-9][0-9]:*{breaks_off}*) ;; *) echo \"$said\" >&2; exit 126;; esac; test -s \"%p\" && test $(wc -c <\"%p\") -le {bytes} && truncate -s {bytes} \"%p\""
+    )
+}
+
+/// What the program says of a file that breaks off, as a pattern of `sh` (gzip 1.12, lz4 1.9, zstd 1.5, xz 5.4, bzip2 1.0).
+fn of_breaking_off(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Gzip => r"unexpected\ end\ of\ file",
+        Compression::Lz4 => r"Unfinished\ stream",
+        Compression::Zstd => r"premature\ end",
+        Compression::Xz => r"Unexpected\ end\ of\ input",
+        Compression::Bzip2 | Compression::None => r"ends\ unexpectedly",
+    }
 }
 
 /// Commands that put the older timelines' files of a segment into `pg_wal` when the server asks for the newest one.
@@ -404,6 +424,87 @@ mod tests {
         let command =
             restore_command(&[archive], &BTreeSet::new(), &BTreeMap::new(), &BTreeSet::new(), SegmentSize::DEFAULT);
         assert!(command.starts_with("test -d '") && command.contains("'/. ||"), "it has to be searched: {command}");
+    }
+
+    /// Bytes of a kind that no program makes shorter: half of the packed file is half of them.
+    fn noise(bytes: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        std::iter::repeat_with(next).take(bytes).collect()
+    }
+
+    /// In each form: whole, breaking off, too long, something else, and on a disk that is full.
+    #[test]
+    fn what_breaks_off_is_filled_and_nothing_else_is() {
+        let name = SegmentName::parse("000000010000000000000009").unwrap();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let (archive, to) = (directory.path().join("a 'b' 100%"), directory.path().join("copied"));
+        std::fs::create_dir(&archive).unwrap();
+        let wal = noise(1 << 20);
+        for compression in Compression::PACKED {
+            let (program, _) = compression.program().unwrap();
+            let pack = |bytes: &[u8]| {
+                let plain = directory.path().join("plain");
+                std::fs::write(&plain, bytes).unwrap();
+                let small_blocks: &[&str] = if compression == Compression::Bzip2 { &["-1"] } else { &[] };
+                let plain = std::fs::File::open(plain).unwrap();
+                let packed = std::process::Command::new(program).arg("-c").args(small_blocks).stdin(plain).output();
+                packed.unwrap().stdout
+            };
+            let command = restore_command(
+                std::slice::from_ref(&archive),
+                &BTreeSet::from([compression]),
+                &BTreeMap::new(),
+                &BTreeSet::from([name]),
+                size,
+            );
+            let file = archive.join(format!("{name}{}.partial", compression.ending()));
+            let run = |packed: &[u8], before: &str, to: &Path| {
+                std::fs::write(&file, packed).unwrap();
+                let command = command.replace("%f", &name.to_string()).replace("%p", &to.display().to_string());
+                let shell: &[&str] = if before.starts_with("mount") { &["unshare", "-m", "sh"] } else { &["sh"] };
+                let mut command_line = std::process::Command::new(shell[0]);
+                command_line.args(&shell[1..]).arg("-c").arg(format!("{before}{}", command.replace("%%", "%")));
+                let output = command_line.output().unwrap();
+                (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+            };
+            let fine = (Some(0), String::new());
+            let packed = pack(&wal);
+            assert_eq!(run(&packed, "", &to), fine);
+            assert!(std::fs::read(&to).unwrap() == wal, "{program}");
+            assert_eq!(run(&pack(&wal[..700_000]), "", &to), fine);
+            let filled = std::fs::read(&to).unwrap();
+            assert!(
+                filled.len() == wal.len() && filled.starts_with(&wal[..700_000]) && filled.ends_with(&[0; 300_000])
+            );
+            assert_eq!(run(&packed[..packed.len() / 2], "", &to), fine);
+            let filled = std::fs::read(&to).unwrap();
+            assert!(filled.len() == wal.len() && filled.starts_with(&wal[..200_000]), "{program}: {}", filled.len());
+            let refused = |packed: &[u8], before: &str, to: &Path, what: &str| {
+                let (status, said) = run(packed, before, to);
+                assert_eq!(status, Some(126), "{program}: {what}: {said}");
+                said
+            };
+            refused(&pack(&[&wal[..], b"more"].concat()), "", &to, "it is longer than a segment");
+            refused(b"\0\0\0\0\0\0\0\0damaged", "", &to, "it is something else");
+            refused(&packed[..1], "", &to, "nothing can be unpacked");
+            refused(&packed, "", Path::new("/nowhere/x"), "it goes nowhere");
+            let killed = format!("{program}() {{ head -c 1000; sh -c 'kill -KILL $$'; }}; ");
+            refused(&packed, &killed, &to, "it is killed");
+            for packed in [&packed[..], &packed[..packed.len() - 3]] {
+                if nix::unistd::geteuid().is_root() {
+                    let full = directory.path().join("full");
+                    std::fs::create_dir_all(&full).unwrap();
+                    let mount = format!("mount -t tmpfs -o size=200k none {} || exit; ", full.display());
+                    let said = refused(packed, &mount, &full.join("x"), "the disk is full");
+                    assert!(!said.is_empty(), "{program}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::stat;
+use nix::sys::stat::{FileStat, stat};
 
 use super::identity::{Identity, place_of};
 use super::{Blocks, blocks, compress, open_file};
@@ -67,12 +67,38 @@ pub enum Unfit {
 /// # Errors
 /// When the archive cannot be asked. That it has none is no error.
 pub fn in_archive(archive: &Path, file: ArchiveFile, partial: bool) -> io::Result<Vec<Copy>> {
+    let of_partial = file.whole_segment().filter(|_| partial).map(ArchiveFile::Partial);
+    in_turn(archive, file, of_partial, &mut |path| stat(path))
+}
+
+/// Looks for the whole file, then for the `.partial`, and where neither is there for the whole file once more: an archive
+/// that is written to gives it another name meanwhile (`pg_receivewal` renames `X.gz.partial` to `X.gz`), and a file that
+/// was looked for under either name at the wrong moment must not pass for one that is not there.
+fn in_turn(archive: &Path, whole: ArchiveFile, partial: Option<ArchiveFile>, stat: Stat) -> io::Result<Vec<Copy>> {
+    let mut copies = named(archive, whole, stat)?;
+    if let Some(partial) = partial {
+        copies.extend(named(archive, partial, stat)?);
+    }
+    if copies.is_empty() {
+        copies = named(archive, whole, stat)?;
+    }
+    // Of an archive that is gone, or whose directory may not be entered, nothing can be said. It is looked at last: it
+    // may have gone in between.
+    if copies.is_empty() && !fs::metadata(archive.join("."))?.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::NotADirectory));
+    }
+    Ok(copies)
+}
+
+/// What the system says of a path.
+type Stat<'a> = &'a mut dyn FnMut(&Path) -> nix::Result<FileStat>;
+
+/// The copies that have one of this file's names.
+fn named(archive: &Path, file: ArchiveFile, stat: Stat) -> io::Result<Vec<Copy>> {
     let place = place_of(archive);
     let is_in_pg_wal = super::local::is_pg_wal(archive);
-    let of_partial = file.whole_segment().filter(|_| partial).map(ArchiveFile::Partial);
-    let files = [Some(file), of_partial].into_iter().flatten();
     let mut copies = Vec::new();
-    for (file, compression) in files.flat_map(|file| Compression::OF_SEGMENTS.map(|form| (file, form))) {
+    for compression in Compression::OF_SEGMENTS {
         for path in names_of(file, compression).iter().map(|name| archive.join(name)) {
             match stat(&path) {
                 Ok(found) => copies.push(Copy {
@@ -86,11 +112,6 @@ pub fn in_archive(archive: &Path, file: ArchiveFile, partial: bool) -> io::Resul
                 Err(error) => return Err(error.into()),
             }
         }
-    }
-    // Of an archive that is gone, or whose directory may not be entered, nothing can be said. It is looked at last: it
-    // may have gone in between.
-    if copies.is_empty() && !fs::metadata(archive.join("."))?.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::NotADirectory));
     }
     Ok(copies)
 }
@@ -228,5 +249,35 @@ fn check_history(timeline: TimelineId, bytes: &[u8]) -> Result<(), String> {
         Ok(history) if history.entries.is_empty() => Err("it names no timeline".to_owned()),
         Ok(_) => Ok(()),
         Err(bad) => Err(bad.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_is_renamed_while_it_is_looked_for_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = directory.path();
+        let name = SegmentName::parse("000000010000000000000007").unwrap();
+        let (whole, partial) = (ArchiveFile::Segment(name), ArchiveFile::Partial(name));
+        let (before, after) = (archive.join(format!("{name}.gz.partial")), archive.join(format!("{name}.gz")));
+        let look = |partial| {
+            // Received to its end just before it is asked whether the partial is there.
+            let mut looks = |path: &Path| {
+                if *path == before {
+                    let _ = fs::rename(&before, &after);
+                }
+                stat(path)
+            };
+            in_turn(archive, whole, partial, &mut looks).unwrap().into_iter().map(|copy| copy.path).collect::<Vec<_>>()
+        };
+        assert!(look(Some(partial)).is_empty(), "there is none");
+        fs::write(&before, "").unwrap();
+        assert!(look(None).is_empty(), "nobody may use the partial");
+        assert_eq!(look(Some(partial)), [after.as_path()]);
+        assert_eq!(look(Some(partial)), [after.as_path()], "once");
+        assert!(in_turn(&archive.join("gone"), whole, Some(partial), &mut |path| stat(path)).is_err());
     }
 }

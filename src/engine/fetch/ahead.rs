@@ -116,7 +116,8 @@ impl Ahead<'_> {
         // A recovery that is over, or is begun anew, needs none of it.
         let Some(asked) = asked.filter(|_| self.is_running() && is_ours()) else { return Next::Nothing };
         let upcoming = instructions.upcoming(asked, window(instructions));
-        self.maker.keep(&upcoming.concat());
+        // What is asked for stays: the call notes it before it takes it.
+        self.maker.keep(&instructions.of_use(asked, &upcoming));
         let ready = self.spool.all_ready();
         let is_left = |files: &&Vec<SegmentName>| !files.iter().any(|name| ready.contains(name));
         match upcoming.iter().find(is_left) {

@@ -46,6 +46,8 @@ pub struct Wanted<'a> {
     pub make_way: bool,
     /// The source's directories, which are never written to.
     pub sources: &'a [PathBuf],
+    /// Where the recoveries' journals are.
+    pub journals: &'a Path,
     /// The archives that the server will read.
     pub archives: &'a [PathBuf],
     /// Whether the server shall get WAL by this program.
@@ -69,7 +71,8 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
     let sources = with_origins(wanted);
     let there = directory(wanted.directory, account, &sources);
     let is_data = matches!(there, DirectoryFacts::NotEmpty { data_directory: true, .. });
-    let occupant = is_data.then(|| occupant::look(wanted.directory, &sources));
+    let needed: Vec<PathBuf> = bin_dir.iter().cloned().chain([wanted.journals.to_path_buf()]).collect();
+    let occupant = is_data.then(|| occupant::look(wanted.directory, &sources, &needed));
     let there = match &occupant {
         Some(Occupant::Stopped(_)) if wanted.make_way => new_in_parent(wanted.directory, account),
         _ => there,

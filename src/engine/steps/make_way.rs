@@ -1,12 +1,13 @@
 //! Renames the data directory that is where a recovery goes. Nothing in it is changed, and nothing is ever removed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::plan::{MakeWay, Plan};
 
 use super::super::host::Host;
 use super::super::occupant::{is_same, server_in, stays};
+use super::super::remains::at_work_on;
 
 /// Whether the directory has the name that the plan gives it.
 #[must_use]
@@ -41,12 +42,13 @@ pub fn make_way(host: &Host, plan: &Plan) -> Result<()> {
     };
     let mut sources: Vec<PathBuf> = plan.wal.clone();
     sources.push(plan.backup.location.clone());
-    if let Some(why) = stays(directory, &sources) {
+    let needed = [plan.server.bin_dir.clone()];
+    if let Some(why) = stays(directory, &sources, &needed) {
         return Err(refused(&why));
     }
     host.move_aside(directory, &former.to)?;
     let is_it = is_done(former);
-    let server = server_in(&former.to);
+    let server = server_of(directory, &former.to);
     if is_it && server.is_none() {
         return Ok(());
     }
@@ -57,9 +59,17 @@ pub fn make_way(host: &Host, plan: &Plan) -> Result<()> {
     })
 }
 
+/// A process of a server in the directory that was renamed. One that was being started at that moment has the old name
+/// among its words, whichever of the two it works in.
+fn server_of(directory: &Path, to: &Path) -> Option<u32> {
+    server_in(to).or_else(|| at_work_on(directory, None).first().copied())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
 
     use super::*;
     use crate::engine::mark::identity;
@@ -91,5 +101,22 @@ mod tests {
         let other = Plan { make_way: Some(MakeWay { to: parent.path().join("other"), ..former }), ..plan };
         assert_eq!(code(&other), Err("occupant-changed"));
         assert!(directory.exists());
+    }
+
+    #[test]
+    fn a_server_that_was_called_by_the_old_name_is_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let (directory, to) = (parent.path().join("shop"), parent.path().join("shop.old"));
+        fs::create_dir(&to).unwrap();
+        assert_eq!(server_of(&directory, &to), None);
+        let mut command = Command::new("sh");
+        command.arg0("/usr/lib/postgresql/15/bin/pg_ctl").args(["-c", "echo; read -r line", "-D"]).arg(&directory);
+        let mut starting = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // It is what it is called from its first word on.
+        std::io::Read::read_exact(starting.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        assert_eq!(server_of(&directory, &to), Some(starting.id()));
+        drop(starting.stdin.take());
+        starting.wait().unwrap();
+        assert_eq!(server_of(&directory, &to), None);
     }
 }
