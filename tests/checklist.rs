@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::{
@@ -59,6 +59,23 @@ impl<'a> Promoted<'a> {
     fn does(&self, words: &[&str]) -> Value {
         let words = [["checklist", "copy", "--yes"].as_slice(), words].concat();
         self.operator.about(&words).ended_with(0).recovery()
+    }
+
+    /// Begins an item with a server that runs, and is killed.
+    #[track_caller]
+    fn is_killed_doing(&self, item: &str, moment: Moment) {
+        let Operator { directory, .. } = self.operator;
+        let mut command = walback(directory);
+        command.args(["--json", "checklist", "copy", "--yes", "--do", item]);
+        let journal = self.operator.journal("copy");
+        let killed = run_and_kill(&command, &journal, moment, &directory.path().join("said"));
+        assert!(killed.killed.is_some(), "{}", killed.said);
+        eprintln!("{item}: killed about to {:?}", killed.killed);
+    }
+
+    /// The settings from before an item, for whoever goes on with it.
+    fn before_item(&self) -> PathBuf {
+        self.operator.place("copy").join(".walback/auto.conf.before-item")
     }
 
     fn auto_conf(&self) -> String {
@@ -221,15 +238,12 @@ fn an_item_that_is_killed_while_the_server_is_down_is_gone_on_with() {
     let (operator, file) = (&promoted.operator, promoted.operator.place("copy").join("postgresql.auto.conf"));
     let before = promoted.auto_conf();
     let (mut down, mut up) = (0, 0);
-    for act in (0..28).step_by(3) {
+    // Up to where the server is started, and from there to where the end is journalled.
+    let moments = (0..15).step_by(3).map(|act| Moment { line: 1, act });
+    for moment in moments.chain([0, 1].map(|act| Moment { line: 2, act })) {
         // As if it had not been done.
         fs::write(&file, &before).unwrap();
-        let mut command = walback(&directory);
-        command.args(["--json", "checklist", "copy", "--yes", "--do", "archiving"]);
-        let moment = Moment { line: 1, act };
-        let killed = run_and_kill(&command, &operator.journal("copy"), moment, &directory.path().join("said"));
-        assert!(killed.killed.is_some(), "{}", killed.said);
-        eprintln!("killed about to {:?}", killed.killed);
+        promoted.is_killed_doing("archiving", moment);
 
         let item = promoted.item("archiving");
         assert_is(&item, "state", "begun");
@@ -242,7 +256,7 @@ fn an_item_that_is_killed_while_the_server_is_down_is_gone_on_with() {
             let refused = operator.about(&[&["checklist", "copy", "--yes"][..], &words].concat()).ended_with(1);
             assert_is(&refused.json(), "error/code", "item-interrupted");
         }
-        let recovery = if act % 2 == 0 {
+        let recovery = if moment.act % 2 == 0 {
             operator.about(&["resume", "copy"]).ended_with(0).recovery()
         } else {
             promoted.does(&["--do", "archiving"])
@@ -250,24 +264,108 @@ fn an_item_that_is_killed_while_the_server_is_down_is_gone_on_with() {
         assert_is(&recovery, "state", "promoted");
         assert_is(&recovery, "checklist/archiving", "done");
         assert_eq!(sql(&recovery, "show archive_mode"), "on");
-        assert!(!operator.place("copy").join(".walback/auto.conf.before-item").exists());
+        assert!(!promoted.before_item().exists());
         assert_is(&operator.status("copy"), "interrupted", Value::Null);
     }
     assert!(down > 0 && up > 0, "{down} times it was down, {up} times it ran");
+    fs::write(&file, &before).unwrap();
+    what_an_item_leaves_is_not_taken_for_anothers(&promoted);
+    what_nothing_is_left_of_is_ended(&promoted);
 
     // One that the server does not start with, gone on with: everything is as before it was begun.
     original.start();
     let before = promoted.auto_conf();
-    let mut command = walback(&directory);
-    command.args(["--json", "checklist", "copy", "--yes", "--do", "port"]);
-    let moment = Moment { line: 1, act: 24 };
-    let killed = run_and_kill(&command, &operator.journal("copy"), moment, &directory.path().join("said"));
-    assert!(killed.killed.is_some(), "{}", killed.said);
-    let refused = operator.about(&["resume", "copy"]).ended_with(1);
-    assert!(refused.err.contains("the server runs again"), "{}", refused.shown);
-    assert_eq!(promoted.auto_conf(), before);
-    assert_is(&promoted.item("port"), "state", "failed");
+    for moment in [Moment { line: 1, act: 9 }, Moment { line: 2, act: 0 }] {
+        promoted.is_killed_doing("port", moment);
+        let refused = operator.about(&["resume", "copy"]).ended_with(1);
+        assert!(refused.err.contains("the server runs again"), "{}", refused.shown);
+        assert_eq!(promoted.auto_conf(), before);
+        assert_is(&promoted.item("port"), "state", "failed");
+        assert_eq!(sql(&operator.status("copy"), "select count(*) from kept"), "1");
+        assert!(!promoted.before_item().exists());
+    }
     // Stopped by the operator, it is not started for an item.
+    operator.about(&["stop", "copy"]).ended_with(0);
+    operator.discards("copy");
+}
+
+/// Killed when the end of one item is journalled, and then at the beginning of the next.
+#[track_caller]
+fn what_an_item_leaves_is_not_taken_for_anothers(promoted: &Promoted<'_>) {
+    let operator = &promoted.operator;
+    promoted.is_killed_doing("archiving", Moment { line: 3, act: 0 });
+    assert_is(&promoted.item("archiving"), "state", "done");
+    assert_is(&operator.status("copy"), "interrupted", Value::Null);
+    assert!(promoted.before_item().exists(), "it is removed after that");
+    promoted.is_killed_doing("logging", Moment { line: 1, act: 0 });
+    let recovery = operator.about(&["resume", "copy"]).ended_with(0).recovery();
+    assert_is(&recovery, "checklist/logging", "done");
+    assert_eq!(sql(&recovery, "show archive_mode"), "on", "the isolation does not come back");
+    assert!(!promoted.before_item().exists());
+}
+
+/// Interrupted, and its settings are there already: it comes to its end with a server that runs, started where it has to be.
+#[track_caller]
+fn what_nothing_is_left_of_is_ended(promoted: &Promoted<'_>) {
+    let (operator, file) = (&promoted.operator, promoted.operator.place("copy").join("postgresql.auto.conf"));
+    let isolated = promoted.auto_conf();
+    promoted.does(&["--do", "subscriptions"]);
+    let given_back = promoted.auto_conf();
+    assert_ne!(given_back, isolated);
+    for (moment, is_down) in [(Moment { line: 1, act: 9 }, true), (Moment { line: 2, act: 1 }, false)] {
+        fs::write(&file, &isolated).unwrap();
+        promoted.is_killed_doing("subscriptions", moment);
+        let told = promoted.item("subscriptions")["interrupted"].as_str().unwrap().contains("does not run");
+        assert_eq!(told, is_down);
+        fs::remove_file(promoted.before_item()).unwrap();
+        fs::write(&file, &given_back).unwrap();
+        let recovery = operator.about(&["resume", "copy"]).ended_with(0).recovery();
+        assert_is(&recovery, "checklist/subscriptions", "done");
+        assert_eq!(sql(&recovery, "show max_logical_replication_workers"), "4");
+    }
+}
+
+/// What fails when the server is stopped already does not leave it down; where nothing starts it, that is gone on with.
+#[test]
+fn an_item_that_fails_leaves_no_server_down() {
+    let directory = Directory::new();
+    let original = Cluster::create(&directory, &Server::v15(), &Options { segment_mib: 1, ..Options::default() });
+    let promoted = Promoted::make(&original);
+    original.stop(Stop::Fast);
+    let (operator, place) = (&promoted.operator, promoted.operator.place("copy"));
+    let before = promoted.auto_conf();
+
+    // The settings cannot be written.
+    let in_the_way = place.join("postgresql.auto.conf.walback-new");
+    fs::create_dir(&in_the_way).unwrap();
+    let refused = operator.about(&["checklist", "copy", "--yes", "--do", "logging"]).ended_with(1);
+    assert!(refused.err.contains("the server runs again"), "{}", refused.shown);
+    assert_is(&promoted.item("logging"), "state", "failed");
+    assert_is(&promoted.item("logging"), "interrupted", Value::Null);
+    assert_eq!(promoted.auto_conf(), before);
+    assert_eq!(sql(&operator.status("copy"), "select count(*) from kept"), "1");
+    assert!(!promoted.before_item().exists());
+    fs::remove_dir(&in_the_way).unwrap();
+
+    // It does not start with the settings of before either.
+    let rules = place.join(".walback/pg_hba.conf");
+    let aside = directory.path().join("rules");
+    fs::rename(&rules, &aside).unwrap();
+    for words in [&["checklist", "copy", "--yes", "--do", "logging"][..], &["resume", "copy"]] {
+        let refused = operator.about(words).ended_with(1);
+        assert!(refused.err.contains("walback resume copy"), "{}", refused.shown);
+        let item = promoted.item("logging");
+        assert_is(&item, "state", "failed");
+        assert!(item["interrupted"].as_str().unwrap().contains("does not run"), "{item:#}");
+        assert!(operator.status("copy")["interrupted"].as_str().unwrap().contains("being restarted for"));
+        assert_eq!(promoted.auto_conf(), before);
+    }
+    fs::rename(&aside, &rules).unwrap();
+    let recovery = operator.about(&["resume", "copy"]).ended_with(0).recovery();
+    assert_is(&recovery, "checklist/logging", "done");
+    assert_eq!(sql(&recovery, "select count(*) from kept"), "1");
+    assert_is(&operator.status("copy"), "interrupted", Value::Null);
+    assert!(!promoted.before_item().exists());
     operator.about(&["stop", "copy"]).ended_with(0);
     operator.discards("copy");
 }

@@ -144,14 +144,19 @@ impl Now {
         };
         let restarts = is_settings && self.server.is_some();
         let (title, meaning) = (item.title(), item.meaning());
-        let interrupted = (state == ItemState::Begun).then(|| self.interrupted(buffer, plan, item));
+        let is_left = state == ItemState::Begun || buffer.restarting == Some(item);
+        let interrupted = is_left.then(|| self.interrupted(buffer, plan, item, state));
         Some(Item { item, state, title, meaning, changes, commands, restarts, facts, interrupted, cannot, said })
     }
 
     /// Where an item stands that nobody has brought to its end.
-    fn interrupted(&self, buffer: &EventBuffer, plan: &Plan, item: ItemId) -> String {
+    fn interrupted(&self, buffer: &EventBuffer, plan: &Plan, item: ItemId, state: ItemState) -> String {
         let id = &plan.recovery;
         match (buffer.restarting == Some(item), self.server.is_some()) {
+            (true, _) if state == ItemState::Failed => format!(
+                "it failed, and the server that was stopped for it does not run as before: “walback resume {id}” tries it \
+                 again and starts the server"
+            ),
             (true, false) => format!(
                 "it was interrupted while the server was restarted for it, and the server does not run: “walback resume {id}” \
                  goes on with it and starts the server"
@@ -291,10 +296,11 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<()> {
         let id = &plan.recovery;
+        let goes_on = recorder.buffer().restarting == Some(item);
         let there = items(&recorder.buffer())?.into_iter().find(|there| there.item == item);
         Mark::check(&plan.directory, id)?;
-        // What was given back already is in the list for what became of it.
-        let there = there.filter(|there| item.settings().is_empty() || there.changes.iter().any(Change::matters));
+        // What was given back already is in the list for what became of it; what was interrupted needs its end all the same.
+        let there = there.filter(|there| goes_on || item.settings().is_empty() || matters(there));
         let there = there.ok_or_else(|| {
             Error::failed("nothing-to-do", format!("there is nothing to do for “{item}”"))
                 .hint(format!("“walback checklist {id}” lists what is left"))
@@ -304,21 +310,17 @@ impl Engine {
                 .hint(format!("do it by hand, and say so with “walback checklist {id} --skip {item}”")));
         }
         let owner = owner_of(plan)?;
-        let goes_on = recorder.buffer().restarting == Some(item);
         let work = Work { host: &self.host, plan, owner: &owner, recorder, cancel, goes_on };
         let restarts = goes_on || there.restarts;
-        let tell = |state, said, connection| recorder.emit(What::Item { item, state, said, connection, restarts });
-        work.check(&there, into)?;
-        tell(ItemState::Begun, Vec::new(), None)?;
-        match work.carry_out(&there, into) {
-            Ok(said) => tell(ItemState::Done, said, connection(&recorder.buffer(), plan)),
-            Err(error) => {
-                let report = error.report();
-                let said = std::iter::once(report.message.clone()).chain(report.causes.iter().cloned()).collect();
-                tell(ItemState::Failed, said, connection(&recorder.buffer(), plan))?;
-                Err(error)
-            }
+        if !goes_on {
+            // A server that is down already says by itself what it lacks, and gets the settings of before.
+            work.check(&there, into)?;
+            // One that another item has left would be taken for this one's.
+            work.forget_before()?;
         }
+        let said = Vec::new();
+        recorder.emit(What::Item { item, state: ItemState::Begun, said, connection: None, restarts })?;
+        work.end(item, restarts, work.carry_out(&there, into))
     }
 
     /// Notes that an item is not wanted, or was done by hand.
@@ -339,8 +341,18 @@ impl Engine {
     }
 }
 
+fn matters(there: &Item) -> bool {
+    there.changes.iter().any(Change::matters)
+}
+
 fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Whether a server runs that takes connections: not one that is still starting, or about to end.
+fn is_up(directory: &Path) -> bool {
+    running(directory).is_some()
+        && postmaster_pid(directory).is_some_and(|there| there.status == Some(ServerStatus::Ready))
 }
 
 /// How the server is reached now.
@@ -406,6 +418,49 @@ impl Work<'_> {
         self.give_back(there)
     }
 
+    /// Announces how an item ended, and only then removes what it would be gone on with: without that, nobody could tell
+    /// what it had changed. One that failed has only come to its end where the server runs as before.
+    fn end(&self, item: ItemId, restarts: bool, ended: Result<Vec<String>>) -> Result<()> {
+        let connection = connection(&self.recorder.buffer(), self.plan);
+        let error = match ended {
+            Ok(said) => {
+                self.recorder.emit(What::Item { item, state: ItemState::Done, said, connection, restarts })?;
+                return self.forget_before();
+            }
+            Err(error) => error,
+        };
+        let restarts = restarts && !(is_up(&self.plan.directory) && self.is_as_before());
+        let report = error.report();
+        let said = std::iter::once(report.message.clone()).chain(report.causes.iter().cloned()).collect();
+        // What cannot be journalled or removed is told beside what failed: a full disk is the cause of both.
+        match self.recorder.emit(What::Item { item, state: ItemState::Failed, said, connection, restarts }) {
+            Err(_) => Err(error.because("and the journal cannot be written".to_owned())),
+            Ok(()) if restarts => {
+                let id = &self.plan.recovery;
+                Err(error.because(format!(
+                    "the server does not run as before: “walback resume {id}” tries the item again, and starts it"
+                )))
+            }
+            Ok(()) => match self.forget_before() {
+                Ok(()) => Err(error),
+                Err(again) => Err(error.because(again.report().message.clone())),
+            },
+        }
+    }
+
+    /// Whether the settings are those from before the item, where those are still kept.
+    fn is_as_before(&self) -> bool {
+        let host = self.host.acting_as(self.owner);
+        match host.read_file(&self.plan.directory.join(OWN_DIRECTORY).join(BEFORE)) {
+            Ok(before) => host.read_file(&self.plan.directory.join(AUTO)).is_ok_and(|now| now == before),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+
+    fn forget_before(&self) -> Result<()> {
+        self.host.acting_as(self.owner).remove_file(&self.plan.directory.join(OWN_DIRECTORY).join(BEFORE))
+    }
+
     /// What was written since the promotion, with the history of the new timeline, is marked for the archiver: a server
     /// that archives nothing marks nothing (`XLogArchiveNotify`, `src/backend/access/transam/xlogarchive.c`), and without
     /// the history nobody finds the way to that timeline. The segment of the last checkpoint is not among it: that one
@@ -460,59 +515,76 @@ impl Work<'_> {
 
     /// Takes settings back, and restarts the server if it runs. If it does not start with them, they are as before.
     fn give_back(&self, there: &Item) -> Result<Vec<String>> {
+        // The one who was interrupted may just have had it started.
+        let running = if self.goes_on { settle(&self.plan.directory)? } else { running(&self.plan.directory) };
+        if self.goes_on && !matters(there) {
+            // The settings are there already, whoever wrote them.
+            running.map_or_else(|| self.start(), |pid| self.wait_until_ready(pid, self.end_of_log()))?;
+            return Ok(vec!["the server runs with these settings".to_owned()]);
+        }
         let host = self.host.acting_as(self.owner);
         let own = self.plan.directory.join(OWN_DIRECTORY).join(BEFORE);
         let path = self.plan.directory.join(AUTO);
         let now = host.read_file(&path).map_err(|error| {
             Error::failed("unreadable", format!("cannot read {}", path.display())).caused_by(&error)
         })?;
-        let before = host.read_file(&own).ok().filter(|_| self.goes_on).unwrap_or_else(|| now.clone());
-        let text = changed(&AutoConf::parse(&String::from_utf8_lossy(&before)), &there.changes).render();
-        // The one who was interrupted may just have had it started.
-        let running = if self.goes_on { settle(&self.plan.directory)? } else { running(&self.plan.directory) };
+        let kept = host.read_file(&own).ok().filter(|_| self.goes_on);
+        let before = kept.as_ref().unwrap_or(&now);
+        let text = changed(&AutoConf::parse(&String::from_utf8_lossy(before)), &there.changes).render();
         if running.is_none() && !self.goes_on {
             host.write_file(&path, text.as_bytes(), 0o600, self.owner)?;
             let said = vec!["the server does not run; it holds from its next start on".to_owned()];
             return Ok([said, self.archive_from_now_on(there)?].concat());
         }
-        host.write_file(&own, &before, 0o600, self.owner)?;
+        if kept.is_none() {
+            host.write_file(&own, before, 0o600, self.owner)?;
+        }
         // They are only written once the server is stopped: one that runs has been started with them.
-        let said = match running.filter(|_| now == text.as_bytes()) {
-            Some(pid) => self.wait_until_ready(pid, 0).map(|()| Vec::new()),
-            None => self.restart_with(there, &path, &text, &before),
-        }?;
-        host.remove_file(&own)?;
-        Ok([vec!["the server was restarted".to_owned()], said].concat())
+        let restarted = match running.filter(|_| now == text.as_bytes()) {
+            Some(pid) => self.wait_until_ready(pid, self.end_of_log()).map(|()| Vec::new()),
+            None => self.restart_with(there, &path, &text),
+        };
+        match restarted {
+            Ok(said) => Ok([vec!["the server was restarted".to_owned()], said].concat()),
+            Err(error) => Err(error.because(self.take_back(&path, before))),
+        }
     }
 
     fn archive_from_now_on(&self, there: &Item) -> Result<Vec<String>> {
         if there.item == ItemId::Archiving { self.leave_to_archiver(&there.changes) } else { Ok(Vec::new()) }
     }
 
-    /// Stops the server, writes the settings, and starts it with them; where it does not start so, with those of before.
-    fn restart_with(&self, there: &Item, path: &Path, text: &str, before: &[u8]) -> Result<Vec<String>> {
-        let host = self.host.acting_as(self.owner);
+    /// Stops the server, writes the settings, and starts it with them.
+    fn restart_with(&self, there: &Item, path: &Path, text: &str) -> Result<Vec<String>> {
         stop::stop(self.host, &self.plan.directory)?;
-        host.write_file(path, text.as_bytes(), 0o600, self.owner)?;
-        let error = match self.archive_from_now_on(there).and_then(|marked| self.start().map(|()| marked)) {
-            Ok(marked) => return Ok(marked),
-            Err(error) => error,
-        };
-        if running(&self.plan.directory).is_some() {
-            stop::stop(self.host, &self.plan.directory)?;
+        self.host.acting_as(self.owner).write_file(path, text.as_bytes(), 0o600, self.owner)?;
+        let marked = self.archive_from_now_on(there)?;
+        self.start().map(|()| marked)
+    }
+
+    /// Has the server run with the settings of before, wherever it was when something failed; gives what came of it.
+    fn take_back(&self, path: &Path, before: &[u8]) -> String {
+        let host = self.host.acting_as(self.owner);
+        // What was never written need not be written back, which a full disk would not allow.
+        let is_as_before = || host.read_file(path).is_ok_and(|now| now == before);
+        let written = stop::stop(self.host, &self.plan.directory).and_then(|()| match is_as_before() {
+            true => Ok(()),
+            false => host.write_file(path, before, 0o600, self.owner),
+        });
+        match written.map(|()| self.start()) {
+            Ok(Ok(())) => "the settings are as they were, and the server runs again".to_owned(),
+            Ok(Err(again)) => format!("the settings are as they were, and yet: {}", again.report().message),
+            Err(error) => format!("what was before could not be brought back: {}", error.report().message),
         }
-        host.write_file(path, before, 0o600, self.owner)?;
-        let back = match self.start() {
-            Ok(()) => "the settings are as they were, and the server runs again".to_owned(),
-            Err(again) => format!("the settings are as they were, and yet: {}", again.report().message),
-        };
-        host.remove_file(&self.plan.directory.join(OWN_DIRECTORY).join(BEFORE))?;
-        Err(error.because(back))
+    }
+
+    fn end_of_log(&self) -> u64 {
+        LogTail::end_of(&self.plan.server.log)
     }
 
     /// Starts the server, and waits until it takes connections.
     fn start(&self) -> Result<()> {
-        let end = LogTail::end_of(&self.plan.server.log);
+        let end = self.end_of_log();
         start::start(self.host, self.plan, self.owner, self.recorder)?;
         self.wait_until_ready(self.recorder.buffer().server_pid.unwrap_or_default(), end)
     }

@@ -351,9 +351,10 @@ mod tests {
         let after = |more: &[What]| Way::of(&fold(&[restore(), promoted.to_vec(), more.to_vec()].concat()), &NOTHING);
         let begun = item(ItemState::Begun, true);
         assert_eq!(after(std::slice::from_ref(&begun)), Way::Item);
-        for end in [ItemState::Done, ItemState::Failed] {
-            assert_eq!(after(&[begun.clone(), item(end, true)]), Way::AtRest);
+        for (end, restarts) in [(ItemState::Done, true), (ItemState::Failed, false)] {
+            assert_eq!(after(&[begun.clone(), item(end, restarts)]), Way::AtRest);
         }
+        assert_eq!(after(&[begun.clone(), item(ItemState::Failed, true)]), Way::Item, "the server is down");
         assert_eq!(after(&[item(ItemState::Begun, false)]), Way::AtRest, "it did not run");
         assert_eq!(after(&[begun, state(RecoveryState::ShutDown)]), Way::AtRest, "and is not to run any more");
     }

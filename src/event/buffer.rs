@@ -155,7 +155,7 @@ impl EventBuffer {
             What::Promoted { timeline } => self.promoted_to = Some(*timeline),
             What::Item { item, state, said, connection, restarts } => {
                 match (state, restarts) {
-                    (ItemState::Begun, true) => self.restarting = Some(*item),
+                    (ItemState::Begun | ItemState::Failed, true) => self.restarting = Some(*item),
                     _ if self.restarting == Some(*item) => self.restarting = None,
                     _ => {}
                 }

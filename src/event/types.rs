@@ -123,7 +123,7 @@ pub enum What {
         /// How the server is reached from now on, where that is not as before.
         connection: Option<String>,
         /// Whether the server, which runs, is stopped and started for it: until the item has come to its end, it has to be
-        /// started again.
+        /// started again. One that failed has only come to it where the server runs as before.
         #[serde(default)]
         restarts: bool,
     },
