@@ -42,6 +42,8 @@ enum Taken {
     Tar {
         walk: Walk<Hop>,
         counted: u64,
+        /// How long the tar is.
+        bytes: u64,
     },
     /// A tar that was walked over to its end.
     Nothing,
@@ -89,7 +91,7 @@ impl<'p> Jobs<'p> {
     pub(super) fn of_tar(place: &'p Place<'p>) -> Result<Jobs<'p>> {
         let file = open_tar(place)?;
         let bytes = file.metadata().map_err(|error| broken(&place.part.path, &error))?.len();
-        let kind = Taken::Tar { walk: Walk::new(Hop { file, at: 0, bytes }), counted: 0 };
+        let kind = Taken::Tar { walk: Walk::new(Hop { file, at: 0, bytes }), counted: 0, bytes };
         Ok(Jobs { place, kind, links: Vec::new() })
     }
 
@@ -109,7 +111,7 @@ impl<'p> Jobs<'p> {
             work.check()?;
             let part = &self.place.part.path;
             let (name, kind, job) = match &mut self.kind {
-                Taken::Tar { walk, counted } => {
+                Taken::Tar { walk, counted, bytes } => {
                     let entry = walk.next().map_err(|error| broken(part, &error))?;
                     let end = entry.as_ref().map_or(self.place.part.size_bytes, |entry| entry.at);
                     work.count.add(end.saturating_sub(*counted));
@@ -117,7 +119,13 @@ impl<'p> Jobs<'p> {
                         self.kind = Taken::Nothing;
                         return Ok(None);
                     };
-                    *counted = entry.at + entry.stored;
+                    // Whichever thread takes it: the next one would find the end of the tar, and not say of what.
+                    *counted = entry.at.saturating_add(entry.stored);
+                    if *counted > *bytes {
+                        let name = entry.name.to_string_lossy();
+                        return Err(broken(part, &io::ErrorKind::UnexpectedEof.into())
+                            .because(format!("“{}” is not all there", name.escape_debug())));
+                    }
                     let Entry { name, kind, mode, bytes, stored, at, runs } = entry;
                     (name, kind, (mode, bytes, stored, From::Tar { at, runs }))
                 }
