@@ -330,7 +330,7 @@ impl Engine {
         let could_not =
             renamed_only || buffer.failure.as_ref().is_some_and(|failure| failure.step == Some(StepId::Unpack));
         let nothing_made = (could_not || !buffer.has_begun()) && Mark::check(directory, id).is_err();
-        if let Some(other) = displaced_by(plan).filter(|_| !nothing_made) {
+        if let Some(other) = self.displaced_by(plan).filter(|_| !nothing_made) {
             recorder.emit(What::Finding(displaced(plan, &other)))?;
             self.forget_pristine(plan, recorder)?;
         } else if mark::is_bare(directory) {
@@ -352,6 +352,14 @@ impl Engine {
             done.then(|| recorder.emit(What::Finding(finding))).transpose()?;
         }
         recorder.state(RecoveryState::Discarded)
+    }
+
+    /// The recovery that has this one's directory since: what this one had made was renamed for it, or moved away.
+    fn displaced_by(&self, plan: &Plan) -> Option<String> {
+        // A mark of a recovery that nobody knows says nothing.
+        let is_another = |other: &String| *other != plan.recovery && self.recoveries.has(other);
+        let other = mark::named_by(&plan.directory).filter(is_another)?;
+        Mark::check(&plan.directory, &other).is_ok().then_some(other)
     }
 
     pub(super) fn unpack(&self, plan: &Plan, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
@@ -464,12 +472,6 @@ impl Engine {
 }
 
 /// The plan that runs is the plan that was shown.
-/// The recovery that has this one's directory since: what this one had made was renamed for it, or moved away.
-fn displaced_by(plan: &Plan) -> Option<String> {
-    let other = mark::named_by(&plan.directory).filter(|other| *other != plan.recovery)?;
-    Mark::check(&plan.directory, &other).is_ok().then_some(other)
-}
-
 /// Says that nothing is removed there, and what else there is.
 fn displaced(plan: &Plan, other: &str) -> Finding {
     let (id, directory) = (&plan.recovery, plan.directory.display());
