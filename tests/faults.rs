@@ -607,7 +607,7 @@ fn raised<'a>(directory: &'a Directory, server: &Server) -> Operator<'a> {
     cluster.restore_point("many");
     cluster.switch_and_wait_archived();
     cluster.stop(Stop::Fast);
-    Operator { directory, backups: directory.path().join("backups/monday"), archive: cluster.archive.clone() }
+    Operator::of_cluster(directory, &cluster, "monday")
 }
 
 /// The settings that recovery needs as high as they were: raised by itself where that is possible, and told from the pause

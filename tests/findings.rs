@@ -593,11 +593,7 @@ fn more_connections_than_when_the_backup_was_made() {
         cluster.restore_point("many");
         cluster.switch_and_wait_archived();
         cluster.stop(Stop::Fast);
-        let operator = Operator {
-            directory: &directory,
-            backups: directory.path().join("backups"),
-            archive: cluster.archive.clone(),
-        };
+        let operator = Operator::of_cluster(&directory, &cluster, "");
         let bin_dir = ["--bin-dir", server.bin_dir.to_str().unwrap()];
         let few = plan(&operator, &["--name", "few", bin_dir[0], bin_dir[1]]);
         lacks(&few, "parameters-raised");
@@ -640,11 +636,7 @@ fn wal_that_was_written_with_less_than_recovery_needs() {
         cluster.restore_point("after");
         cluster.switch_and_wait_archived();
         cluster.stop(Stop::Fast);
-        let operator = Operator {
-            directory: &directory,
-            backups: directory.path().join("backups"),
-            archive: cluster.archive.clone(),
-        };
+        let operator = Operator::of_cluster(&directory, &cluster, "");
         let bin_dir = ["--bin-dir", server.bin_dir.to_str().unwrap()];
         let to = |name: &str| plan(&operator, &["--name", name, bin_dir[0], bin_dir[1]]);
         lacks(&to("before"), "wal-level-minimal");
@@ -673,11 +665,7 @@ fn tablespaces() {
     cluster.restore_point("end");
     cluster.switch_and_wait_archived();
     cluster.stop(Stop::Fast);
-    let operator = |backup: &str| Operator {
-        directory: &directory,
-        backups: directory.path().join("backups").join(backup),
-        archive: cluster.archive.clone(),
-    };
+    let operator = |backup: &str| Operator::of_cluster(&directory, &cluster, backup);
     let place = place.to_str().unwrap();
     let without = operator("without");
     lacks(&plan(&without, &["--name", "before"]), "tablespace-created");
@@ -703,8 +691,7 @@ fn records_of_an_extension() {
     cluster.restore_point("after");
     cluster.switch_and_wait_archived();
     cluster.stop(Stop::Fast);
-    let operator =
-        Operator { directory: &directory, backups: directory.path().join("backups"), archive: cluster.archive.clone() };
+    let operator = Operator::of_cluster(&directory, &cluster, "");
     let after = ["--name", "after"];
     lacks(&plan(&operator, &after), "extension-records");
     // No extension that is to be had writes records of its own: one of the server's is made into one.
@@ -733,11 +720,7 @@ fn locales_and_collations() {
             }
             cluster.restore_point(name);
             cluster.switch_and_wait_archived();
-            let operator = Operator {
-                directory: &directory,
-                backups: directory.path().join("backups").join(name),
-                archive: cluster.archive.clone(),
-            };
+            let operator = Operator::of_cluster(&directory, &cluster, name);
             plan(&operator, &["--name", name, bin_dir[0], bin_dir[1]])
         };
         let fine = take("fine");
@@ -774,8 +757,7 @@ fn wal_that_only_the_dead_server_has() {
     cluster.psql("insert into kept values (1)");
     cluster.restore_point("not archived");
     cluster.psql("checkpoint");
-    let operator =
-        Operator { directory: &directory, backups: directory.path().join("backups"), archive: cluster.archive.clone() };
+    let operator = Operator::of_cluster(&directory, &cluster, "");
     let wal = cluster.data.join("pg_wal").canonicalize().unwrap();
     let wal = wal.to_str().unwrap();
     let known = |archives: &[&str], words: &[&str]| {
@@ -830,8 +812,7 @@ fn a_server_that_lets_nobody_in() {
     }
     cluster.switch_and_wait_archived();
     cluster.stop(Stop::Fast);
-    let operator =
-        Operator { directory: &directory, backups: directory.path().join("backups"), archive: cluster.archive.clone() };
+    let operator = Operator::of_cluster(&directory, &cluster, "");
     let target = ["--name", "nobody", "--events"];
     let silent = ask(&mut operator.restore("silent", &target)).ended_with(0);
     has(&events(&silent), "server-silent", "warning", &["--role"]);

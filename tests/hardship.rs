@@ -62,8 +62,7 @@ fn a_backup_that_was_begun_while_others_wrote() {
     cluster.psql("create table kept (n int); insert into kept values (1)");
     cluster.psql("create table halt (); create unlogged table nothing ()");
     cluster.psql("create table filler (t text); alter table filler alter t set storage external");
-    let mut operator =
-        Operator { directory: &directory, backups: directory.path().join("backups"), archive: cluster.archive.clone() };
+    let mut operator = Operator::of_cluster(&directory, &cluster, "");
     let found = std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| cluster.psql(WRITE_ON));

@@ -251,11 +251,7 @@ fn a_further_directory_that_was_just_made_is_accounted_for() {
     cluster.restore_point("first");
     cluster.switch_and_wait_archived();
     cluster.stop(Stop::Fast);
-    let operator = |backup: &str| Operator {
-        directory: &directory,
-        backups: directory.path().join("backups").join(backup),
-        archive: cluster.archive.clone(),
-    };
+    let operator = |backup: &str| Operator::of_cluster(&directory, &cluster, backup);
     let elsewhere = directory.path().join("elsewhere");
     let elsewhere_for_fast = format!("{}={}", fast.display(), elsewhere.display());
     let cases: [(&str, &[&str], &Path); 3] = [

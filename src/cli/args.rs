@@ -338,8 +338,8 @@ pub enum Command {
     ///
     /// Used where cp is not enough: for archives compressed with gzip, lz4, zstd, xz or bzip2, for several, and for a
     /// .partial segment. The server runs it in the data directory, where a recovery has left what it needs to know. Takes
-    /// the first whole copy, checks its name, size and header, and makes the next segments ready. Exit status 0: done. 1: no archive has it. 126 or more: an archive cannot be
-    /// asked, or what it has is damaged, and recovery has to stop.
+    /// the first whole copy, checks its name, size and header, and makes the next segments ready. Exit status 0: done.
+    /// 1: no archive has it. 126 or more: an archive cannot be asked, or what it has is damaged, and recovery has to stop.
     Fetch {
         /// The recovery, or its data directory.
         #[arg(long, value_name = "ID")]

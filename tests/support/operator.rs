@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::answer::{Answer, Running, ask};
-use super::cluster::LIMIT;
+use super::cluster::{Cluster, LIMIT};
 use super::history::{History, ROWS};
 use super::program::walback;
 use super::server::client;
@@ -33,7 +33,13 @@ impl<'a> Operator<'a> {
         Operator { directory, backups: history.backups.join(backup), archive: history.archive.clone() }
     }
 
-    /// The same with copies of the backup and the archive, for a test that changes them.
+    /// One who works with one backup of a cluster that a test made in this directory, or with all where none is named.
+    pub fn of_cluster(directory: &'a Directory, cluster: &Cluster<'_>, backup: &str) -> Operator<'a> {
+        let backups = directory.path().join("backups").join(backup);
+        Operator { directory, backups, archive: cluster.archive.clone() }
+    }
+
+    /// As [`Operator::of`] with copies of the backup and the archive, for a test that changes them.
     #[track_caller]
     pub fn of_copies(directory: &'a Directory, history: &History, backup: &str) -> Operator<'a> {
         let copy = |what: &Path, name: &str| {

@@ -179,16 +179,11 @@ impl Fetch<'_> {
             }
         });
         // What follows can be made ready while this one is unpacked.
-        let go_ahead = || spool.iter().for_each(|spool| self.go_ahead(spool, name));
-        if is_ready {
-            self.place_older(name);
-            go_ahead();
-            return Ok(Answer::Served);
+        let is_there = copies.iter().any(|(_, copies)| copies.as_ref().is_ok_and(|copies| !copies.is_empty()));
+        if let Some(spool) = spool.filter(|_| is_there) {
+            self.go_ahead(&spool, name);
         }
-        if copies.iter().any(|(_, copies)| copies.as_ref().is_ok_and(|copies| !copies.is_empty())) {
-            go_ahead();
-        }
-        let answer = self.first_whole(copies)?;
+        let answer = if is_ready { Answer::Served } else { self.first_whole(copies)? };
         if answer == Answer::Served {
             self.place_older(name);
         }
