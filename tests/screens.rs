@@ -758,6 +758,12 @@ fn all() -> Vec<(&'static str, State)> {
             fold(s, [Msg::Points { timeline: TimelineId(1), number: 0x1AB, points }, Msg::Key(Key::Up)]);
         }),
     ));
+    states.push((
+        "planned-and-back",
+        with(planned, &|s| {
+            key(s, Key::Esc);
+        }),
+    ));
     states.push(("out-of-reach", with(|| home_of(&early_points()), &|s| go(s, Key::Char('g')))));
     states.push((
         "gap",

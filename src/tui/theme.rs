@@ -1,5 +1,6 @@
 //! What colours mean. Every colour has a sign or a word beside it.
 
+pub(super) mod detect;
 mod palette;
 
 use ratatui::style::{Color, Modifier, Style};
@@ -96,11 +97,23 @@ pub enum Background {
     Unknown,
 }
 
-/// Roles to styles.
+/// What bars are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bars {
+    /// Dots of Braille: two bars a column, four steps a row.
+    Braille,
+    /// Blocks: eight steps a row.
+    Blocks,
+    /// ASCII: eight signs, the lightest first.
+    Ascii,
+}
+
+/// Roles to styles, and what bars are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Theme {
     styles: [Style; Role::ALL.len()],
     selected: Style,
+    bars: Bars,
 }
 
 impl Theme {
@@ -119,6 +132,7 @@ impl Theme {
         Theme {
             styles: Role::ALL.map(|role| style(role, palette::colour(depth, background, role))),
             selected: palette::selected(depth, background),
+            bars: Bars::Blocks,
         }
     }
 
@@ -129,7 +143,20 @@ impl Theme {
         Theme {
             styles: Role::ALL.map(|role| style(role, Some(Color::Indexed(role as u8)))),
             selected: palette::reversed(),
+            bars: Bars::Blocks,
         }
+    }
+
+    /// The same with other bars.
+    #[must_use]
+    pub fn with_bars(self, bars: Bars) -> Theme {
+        Theme { bars, ..self }
+    }
+
+    /// What bars are made of.
+    #[must_use]
+    pub fn bars(self) -> Bars {
+        self.bars
     }
 
     /// How a role looks.
