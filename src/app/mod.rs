@@ -8,6 +8,7 @@ pub mod change;
 pub mod chart;
 mod checklist;
 pub mod command;
+pub mod course;
 pub mod dialog;
 pub mod effect;
 pub mod field;
@@ -24,6 +25,7 @@ mod recoveries;
 pub mod rows;
 pub mod state;
 pub mod suspects;
+pub mod unreached;
 pub mod update;
 pub mod window;
 
