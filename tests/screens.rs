@@ -1195,12 +1195,20 @@ fn every_screen_and_dialog() {
 }
 
 #[test]
-fn home_on_a_large_terminal() {
+fn on_a_large_terminal() {
+    let home = ["home", "chart-pane", "chart-single-transactions", "suspects", "many-timelines"];
+    let others = ["home", "plan", "replaying", "paused", "differs", "failed", "promoted", "help"];
     for (name, state) in all() {
-        if ["home", "chart-pane", "chart-single-transactions", "suspects", "many-timelines"].contains(&name) {
-            let mut buffer = Buffer::empty(Rect::new(0, 0, 160, 48));
-            draw(&state, Theme::by_role(), &mut buffer);
-            assert_snapshot!(format!("large-{name}"), format!("{}--- roles\n{}", text_of(&buffer), roles_of(&buffer)));
+        let sizes = [("large", (160, 48), &home[..]), ("huge", (200, 60), &others[..])];
+        for (size, (columns, rows), names) in sizes {
+            if names.contains(&name) {
+                let mut state = state.clone();
+                update(&mut state, Msg::Resize(columns, rows));
+                let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
+                draw(&state, Theme::by_role(), &mut buffer);
+                let picture = format!("{}--- roles\n{}", text_of(&buffer), roles_of(&buffer));
+                assert_snapshot!(format!("{size}-{name}"), picture);
+            }
         }
     }
 }

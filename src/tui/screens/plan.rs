@@ -14,7 +14,7 @@ use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::clean;
 use crate::tui::theme::Theme;
-use crate::tui::widgets::doc::Doc;
+use crate::tui::widgets::doc::{Doc, halves};
 use crate::tui::words;
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
@@ -26,12 +26,22 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     };
     let inner = canvas.frame(body, &title, "nothing was changed yet", true);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    if let (Answer::Made(plan, approach), Some((left, right))) = (&planning.answer, halves(inner)) {
+        let column = |area: Rect| Doc::new(area.width.saturating_sub(1), canvas.theme);
+        let (mut what, mut how) = (column(left), column(right));
+        decision(&mut what, canvas.theme, state, plan, approach.as_deref());
+        carrying_out(&mut how, canvas.theme, plan);
+        return canvas.scrolled_beside([left, right], [&what.lines(), &how.lines()], state.scroll);
+    }
     // A full line does not touch the signs that there is more.
     let mut doc = Doc::new(inner.width.saturating_sub(1), canvas.theme);
     match &planning.answer {
         Answer::Making => making(&mut doc, canvas.theme, state.zone, planning),
         Answer::Failed(error) => failed(&mut doc, canvas.theme, state.zone, planning, error),
-        Answer::Made(plan, approach) => made(&mut doc, canvas.theme, state, plan, approach.as_deref()),
+        Answer::Made(plan, approach) => {
+            decision(&mut doc, canvas.theme, state, plan, approach.as_deref());
+            carrying_out(&mut doc, canvas.theme, plan);
+        }
     }
     canvas.scrolled(inner, &doc.lines(), state.scroll);
 }
@@ -84,13 +94,18 @@ fn instead(target: &Target, backup: Option<&str>, zone: Zone) -> String {
     format!("stop {place} on {timeline}{from} instead")
 }
 
-fn made(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
+/// What there is to decide: whether it can be begun, where it stops, what is lost, how long it takes.
+fn decision(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
     verdict(doc, theme, plan, approach);
     findings(doc, theme, plan, "", &[Severity::Error, Severity::Warning]);
     stop(doc, theme, state, plan);
     means(doc, theme, state, plan, approach.is_some());
     findings(doc, theme, plan, "Good to know", &[Severity::Note]);
     estimate(doc, theme, plan);
+}
+
+/// What will be done.
+fn carrying_out(doc: &mut Doc, theme: Theme, plan: &Plan) {
     steps(doc, theme, plan);
     settings(doc, theme, plan);
 }

@@ -42,7 +42,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         Some(plan) if inner.height < COMPACT => {
             interrupted(&mut doc, canvas.theme, state);
             progress(&mut doc, canvas.theme, state, plan, inner.width);
-            steps(&mut doc, canvas.theme, state, plan);
+            steps(&mut doc, canvas.theme, state, plan, inner.width);
         }
         Some(plan) => {
             interrupted(&mut doc, canvas.theme, state);
@@ -51,7 +51,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
                 doc.row("Into", &plan.directory.display().to_string(), canvas.theme.plain());
                 doc.blank();
             }
-            steps(&mut doc, canvas.theme, state, plan);
+            steps(&mut doc, canvas.theme, state, plan, inner.width);
             if inner.height >= DENSE {
                 doc.blank();
             }
@@ -81,7 +81,7 @@ pub(super) fn interrupted(doc: &mut Doc, theme: Theme, state: &State) {
     doc.blank();
 }
 
-fn steps(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
+fn steps(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, columns: u16) {
     let buffer = &state.recovery;
     for step in &plan.steps {
         let phase = buffer.phases.iter().rev().find(|phase| phase.step == step.id);
@@ -93,7 +93,9 @@ fn steps(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
             Some(phase) => (glyphs::GOOD, theme.good(), took(phase)),
             None => (glyphs::WAITING, theme.dim(), "to come".to_owned()),
         };
-        let title = clean(&step.title).into_owned();
+        // Below so much room a title is no more than its first word.
+        let room = usize::from(columns).saturating_sub(37);
+        let title = if room < 16 { String::new() } else { cut(&clean(&step.title), room) };
         doc.line(Line::from(vec![
             Span::styled(format!("{sign} {:<10}", step.id), style),
             Span::styled(format!("{words:<24} "), style),
@@ -139,7 +141,8 @@ fn way(doc: &mut Doc, theme: Theme, state: &State, inner: Rect) {
         0..16 => return,
         16..DENSE => 1,
         DENSE..34 => 2,
-        _ => 4,
+        34..48 => 4,
+        _ => 8,
     };
     if inner.height >= DENSE {
         doc.blank();

@@ -49,9 +49,12 @@ pub(crate) fn titles(state: &State, columns: u16) -> (String, String) {
     let keys = "← → pan  + - zoom  0 all";
     let room = usize::from(columns).saturating_sub(width(&title) + 9);
     let legend = legend(&signs(state), room);
-    let both = format!("{legend}   {keys}");
-    let right = [both, legend].into_iter().find(|right| width(right) <= room && right.contains("  "));
-    (title, right.unwrap_or_else(|| keys.to_owned()))
+    let right = match legend.is_empty() {
+        true => keys.to_owned(),
+        false if width(&legend) + 3 + width(keys) <= room => format!("{legend}   {keys}"),
+        false => legend,
+    };
+    (title, right)
 }
 
 /// Signs with their words, as many as there is room for; none where there is hardly any.
