@@ -41,7 +41,9 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         happened(&mut what, theme, state, &recovery, area);
         place(&mut what, theme, state, &recovery);
         next(&mut now, theme, state, &recovery);
-        return canvas.scrolled_beside([left, right], [&what.lines(), &now.lines()], state.scroll);
+        let (what, now) = (what.lines(), now.lines());
+        canvas.scrolled_beside([left, right], [&what, &now], state.scroll);
+        return super::recovery::log_below(canvas, state, body, inner, what.len().max(now.len()));
     }
     let mut doc = Doc::new(inner.width, theme);
     head(&mut doc, theme, state, &recovery);

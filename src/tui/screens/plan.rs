@@ -14,6 +14,7 @@ use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::clean;
 use crate::tui::theme::Theme;
+use crate::tui::widgets::chart;
 use crate::tui::widgets::doc::{Doc, halves};
 use crate::tui::words;
 
@@ -31,7 +32,9 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         let (mut what, mut how) = (column(left), column(right));
         decision(&mut what, canvas.theme, state, plan, approach.as_deref());
         carrying_out(&mut how, canvas.theme, plan);
-        return canvas.scrolled_beside([left, right], [&what.lines(), &how.lines()], state.scroll);
+        let (what, how) = (what.lines(), how.lines());
+        canvas.scrolled_beside([left, right], [&what, &how], state.scroll);
+        return axis_below(canvas, state, body, inner, what.len().max(how.len()));
     }
     // A full line does not touch the signs that there is more.
     let mut doc = Doc::new(inner.width.saturating_sub(1), canvas.theme);
@@ -44,6 +47,21 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         }
     }
     canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+/// Below a text that leaves so much of the frame free: where in time recovery stops.
+fn axis_below(canvas: &mut Canvas<'_>, state: &State, body: Rect, inner: Rect, lines: usize) {
+    const LEAST: u16 = 8;
+    const MOST: u16 = 16;
+    let used = (lines as u16).saturating_add(1);
+    let free = inner.height.saturating_sub(used).min(MOST);
+    if free < LEAST || state.chart.view().window.is_none() {
+        return;
+    }
+    let y = inner.bottom() - free;
+    let (title, legend) = chart::titles(state, body.width);
+    canvas.divider(body, y, &title, &legend, true);
+    chart::show(canvas, state, Rect { y: y + 1, height: free - 1, ..inner }, (free - 3, 2));
 }
 
 fn making(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning) {

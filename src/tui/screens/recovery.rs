@@ -163,6 +163,19 @@ fn replay(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, progress: Opt
     doc.row("Will stop at", &format!("{goal}{ahead}"), theme.plain());
 }
 
+/// Below a text that leaves so much of a frame free: what the server says.
+pub(super) fn log_below(canvas: &mut Canvas<'_>, state: &State, body: Rect, inner: Rect, lines: usize) {
+    const LEAST: u16 = 8;
+    let used = (lines as u16).saturating_add(1);
+    let free = inner.height.saturating_sub(used);
+    if free < LEAST || state.recovery.log.is_empty() {
+        return;
+    }
+    canvas.divider(body, inner.y + used, "The server says", "", true);
+    let area = Rect { y: inner.y + used + 1, height: free - 1, ..inner };
+    log(canvas, &state.recovery, state.zone, area);
+}
+
 /// The last lines of the server's log that fit, cut off at the edge: the log itself has them whole.
 fn log(canvas: &mut Canvas<'_>, buffer: &EventBuffer, zone: Zone, area: Rect) {
     let rows = usize::from(area.height);
