@@ -37,6 +37,9 @@ impl Colour {
     }
 }
 
+/// The name of a source that no configuration has.
+pub const FROM_COMMAND_LINE: &str = "command line";
+
 /// What the command line says, before the configuration is read.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -242,7 +245,7 @@ impl Config {
             parsed.sources.into_iter().map(|(name, source)| (name.clone(), source.resolve(name, &base))).collect();
         let mut chosen = overrides.source.clone();
         if !overrides.backups.is_empty() || !overrides.wal.is_empty() {
-            let name = chosen.get_or_insert_with(|| "command line".to_owned());
+            let name = chosen.get_or_insert_with(|| FROM_COMMAND_LINE.to_owned());
             let mut source = sources.remove(name).unwrap_or_default();
             source.name.clone_from(name);
             if !overrides.backups.is_empty() {

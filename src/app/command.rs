@@ -221,7 +221,7 @@ pub static COMMANDS: &[Command] = &[
     command!(Promote, "promote", "promote", &[Key::Char('p')], STANDING, Typed, can_promote,
         "Ends recovery: the server takes writes. Cannot be undone."),
     command!(Sql, "sql", "sql", &[Key::Char('s')], STANDING, None, can_look,
-        "Asks the recovered server a query, which can change nothing."),
+        "Asks the recovered server a query, read-only."),
     command!(Checks, "checks", "checks", &[Key::Char('v')], STANDING, None, has_checks,
         "Carries out the checks of the configuration again."),
     command!(NextCommit, "next-commit", "next", &[Key::Char(']')], STANDING, Changes, has_next_commit,

@@ -86,6 +86,21 @@ pub(crate) fn log_line(line: &str, zone: Zone) -> String {
     }
 }
 
+/// Whether a line of the server's log is only its answer to a question that came before it could answer any.
+///
+/// They look like failures, come several times a second from Walback's own asking, and mean nothing
+/// (`CAC_STARTUP` and `CAC_NOTCONSISTENT`, `src/backend/postmaster/postmaster.c`, 13 to 18).
+#[must_use]
+pub(crate) fn is_too_early(line: &str) -> bool {
+    const ANSWERS: [&str; 4] = [
+        "FATAL:  the database system is starting up",
+        "FATAL:  the database system is not yet accepting connections",
+        "FATAL:  the database system is not accepting connections",
+        "DETAIL:  Consistent recovery state has not been yet reached.",
+    ];
+    ANSWERS.iter().any(|answer| line.contains(answer))
+}
+
 /// `10-02 14:30:05.123456` in the operator's zone, for rows of a list.
 #[must_use]
 pub(crate) fn row_time(at: Timestamp, zone: Zone) -> String {
