@@ -14,6 +14,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use walback::app::{Effect, Setup, State};
+use walback::core::{Timestamp, Zone};
+use walback::tui::{MsgSender, Perform};
+
 use support::{
     Cluster, Directory, Format, Options, Server, Stop, Tmux, as_server, client, run, tree_digest, wait_until, walback,
 };
@@ -762,4 +766,64 @@ fn keys_of_the_configuration_work_and_wrong_ones_are_named() {
             assert!(said.contains(words), "{words}: {said}");
         }
     }
+}
+
+/// What carries effects out, and falls over.
+struct Broken {
+    /// On a thread of its own, not on the one that has the terminal.
+    elsewhere: bool,
+}
+
+impl Perform for Broken {
+    fn perform(&mut self, effect: Effect, _: &MsgSender) {
+        if effect == Effect::LoadCatalog {
+            let fall = || panic!("the catalog fell over");
+            if self.elsewhere { _ = std::thread::spawn(fall) } else { fall() }
+        }
+    }
+
+    fn look_command(&self, _: &str) -> Option<Command> {
+        None
+    }
+
+    fn log_of(&self, _: &str) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// Not a test but what the next one runs in a terminal: the interface, with something in it that falls over.
+#[test]
+#[ignore = "it needs a terminal, which the next test has"]
+fn what_falls_over() {
+    let state = State::new(Setup {
+        source: "shop".to_owned(),
+        zone: Zone::UTC,
+        now: Timestamp::from_unix_seconds(1_727_880_000).unwrap(),
+        read_only: true,
+        unicode: true,
+        directory: String::new(),
+    });
+    walback::tui::run(state, Broken { elsewhere: std::env::var_os("ELSEWHERE").is_some() }, false).unwrap();
+}
+
+#[test]
+fn after_a_panic_the_terminal_is_as_it_was_and_elsewhere_it_goes_on() {
+    let directory = Directory::new();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "what_falls_over", "--nocapture"]).current_dir(directory.path());
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    let tmux = Tmux::start(&directory, &in_shell(&command), 80, 24);
+    let screen = assert_left_clean(&directory, &tmux, 101);
+    assert!(screen.contains("the catalog fell over"), "{screen}");
+    drop(tmux);
+
+    command.env("ELSEWHERE", "1");
+    let tmux = Tmux::start(&directory, &in_shell(&command), 80, 24);
+    tmux.wait_for("Listing the backups", LIMIT);
+    let screen = press(&tmux, "?", "Keys of this screen");
+    assert!(!screen.contains("fell over"), "nothing is printed over the screen: {screen}");
+    press(&tmux, "Escape", "Listing the backups");
+    tmux.send(&["q"]);
+    let screen = assert_left_clean(&directory, &tmux, 0);
+    assert!(screen.contains("the catalog fell over"), "it is said in the end: {screen}");
 }
