@@ -823,6 +823,8 @@ fn after_a_panic_the_terminal_is_as_it_was_and_elsewhere_it_goes_on() {
     let screen = press(&tmux, "?", "Keys of this screen");
     assert!(!screen.contains("fell over"), "nothing is printed over the screen: {screen}");
     press(&tmux, "Escape", "Listing the backups");
+    // This shell has no jobs: nobody could bring it back.
+    press(&tmux, "C-z", "not stopped: no shell would bring it back");
     tmux.send(&["q"]);
     let screen = assert_left_clean(&directory, &tmux, 0);
     assert!(screen.contains("the catalog fell over"), "it is said in the end: {screen}");
