@@ -1,5 +1,7 @@
 //! What Walback works with: defaults, then the configuration file, then the environment, then the command line.
 
+pub mod interface;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -9,6 +11,7 @@ use serde::Deserialize;
 
 use crate::core::{Check, Expectation, Zone};
 use crate::error::{Error, Result};
+use interface::Interface;
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,6 +67,8 @@ pub struct Config {
     pub read_only: bool,
     /// When to use colour.
     pub colour: Colour,
+    /// How the interactive program looks.
+    pub interface: Interface,
     /// Deletes and updates of at least so many rows are suspects. Unset: of a thousand.
     pub suspect_rows: Option<u64>,
     /// Where recoveries keep their journals.
@@ -118,6 +123,7 @@ pub struct RestoreConfig {
 struct FileConfig {
     time_zone: Option<String>,
     suspects: FileSuspects,
+    interface: Interface,
     keys: BTreeMap<String, FileKeys>,
     sources: BTreeMap<String, FileSource>,
 }
@@ -253,6 +259,7 @@ impl Config {
             sources,
             read_only: overrides.read_only,
             colour: overrides.colour,
+            interface: parsed.interface,
             suspect_rows: parsed.suspects.rows.map(NonZeroU64::get),
             state_directory: state_directory(environment)?,
             cache_directory: cache_directory(environment),
@@ -552,6 +559,23 @@ sources:
         let flags = Overrides { time_zone: Some("Europe/Berlim".into()), ..Overrides::default() };
         let error = load("", flags).unwrap_err();
         assert!(error.to_string().contains("did you mean Europe/Berlin?"), "{error}");
+    }
+
+    #[test]
+    fn the_interface_is_configured_by_words() {
+        let yaml = "interface: {colours: 256, theme: light, glyphs: auto, chart: braille}";
+        let interface = load(yaml, Overrides::default()).unwrap().interface;
+        let expected = Interface {
+            colours: Some(interface::Colours::Many),
+            theme: Some(interface::Background::Light),
+            glyphs: None,
+            chart: Some(interface::Bars::Braille),
+        };
+        assert_eq!(interface, expected);
+        assert_eq!(load("", Overrides::default()).unwrap().interface, Interface::default());
+        let error = load("interface: {chart: blokcs}", Overrides::default()).unwrap_err();
+        let causes = error.report().causes.join(" ");
+        assert!(causes.contains("“blokcs” is none of auto, braille, blocks, ascii"), "{causes}");
     }
 
     #[test]

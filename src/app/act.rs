@@ -561,6 +561,7 @@ pub(super) fn reload(state: &mut State) -> Vec<Effect> {
     state.catalog = Loading::Loading;
     state.points = super::points::Points::default();
     (state.reach, state.chart) = (Reach::default(), Chart::default());
+    (state.course, state.chosen) = (super::course::Course::default(), None);
     (state.search, state.located) = (None, Located::default());
     state.scan = Scan { state: ScanState::Waiting, done: 0, total: 0, pace: Pace::default() };
     vec![Effect::LoadCatalog, Effect::LoadRecoveries]

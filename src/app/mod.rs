@@ -9,6 +9,7 @@ pub mod chart;
 mod checklist;
 pub mod command;
 pub mod copy;
+pub mod course;
 pub mod dialog;
 pub mod editor;
 pub mod effect;
@@ -28,6 +29,7 @@ mod recoveries;
 pub mod rows;
 pub mod state;
 pub mod suspects;
+pub mod unreached;
 pub mod update;
 pub mod window;
 

@@ -1,6 +1,7 @@
 //! Everything that the interactive program knows.
 
 use super::chart::Chart;
+use super::course::Course;
 use super::dialog::Dialog;
 use super::find::{Located, Search};
 use super::keys::Keys;
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::event::{EventBuffer, Recovery, RecoveryState};
 use crate::plan::checklist::Item;
 use crate::plan::{Approach, Plan};
+use crate::resolve::Resolved;
 
 /// A screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -206,6 +208,10 @@ pub struct State {
     pub reach: Reach,
     /// Commits over time.
     pub chart: Chart,
+    /// Commits on the way of the followed recovery.
+    pub course: Course,
+    /// Where the plan that was made last stops.
+    pub chosen: Option<Box<Resolved>>,
     /// What was looked for last, until it is left.
     pub search: Option<Search>,
     /// Transactions that were looked for in the whole archive.
@@ -275,6 +281,8 @@ impl State {
             points: Points::default(),
             reach: Reach::default(),
             chart: Chart::default(),
+            course: Course::default(),
+            chosen: None,
             search: None,
             located: Located::default(),
             scan: Scan { state: ScanState::Waiting, done: 0, total: 0, pace: Pace::default() },

@@ -45,7 +45,8 @@ fn look_after_points(state: &mut State) -> Vec<Effect> {
         Loading::Loaded(catalog) => catalog.backups.as_slice(),
         Loading::Loading | Loading::Failed(_) => &[],
     };
-    state.chart.refresh(&state.points, backups);
+    state.chart.refresh(&state.points, backups, &state.reach);
+    super::course::refresh(state);
     // A screen more in either direction: whoever goes on finds it there.
     let rows = u64::from(state.size.1).max(10);
     let wanted = state.points.wanted(rows, &state.chart.view().wanted);
@@ -222,6 +223,7 @@ fn planned(state: &mut State, answer: Result<(Box<Plan>, Option<Box<Approach>>),
         Ok((plan, approach)) if answers(planning, &plan, approach.is_some()) => {
             // How many transactions are lost is counted there.
             state.points.attend(Some((plan.resolved.timeline, plan.resolved.lsn)));
+            state.chosen = Some(Box::new(plan.resolved.clone()));
             planning.answer = Answer::Made(plan, approach);
         }
         Ok(_) => {}

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::run::{self, MsgSender, Perform};
+use super::theme::{Background, Bars, Depth, detect::Wishes};
 use crate::app::keys::Keys;
 use crate::app::msg::ActionKind;
 use crate::app::query::Checks;
@@ -18,7 +19,7 @@ use crate::app::state::{Known, Setup, Wanted};
 use crate::app::{Effect, Msg, State};
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Point, PointKind};
-use crate::config::{Config, RestoreConfig, SourceConfig, is_utf8_locale};
+use crate::config::{Colour, Config, RestoreConfig, SourceConfig, interface, is_utf8_locale};
 use crate::core::{Check, Target, TimelineId, Xid, Zone};
 use crate::engine::checklist;
 use crate::engine::host::{Host, facts::server_account, now};
@@ -49,12 +50,14 @@ const LOG_LINES: usize = 100;
 /// When no source is configured, or there is no usable terminal.
 pub fn open(config: Config, fleeting: bool) -> Result<()> {
     let source = config.source()?.clone();
+    let variable = |name: &str| std::env::var(name).ok();
+    let (wishes, is_utf8) = (wishes(&config), is_utf8_locale(variable));
     let mut state = State::new(Setup {
         source: source.name.clone(),
         zone: config.zone,
         now: now(),
         read_only: config.read_only,
-        unicode: is_utf8_locale(|name| std::env::var(name).ok()),
+        unicode: wishes.unicode(is_utf8),
         directory: default_directory(&source),
     });
     state.fleeting = fleeting;
@@ -64,8 +67,37 @@ pub fn open(config: Config, fleeting: bool) -> Result<()> {
     if !source.checks.is_empty() {
         state.checks = Checks::Waiting;
     }
-    let colours = config.colour.on(true);
-    run::run(state, Performer::new(config, source), colours)
+    // What crossterm makes of NO_COLOR was weighed here, and may have been overruled.
+    crossterm::style::force_color_output(true);
+    run::run(state, Performer::new(config, source), wishes.theme(is_utf8, variable))
+}
+
+/// How the program is to look, as configured.
+fn wishes(config: &Config) -> Wishes {
+    let interface = config.interface;
+    Wishes {
+        coloured: match config.colour {
+            Colour::Auto => None,
+            Colour::Always => Some(true),
+            Colour::Never => Some(false),
+        },
+        depth: interface.colours.map(|colours| match colours {
+            interface::Colours::Truecolor => Depth::True,
+            interface::Colours::Many => Depth::Many,
+            interface::Colours::Sixteen => Depth::Sixteen,
+            interface::Colours::None => Depth::None,
+        }),
+        background: interface.theme.map(|theme| match theme {
+            interface::Background::Dark => Background::Dark,
+            interface::Background::Light => Background::Light,
+        }),
+        unicode: interface.glyphs.map(|glyphs| glyphs == interface::Glyphs::Unicode),
+        bars: interface.chart.map(|chart| match chart {
+            interface::Bars::Braille => Bars::Braille,
+            interface::Bars::Blocks => Bars::Blocks,
+            interface::Bars::Ascii => Bars::Ascii,
+        }),
+    }
 }
 
 /// The keys of the commands, as the configuration has them.

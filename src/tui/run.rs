@@ -65,7 +65,7 @@ const BATCH: Duration = Duration::from_millis(8);
 ///
 /// # Errors
 /// When there is no terminal, or it cannot be used.
-pub fn run(state: State, perform: impl Perform, colours: bool) -> Result<(), Error> {
+pub fn run(state: State, perform: impl Perform, theme: Theme) -> Result<(), Error> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         return Err(Error::usage("no-terminal", "the interactive program needs a terminal")
             .hint("use the commands instead: walback --help lists them"));
@@ -73,7 +73,7 @@ pub fn run(state: State, perform: impl Perform, colours: bool) -> Result<(), Err
     let broken = |error: std::io::Error| Error::failed("terminal", "cannot use this terminal").caused_by(&error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
     let farewell = runtime.block_on(async {
-        let mut terminal = Terminal::enter(Theme::new(colours))?;
+        let mut terminal = Terminal::enter(theme)?;
         let mut looped = Loop::new(state, perform)?;
         looped.run(&mut terminal).await?;
         Ok(looped.state.farewell())

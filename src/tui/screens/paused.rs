@@ -19,7 +19,7 @@ use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::{clean, width};
 use crate::tui::theme::Theme;
-use crate::tui::widgets::doc::Doc;
+use crate::tui::widgets::{course, doc::Doc};
 use crate::tui::words;
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
@@ -38,6 +38,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         if recovery.state == RecoveryState::Paused {
             compared(&mut doc, state, &recovery, inner.width, theme);
             connection(&mut doc, theme, &recovery);
+            way(&mut doc, theme, state, inner);
             checks(&mut doc, theme, state);
             ways(&mut doc, theme, state);
             let (on, end) = (key_of(state, Act::Retarget), key_of(state, Act::Promote));
@@ -60,6 +61,22 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         doc.paragraph("Waiting for its first news …", theme.plain());
     }
     canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+/// Where it stands in time, where there is room for that.
+fn way(doc: &mut Doc, theme: Theme, state: &State, inner: Rect) {
+    let bars = match inner.height {
+        0..26 => return,
+        26..40 => 2,
+        _ => 4,
+    };
+    let lines = course::lines(state, inner.width, bars, theme);
+    if !lines.is_empty() {
+        doc.heading("On the way from the backup");
+    }
+    for line in lines {
+        doc.line(line);
+    }
 }
 
 /// The checks of the configuration, with what came of them.
