@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use walback::app::{Effect, Setup, State};
 use walback::core::{Timestamp, Zone};
-use walback::tui::{MsgSender, Perform};
+use walback::tui::{MsgSender, Perform, Theme};
 
 use support::{
     Cluster, Directory, Format, Options, Server, Stop, Tmux, as_server, client, run, tree_digest, wait_until, walback,
@@ -803,7 +803,7 @@ fn what_falls_over() {
         unicode: true,
         directory: String::new(),
     });
-    walback::tui::run(state, Broken { elsewhere: std::env::var_os("ELSEWHERE").is_some() }, false).unwrap();
+    walback::tui::run(state, Broken { elsewhere: std::env::var_os("ELSEWHERE").is_some() }, Theme::new(false)).unwrap();
 }
 
 #[test]
