@@ -687,7 +687,10 @@ fn the_terminal_is_resized_lent_taken_away_and_comes_back() {
 
     // The log; Ctrl-C is the pager's.
     press(&tmux, "P", "paged with -R: 1");
-    tmux.send(&["Enter"]);
+    // Both are stopped by Ctrl-Z there, and brought back.
+    tmux.send(&["C-z"]);
+    assert_stopped(&directory, &tmux, 5);
+    tmux.send(&["Enter", "Enter"]);
     tmux.wait_for_screen("screen as it was before the log", LIMIT, |now| now == screen);
     press(&tmux, "P", "paged with -R: 1");
     tmux.send(&["C-c"]);
