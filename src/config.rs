@@ -495,6 +495,28 @@ sources:
     }
 
     #[test]
+    fn keys_are_one_or_several_as_they_were_written() {
+        let keys = |yaml: &str| load(yaml, Overrides::default()).map(|config| config.keys);
+        let all = keys("keys: {quit: Ctrl-q, stop-before: [B, F3], zoom-all: 0, copy: y, zoom-out: \"-\", mouse: []}")
+            .unwrap();
+        let of = |name: &str| all[name].join(" ");
+        assert_eq!(["quit", "stop-before", "zoom-all", "copy", "zoom-out"].map(of), ["Ctrl-q", "B F3", "0", "y", "-"]);
+        assert!(all["mouse"].is_empty());
+        assert!(keys("keys: {quit: {a: b}}").is_err() && keys("keys: [q]").is_err());
+    }
+
+    #[test]
+    fn an_invocation_names_the_same_sources_from_anywhere() {
+        let flags = Overrides { wal: vec!["/w".into()], source: Some("shop".into()), ..Overrides::default() };
+        let words = load(SHOP, flags).unwrap().invocation;
+        assert_eq!(
+            (words[0].as_str(), &words[2..]),
+            ("--config", &["--wal", "/w", "--source", "shop"].map(str::to_owned)[..])
+        );
+        assert!(words[1].starts_with('/') && words[1].ends_with("/walback.yaml"), "{words:?}");
+    }
+
+    #[test]
     fn which_source_is_never_guessed() {
         assert_eq!(load("", Overrides::default()).unwrap().source().unwrap_err().report().code, "no-source");
         let two = "sources: {a: {}, b: {}}";
