@@ -77,6 +77,10 @@ pub struct Config {
     pub cache_directory: Option<PathBuf>,
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
+    /// Keys of the interface's commands, by the commands' names; as they were written.
+    pub keys: BTreeMap<String, Vec<String>>,
+    /// The options of a command line that would be answered from the same sources, as separate words.
+    pub invocation: Vec<String>,
     chosen: Option<String>,
 }
 
@@ -120,7 +124,25 @@ struct FileConfig {
     time_zone: Option<String>,
     suspects: FileSuspects,
     interface: Interface,
+    keys: BTreeMap<String, FileKeys>,
     sources: BTreeMap<String, FileSource>,
+}
+
+/// One key, or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum FileKeys {
+    One(Scalar),
+    Several(Vec<Scalar>),
+}
+
+impl FileKeys {
+    fn into_texts(self) -> Vec<String> {
+        match self {
+            Self::One(key) => vec![key.into_text()],
+            Self::Several(keys) => keys.into_iter().map(Scalar::into_text).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -241,6 +263,8 @@ impl Config {
             suspect_rows: parsed.suspects.rows.map(NonZeroU64::get),
             state_directory: state_directory(environment)?,
             cache_directory: cache_directory(environment),
+            keys: parsed.keys.into_iter().map(|(name, keys)| (name, keys.into_texts())).collect(),
+            invocation: invocation(file.as_deref(), overrides),
             file,
             chosen,
         })
@@ -294,6 +318,21 @@ impl FileSource {
             checks: self.checks.into_iter().map(Check::from).collect(),
         }
     }
+}
+
+/// The options that name the same sources again, from wherever they are given. A path that is not UTF-8 is left out: it
+/// could not be typed either.
+fn invocation(file: Option<&Path>, overrides: &Overrides) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut path = |option: &str, path: &Path| {
+        let path = absolute(path).ok().and_then(|path| path.to_str().map(str::to_owned));
+        words.extend(path.into_iter().flat_map(|path| [option.to_owned(), path]));
+    };
+    file.into_iter().for_each(|file| path("--config", file));
+    overrides.backups.iter().for_each(|directory| path("--backups", directory));
+    overrides.wal.iter().for_each(|directory| path("--wal", directory));
+    words.extend(overrides.source.iter().flat_map(|name| ["--source".to_owned(), name.clone()]));
+    words
 }
 
 /// The file that was named, or the first that exists where one is looked for.

@@ -17,8 +17,9 @@ use ratatui::style::{Color, Modifier};
 use unicode_width::UnicodeWidthStr;
 
 use walback::app::dialog::{SuspectList, TargetForm};
+use walback::app::keys::Keys;
 use walback::app::state::{Known, Loading, ScanState, Wanted};
-use walback::app::{ActionKind, Dialog, Effect, Hit, Key, Msg, Pane, Screen, Setup, State, command, update};
+use walback::app::{ActionKind, Dialog, Effect, Hit, Key, Msg, Pane, Screen, Setup, State, command, guide, update};
 use walback::catalog::overview::SegmentRows;
 use walback::catalog::suspect::sort_worst_first;
 use walback::catalog::{
@@ -1184,7 +1185,81 @@ fn all() -> Vec<(&'static str, State)> {
             s.recovery.plan.as_mut().unwrap().backup.system_identifier = Some(8);
         }),
     ));
+    states.extend(found_and_copied());
     states
+}
+
+/// The palette and what can be copied, with a hand on them.
+fn found_and_copied() -> Vec<(&'static str, State)> {
+    let typed = |mut state: State, keys: &str| {
+        press(&mut state, keys);
+        state
+    };
+    vec![
+        ("palette", typed(home(), ":")),
+        ("palette-search", typed(home(), ":prest")),
+        ("palette-not-now", typed(unpacking(), ":look")),
+        ("palette-nothing", typed(home(), ":zzz")),
+        ("copy", typed(home(), "y")),
+        ("copy-plan", typed(planned(), "y")),
+        ("copy-paused", typed(paused(), "y")),
+    ]
+}
+
+/// Keys that nobody has: no letter that the table has is left, nor any other key but those that cannot be taken away.
+fn other_keys() -> Keys {
+    let all = command::COMMANDS.iter().chain(command::SEARCH);
+    let greek = ('α'..='ω').chain('Α'..='Ρ').chain('а'..='я').chain('А'..='Я');
+    Keys::new(&all.zip(greek).map(|(command, key)| (command.name.to_owned(), vec![key.to_string()])).collect()).unwrap()
+}
+
+/// Whether a word is a key of the table, where it is not the article.
+fn is_former_key(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| matches!(c, '.' | ',' | ';' | ':' | '(' | ')'));
+    let is_key = |key: &Key| !matches!(key, Key::Esc | Key::Enter | Key::Ctrl('c')) && key.to_string() == word;
+    word != "a" && word.is_ascii() && command::COMMANDS.iter().flat_map(|command| command.keys).any(is_key)
+}
+
+#[test]
+fn every_text_names_the_keys_as_they_are() {
+    for (name, mut state) in all() {
+        let keys = other_keys();
+        let used: Vec<String> = command::COMMANDS.iter().map(|c| keys.of(c)[0].to_string()).collect();
+        state.keys = keys;
+        state.status = None;
+        if state.dialog.is_none() {
+            let said = guide::next(&state);
+            assert!(!said.split(' ').any(is_former_key), "{name}: {said}");
+        }
+        let mut status = Vec::new();
+        for command in command::now(&state) {
+            status.extend((command.enabled)(&state).err().map(Cow::into_owned));
+        }
+        for why in status {
+            assert!(!why.split(' ').any(is_former_key), "{name}: {why}");
+        }
+        let picture = text_of(&buffer_of(&state, 80, 24));
+        for row in picture.lines().filter(|_| state.dialog.is_none()).rev().take(3) {
+            assert!(!row.split(' ').any(is_former_key), "{name}: {row}");
+        }
+        if matches!(state.dialog, Some(Dialog::Help | Dialog::Palette(_))) {
+            assert!(used.iter().any(|key| picture.contains(key.as_str())) || name == "palette-nothing", "{picture}");
+        }
+    }
+}
+
+#[test]
+fn remapped_keys_do_what_the_commands_do() {
+    let mut state = State { keys: other_keys(), ..home() };
+    press(&mut state, "q");
+    assert_eq!((&state.dialog, state.screens.len()), (&None, 1), "it means nothing any more");
+    let of = |state: &State, name| state.keys.of(command::named(name).unwrap())[0];
+    let stop_before = of(&state, "stop-before");
+    assert!(matches!(key(&mut state, stop_before).as_slice(), [Effect::MakePlan(_)]));
+    assert_eq!(state.screen(), Screen::Plan);
+    key(&mut state, Key::Esc);
+    assert_eq!(state.screen(), Screen::Points, "Esc always leads one level out");
+    assert_eq!(key(&mut state, Key::Ctrl('c')), [Effect::Quit], "and Ctrl-c out of the program");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::chart::Chart;
 use super::course::Course;
 use super::dialog::Dialog;
 use super::find::{Located, Search};
+use super::keys::Keys;
 use super::msg::ActionKind;
 use super::points::Points;
 use super::query::Checks;
@@ -251,6 +252,14 @@ pub struct State {
     pub scroll_max: usize,
     /// Rows that the help is scrolled by.
     pub help_scroll: usize,
+    /// The keys of the commands.
+    pub keys: Keys,
+    /// The mouse is the program's; else it is the terminal's own, to select text with.
+    pub mouse: bool,
+    /// The program runs in tmux, which may keep what is sent to the clipboard.
+    pub tmux: bool,
+    /// The words of a command line of walback that open the same source, without any command.
+    pub invocation: Vec<String>,
 }
 
 impl State {
@@ -294,6 +303,10 @@ impl State {
             scroll: 0,
             scroll_max: 0,
             help_scroll: 0,
+            keys: Keys::default(),
+            mouse: true,
+            tmux: false,
+            invocation: vec!["walback".to_owned()],
         }
     }
 

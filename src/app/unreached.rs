@@ -204,7 +204,7 @@ mod tests {
     fn what_one_timeline_reaches_is_reached() {
         let mut points = archive();
         let mut overview = points.overview().clone();
-        let beside = |segment: &SegmentRows| SegmentRows { timeline: TimelineId(2), ..segment.clone() };
+        let beside = |segment: &SegmentRows| SegmentRows { timeline: TimelineId(2), ..*segment };
         let second: Vec<SegmentRows> = overview.segments.iter().map(beside).collect();
         overview.segments.extend(second);
         points.set_overview(Arc::new(overview));

@@ -2,8 +2,11 @@
 
 use super::act;
 use super::checklist;
+use super::command::Act;
 use super::dialog::Dialog;
+use super::editor;
 use super::effect::Effect;
+use super::keys::key_of;
 use super::msg::{ActionKind, Msg};
 use super::points::Points;
 use super::press;
@@ -88,6 +91,7 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::Failed(error) => return failed(state, error),
         Msg::Done(action) => return done(state, action),
         Msg::Note(text) => state.say(text),
+        Msg::Edited { edit, answer } => return editor::came(state, edit, answer),
     }
     Vec::new()
 }
@@ -292,7 +296,8 @@ fn turned(state: &mut State, now: RecoveryState) {
                 }
             }
             let name = state.following.clone().unwrap_or_default();
-            state.say(format!("{name} is now {now}; o opens it"));
+            let open = key_of(state, Act::Recoveries);
+            state.say(format!("{name} is now {now}; {open} opens it"));
         }
     }
 }

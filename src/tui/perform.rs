@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::run::{self, MsgSender, Perform};
 use super::theme::{Background, Bars, Depth, detect::Wishes};
+use crate::app::keys::Keys;
 use crate::app::msg::ActionKind;
 use crate::app::query::Checks;
 use crate::app::state::{Known, Setup, Wanted};
@@ -60,6 +61,9 @@ pub fn open(config: Config, fleeting: bool) -> Result<()> {
         directory: default_directory(&source),
     });
     state.fleeting = fleeting;
+    state.keys = keys(&config)?;
+    state.tmux = std::env::var_os("TMUX").is_some_and(|tmux| !tmux.is_empty());
+    state.invocation.extend(config.invocation.iter().cloned());
     if !source.checks.is_empty() {
         state.checks = Checks::Waiting;
     }
@@ -94,6 +98,16 @@ fn wishes(config: &Config) -> Wishes {
             interface::Bars::Ascii => Bars::Ascii,
         }),
     }
+}
+
+/// The keys of the commands, as the configuration has them.
+fn keys(config: &Config) -> Result<Keys> {
+    Keys::new(&config.keys).map_err(|wrong| {
+        let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+        Error::usage("keys-wrong", format!("the keys of the configuration are wrong: {file}"))
+            .because(wrong.what)
+            .hint(wrong.hint)
+    })
 }
 
 /// Where a recovery goes unless the operator says otherwise: as configured, else a new directory in the home of the
@@ -235,7 +249,12 @@ impl Perform for Performer {
                     cancel.cancel();
                 }
             }
-            Effect::Look { .. } | Effect::Quit => {}
+            Effect::Look { .. }
+            | Effect::Page { .. }
+            | Effect::Edit(_)
+            | Effect::Copy { .. }
+            | Effect::Suspend
+            | Effect::Quit => {}
         }
     }
 
@@ -248,6 +267,11 @@ impl Perform for Performer {
         let mut command = Command::new(program);
         command.arg(connection);
         Some(command)
+    }
+
+    fn log_of(&self, recovery: &str) -> Option<PathBuf> {
+        let plan = Recoveries::below(&self.config.state_directory).load(recovery).ok()?.plan?;
+        Some(plan.server.log)
     }
 }
 

@@ -7,8 +7,9 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::guide::locked;
+use crate::app::keys::key_of;
 use crate::app::query::Checks;
-use crate::app::{Screen, State, command, suspects};
+use crate::app::{Act, Screen, State, command, suspects};
 use crate::catalog::Suspect;
 use crate::event::{Failure, Recovery, RecoveryState};
 use crate::plan::StepId;
@@ -62,7 +63,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
 /// How it stands, and why where it failed.
 fn head(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
     super::recovery::interrupted(doc, theme, state);
-    headline(doc, theme, recovery);
+    headline(doc, state, theme, recovery);
     if let Some(failure) = recovery.failure.as_ref().filter(|_| recovery.state == RecoveryState::Failed) {
         why(doc, theme, state, failure);
     }
@@ -87,8 +88,9 @@ fn next(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
     }
     ways(doc, theme, state);
     if recovery.state == RecoveryState::Paused {
-        let text = "pg_wal_replay_resume() promotes here. Go on with r, end with p.";
-        doc.row("do not call", text, theme.dim());
+        let (on, end) = (key_of(state, Act::Retarget), key_of(state, Act::Promote));
+        let text = format!("pg_wal_replay_resume() promotes here. Go on with {on}, end with {end}.");
+        doc.row("do not call", &text, theme.dim());
     }
 }
 
@@ -148,7 +150,7 @@ fn connection(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
 }
 
 /// What is the case, in words that leave no doubt.
-fn headline(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
+fn headline(doc: &mut Doc, state: &State, theme: Theme, recovery: &Recovery) {
     let timeline = recovery.timeline;
     let (sign, style, title, text) = match recovery.state {
         RecoveryState::Paused if recovery.matches_prediction == Some(false) => (
@@ -201,9 +203,12 @@ fn headline(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
     doc.hanging("  ", style, text, theme.plain());
     if recovery.state == RecoveryState::Promoted {
         doc.heading("What is left to do");
-        let text = "c lists it, each item with what it changes: statistics, archiving, a new base backup, then network and port \
-                    for the clients. None of it happens by itself.";
-        doc.hanging("  ", theme.plain(), text, theme.plain());
+        let text = format!(
+            "{} lists it, each item with what it changes: statistics, archiving, a new base backup, then network and port \
+             for the clients. None of it happens by itself.",
+            key_of(state, Act::Checklist)
+        );
+        doc.hanging("  ", theme.plain(), &text, theme.plain());
         for (word, state) in [("done", ItemState::Done), ("skipped", ItemState::Skipped), ("failed", ItemState::Failed)]
         {
             let items = recovery.checklist.iter().filter(|(_, of)| **of == state).map(|(item, _)| item.word());
@@ -349,7 +354,7 @@ fn ways(doc: &mut Doc, theme: Theme, state: &State) {
     let all = command::on(Screen::Paused).take_while(|command| command.name != "up");
     let (able, unable): (Vec<_>, Vec<_>) = all.partition(|command| (command.enabled)(state).is_ok());
     for command in &able {
-        let key = command.keys.first().map_or(String::new(), ToString::to_string);
+        let key = state.keys.of(command).first().map_or(String::new(), ToString::to_string);
         let lead = format!("{key:>3}  {:<12}", command.label);
         doc.hanging(&lead, theme.key(), command.doc, theme.plain());
     }
@@ -358,7 +363,7 @@ fn ways(doc: &mut Doc, theme: Theme, state: &State) {
     }
     for command in &unable {
         let Err(why) = (command.enabled)(state) else { continue };
-        let key = command.keys.first().map_or(String::new(), ToString::to_string);
+        let key = state.keys.of(command).first().map_or(String::new(), ToString::to_string);
         let lead = format!("{key:>3}  {:<12}", command.label);
         doc.hanging(&lead, theme.dim(), &format!("not now: {}", clean(&why)), theme.dim());
     }

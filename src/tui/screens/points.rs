@@ -14,9 +14,10 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::chart::MarkKind;
+use crate::app::keys::key_of;
 use crate::app::points::{Lack, Row};
 use crate::app::state::{Loading, ScanState};
-use crate::app::{Hit, Pane, State, course, suspects};
+use crate::app::{Act, Hit, Pane, State, course, suspects};
 use crate::catalog::overview::SegmentRows;
 use crate::catalog::{Backup, Catalog, Point, PointKind};
 use crate::core::progress::{Bytes, Seconds, counted, grouped};
@@ -206,9 +207,12 @@ fn list_titles(state: &State) -> (String, String) {
         ScanState::Running => {
             let eta = scan.pace.eta_s(scan.total).map(|eta| format!(", about {} left", Seconds(eta)));
             let percent = scan.done.saturating_mul(100) / scan.total;
-            format!("reading WAL: {percent} % of {}{}, c stops", Bytes(scan.total), eta.unwrap_or_default())
+            let (eta, stop) = (eta.unwrap_or_default(), key_of(state, Act::CancelScan));
+            format!("reading WAL: {percent} % of {}{eta}, {stop} stops", Bytes(scan.total))
         }
-        ScanState::Cancelled => "stopped: not everything is listed; F5 reads again".to_owned(),
+        ScanState::Cancelled => {
+            format!("stopped: not everything is listed; {} reads again", key_of(state, Act::Reload))
+        }
         ScanState::Failed(_) => format!("{} WAL could not be read to its end", glyphs::BAD),
         ScanState::Finished => {
             let suspects = match state.points.suspects_listed() as u64 {
@@ -470,7 +474,9 @@ fn chart_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
         doc.hanging(&format!("{} ", glyphs::HERE), theme.key(), &format!("{when}{xid}{what}"), style);
     }
     if !view.by_points && view.window.is_some() {
-        doc.paragraph("Each segment's commits are spread over its time; + shows them one by one.", theme.dim());
+        let zoom = key_of(state, Act::ZoomIn);
+        let text = format!("Each segment's commits are spread over its time; {zoom} shows them one by one.");
+        doc.paragraph(&text, theme.dim());
     }
 }
 

@@ -3,7 +3,8 @@
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use crate::app::State;
+use crate::app::keys::key_of;
+use crate::app::{Act, State};
 use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds};
 use crate::event::{EventBuffer, Phase, Progress};
@@ -33,8 +34,12 @@ fn log_rows(height: u16) -> u16 {
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let buffer = &state.recovery;
     let name = state.following.as_deref().unwrap_or("?");
-    let right = if buffer.running == Some(StepId::Replay) { "q leaves, the server goes on" } else { "" };
-    let inner = canvas.frame(body, &format!("Recovery {name}"), right, true);
+    let right = if buffer.running == Some(StepId::Replay) {
+        format!("{} leaves, the server goes on", key_of(state, Act::Quit))
+    } else {
+        String::new()
+    };
+    let inner = canvas.frame(body, &format!("Recovery {name}"), &right, true);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     let mut doc = Doc::new(inner.width, canvas.theme);
     match &buffer.plan {
