@@ -44,6 +44,15 @@ pub(crate) fn happened(stopped: &Stopped) -> String {
     }
 }
 
+/// Whether the server only said that it could not let Walback in yet, which asks it several times a second (`FATAL` in
+/// `ProcessStartupPacket`, src/backend/tcop/backend_startup.c, PostgreSQL 18).
+#[must_use]
+pub(crate) fn is_not_yet(line: &str) -> bool {
+    ["the database system is starting up", "the database system is not yet accepting connections"]
+        .iter()
+        .any(|words| line.contains(words))
+}
+
 /// The same two in a few words, to stand beside each other: `before commit of 735`.
 pub(crate) fn in_short(words: &str) -> String {
     let parts = ["commit", "rollback", "first lock", "database drop"];
@@ -84,21 +93,6 @@ pub(crate) fn log_line(line: &str, zone: Zone) -> String {
         Severity::Log => format!("{time} {}", parsed.text),
         other => format!("{time} {}: {}", other.word(), parsed.text),
     }
-}
-
-/// Whether a line of the server's log is only its answer to a question that came before it could answer any.
-///
-/// They look like failures, come several times a second from Walback's own asking, and mean nothing
-/// (`CAC_STARTUP` and `CAC_NOTCONSISTENT`, `src/backend/postmaster/postmaster.c`, 13 to 18).
-#[must_use]
-pub(crate) fn is_too_early(line: &str) -> bool {
-    const ANSWERS: [&str; 4] = [
-        "FATAL:  the database system is starting up",
-        "FATAL:  the database system is not yet accepting connections",
-        "FATAL:  the database system is not accepting connections",
-        "DETAIL:  Consistent recovery state has not been yet reached.",
-    ];
-    ANSWERS.iter().any(|answer| line.contains(answer))
 }
 
 /// `10-02 14:30:05.123456` in the operator's zone, for rows of a list.

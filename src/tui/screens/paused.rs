@@ -248,7 +248,7 @@ fn why(doc: &mut Doc, theme: Theme, state: &State, failure: &Failure) {
 fn last_words(log: &VecDeque<String>) -> Vec<&str> {
     const LINES: usize = 3;
     const GRAVE: [&str; 6] = ["ERROR:", "FATAL:", "PANIC:", "DETAIL:", "HINT:", "WARNING:"];
-    let all: Vec<&String> = log.iter().collect();
+    let all: Vec<&String> = log.iter().filter(|line| !words::is_not_yet(line)).collect();
     let grave: Vec<&String> = all.iter().copied().filter(|line| GRAVE.iter().any(|word| line.contains(word))).collect();
     let lines = if grave.is_empty() { all } else { grave };
     let skip = lines.len().saturating_sub(LINES);

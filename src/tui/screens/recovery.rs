@@ -184,13 +184,13 @@ pub(super) fn log_below(canvas: &mut Canvas<'_>, state: &State, body: Rect, inne
 /// The last lines of the server's log that fit, cut off at the edge: the log itself has them whole.
 fn log(canvas: &mut Canvas<'_>, buffer: &EventBuffer, zone: Zone, area: Rect) {
     let rows = usize::from(area.height);
-    let told: Vec<&String> = buffer.log.iter().filter(|line| !words::is_too_early(line)).collect();
-    let skip = told.len().saturating_sub(rows);
-    if told.is_empty() {
+    let mut last: Vec<&String> = buffer.log.iter().rev().filter(|line| !words::is_not_yet(line)).take(rows).collect();
+    last.reverse();
+    if last.is_empty() {
         let line = Line::from(Span::styled("nothing yet", canvas.theme.dim()));
         canvas.line(area, 0, &line);
     }
-    for (row, line) in told.into_iter().skip(skip).enumerate() {
+    for (row, line) in last.into_iter().enumerate() {
         let text = cut(&clean(&words::log_line(line, zone)), usize::from(area.width));
         let bad = ["FATAL", "PANIC", "ERROR"].iter().any(|word| text.contains(word));
         let style = if bad { canvas.theme.bad() } else { canvas.theme.dim() };
