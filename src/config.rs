@@ -51,6 +51,8 @@ pub struct Overrides {
     pub read_only: bool,
     /// `--color`.
     pub colour: Colour,
+    /// `--plain`.
+    pub plain: bool,
 }
 
 /// The effective configuration.
@@ -64,6 +66,8 @@ pub struct Config {
     pub read_only: bool,
     /// When to use colour.
     pub colour: Colour,
+    /// The interface is lines, not a screen.
+    pub plain: bool,
     /// Deletes and updates of at least so many rows are suspects. Unset: of a thousand.
     pub suspect_rows: Option<u64>,
     /// Where recoveries keep their journals.
@@ -231,6 +235,7 @@ impl Config {
             sources,
             read_only: overrides.read_only,
             colour: overrides.colour,
+            plain: overrides.plain,
             suspect_rows: parsed.suspects.rows.map(NonZeroU64::get),
             state_directory: state_directory(environment)?,
             cache_directory: cache_directory(environment),

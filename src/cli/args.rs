@@ -107,6 +107,9 @@ pub struct Global {
     /// Print JSON on standard output.
     #[arg(long, global = true)]
     pub json: bool,
+    /// The interface as lines instead of a screen: for screen readers, serial consoles, pipes.
+    #[arg(long, global = true)]
+    pub plain: bool,
     /// When to use colour.
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
     pub color: Color,
@@ -145,6 +148,7 @@ impl Global {
             time_zone: self.time_zone.clone(),
             read_only: self.read_only,
             colour: self.color.into(),
+            plain: self.plain,
         }
     }
 }

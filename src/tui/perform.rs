@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::plain;
 use super::run::{self, MsgSender, Perform};
 use crate::app::msg::ActionKind;
 use crate::app::query::Checks;
@@ -41,12 +42,13 @@ const MOST_ROWS: usize = 1000;
 /// Lines of a server's log that are shown when a recovery is opened.
 const LOG_LINES: usize = 100;
 
-/// Opens the interface on the configured source, and returns when the operator leaves it. Where it is `fleeting`,
+/// Opens the interface on the configured source, as a screen or as lines, and returns its exit status when the operator
+/// leaves it. Where it is `fleeting`,
 /// nothing is there afterwards: no recovery can be picked up again.
 ///
 /// # Errors
-/// When no source is configured, or there is no usable terminal.
-pub fn open(config: Config, fleeting: bool) -> Result<()> {
+/// When no source is configured, or the terminal cannot be used.
+pub fn open(config: Config, fleeting: bool) -> Result<u8> {
     let source = config.source()?.clone();
     let mut state = State::new(Setup {
         source: source.name.clone(),
@@ -60,8 +62,11 @@ pub fn open(config: Config, fleeting: bool) -> Result<()> {
     if !source.checks.is_empty() {
         state.checks = Checks::Waiting;
     }
+    if let Some(why) = plain::why(config.plain) {
+        return plain::run(state, Performer::new(config, source), why);
+    }
     let colours = config.colour.on(true);
-    run::run(state, Performer::new(config, source), colours)
+    run::run(state, Performer::new(config, source), colours).map(|()| 0)
 }
 
 /// Where a recovery goes unless the operator says otherwise: as configured, else a new directory in the home of the

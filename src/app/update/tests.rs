@@ -90,7 +90,7 @@ fn points() -> Vec<Point> {
     ]
 }
 
-fn state() -> State {
+pub(crate) fn state() -> State {
     state_of(&points())
 }
 
@@ -140,7 +140,7 @@ fn target(kind: TargetKind, inclusive: bool, timeline: u32) -> Target {
     Target { inclusive, timeline: TimelineChoice::Number(TimelineId(timeline)), ..Target::new(kind) }
 }
 
-fn xid_50() -> Target {
+pub(crate) fn xid_50() -> Target {
     target(TargetKind::Xid(Xid(50)), false, 1)
 }
 
@@ -153,7 +153,7 @@ fn approach(strategy: Strategy) -> Box<Approach> {
     Box::new(Approach { strategy, why: why.to_owned(), estimate: Estimate::default(), otherwise: None })
 }
 
-fn plan(target: Target) -> Box<Plan> {
+pub(crate) fn plan(target: Target) -> Box<Plan> {
     Box::new(Plan {
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/new"),
@@ -198,19 +198,19 @@ fn planned() -> State {
     state
 }
 
-fn event(what: What) -> Msg {
+pub(crate) fn event(what: What) -> Msg {
     Msg::Event(Event { at: now(), recovery: NAME.to_owned(), what })
 }
 
-fn turns(state: RecoveryState) -> Msg {
+pub(crate) fn turns(state: RecoveryState) -> Msg {
     event(What::State { state })
 }
 
-fn begun() -> Msg {
+pub(crate) fn begun() -> Msg {
     event(What::Planned { plan: plan(xid_50()), hash: String::new(), strategy: None })
 }
 
-fn running(step: StepId) -> State {
+pub(crate) fn running(step: StepId) -> State {
     let mut state = planned();
     assert_eq!(enter(&mut state), [Effect::Start { plan: plan(xid_50()) }]);
     let now = if step == StepId::Replay { RecoveryState::Replaying } else { RecoveryState::Unpacking };
@@ -219,7 +219,7 @@ fn running(step: StepId) -> State {
     state
 }
 
-fn paused() -> State {
+pub(crate) fn paused() -> State {
     let mut state = running(StepId::Replay);
     send(&mut state, [event(What::ServerStarted { pid: 7 }), turns(RecoveryState::Paused)]);
     state

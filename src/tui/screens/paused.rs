@@ -47,21 +47,39 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
             connection(&mut doc, theme, &recovery);
             compared(&mut doc, state, &recovery, inner.width, theme);
         }
-        if recovery.state != RecoveryState::Discarded {
-            doc.heading("Where it is");
-            doc.row("Directory", &recovery.directory.display().to_string(), theme.plain());
-            if let Some(plan) = &state.recovery.plan {
-                doc.row("Server log", &plan.server.log.display().to_string(), theme.plain());
-            }
-        }
+        whereabouts(&mut doc, theme, state, &recovery);
     } else {
         doc.paragraph("Waiting for its first news …", theme.plain());
     }
     canvas.scrolled(inner, &doc.lines(), state.scroll);
 }
 
+/// All that there is to say about how it stands, for a reader of lines; what can be done with it is not among it.
+pub(crate) fn write(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
+    // Beside each other is for eyes: one below the other is for ears.
+    const BELOW: u16 = 60;
+    headline(doc, theme, recovery);
+    if let Some(failure) = recovery.failure.as_ref().filter(|_| recovery.state == RecoveryState::Failed) {
+        why(doc, theme, state, failure);
+    }
+    compared(doc, state, recovery, BELOW, theme);
+    connection(doc, theme, recovery);
+    whereabouts(doc, theme, state, recovery);
+}
+
+fn whereabouts(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
+    if recovery.state == RecoveryState::Discarded {
+        return;
+    }
+    doc.heading("Where it is");
+    doc.row("Directory", &recovery.directory.display().to_string(), theme.plain());
+    if let Some(plan) = &state.recovery.plan {
+        doc.row("Server log", &plan.server.log.display().to_string(), theme.plain());
+    }
+}
+
 /// The checks of the configuration, with what came of them.
-fn checks(doc: &mut Doc, theme: Theme, state: &State) {
+pub(crate) fn checks(doc: &mut Doc, theme: Theme, state: &State) {
     let results = match &state.checks {
         Checks::None | Checks::Waiting => return,
         Checks::Running => return doc.row("Checks", "the server is being asked …", theme.dim()),

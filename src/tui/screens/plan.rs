@@ -28,12 +28,26 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     // A full line does not touch the signs that there is more.
     let mut doc = Doc::new(inner.width.saturating_sub(1), canvas.theme);
-    match &planning.answer {
-        Answer::Making => making(&mut doc, canvas.theme, state.zone, planning),
-        Answer::Failed(error) => failed(&mut doc, canvas.theme, state.zone, planning, error),
-        Answer::Made(plan, approach) => made(&mut doc, canvas.theme, state, plan, approach.as_deref()),
-    }
+    write(&mut doc, canvas.theme, state, planning);
     canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+/// All that there is to say about what was planned.
+pub(crate) fn write(doc: &mut Doc, theme: Theme, state: &State, planning: &Planning) {
+    match &planning.answer {
+        Answer::Making => making(doc, theme, state.zone, planning),
+        Answer::Failed(error) => failed(doc, theme, state.zone, planning, error),
+        Answer::Made(plan, approach) => made(doc, theme, state, plan, approach.as_deref()),
+    }
+}
+
+/// What has to be known before a plan is begun: all but its settings and the commands that do the same by hand.
+pub(crate) fn write_short(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
+    judged(doc, theme, state, plan, approach);
+    doc.heading("Steps");
+    for (number, step) in (1..).zip(&plan.steps) {
+        doc.hanging(&format!("{number:>2} "), theme.key(), &step.title, theme.strong());
+    }
 }
 
 fn making(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning) {
@@ -85,14 +99,19 @@ fn instead(target: &Target, backup: Option<&str>, zone: Zone) -> String {
 }
 
 fn made(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
+    judged(doc, theme, state, plan, approach);
+    steps(doc, theme, plan);
+    settings(doc, theme, plan);
+}
+
+/// Whether it can be begun, where it stops, what it takes.
+fn judged(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
     verdict(doc, theme, plan, approach);
     findings(doc, theme, plan, "", &[Severity::Error, Severity::Warning]);
     stop(doc, theme, state, plan);
     means(doc, theme, state, plan, approach.is_some());
     findings(doc, theme, plan, "Good to know", &[Severity::Note]);
     estimate(doc, theme, plan);
-    steps(doc, theme, plan);
-    settings(doc, theme, plan);
 }
 
 /// Whether it can be begun, and how a retarget gets there.
