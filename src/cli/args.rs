@@ -31,6 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   walback demo                                             try everything on a cluster of its own
   walback --backups /backups/base --wal /backups/wal       open the interface
+  walback --plain …                                        the same as lines, for screen readers and pipes
   walback … backups                                        what there is to recover from
   walback … suspects                                       which transactions destroyed data
   walback … plan --time '14:29' --into /srv/restore        what a recovery would do, and whether it would work

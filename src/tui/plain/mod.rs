@@ -140,7 +140,7 @@ impl<P: Perform> Loop<P> {
                 biased;
                 _ = self.signals.terminate.recv() => Next::Leave,
                 _ = self.signals.hangup.recv() => Next::Leave,
-                _ = self.signals.interrupt.recv() => self.session.interrupt(),
+                _ = self.signals.interrupt.recv() => self.interrupt(),
                 line = self.input.lines.recv() => { self.came(line.flatten()); Next::Go }
                 _ = tick.tick() => self.session.take(Msg::Tick(now(self.session.state.now))),
                 msg = self.messages.recv() => {
@@ -202,9 +202,19 @@ impl<P: Perform> Loop<P> {
             return;
         }
         self.input.ask();
-        if self.typed && !self.out.at_prompt && !self.session.is_waiting() {
+        let asks = self.session.state.dialog.is_some() || !self.session.is_waiting();
+        if self.typed && !self.out.at_prompt && asks {
             self.out.prompt();
         }
+    }
+
+    fn interrupt(&mut self) -> Next {
+        if self.typed {
+            // The terminal has shown ^C.
+            self.out.write("\n");
+            self.out.at_prompt = false;
+        }
+        self.session.interrupt()
     }
 
     fn came(&mut self, line: Option<String>) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::PROMPT;
 use super::question;
-use super::tell::Told;
+use super::tell::{Heard, Told};
 use super::wait::{Errands, is_waiting};
 use super::words::{self, Meaning, Show};
 use crate::app::dialog::Then;
@@ -117,8 +117,9 @@ impl Session {
     pub(super) fn take(&mut self, msg: Msg) -> Next {
         let mut next = Next::Go;
         self.errands.came(&msg);
-        let effects = update(&mut self.state, msg.clone());
-        self.told.hear(&msg, &self.state);
+        let heard = Heard::of(&msg);
+        let effects = update(&mut self.state, msg);
+        self.told.hear(&heard, &self.state);
         for effect in effects {
             self.errands.sent(&effect);
             match effect {

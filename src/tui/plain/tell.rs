@@ -36,6 +36,31 @@ pub(super) struct Outcome {
     pub ends: bool,
 }
 
+/// A message, as far as it is told of: what it brings is in the state, and may be much.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// Something was typed.
+    Input,
+    /// Something happened in a recovery.
+    Event(Box<Event>),
+    /// Something that was asked for came.
+    Answer,
+    /// The time.
+    Clock,
+}
+
+impl Heard {
+    /// What there is to hear in a message.
+    pub(super) fn of(msg: &Msg) -> Heard {
+        match msg {
+            Msg::Key(_) | Msg::Command(_) | Msg::Click(_) => Heard::Input,
+            Msg::Event(event) => Heard::Event(Box::new(event.clone())),
+            Msg::Tick(_) => Heard::Clock,
+            _ => Heard::Answer,
+        }
+    }
+}
+
 /// What was told, and what is to be told.
 #[derive(Debug, Default)]
 pub(super) struct Told {
@@ -158,18 +183,17 @@ impl Told {
     }
 
     /// What a message brought, now that it is folded into the state.
-    pub(super) fn hear(&mut self, msg: &Msg, state: &State) {
-        if let Msg::Event(event) = msg
-            && state.following.as_deref() == Some(event.recovery.as_str())
-        {
-            self.happened(event, state);
-        }
-        if matches!(msg, Msg::Key(_) | Msg::Command(_) | Msg::Click(_)) {
-            // They clear the status line: what it says now is their own, even where it is what it said before.
-            self.status = None;
+    pub(super) fn hear(&mut self, heard: &Heard, state: &State) {
+        match heard {
+            Heard::Event(event) if state.following.as_deref() == Some(event.recovery.as_str()) => {
+                self.happened(event, state);
+            }
+            // It clears the status line: what that says now is its own, even where it is what it said before.
+            Heard::Input => self.status = None,
+            _ => {}
         }
         let said_why = state.status.as_ref().is_some_and(|status| status.refusal) && self.status != state.status;
-        if said_why && !matches!(msg, Msg::Event(_) | Msg::Tick(_)) {
+        if said_why && matches!(heard, Heard::Input | Heard::Answer) {
             let status = refusal_status(state);
             self.fail(status, true);
         }
@@ -240,7 +264,7 @@ impl Told {
 
     /// What the state has that was not told.
     pub(super) fn look(&mut self, state: &State, errands: &Errands) {
-        self.at_home(state);
+        self.at_home(state, errands);
         self.planned(state);
         self.stands(state, errands);
         self.other_screen(state);
@@ -251,7 +275,7 @@ impl Told {
         }
     }
 
-    fn at_home(&mut self, state: &State) {
+    fn at_home(&mut self, state: &State, errands: &Errands) {
         match &state.catalog {
             Loading::Loading => (self.catalog, self.scan) = (false, None),
             Loading::Loaded(catalog) if !self.catalog => {
@@ -260,7 +284,8 @@ impl Told {
             }
             Loading::Loaded(_) | Loading::Failed(_) => {}
         }
-        if !self.recoveries && state.offered && !state.recoveries.is_empty() && self.catalog {
+        // Those that were there at the start; what is begun from here on is told as it happens.
+        if !self.recoveries && errands.knows_recoveries() && self.catalog {
             self.recoveries = true;
             self.lines.extend(home::recoveries(state));
         }
@@ -501,7 +526,7 @@ fn refusal_status(state: &State) -> u8 {
     if matches!(state.dialog, Some(Dialog::Confirm(_))) {
         return UNCONFIRMED;
     }
-    if matches!(state.dialog, Some(_)) {
+    if state.dialog.is_some() {
         return WRONG;
     }
     match state.planning.as_ref().filter(|_| state.screen() == Screen::Plan).map(|planning| &planning.answer) {

@@ -85,6 +85,13 @@ fn an_answer_goes_to_the_open_question() {
     assert_eq!((keys.len(), keys.last()), (8, Some(&Msg::Key(Key::Enter))), "typed, not pasted");
 }
 
+#[test]
+fn what_is_called_like_a_word_of_the_program_is_given_behind_its_command() {
+    let (session, told) = script(state(), &["find quit", "show", "stop-before", "back"], obliging);
+    assert!(told.iter().any(|line| line.contains("“quit”")), "{told:?}");
+    assert_eq!(session.status(), 1, "nothing is called so");
+}
+
 /// A session that nobody types into, with these lines to come; what it asks for is answered by `answer`.
 fn script(state: State, lines: &[&str], answer: impl Fn(&Effect) -> Vec<Msg>) -> (Session, Vec<String>) {
     let mut session = Session::new(state, false, false);

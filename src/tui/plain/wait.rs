@@ -16,6 +16,8 @@ pub(super) struct Errands {
     followed: bool,
     /// Whether something is being done to a recovery here, which says when it is over.
     acting: bool,
+    /// Whether it was told which recoveries there are.
+    recoveries: bool,
 }
 
 /// Something that brings one answer.
@@ -48,6 +50,11 @@ impl Errands {
         }
     }
 
+    /// Whether it was told which recoveries there are.
+    pub(super) fn knows_recoveries(&self) -> bool {
+        self.recoveries
+    }
+
     /// Whether something is being done to a recovery here.
     pub(super) fn is_acting(&self) -> bool {
         self.acting
@@ -55,6 +62,7 @@ impl Errands {
 
     /// Something came back.
     pub(super) fn came(&mut self, msg: &Msg) {
+        self.recoveries |= matches!(msg, Msg::Recoveries(_));
         let errand = match msg {
             Msg::Recoveries(_) => Errand::Recoveries,
             Msg::Checklist(_) => Errand::Checklist,
@@ -62,7 +70,7 @@ impl Errands {
             Msg::Databases(_) => Errand::Databases,
             Msg::Failed(_) => {
                 // It is not said which of them it was: none of them is waited for.
-                *self = Errands::default();
+                *self = Errands { recoveries: self.recoveries, ..Errands::default() };
                 return;
             }
             Msg::Done(action) if *action != ActionKind::Cancel => {

@@ -110,19 +110,18 @@ pub(super) fn meaning(line: &str, state: &State, listed: &Listed) -> Meaning {
     let line: String = line.chars().filter(|c| !c.is_control()).collect();
     let line = line.trim();
     match &state.dialog {
-        Some(dialog) => answer(dialog, line, state),
+        Some(dialog) => match line {
+            "" | "back" => Meaning::Do(vec![Msg::Key(Key::Esc)]),
+            "quit" => Meaning::Do(vec![Msg::Command(Act::Quit)]),
+            "help" | "?" => Meaning::Ask,
+            _ => answer(dialog, line, state),
+        },
         None => ordered(line, state, listed),
     }
 }
 
-/// What is answered to an open question.
+/// What is answered to an open question, whatever else these words mean.
 pub(super) fn answer(dialog: &Dialog, line: &str, state: &State) -> Meaning {
-    match (line, dialog) {
-        ("" | "back", _) => return Meaning::Do(vec![Msg::Key(Key::Esc)]),
-        ("quit", _) => return Meaning::Do(vec![Msg::Command(Act::Quit)]),
-        ("help" | "?", _) => return Meaning::Ask,
-        _ => {}
-    }
     match dialog {
         Dialog::Menu(menu) => answer_menu(menu, line, state),
         Dialog::Target(form) => answer_target(form, line),
