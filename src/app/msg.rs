@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::command::Act;
+use super::editor::Edit;
 use super::key::Key;
 use super::state::{Known, Pane};
 use crate::catalog::{Catalog, Overview, Point};
@@ -114,6 +115,13 @@ pub enum Msg {
     Done(ActionKind),
     /// Words for the status line.
     Note(String),
+    /// The editor was left.
+    Edited {
+        /// What it was opened with.
+        edit: Edit,
+        /// What is there now; or why it could not be edited.
+        answer: Result<String, Error>,
+    },
 }
 
 /// What can be asked of the engine and takes a while.

@@ -1,8 +1,10 @@
 //! Everything that the interactive program knows.
 
 use super::chart::Chart;
+use super::course::Course;
 use super::dialog::Dialog;
 use super::find::{Located, Search};
+use super::keys::Keys;
 use super::msg::ActionKind;
 use super::points::Points;
 use super::query::Checks;
@@ -14,6 +16,7 @@ use crate::error::Error;
 use crate::event::{EventBuffer, Recovery, RecoveryState};
 use crate::plan::checklist::Item;
 use crate::plan::{Approach, Plan};
+use crate::resolve::Resolved;
 
 /// A screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -205,6 +208,10 @@ pub struct State {
     pub reach: Reach,
     /// Commits over time.
     pub chart: Chart,
+    /// Commits on the way of the followed recovery.
+    pub course: Course,
+    /// Where the plan that was made last stops.
+    pub chosen: Option<Box<Resolved>>,
     /// What was looked for last, until it is left.
     pub search: Option<Search>,
     /// Transactions that were looked for in the whole archive.
@@ -245,6 +252,14 @@ pub struct State {
     pub scroll_max: usize,
     /// Rows that the help is scrolled by.
     pub help_scroll: usize,
+    /// The keys of the commands.
+    pub keys: Keys,
+    /// The mouse is the program's; else it is the terminal's own, to select text with.
+    pub mouse: bool,
+    /// The program runs in tmux, which may keep what is sent to the clipboard.
+    pub tmux: bool,
+    /// The words of a command line of walback that open the same source, without any command.
+    pub invocation: Vec<String>,
 }
 
 impl State {
@@ -266,6 +281,8 @@ impl State {
             points: Points::default(),
             reach: Reach::default(),
             chart: Chart::default(),
+            course: Course::default(),
+            chosen: None,
             search: None,
             located: Located::default(),
             scan: Scan { state: ScanState::Waiting, done: 0, total: 0, pace: Pace::default() },
@@ -286,6 +303,10 @@ impl State {
             scroll: 0,
             scroll_max: 0,
             help_scroll: 0,
+            keys: Keys::default(),
+            mouse: true,
+            tmux: false,
+            invocation: vec!["walback".to_owned()],
         }
     }
 

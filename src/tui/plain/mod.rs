@@ -6,6 +6,7 @@
 
 mod drawn;
 mod home;
+mod lend;
 mod next;
 mod question;
 mod session;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::run::{MsgSender, Perform, Signals, now, ticks};
-use crate::app::{Msg, State, guide};
+use crate::app::{Msg, State};
 use crate::error::Error;
 use session::{Next, Session};
 
@@ -131,8 +132,8 @@ impl<P: Perform> Loop<P> {
             if next == Next::Leave || self.out.gone {
                 return;
             }
-            if let Some(recovery) = self.session.look.take() {
-                next = self.lend(&recovery).await;
+            if let Some(errand) = self.session.errand.take() {
+                next = self.lend(errand).await;
                 continue;
             }
             self.ask();
@@ -226,45 +227,6 @@ impl<P: Perform> Loop<P> {
                 self.session.read(line);
             }
             None => self.session.end(),
-        }
-    }
-
-    /// Lends the terminal to psql and waits for its end. What happens meanwhile waits in the channel.
-    async fn lend(&mut self, recovery: &str) -> Next {
-        let Some(mut command) = self.perform.look_command(recovery) else {
-            return self.session.take(Msg::Note("there is no server to look at".to_owned()));
-        };
-        for line in guide::look(&self.session.state, recovery).lines() {
-            self.out.line(line);
-        }
-        let child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) => {
-                let program = command.get_program().to_string_lossy().into_owned();
-                let error = Error::failed("psql", format!("cannot start {program}")).caused_by(&error);
-                return self
-                    .session
-                    .take(Msg::Failed(error.hint("install PostgreSQL's client, or connect from elsewhere")));
-            }
-        };
-        let (ended, mut end) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            let mut child = child;
-            ended.send(child.wait())
-        });
-        loop {
-            tokio::select! {
-                outcome = &mut end => {
-                    if let Ok(Ok(status)) = outcome && !status.success() {
-                        return self.session.take(Msg::Note(format!("psql ended with {status}")));
-                    }
-                    return Next::Go;
-                }
-                _ = self.signals.terminate.recv() => return Next::Leave,
-                _ = self.signals.hangup.recv() => return Next::Leave,
-                // It is psql's own while that runs.
-                _ = self.signals.interrupt.recv() => {}
-            }
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::app::dialog::Then;
 use crate::app::state::ScanState;
 use crate::app::{Act, Dialog, Effect, Hit, Key, Msg, Screen, State, update};
 use crate::plan::StepId;
+use crate::tui::run::lend::Errand;
 
 /// The status of a program that was interrupted (`docs/cli.md`).
 const INTERRUPTED: u8 = 130;
@@ -48,29 +49,30 @@ pub(super) struct Session {
     pub told: Told,
     /// What has to be done outside.
     pub effects: Vec<Effect>,
-    /// The recovery whose server is to be looked at with psql.
-    pub look: Option<String>,
+    /// What the terminal is to be lent for.
+    pub errand: Option<Errand>,
     /// Nothing more is read.
     pub ended: bool,
     errands: Errands,
     queue: VecDeque<Item>,
     /// Whether somebody types; else it is a script, whose commands wait for each other.
     typed: bool,
-    /// Whether psql can have the terminal.
+    /// Whether other programs can have the terminal.
     lends: bool,
     interrupted: bool,
 }
 
 impl Session {
-    /// The beginning. `typed` where somebody types, `lends` where psql can have the terminal.
+    /// The beginning. `typed` where somebody types, `lends` where other programs can have the terminal.
     pub(super) fn new(mut state: State, typed: bool, lends: bool) -> Session {
         // Unfinished recoveries are listed: a script's first line is no answer to a question that nobody saw.
         state.offered = true;
+        state.keys = std::mem::take(&mut state.keys).by_name();
         Session {
             state,
             told: Told::default(),
             effects: Vec::new(),
-            look: None,
+            errand: None,
             ended: false,
             errands: Errands::default(),
             queue: VecDeque::new(),
@@ -124,10 +126,11 @@ impl Session {
             self.errands.sent(&effect);
             match effect {
                 Effect::Quit => next = Next::Leave,
-                Effect::Look { recovery } if self.lends => self.look = Some(recovery),
-                Effect::Look { .. } => {
-                    self.told.refused("look opens psql, which needs a terminal; sql QUERY asks the server".to_owned());
-                }
+                Effect::Look { recovery } => self.lend("look opens psql", Errand::Look(recovery)),
+                Effect::Page { recovery } => self.lend("pager shows the log page by page", Errand::Page(recovery)),
+                Effect::Edit(edit) => self.lend("edit-settings opens an editor", Errand::Edit(edit)),
+                // The shell stops the program itself; and what a terminal keeps is for eyes.
+                Effect::Suspend | Effect::Copy { .. } => {}
                 effect => {
                     self.told.begun |=
                         matches!(effect, Effect::Start { .. } | Effect::Resume { .. } | Effect::Retarget { .. });
@@ -136,6 +139,15 @@ impl Session {
             }
         }
         next
+    }
+
+    /// Has the terminal lent, where there is one.
+    fn lend(&mut self, what: &str, errand: Errand) {
+        if self.lends {
+            self.errand = Some(errand);
+        } else {
+            self.told.refused(format!("{what}, which needs a terminal"));
+        }
     }
 
     fn take_all(&mut self, all: Vec<Msg>) -> Next {
@@ -161,7 +173,7 @@ impl Session {
                 Some(Item::Line(_)) if self.typed => true,
                 Some(_) => !waiting,
             };
-            if !ready || self.look.is_some() {
+            if !ready || self.errand.is_some() {
                 return Next::Go;
             }
             let Some(item) = self.queue.pop_front() else { return Next::Go };

@@ -51,7 +51,7 @@ fn what_is_not_understood_is_said_with_what_is_near() {
     assert_eq!(why("stop", &home), "“stop” could be: stop-before, stop-after");
     assert!(why("suspect-list", &home).contains("did you mean suspects"), "{}", why("suspect-list", &home));
     assert!(why("promote", &home).contains("cannot be given here"));
-    assert!(why("zoom-in", &home).contains("moves what a screen shows"));
+    assert!(why("zoom-in", &home).contains("is for the full screen"));
     assert!(why("promote shop-1", &paused()).contains("asks for the name"), "the name is no argument");
     assert!(why("stop-before 3", &home).contains("takes nothing behind it"));
     assert_eq!(why("choose 99", &home), "there is no suspect 99: the last one is 1");
@@ -354,7 +354,7 @@ proptest! {
             for _ in 0..5 {
                 let next = session.work();
                 told.extend(session.told.take());
-                session.look = None;
+                session.errand = None;
                 if next == Next::Leave {
                     break;
                 }

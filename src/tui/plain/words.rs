@@ -69,9 +69,22 @@ pub(super) const WORDS: [(&str, &str); 4] = [
     ("overview", "Says again what there is: backups, timelines, activity, suspects, restore points, recoveries."),
 ];
 
-/// What moves only what a screen shows.
-const FOR_EYES: [Act; 8] =
-    [Act::ZoomIn, Act::ZoomOut, Act::ZoomAll, Act::PanLeft, Act::PanRight, Act::NextPane, Act::PreviousPane, Act::Left];
+/// What is only for the full screen.
+const FOR_EYES: [Act; 13] = [
+    Act::ZoomIn,
+    Act::ZoomOut,
+    Act::ZoomAll,
+    Act::PanLeft,
+    Act::PanRight,
+    Act::NextPane,
+    Act::PreviousPane,
+    Act::Left,
+    Act::Right,
+    Act::Palette,
+    Act::Copy,
+    Act::Mouse,
+    Act::Suspend,
+];
 /// What goes through a list, and on any other screen only scrolls.
 const THROUGH_A_LIST: [Act; 6] = [Act::Up, Act::Down, Act::PageUp, Act::PageDown, Act::First, Act::Last];
 
@@ -96,7 +109,7 @@ pub(super) fn moves(act: Act) -> bool {
 }
 
 fn is_for_eyes(act: Act, screen: Screen) -> bool {
-    FOR_EYES.contains(&act) || act == Act::Right || (screen != Screen::Points && THROUGH_A_LIST.contains(&act))
+    FOR_EYES.contains(&act) || (screen != Screen::Points && THROUGH_A_LIST.contains(&act))
 }
 
 /// The commands that mean something here.
@@ -404,7 +417,7 @@ fn help_about(about: &str, state: &State) -> Meaning {
 /// why there is none.
 fn find(word: &str, state: &State) -> Result<&'static Command, Meaning> {
     let lower = word.to_lowercase();
-    let by_key = |command: &&Command| command.keys.iter().any(|key| key.to_string() == word);
+    let by_key = |command: &&Command| state.keys.of(command).iter().any(|key| key.to_string() == word);
     let exact = commands(state).find(|command| command.name == lower).or_else(|| commands(state).find(by_key));
     if let Some(command) = exact {
         return Ok(command);
@@ -423,7 +436,7 @@ fn find(word: &str, state: &State) -> Result<&'static Command, Meaning> {
 fn unknown(word: &str, lower: &str, state: &State) -> Meaning {
     match command::named(lower) {
         Some(command) if is_for_eyes(command.act, state.screen()) => {
-            return Meaning::Refused(format!("{lower} moves what a screen shows, and these are lines; show lists"));
+            return Meaning::Refused(format!("{lower} is for the full screen, and these are lines"));
         }
         Some(_) => return Meaning::Refused(format!("{lower} cannot be given here; help lists what can")),
         None => {}
@@ -458,7 +471,7 @@ pub(super) fn help(about: Option<&str>, state: &State) -> Vec<String> {
             return vec![format!("{word}: {doc}")];
         }
         let Some(command) = command::named(name) else { return Vec::new() };
-        let keys: Vec<String> = command.keys.iter().map(ToString::to_string).collect();
+        let keys: Vec<String> = state.keys.of(command).iter().map(ToString::to_string).collect();
         return vec![help_line(command, state), format!("  its keys in the full screen: {}", keys.join(", "))];
     }
     let mut lines = vec!["commands here; the beginning of a name is enough where it is the only one:".to_owned()];

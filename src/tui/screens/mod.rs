@@ -1,6 +1,7 @@
 //! The screens, each a function of the state.
 
 pub(super) mod dialog;
+pub(super) mod palette;
 pub(super) mod paused;
 pub(super) mod plan;
 pub(super) mod points;
