@@ -266,8 +266,8 @@ impl Told {
     pub(super) fn look(&mut self, state: &State, errands: &Errands) {
         self.at_home(state, errands);
         self.planned(state);
-        self.stands(state, errands);
         self.other_screen(state);
+        self.stands(state, errands);
         self.said(state);
         self.asked(state);
         if !is_waiting(state, errands) {
@@ -396,7 +396,13 @@ impl Told {
         if self.screen == Some(now) {
             return;
         }
-        self.screen = Some(now);
+        let before = self.screen.replace(now);
+        if now == Screen::Paused && self.standing && before != Some(Screen::Recovery) {
+            // All of it was told when it came to stand still.
+            let name = state.following.as_deref().unwrap_or("?");
+            let word = state.recovery_state().map_or("unknown", RecoveryState::word);
+            self.say(format!("recovery {name} is {word}; show says how it stands"));
+        }
         if !matches!(now, Screen::Points | Screen::Plan | Screen::Recovery | Screen::Paused) {
             self.lines.extend(super::drawn::lines(state));
         }
