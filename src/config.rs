@@ -57,6 +57,8 @@ pub struct Overrides {
     pub read_only: bool,
     /// `--color`.
     pub colour: Colour,
+    /// `--plain`.
+    pub plain: bool,
 }
 
 /// The effective configuration.
@@ -70,6 +72,8 @@ pub struct Config {
     pub read_only: bool,
     /// When to use colour.
     pub colour: Colour,
+    /// The interface is lines, not a screen.
+    pub plain: bool,
     /// How the interactive program looks.
     pub interface: Interface,
     /// Deletes and updates of at least so many rows are suspects. Unset: of a thousand.
@@ -262,6 +266,7 @@ impl Config {
             sources,
             read_only: overrides.read_only,
             colour: overrides.colour,
+            plain: overrides.plain,
             interface: parsed.interface,
             suspect_rows: parsed.suspects.rows.map(NonZeroU64::get),
             state_directory: state_directory(environment)?,

@@ -10,6 +10,7 @@ use super::state::State;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Keys {
     changed: BTreeMap<&'static str, Vec<Key>>,
+    by_name: bool,
 }
 
 /// What is wrong with the keys of a configuration.
@@ -47,6 +48,12 @@ impl Keys {
         }
         keys.differ(&SEARCH.iter().collect::<Vec<_>>(), wanted)?;
         Ok(keys)
+    }
+
+    /// The same, where nobody sees keys and commands are typed: every text has their names.
+    #[must_use]
+    pub fn by_name(self) -> Keys {
+        Keys { by_name: true, ..self }
     }
 
     /// A command's keys; the first one is shown.
@@ -118,12 +125,16 @@ fn twice(key: Key, one: &Command, other: &Command, wanted: &BTreeMap<String, Vec
     Wrong { what, hint }
 }
 
-/// The key of a command as it is shown in a text; where it has none, how the palette finds it.
+/// The key of a command as it is shown in a text; where it has none, how the palette finds it, and where nobody sees keys,
+/// its name.
 #[must_use]
 pub fn key_of(state: &State, act: Act) -> String {
     let Some(command) = COMMANDS.iter().chain(SEARCH).find(|command| command.act == act) else {
         return String::new();
     };
+    if state.keys.by_name {
+        return command.name.to_owned();
+    }
     state.keys.of(command).first().map_or_else(|| format!(":{}", command.name), ToString::to_string)
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::command::Act;
 use super::editor::Edit;
 use super::key::Key;
 use super::state::{Known, Pane};
@@ -20,6 +21,8 @@ pub enum Msg {
     Started,
     /// A key was pressed.
     Key(Key),
+    /// A command was given by its name, whatever its keys are.
+    Command(Act),
     /// Text was pasted.
     Paste(String),
     /// The terminal has this many columns and rows.

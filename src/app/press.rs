@@ -41,6 +41,22 @@ fn to_command(state: &mut State, key: Key) -> Vec<Effect> {
     }
 }
 
+/// A command that was given by its name: does it, or says why that cannot be now. What lies over the screen is left.
+pub(super) fn command(state: &mut State, act: command::Act) -> Vec<Effect> {
+    (state.status, state.dialog) = (None, None);
+    let Some(command) = command::now(state).find(|command| command.act == act) else {
+        state.refuse("this screen has no such command");
+        return Vec::new();
+    };
+    match (command.enabled)(state) {
+        Ok(()) => act::run(state, act),
+        Err(why) => {
+            state.refuse(why);
+            Vec::new()
+        }
+    }
+}
+
 fn to_dialog(state: &mut State, dialog: Dialog, key: Key) -> Vec<Effect> {
     match dialog {
         Dialog::Menu(menu) => to_menu(state, menu, key),

@@ -57,6 +57,7 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
     match msg {
         Msg::Started => return started(state),
         Msg::Key(key) => return press::key(state, key),
+        Msg::Command(act) => return press::command(state, act),
         Msg::Paste(text) => return press::paste(state, &text),
         Msg::Click(hit) => return press::click(state, hit),
         Msg::Wheel { rows, over } => press::wheel(state, rows, over),

@@ -5,6 +5,7 @@
 mod canvas;
 pub mod glyphs;
 pub mod perform;
+pub mod plain;
 pub mod run;
 mod screens;
 mod terminal;

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::plain;
 use super::run::{self, MsgSender, Perform};
 use super::theme::{Background, Bars, Depth, detect::Wishes};
 use crate::app::keys::Keys;
@@ -43,12 +44,13 @@ const MOST_ROWS: usize = 1000;
 /// Lines of a server's log that are shown when a recovery is opened.
 const LOG_LINES: usize = 100;
 
-/// Opens the interface on the configured source, and returns when the operator leaves it. Where it is `fleeting`,
+/// Opens the interface on the configured source, as a screen or as lines, and returns its exit status when the operator
+/// leaves it. Where it is `fleeting`,
 /// nothing is there afterwards: no recovery can be picked up again.
 ///
 /// # Errors
-/// When no source is configured, or there is no usable terminal.
-pub fn open(config: Config, fleeting: bool) -> Result<()> {
+/// When no source is configured, or the terminal cannot be used.
+pub fn open(config: Config, fleeting: bool) -> Result<u8> {
     let source = config.source()?.clone();
     let variable = |name: &str| std::env::var(name).ok();
     let (wishes, is_utf8) = (wishes(&config), is_utf8_locale(variable));
@@ -67,9 +69,12 @@ pub fn open(config: Config, fleeting: bool) -> Result<()> {
     if !source.checks.is_empty() {
         state.checks = Checks::Waiting;
     }
+    if let Some(why) = plain::why(config.plain) {
+        return plain::run(state, Performer::new(config, source), why);
+    }
     // What crossterm makes of NO_COLOR was weighed here, and may have been overruled.
     crossterm::style::force_color_output(true);
-    run::run(state, Performer::new(config, source), wishes.theme(is_utf8, variable))
+    run::run(state, Performer::new(config, source), wishes.theme(is_utf8, variable)).map(|()| 0)
 }
 
 /// How the program is to look, as configured.

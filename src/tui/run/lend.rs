@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 
 /// What the terminal is lent for.
 #[derive(Debug)]
-pub(super) enum Errand {
+pub(in crate::tui) enum Errand {
     /// psql on the server of this recovery.
     Look(String),
     /// A pager with its log.
@@ -197,13 +197,13 @@ impl<P: Perform> Loop<P> {
     }
 }
 
-fn cannot_start(code: &'static str, command: &Command, error: &std::io::Error) -> Error {
+pub(in crate::tui) fn cannot_start(code: &'static str, command: &Command, error: &std::io::Error) -> Error {
     let program = command.get_program().to_string_lossy();
     Error::failed(code, format!("cannot start {program}")).caused_by(error)
 }
 
 /// The program that the first of these variables names that is set and not empty, with the arguments that it has there.
-fn program_of(variables: &[&str], otherwise: &str) -> std::result::Result<Command, String> {
+pub(in crate::tui) fn program_of(variables: &[&str], otherwise: &str) -> std::result::Result<Command, String> {
     let set = variables.iter().find_map(|name| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
         Some((name, value))
@@ -226,7 +226,7 @@ fn split(value: &OsString) -> std::result::Result<Command, String> {
 
 /// A text in a file that nobody else can read, in a directory that nobody else can enter: what an editor puts beside it
 /// goes with it.
-struct Draft {
+pub(in crate::tui) struct Draft {
     directory: PathBuf,
 }
 
@@ -234,7 +234,7 @@ struct Draft {
 const LONGEST: u64 = 1 << 20;
 
 impl Draft {
-    fn write(text: &str) -> Result<Draft> {
+    pub(in crate::tui) fn write(text: &str) -> Result<Draft> {
         let cannot =
             |error: std::io::Error| Error::failed("editor", "cannot write a file to be edited").caused_by(&error);
         let draft = Draft { directory: private_directory().map_err(cannot)? };
@@ -244,11 +244,11 @@ impl Draft {
         Ok(draft)
     }
 
-    fn file(&self) -> PathBuf {
+    pub(in crate::tui) fn file(&self) -> PathBuf {
         self.directory.join("settings.conf")
     }
 
-    fn read(&self) -> Result<String> {
+    pub(in crate::tui) fn read(&self) -> Result<String> {
         let cannot = |error: std::io::Error| {
             Error::failed("editor", "cannot read what was edited").caused_by(&error).hint("nothing was changed")
         };

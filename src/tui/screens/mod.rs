@@ -6,4 +6,4 @@ pub(super) mod paused;
 pub(super) mod plan;
 pub(super) mod points;
 pub(super) mod recovery;
-mod sql;
+pub(crate) mod sql;

@@ -60,6 +60,16 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     canvas.scrolled(inner, &doc.lines(), state.scroll);
 }
 
+/// All that there is to say about how it stands, for a reader of lines; what can be done with it is not among it.
+pub(crate) fn write(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
+    // Beside each other is for eyes: one below the other is for ears.
+    const BELOW: u16 = 60;
+    head(doc, theme, state, recovery);
+    compared(doc, state, recovery, BELOW, theme);
+    connection(doc, theme, recovery);
+    place(doc, theme, state, recovery);
+}
+
 /// How it stands, and why where it failed.
 fn head(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
     super::recovery::interrupted(doc, theme, state);
@@ -125,7 +135,7 @@ fn way(doc: &mut Doc, theme: Theme, state: &State, inner: Rect) {
 }
 
 /// The checks of the configuration, with what came of them.
-fn checks(doc: &mut Doc, theme: Theme, state: &State) {
+pub(crate) fn checks(doc: &mut Doc, theme: Theme, state: &State) {
     let results = match &state.checks {
         Checks::None | Checks::Waiting => return,
         Checks::Running => return doc.row("Checks", "the server is being asked …", theme.dim()),

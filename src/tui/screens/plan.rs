@@ -39,15 +39,29 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     }
     // A full line does not touch the signs that there is more.
     let mut doc = Doc::new(inner.width.saturating_sub(1), canvas.theme);
+    write(&mut doc, canvas.theme, state, planning);
+    canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+/// All that there is to say about what was planned.
+pub(crate) fn write(doc: &mut Doc, theme: Theme, state: &State, planning: &Planning) {
     match &planning.answer {
-        Answer::Making => making(&mut doc, canvas.theme, state.zone, planning),
-        Answer::Failed(error) => failed(&mut doc, canvas.theme, state, planning, error),
+        Answer::Making => making(doc, theme, state.zone, planning),
+        Answer::Failed(error) => failed(doc, theme, state, planning, error),
         Answer::Made(plan, approach) => {
-            decision(&mut doc, canvas.theme, state, plan, approach.as_deref());
-            carrying_out(&mut doc, canvas.theme, plan);
+            decision(doc, theme, state, plan, approach.as_deref());
+            carrying_out(doc, theme, plan);
         }
     }
-    canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+/// What has to be known before a plan is begun: all but its settings and the commands that do the same by hand.
+pub(crate) fn write_short(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
+    decision(doc, theme, state, plan, approach);
+    doc.heading("Steps");
+    for (number, step) in (1..).zip(&plan.steps) {
+        doc.hanging(&format!("{number:>2} "), theme.key(), &step.title, theme.strong());
+    }
 }
 
 /// Below a text that leaves so much of the frame free: where in time recovery stops.

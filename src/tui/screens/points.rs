@@ -104,7 +104,7 @@ fn catalog_or_why<'s>(canvas: &mut Canvas<'_>, state: &'s State, area: Rect) -> 
 }
 
 /// Format and compression as they are called in a directory listing.
-fn format(backup: &Backup) -> String {
+pub(crate) fn format(backup: &Backup) -> String {
     use crate::catalog::BackupKind::{Directory, Tar};
     match (backup.kind, backup.compression) {
         (Tar, compression) => format!("tar{}", compression.ending()),
@@ -369,7 +369,7 @@ fn what(canvas: &Canvas<'_>, state: &State, point: &Point, wide: bool) -> (Strin
 }
 
 /// `deletes 12 rows, updates 3`: what is too little to be a suspect.
-fn changes(point: &Point) -> Option<String> {
+pub(crate) fn changes(point: &Point) -> Option<String> {
     let parts = [("drops", point.drops, "file"), ("deletes", point.deletes, "row"), ("updates", point.updates, "row")];
     let parts = parts.into_iter().filter(|(_, number, _)| *number > 0);
     let parts: Vec<String> = parts.map(|(verb, number, of)| format!("{verb} {}", counted(number, of))).collect();
