@@ -980,7 +980,7 @@ fn all() -> Vec<(&'static str, State)> {
     states.push((
         "plan-end",
         with(planned, &|s| {
-            fold(s, [Msg::Drawn { scroll_max: 400 }, Msg::Key(Key::End)]);
+            fold(s, [Msg::Drawn { scroll_max: 400, page: 0 }, Msg::Key(Key::End)]);
         }),
     ));
     states.push((
@@ -1142,7 +1142,7 @@ fn all() -> Vec<(&'static str, State)> {
             let wanted = s.planning.as_ref().unwrap().wanted.clone();
             let backup = s.loaded().unwrap().backup(wanted.backup.as_ref().unwrap()).unwrap().clone();
             let plan = Plan { backup, target: wanted.target, ..plan() };
-            fold(s, [Msg::Planned(Ok(Box::new(plan))), Msg::Drawn { scroll_max: 400 }]);
+            fold(s, [Msg::Planned(Ok(Box::new(plan))), Msg::Drawn { scroll_max: 400, page: 0 }]);
             for _ in 0..8 {
                 key(s, Key::Down);
             }
@@ -1151,7 +1151,7 @@ fn all() -> Vec<(&'static str, State)> {
     states.push((
         "plan-before",
         with(planned_before, &|s| {
-            fold(s, [Msg::Drawn { scroll_max: 400 }]);
+            fold(s, [Msg::Drawn { scroll_max: 400, page: 0 }]);
             for _ in 0..8 {
                 key(s, Key::Down);
             }
@@ -1584,7 +1584,7 @@ proptest! {
             let (drawn, wrong) = wrong(&state, columns, rows);
             prop_assert_eq!(wrong, None);
             hits = drawn.hits;
-            update(&mut state, Msg::Drawn { scroll_max: drawn.scroll_max });
+            update(&mut state, Msg::Drawn { scroll_max: drawn.scroll_max, page: drawn.page });
             prop_assert!(state.dialog.is_some() || state.scroll <= drawn.scroll_max);
         }
     }

@@ -145,16 +145,27 @@ fn on_points(state: &State) -> String {
         None => {
             format!("Transactions appear as the archive is read; {} chooses a time already.", key(Act::TargetTime))
         }
-        Some(Row::Point(point)) if state.points.is_suspect(point) => {
-            format!("Did this do the damage? {before} stops before it. {suspects}: all suspects, {choose}: explain.")
-        }
+        Some(Row::Point(point)) if state.points.is_suspect(point) => match state.points.suspects_listed() {
+            0 | 1 => format!("The only suspect. Did it do the damage? {before} stops before it, {choose}: choices."),
+            many => {
+                format!("One of {many} suspects ({suspects}: all). Did this do the damage? {before} stops before it.")
+            }
+        },
         Some(Row::Point(point)) if !state.reach.reaches(point) => {
             format!("Recovery cannot stop here, see above. {} goes to the newest transactions.", key(Act::Last))
         }
         Some(Row::Lack(_)) => "Recovery comes up to here and no further; a later base backup leads on.".to_owned(),
         Some(_) => {
-            let find = key(Act::Find);
-            format!("Find what did the damage ({suspects}: suspects, {find} find), then {before} stops before it.")
+            let (find, after) = (key(Act::Find), key(Act::StopAfter));
+            let timeline = match state.points.timelines().len() {
+                0 | 1 => String::new(),
+                _ => format!(", {}: one timeline", key(Act::FilterTimeline)),
+            };
+            if can(state, "suspects") {
+                format!("Find what did the damage ({suspects}: suspects, {find}: find), then {before} stops before it.")
+            } else {
+                format!("Find where to stop ({find}: find{timeline}); {after} stops after it, {before} before it.")
+            }
         }
     }
 }
@@ -232,7 +243,10 @@ fn on_paused(state: &State) -> String {
             format!("Look with {look}. --read-only was given: nothing is changed.")
         }
         Some(RecoveryState::Paused) if retargets => {
-            format!("Look with {look}. If it is right, {promote} promotes; if not, {retarget} retargets.")
+            let quit = key(Act::Quit);
+            format!(
+                "{look} looks. If right, {promote} promotes or {quit} leaves it paused; if not, {retarget} retargets."
+            )
         }
         Some(RecoveryState::Paused) => {
             format!("Look with {look}. If it is right, {promote} promotes. It is another cluster's.")

@@ -17,6 +17,8 @@ pub struct Drawn {
     pub hits: Vec<(Rect, Hit)>,
     /// Rows of text that did not fit.
     pub scroll_max: usize,
+    /// Rows that the list on the screen shows; 0 where there is none.
+    pub page: usize,
     /// Where text is being typed.
     pub cursor: Option<Position>,
 }

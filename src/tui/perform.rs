@@ -19,7 +19,7 @@ use crate::app::state::{Known, Setup, Wanted};
 use crate::app::{Effect, Msg, State};
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Point, PointKind};
-use crate::config::{Colour, Config, RestoreConfig, SourceConfig, interface, is_utf8_locale};
+use crate::config::{Colour, Config, FROM_COMMAND_LINE, RestoreConfig, SourceConfig, interface, is_utf8_locale};
 use crate::core::{Check, Target, TimelineId, Xid, Zone};
 use crate::engine::checklist;
 use crate::engine::host::{Host, facts::server_account, now};
@@ -53,7 +53,7 @@ pub fn open(config: Config, fleeting: bool) -> Result<()> {
     let variable = |name: &str| std::env::var(name).ok();
     let (wishes, is_utf8) = (wishes(&config), is_utf8_locale(variable));
     let mut state = State::new(Setup {
-        source: source.name.clone(),
+        source: shown_name(&source),
         zone: config.zone,
         now: now(),
         read_only: config.read_only,
@@ -98,6 +98,12 @@ fn wishes(config: &Config) -> Wishes {
             interface::Bars::Ascii => Bars::Ascii,
         }),
     }
+}
+
+/// What a source is called on the screen: by where its backups are, if no configuration gives it a name.
+fn shown_name(source: &SourceConfig) -> String {
+    let path = source.backups.first().or(source.wal.first()).filter(|_| source.name == FROM_COMMAND_LINE);
+    path.map_or_else(|| source.name.clone(), |path| path.display().to_string())
 }
 
 /// The keys of the commands, as the configuration has them.

@@ -89,8 +89,10 @@ fn next(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
     ways(doc, theme, state);
     if recovery.state == RecoveryState::Paused {
         let (on, end) = (key_of(state, Act::Retarget), key_of(state, Act::Promote));
-        let text = format!("pg_wal_replay_resume() promotes here. Go on with {on}, end with {end}.");
-        doc.row("do not call", &text, theme.dim());
+        let text = format!(
+            "Never call pg_wal_replay_resume() here: it would promote the server. {on} goes on, {end} promotes."
+        );
+        doc.hanging("  ", theme.plain(), &text, theme.dim());
     }
 }
 
@@ -162,7 +164,7 @@ fn headline(doc: &mut Doc, state: &State, theme: Theme, recovery: &Recovery) {
         RecoveryState::Paused => (
             glyphs::GOOD,
             theme.good(),
-            "PAUSED AT THE TARGET".to_owned(),
+            format!("PAUSED AT THE TARGET, ON TIMELINE {timeline}"),
             "The database is readable, nobody can write to it, nothing is decided yet.",
         ),
         RecoveryState::Promoting => {

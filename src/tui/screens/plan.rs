@@ -182,7 +182,7 @@ fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     }
     let change = key_of(state, Act::Change);
     for place in resolved.before.iter().filter(|place| !place.chosen) {
-        doc.row("Or stop", &format!("{} ({change}, w)", in_words(place)), theme.plain());
+        doc.row("Or else", &format!("{} ({change}, then w)", in_words(place)), theme.dim());
     }
     doc.row("Then", action(plan), theme.plain());
 }

@@ -51,7 +51,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         }
         Some(plan) => {
             interrupted(&mut doc, canvas.theme, state);
-            doc.row("Goes to", &words::predicted(&plan.resolved), canvas.theme.strong());
+            doc.row("Will stop", &words::predicted(&plan.resolved), canvas.theme.strong());
             if inner.height >= DENSE {
                 doc.row("Into", &plan.directory.display().to_string(), canvas.theme.plain());
                 doc.blank();
@@ -165,7 +165,7 @@ fn replay(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, progress: Opt
     doc.row("Replayed to", &format!("{}, last transaction {last}", words::position(replayed)), theme.plain());
     let goal = plan.resolved.replay_end;
     let ahead = replayed.map(|lsn| format!(", {} ahead", Bytes(goal.bytes_since(lsn)))).unwrap_or_default();
-    doc.row("Will stop at", &format!("{goal}{ahead}"), theme.plain());
+    doc.row("Up to", &format!("{goal}{ahead}"), theme.plain());
 }
 
 /// Below a text that leaves so much of a frame free: what the server says.
