@@ -73,6 +73,8 @@ pub struct Config {
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
     chosen: Option<String>,
+    /// Whether the command line says where backups or WAL are.
+    is_overridden: bool,
 }
 
 /// One cluster's backups and WAL archives, and how recoveries of it are made.
@@ -88,6 +90,8 @@ pub struct SourceConfig {
     pub restore: RestoreConfig,
     /// What a recovered cluster is asked, to see whether it is good.
     pub checks: Vec<Check>,
+    /// How the primary is reached that fills the archives, as a connection string of libpq's. It may hold a password.
+    pub primary: Option<String>,
 }
 
 /// How recoveries of a source are made.
@@ -130,6 +134,7 @@ struct FileSource {
     wal: Vec<Place>,
     restore: FileRestore,
     checks: Vec<FileCheck>,
+    primary: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -236,7 +241,14 @@ impl Config {
             cache_directory: cache_directory(environment),
             file,
             chosen,
+            is_overridden: !overrides.backups.is_empty() || !overrides.wal.is_empty(),
         })
+    }
+
+    /// Whether the configuration file itself has all of this source: nothing of it is from the command line.
+    #[must_use]
+    pub fn knows(&self, source: &str) -> bool {
+        self.file.is_some() && self.sources.contains_key(source) && !self.is_overridden
     }
 
     /// The source to work on: the one that was named, or the only one.
@@ -285,6 +297,7 @@ impl FileSource {
                 tablespaces: self.restore.tablespaces.into_iter().map(|(from, to)| (from, base.join(to))).collect(),
             },
             checks: self.checks.into_iter().map(Check::from).collect(),
+            primary: self.primary,
         }
     }
 }

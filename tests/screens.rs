@@ -34,6 +34,9 @@ use walback::plan::{Approach, Estimate, Finding, Plan, ServerPlan, Step, StepId}
 use walback::resolve::{BeforeWhat, Place, Resolved, StopBefore, StopSide};
 use walback::tui::{Theme, draw};
 
+#[path = "screens_of/archive.rs"]
+mod archive;
+
 const NAME: &str = "shop-20241002-1502";
 
 /// 2024-10-02 in Berlin (+02:00), so many seconds after noon, and microseconds.
@@ -1145,6 +1148,7 @@ fn all() -> Vec<(&'static str, State)> {
             s.recovery.plan.as_mut().unwrap().backup.system_identifier = Some(8);
         }),
     ));
+    states.extend(archive::all());
     states
 }
 

@@ -1,5 +1,6 @@
 //! Carries commands out: changes the state, and says what has to be done outside.
 
+use super::archive;
 use super::change;
 use super::chart::{self, Chart, MarkKind};
 use super::checklist;
@@ -8,6 +9,7 @@ use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FindForm, FormKind, 
 use super::effect::Effect;
 use super::field::Field;
 use super::find::{Located, MatchKind, Search};
+use super::log;
 use super::msg::ActionKind;
 use super::points::{Amount, Place, Sought};
 use super::query;
@@ -87,6 +89,15 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
             state.asked = Some(ActionKind::Stop);
             return with_recovery(state, |recovery| Effect::Stop { recovery });
         }
+        Act::Archive => state.open(Screen::Archive),
+        Act::CheckArchive => return archive::check(state),
+        Act::GoThere => archive::go(state),
+        Act::Log => state.open(Screen::Log),
+        Act::FilterLog => log::filter(state),
+        Act::FindInLog => log::ask_find(state),
+        Act::NextInLog => log::find_again(state, true),
+        Act::PreviousInLog => log::find_again(state, false),
+        Act::Drills => state.open(Screen::Drills),
         Act::Help => {
             (state.help_scroll, state.scroll_max) = (0, 0);
             state.dialog = Some(Dialog::Help);
@@ -132,6 +143,11 @@ fn page(state: &State) -> isize {
 }
 
 pub(super) fn step(state: &mut State, rows: isize) {
+    match state.screen() {
+        Screen::Archive => return state.archive.step(rows),
+        Screen::Log => return state.log.step(rows),
+        _ => {}
+    }
     if state.screen() != Screen::Points {
         state.scroll = state.scroll.saturating_add_signed(rows).min(state.scroll_max);
         return;
@@ -817,6 +833,7 @@ fn back(state: &mut State) {
     match left {
         Screen::Plan => state.planning = None,
         Screen::Points => state.retarget = None,
+        Screen::Archive | Screen::Log | Screen::Drills => {}
         Screen::Recovery | Screen::Paused => {
             match (state.following.clone(), state.recovery_state()) {
                 // It is gone: nothing is left to be followed.

@@ -1,5 +1,6 @@
 //! What to do next, in a sentence: always on the screen, for whoever does this for the first time.
 
+use super::archive;
 use super::command;
 use super::dialog::Dialog;
 use super::points::Row;
@@ -22,6 +23,9 @@ pub fn next(state: &State) -> String {
         Screen::Plan => on_plan(state),
         Screen::Recovery => on_recovery(state),
         Screen::Paused => on_paused(state),
+        Screen::Archive => on_archive(state),
+        Screen::Log => on_log(state),
+        Screen::Drills => "Read it (Down scrolls); the commands are for another terminal. Esc goes back.".to_owned(),
     }
 }
 
@@ -91,6 +95,7 @@ fn in_dialog(dialog: &Dialog) -> &'static str {
         Dialog::Runbook(_) => "Type a path; Enter writes the runbook there. Esc leaves.",
         Dialog::Confirm(_) => "Nothing is done before the name is typed and Enter pressed; Esc leaves it.",
         Dialog::Find(_) => "Type what to look for; Enter goes there, Esc leaves.",
+        Dialog::FindInLog(_) => "Type what to look for; Enter goes to the last line that has it, Esc leaves.",
         Dialog::Sql(form) if form.answer == Said::Asked => "The server is being asked; Esc gives it up.",
         Dialog::Sql(_) => "Type a query; Enter asks, Tab takes another database, Up and Down scroll. Esc leaves.",
         Dialog::Suspects(_) => "Choose with Up and Down; Enter goes there, Esc leaves.",
@@ -183,6 +188,36 @@ fn on_recovery(state: &State) -> String {
         }
         _ => "Nothing to do now: wait.".to_owned(),
     }
+}
+
+fn on_archive(state: &State) -> String {
+    match &state.catalog {
+        Loading::Loading => return "Listing the backups and the archive.".to_owned(),
+        Loading::Failed(_) => return "It could not be listed; F5 tries again, Esc goes back.".to_owned(),
+        Loading::Loaded(_) => {}
+    }
+    if state.scan.state == ScanState::Running {
+        return "It is being read: wait, or stop it with c. What is found meanwhile is listed.".to_owned();
+    }
+    let unread = state.archive.report.as_ref().is_some_and(|report| !report.complete);
+    match state.archive.row(state.archive.cursor) {
+        _ if unread => "Not every segment was read: c reads the rest. Esc goes back.",
+        Some(archive::Row::Finding(found)) if found.lsn.is_some() => {
+            "Enter goes there on the home screen. Esc goes back."
+        }
+        Some(archive::Row::Backup(_)) => "Enter goes to this base backup. Esc goes back.",
+        _ => "Up and Down choose what is told below. Esc goes back.",
+    }
+    .to_owned()
+}
+
+fn on_log(state: &State) -> String {
+    match (state.log.follows(), state.recovery_state()) {
+        (false, _) => "Up and Down go on; G follows the end again. Esc goes back to the recovery.",
+        (true, Some(RecoveryState::Paused)) => "It is paused at its target. Esc goes back to what you can do now.",
+        (true, _) => "Lines come by themselves. / finds, f hides what is no warning. Esc goes back.",
+    }
+    .to_owned()
 }
 
 fn on_paused(state: &State) -> String {

@@ -4,17 +4,20 @@
 //! somebody else carries out. No I/O and no clock here: even the time comes as a message.
 
 mod act;
+pub mod archive;
 pub mod change;
 pub mod chart;
 mod checklist;
 pub mod command;
 pub mod dialog;
+pub mod drills;
 pub mod effect;
 pub mod field;
 pub mod find;
 pub mod guide;
 mod kept;
 pub mod key;
+pub mod log;
 pub mod msg;
 pub mod points;
 mod press;

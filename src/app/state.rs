@@ -1,8 +1,11 @@
 //! Everything that the interactive program knows.
 
+use super::archive::Archive;
 use super::chart::Chart;
 use super::dialog::Dialog;
+use super::drills::Drills;
 use super::find::{Located, Search};
+use super::log::Log;
 use super::msg::ActionKind;
 use super::points::Points;
 use super::query::Checks;
@@ -26,6 +29,12 @@ pub enum Screen {
     Recovery,
     /// A recovery that stands still: at its target, promoted, stopped, failed.
     Paused,
+    /// What the archive holds, and whether that is what the base backups need.
+    Archive,
+    /// What the recovered server writes.
+    Log,
+    /// What a drill is, and how to do one.
+    Drills,
 }
 
 /// A pane of the home screen.
@@ -235,6 +244,12 @@ pub struct State {
     pub checks: Checks,
     /// What is left to do after the promotion of the followed recovery, as it was listed last.
     pub checklist: Vec<Item>,
+    /// What is known of the archive as a whole.
+    pub archive: Archive,
+    /// What is held of the recovered server's log.
+    pub log: Log,
+    /// How drills are done.
+    pub drills: Drills,
     /// What lies over the screen.
     pub dialog: Option<Dialog>,
     /// Words in the status line.
@@ -281,6 +296,9 @@ impl State {
             asked: None,
             checks: Checks::default(),
             checklist: Vec::new(),
+            archive: Archive::default(),
+            log: Log::default(),
+            drills: Drills::default(),
             dialog: None,
             status: None,
             scroll: 0,

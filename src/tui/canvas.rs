@@ -68,6 +68,17 @@ impl<'a> Canvas<'a> {
         self.scroll_signs(area, scroll, scroll_max);
     }
 
+    /// Draws as many lines as there is room for; where that are not all, the last one ends with a mark.
+    pub(crate) fn cut_off(&mut self, area: Rect, lines: &[Line<'_>]) {
+        let height = usize::from(self.within(area).height);
+        for (row, line) in lines.iter().take(height).enumerate() {
+            self.line(area, row, line);
+        }
+        if lines.len() > height && height > 0 {
+            self.sign(area.right().saturating_sub(1), area.bottom().saturating_sub(1), "…", self.theme.key());
+        }
+    }
+
     fn scroll_signs(&mut self, area: Rect, scroll: usize, scroll_max: usize) {
         let right = area.right();
         if scroll > 0 {
