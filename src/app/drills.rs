@@ -69,5 +69,6 @@ pub fn steps(state: &State) -> Vec<DrillStep> {
 
 /// Where a drill goes unless the operator says otherwise.
 fn directory(state: &State) -> String {
-    if state.directory.is_empty() { "/srv/restore/drill".to_owned() } else { state.directory.clone() }
+    // Not where a recovery of an accident would go.
+    if state.directory.is_empty() { "/srv/restore/drill".to_owned() } else { format!("{}-drill", state.directory) }
 }

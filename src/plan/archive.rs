@@ -108,6 +108,8 @@ pub struct Needs {
     pub missing: Vec<Gap>,
     /// How far recovery gets without a gap.
     pub reach: Option<Reach>,
+    /// The same in sentences, along every timeline that it leads to: the audit's.
+    pub told: Vec<String>,
 }
 
 /// How far recovery from a backup gets.
@@ -241,13 +243,14 @@ impl Report {
         let catalog = audit.catalog;
         let (findings, notes): (Vec<_>, Vec<_>) =
             audit.findings().into_iter().partition(|found| found.finding.severity > Severity::Note);
-        let notes = notes.into_iter().filter(|found| found.finding.code != "backup-reach").collect();
+        let (reaches, notes): (Vec<_>, Vec<_>) =
+            notes.into_iter().partition(|found| found.finding.code == "backup-reach");
         let reached = reached(audit);
         Report {
             timelines: catalog.timelines.iter().map(|timeline| continuity(audit, timeline)).collect(),
             findings,
             notes,
-            backups: catalog.backups.iter().map(|backup| needs(audit, backup)).collect(),
+            backups: catalog.backups.iter().map(|backup| needs(audit, backup, &reaches)).collect(),
             orphans: orphans(audit, &reached),
             unneeded: unneeded(audit),
             complete: audit.overview.is_some_and(|overview| overview.complete),
@@ -316,7 +319,7 @@ fn stretches(known: &[(u64, Holding)], begin: Option<u64>) -> Vec<Stretch> {
     found
 }
 
-fn needs(audit: &Audit<'_>, backup: &Backup) -> Needs {
+fn needs(audit: &Audit<'_>, backup: &Backup, reaches: &[ArchiveFinding]) -> Needs {
     let (catalog, size) = (audit.catalog, audit.catalog.segment_size);
     let of = |timeline: TimelineId, lsn: Lsn| SegmentName::new(timeline, number_before(lsn, size), size);
     let none = Needs {
@@ -325,6 +328,7 @@ fn needs(audit: &Audit<'_>, backup: &Backup) -> Needs {
         segments: None,
         missing: Vec::new(),
         reach: None,
+        told: Vec::new(),
     };
     let (Some(timeline), Some(start)) = (backup.timeline, backup.start_lsn) else { return none };
     let stop = backup.stop_lsn.unwrap_or(start);
@@ -335,12 +339,15 @@ fn needs(audit: &Audit<'_>, backup: &Backup) -> Needs {
         return Needs { segments, ..none };
     };
     let (lsn, why) = audit.end_of(backup, &path, start);
-    let reaches = lsn >= stop && (lsn > start || why.is_none());
+    let is_consistent = lsn >= stop && (lsn > start || why.is_none());
+    let its = format!("the base backup {} can ", backup.id);
+    let told = reaches.iter().map(|found| &found.finding.message).filter(|message| message.starts_with(&its));
     let last_commit_at = audit.last_commit_before(&path, lsn);
     Needs {
         segments,
         missing: catalog.missing(backup, &path, Some(stop)),
-        reach: reaches.then_some(Reach { timeline: newest, lsn, last_commit_at, why }),
+        reach: is_consistent.then_some(Reach { timeline: newest, lsn, last_commit_at, why }),
+        told: told.cloned().collect(),
         ..none
     }
 }

@@ -225,6 +225,17 @@ pub(super) fn all() -> Vec<(&'static str, State)> {
         ),
         ("archive-orphans", with(open(harmed()), &|s| drop(key(s, Key::End)))),
         ("archive-silent", silent()),
+        (
+            "archive-many-timelines",
+            with(open(harmed()), &|s| {
+                let mut report = Report::clone(s.archive.report.as_ref().unwrap());
+                let second = report.timelines[1].clone();
+                report.timelines.extend(
+                    (3..12).map(|id| walback::plan::archive::Continuity { timeline: TimelineId(id), ..second.clone() }),
+                );
+                s.archive.report = Some(Arc::new(report));
+            }),
+        ),
         ("archive-critical", critical()),
         ("home-critical", harmed()),
         ("home-healthy", healthy()),
@@ -316,7 +327,7 @@ fn the_primary_is_asked_again_once_it_has_answered() {
     let mut state = healthy();
     let tick = |state: &mut State, second| fold(state, [Msg::Tick(clock(15, 2, second, 0))]);
     assert_eq!(tick(&mut state, 59), []);
-    assert_eq!(press(&mut state, "A"), [look.clone()], "every ten seconds while it is looked at");
+    assert_eq!(press(&mut state, "A"), std::slice::from_ref(&look), "every ten seconds while it is looked at");
     assert_eq!(fold(&mut state, [Msg::Tick(clock(15, 9, 0, 0))]), [], "it has not answered yet");
     let answers = [Msg::Archive(News::Space(space(1))), Msg::Archive(News::Primary(Ok(archiver(0x1B1))))];
     assert_eq!(fold(&mut state, answers), [look], "it is due, and answered");

@@ -37,7 +37,6 @@ const KIND: usize = 11;
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let inner = canvas.frame(body, "Archive", &right(state), true);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    let upper = upper(canvas, state, inner);
     let details: u16 = match inner.height {
         0..9 => 0,
         9..14 => 2,
@@ -48,21 +47,20 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let below = details + u16::from(details > 0);
     let least = 3.min(inner.height.saturating_sub(below));
     let room = inner.height.saturating_sub(below + least + 1);
+    let upper = upper(canvas, state, Rect { height: room, ..inner });
     let rows = (upper.len() as u16).min(room);
     for (row, line) in upper.iter().take(usize::from(rows)).enumerate() {
         canvas.line(inner, row, line);
     }
     let mut y = inner.y + rows;
     if rows > 0 {
-        let left_out = upper.len().saturating_sub(usize::from(rows));
-        let right = if left_out > 0 {
-            format!("{} more above do not fit", counted(left_out as u64, "row"))
-        } else {
-            place(state)
-        };
-        canvas.divider(body, y, "What there is to say", &right, true);
+        canvas.divider(body, y, "What there is to say", &place(state), true);
         y += 1;
     }
+    // What the list does not need is for the chosen row.
+    let spare = usize::from(inner.bottom().saturating_sub(y + below)).saturating_sub(state.archive.len());
+    let details = if details > 0 { details + spare as u16 } else { 0 };
+    let below = details + u16::from(details > 0);
     let list = Rect { y, height: inner.bottom().saturating_sub(y + below), ..inner };
     rows_of(canvas, state, list);
     if details > 0 {
@@ -91,27 +89,40 @@ fn place(state: &State) -> String {
     format!("{} of {}", grouped(state.archive.cursor as u64 + 1), grouped(state.archive.len() as u64))
 }
 
-/// The verdict, the bar of the check, and every timeline.
+/// The verdict, the bar of the check, and every timeline: two rows for each where there is room, else one, and where
+/// that is not enough, the newest.
 fn upper(canvas: &Canvas<'_>, state: &State, area: Rect) -> Vec<Line<'static>> {
     let theme = canvas.theme;
     let columns = usize::from(area.width);
     let mut lines = verdict(state, theme, columns);
     // Where there is little room, one line has to do.
-    lines.truncate(if area.height < 16 { 1 } else { 2 });
+    lines.truncate(if area.height < 9 { 1 } else { 2 });
     if state.scan.state == ScanState::Running {
         lines.extend(progress(state, theme, columns));
     }
     let Some(report) = &state.archive.report else { return lines };
-    for timeline in &report.timelines {
-        lines.push(heading(state, timeline, theme, columns));
-        if !timeline.stretches.is_empty() {
+    let room = usize::from(area.height).saturating_sub(lines.len() + 1);
+    if room >= 2 * report.timelines.len() {
+        for timeline in &report.timelines {
+            lines.push(heading(state, timeline, theme, columns));
             lines.push(continuity::bar(timeline, columns, theme));
         }
+    } else {
+        let left_out = report.timelines.len().saturating_sub(room);
+        lines.extend(report.timelines.iter().skip(left_out).map(|timeline| in_one_row(timeline, theme, columns)));
     }
     if !report.timelines.is_empty() {
         lines.push(continuity::legend(theme));
     }
     lines
+}
+
+/// `TLI 1   ██████✗███`
+fn in_one_row(timeline: &Continuity, theme: Theme, columns: usize) -> Line<'static> {
+    let label = format!("{:<8}", format!("TLI {}", timeline.timeline));
+    let mut line = continuity::bar(timeline, columns.saturating_sub(label.len()), theme);
+    line.spans.insert(0, Span::styled(label, theme.label()));
+    line
 }
 
 fn verdict(state: &State, theme: Theme, columns: usize) -> Vec<Line<'static>> {
@@ -349,7 +360,7 @@ fn detail(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
             Some(found) => finding(&mut doc, theme, &found),
             None => doc.paragraph(&Told::of(state, Row::Space(space), theme).text, theme.plain()),
         },
-        Some(Row::Backup(needs)) => backup_detail(&mut doc, state, needs, theme),
+        Some(Row::Backup(needs)) => backup_detail(&mut doc, needs, theme),
         Some(Row::Unneeded(unneeded)) => {
             doc.paragraph(
                 &format!("The oldest base backup is {}; {}.", unneeded.backup, unneeded.in_words()),
@@ -382,7 +393,7 @@ fn finding(doc: &mut Doc, theme: Theme, finding: &Finding) {
     }
 }
 
-fn backup_detail(doc: &mut Doc, state: &State, needs: &Needs, theme: Theme) {
+fn backup_detail(doc: &mut Doc, needs: &Needs, theme: Theme) {
     if let Some((first, last)) = needs.segments {
         let segments = if first == last { first.to_string() } else { format!("{first} to {last}") };
         let there = if needs.missing.is_empty() { "all of it is there" } else { "not all of it is there" };
@@ -394,18 +405,8 @@ fn backup_detail(doc: &mut Doc, state: &State, needs: &Needs, theme: Theme) {
     if let Some(problem) = &needs.problem {
         doc.paragraph(problem, theme.bad());
     }
-    if let Some(reach) = &needs.reach {
-        let last = reach.last_commit_at.map(|at| format!(", the last commit at {}", at.in_zone(state.zone)));
-        let why = reach.why.as_ref().map_or("there WAL ends".to_owned(), |why| format!("there it ends: {why}"));
-        doc.paragraph(
-            &format!(
-                "Recovery from it gets to {} on timeline {}{}; {why}.",
-                reach.lsn,
-                reach.timeline,
-                last.unwrap_or_default()
-            ),
-            theme.plain(),
-        );
+    for sentence in &needs.told {
+        doc.paragraph(&format!("{sentence}."), theme.plain());
     }
 }
 
