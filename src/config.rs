@@ -1,5 +1,7 @@
 //! What Walback works with: defaults, then the configuration file, then the environment, then the command line.
 
+pub mod interface;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -9,6 +11,7 @@ use serde::Deserialize;
 
 use crate::core::{Check, Expectation, Zone};
 use crate::error::{Error, Result};
+use interface::Interface;
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,6 +67,8 @@ pub struct Config {
     pub read_only: bool,
     /// When to use colour.
     pub colour: Colour,
+    /// How the interactive program looks.
+    pub interface: Interface,
     /// Deletes and updates of at least so many rows are suspects. Unset: of a thousand.
     pub suspect_rows: Option<u64>,
     /// Where recoveries keep their journals.
@@ -72,9 +77,11 @@ pub struct Config {
     pub cache_directory: Option<PathBuf>,
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
+    /// Keys of the interface's commands, by the commands' names; as they were written.
+    pub keys: BTreeMap<String, Vec<String>>,
+    /// The options of a command line that would be answered from the same sources, as separate words.
+    pub invocation: Vec<String>,
     chosen: Option<String>,
-    /// Whether the command line says where backups or WAL are.
-    is_overridden: bool,
 }
 
 /// One cluster's backups and WAL archives, and how recoveries of it are made.
@@ -118,7 +125,26 @@ pub struct RestoreConfig {
 struct FileConfig {
     time_zone: Option<String>,
     suspects: FileSuspects,
+    interface: Interface,
+    keys: BTreeMap<String, FileKeys>,
     sources: BTreeMap<String, FileSource>,
+}
+
+/// One key, or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum FileKeys {
+    One(Scalar),
+    Several(Vec<Scalar>),
+}
+
+impl FileKeys {
+    fn into_texts(self) -> Vec<String> {
+        match self {
+            Self::One(key) => vec![key.into_text()],
+            Self::Several(keys) => keys.into_iter().map(Scalar::into_text).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -236,19 +262,15 @@ impl Config {
             sources,
             read_only: overrides.read_only,
             colour: overrides.colour,
+            interface: parsed.interface,
             suspect_rows: parsed.suspects.rows.map(NonZeroU64::get),
             state_directory: state_directory(environment)?,
             cache_directory: cache_directory(environment),
+            keys: parsed.keys.into_iter().map(|(name, keys)| (name, keys.into_texts())).collect(),
+            invocation: invocation(file.as_deref(), overrides),
             file,
             chosen,
-            is_overridden: !overrides.backups.is_empty() || !overrides.wal.is_empty(),
         })
-    }
-
-    /// Whether the configuration file itself has all of this source: nothing of it is from the command line.
-    #[must_use]
-    pub fn knows(&self, source: &str) -> bool {
-        self.file.is_some() && self.sources.contains_key(source) && !self.is_overridden
     }
 
     /// The source to work on: the one that was named, or the only one.
@@ -300,6 +322,21 @@ impl FileSource {
             primary: self.primary,
         }
     }
+}
+
+/// The options that name the same sources again, from wherever they are given. A path that is not UTF-8 is left out: it
+/// could not be typed either.
+fn invocation(file: Option<&Path>, overrides: &Overrides) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut path = |option: &str, path: &Path| {
+        let path = absolute(path).ok().and_then(|path| path.to_str().map(str::to_owned));
+        words.extend(path.into_iter().flat_map(|path| [option.to_owned(), path]));
+    };
+    file.into_iter().for_each(|file| path("--config", file));
+    overrides.backups.iter().for_each(|directory| path("--backups", directory));
+    overrides.wal.iter().for_each(|directory| path("--wal", directory));
+    words.extend(overrides.source.iter().flat_map(|name| ["--source".to_owned(), name.clone()]));
+    words
 }
 
 /// The file that was named, or the first that exists where one is looked for.
@@ -504,6 +541,23 @@ sources:
         let flags = Overrides { time_zone: Some("Europe/Berlim".into()), ..Overrides::default() };
         let error = load("", flags).unwrap_err();
         assert!(error.to_string().contains("did you mean Europe/Berlin?"), "{error}");
+    }
+
+    #[test]
+    fn the_interface_is_configured_by_words() {
+        let yaml = "interface: {colours: 256, theme: light, glyphs: auto, chart: braille}";
+        let interface = load(yaml, Overrides::default()).unwrap().interface;
+        let expected = Interface {
+            colours: Some(interface::Colours::Many),
+            theme: Some(interface::Background::Light),
+            glyphs: None,
+            chart: Some(interface::Bars::Braille),
+        };
+        assert_eq!(interface, expected);
+        assert_eq!(load("", Overrides::default()).unwrap().interface, Interface::default());
+        let error = load("interface: {chart: blokcs}", Overrides::default()).unwrap_err();
+        let causes = error.report().causes.join(" ");
+        assert!(causes.contains("“blokcs” is none of auto, braille, blocks, ascii"), "{causes}");
     }
 
     #[test]

@@ -113,6 +113,7 @@ fn every_configuration_key_is_described_and_no_other() {
     let known = [
         ("", "nobody: 1"),
         ("suspects.", "suspects: {nobody: 1}"),
+        ("interface.", "interface: {nobody: 1}"),
         ("sources.NAME.", "sources: {a: {nobody: 1}}"),
         ("sources.NAME.backups.", "sources: {a: {backups: [{nobody: 1}]}}"),
         ("sources.NAME.wal.", "sources: {a: {wal: [{nobody: 1}]}}"),

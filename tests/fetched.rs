@@ -322,7 +322,9 @@ fn a_partial_segment_is_recovered_from_where_it_is_needed() {
 fn what_pg_receivewal_packs_is_recovered_from_to_its_last_record() {
     let directory = Directory::new();
     let server = Server::v15();
-    let cluster = Cluster::create(&directory, &server, &Options { segment_mib: 1, ..Options::default() });
+    // The base backup's checkpoint removes no segment that a receiver has yet to read: they have no slots.
+    let settings = vec![("wal_keep_size", "64MB".to_owned())];
+    let cluster = Cluster::create(&directory, &server, &Options { segment_mib: 1, settings, ..Options::default() });
     let mut receivers = [Signal::SIGINT, Signal::SIGKILL].map(|signal| {
         let received = directory.create(&format!("received-{signal}"));
         let mut receive = as_server(server.bin_dir.join("pg_receivewal"));

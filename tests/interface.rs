@@ -428,7 +428,7 @@ fn what_does_not_work_is_said_with_its_remedy_and_can_be_left() {
     // A target that no backup leads to, and a restore point that nobody made.
     let tmux = Tmux::start(&directory, &in_shell(&shop.configured(&[], "")), 80, 24);
     tmux.wait_for("2 suspects", LIMIT);
-    press(&tmux, "l", "Stop at an LSN");
+    press(&tmux, "L", "Stop at an LSN");
     tmux.type_text("0/28");
     let screen = press(&tmux, "Enter", "no plan:");
     assert!(screen.contains("to do:"), "{screen}");

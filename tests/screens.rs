@@ -1,4 +1,4 @@
-//! Every screen and dialog as it is drawn, at three sizes; and at every size without a panic.
+//! Every screen and dialog as it is drawn, at four sizes; and at every size without a panic.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 
@@ -13,11 +13,13 @@ use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, prop_oneof,
 use proptest::strategy::Strategy as Values;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier};
 use unicode_width::UnicodeWidthStr;
 
 use walback::app::dialog::{SuspectList, TargetForm};
+use walback::app::keys::Keys;
 use walback::app::state::{Known, Loading, ScanState, Wanted};
-use walback::app::{ActionKind, Dialog, Effect, Hit, Key, Msg, Pane, Screen, Setup, State, command, update};
+use walback::app::{ActionKind, Dialog, Effect, Hit, Key, Msg, Pane, Screen, Setup, State, command, guide, update};
 use walback::catalog::overview::SegmentRows;
 use walback::catalog::suspect::sort_worst_first;
 use walback::catalog::{
@@ -32,7 +34,7 @@ use walback::event::{Event, EventBuffer, Failure, Progress, RecoveryState, Strat
 use walback::pgdata::server_log::{StopKind, Stopped};
 use walback::plan::{Approach, Estimate, Finding, Plan, ServerPlan, Step, StepId};
 use walback::resolve::{BeforeWhat, Place, Resolved, StopBefore, StopSide};
-use walback::tui::{Theme, draw};
+use walback::tui::{Role, Theme, draw};
 
 #[path = "screens_of/archive.rs"]
 mod archive;
@@ -608,38 +610,70 @@ fn text_of(buffer: &Buffer) -> String {
     text
 }
 
-/// The state at the three sizes that matter.
+/// The state at the sizes that matter: text, and below it what is in which role. On the smallest there is only text.
 fn pictures(state: &State) -> String {
     let mut text = String::new();
-    for (columns, rows) in [(80, 24), (120, 40), (40, 10)] {
+    for (columns, rows) in [(80, 24), (120, 40), (60, 20), (40, 10)] {
         let mut state = state.clone();
         update(&mut state, Msg::Resize(columns, rows));
         writeln!(text, "=== {columns}x{rows}").unwrap();
-        text.push_str(&text_of(&buffer_of(&state, columns, rows)));
+        let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
+        draw(&state, Theme::by_role(), &mut buffer);
+        text.push_str(&text_of(&buffer));
+        if columns > 40 {
+            writeln!(text, "--- roles").unwrap();
+            text.push_str(&roles_of(&buffer));
+        }
     }
     text
 }
 
-/// Where which style is: one line a run, of what is not plain.
-fn styles_of(buffer: &Buffer) -> String {
-    let mut text = String::new();
+/// A letter for every role, in the order of [`Role::ALL`].
+const LETTERS: &str = ".dslfFkgwbnautr";
+
+/// Where which role is: one line a row, a letter and how many columns it goes on for; `*` where it is reversed. Rows
+/// that look the same share a line, plain ones have none, and a space looks like what is before it.
+fn roles_of(buffer: &Buffer) -> String {
+    let mut lines: Vec<(u16, u16, String)> = Vec::new();
     for y in 0..buffer.area.height {
-        let mut x = 0;
-        while x < buffer.area.width {
-            let (fg, modifier) = (buffer[(x, y)].fg, buffer[(x, y)].modifier);
-            let from = x;
-            let mut run = String::new();
-            while x < buffer.area.width && (buffer[(x, y)].fg, buffer[(x, y)].modifier) == (fg, modifier) {
-                run.push_str(buffer[(x, y)].symbol());
-                x += 1;
-            }
-            let plain = fg == ratatui::style::Color::Reset && modifier.is_empty();
-            if !plain && !run.trim().is_empty() {
-                writeln!(text, "{y:>2}:{from:<3} {fg:?} {modifier:?} {:?}", run.trim_end()).unwrap();
-            }
+        let roles = roles_of_row(buffer, y);
+        match lines.last_mut() {
+            Some((_, last, same)) if *same == roles && *last + 1 == y => *last = y,
+            _ => lines.push((y, y, roles)),
         }
     }
+    let mut text = String::new();
+    for (first, last, roles) in lines.into_iter().filter(|(_, _, roles)| !roles.is_empty()) {
+        let rows = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        writeln!(text, "{rows:>5} {roles}").unwrap();
+    }
     text
+}
+
+fn roles_of_row(buffer: &Buffer, y: u16) -> String {
+    let mut runs: Vec<(char, bool, u16)> = Vec::new();
+    for x in 0..buffer.area.width {
+        let cell = &buffer[(x, y)];
+        let reversed = cell.modifier.contains(Modifier::REVERSED);
+        let letter = match cell.fg {
+            Color::Indexed(role) => LETTERS.chars().nth(usize::from(role)).unwrap(),
+            Color::Reset => '.',
+            colour => panic!("{colour:?} at {x},{y} belongs to no role"),
+        };
+        match runs.last_mut() {
+            Some((same, too, columns)) if *too == reversed && (*same == letter || cell.symbol() == " ") => {
+                *columns += 1
+            }
+            _ => runs.push((letter, reversed, 1)),
+        }
+    }
+    while runs.last().is_some_and(|(letter, reversed, _)| *letter == '.' && !reversed) {
+        runs.pop();
+    }
+    let words = |(letter, reversed, columns): &(char, bool, u16)| {
+        format!("{}{letter}{columns}", if *reversed { "*" } else { "" })
+    };
+    runs.iter().map(words).collect::<Vec<_>>().join(" ")
 }
 
 /// Every state that is drawn, by name.
@@ -726,6 +760,12 @@ fn all() -> Vec<(&'static str, State)> {
             fold(s, [Msg::Catalog(Ok(catalog())), Msg::Overview(Arc::new(known)), Msg::ScanFinished(Ok(()))]);
             let points = Err(Error::failed("unreadable", "cannot read segment 0000000100000001000000AB"));
             fold(s, [Msg::Points { timeline: TimelineId(1), number: 0x1AB, points }, Msg::Key(Key::Up)]);
+        }),
+    ));
+    states.push((
+        "planned-and-back",
+        with(planned, &|s| {
+            key(s, Key::Esc);
         }),
     ));
     states.push(("out-of-reach", with(|| home_of(&early_points()), &|s| go(s, Key::Char('g')))));
@@ -1149,7 +1189,83 @@ fn all() -> Vec<(&'static str, State)> {
         }),
     ));
     states.extend(archive::all());
+    states.extend(found_and_copied());
     states
+}
+
+/// The palette and what can be copied, with a hand on them.
+fn found_and_copied() -> Vec<(&'static str, State)> {
+    let typed = |mut state: State, keys: &str| {
+        press(&mut state, keys);
+        state
+    };
+    vec![
+        ("palette", typed(home(), ":")),
+        ("palette-search", typed(home(), ":prest")),
+        ("palette-not-now", typed(unpacking(), ":look")),
+        ("palette-nothing", typed(home(), ":zzz")),
+        ("copy", typed(home(), "y")),
+        ("copy-plan", typed(planned(), "y")),
+        ("copy-paused", typed(paused(), "y")),
+    ]
+}
+
+/// Keys that nobody has: no letter that the table has is left, nor any other key but those that cannot be taken away.
+fn other_keys() -> Keys {
+    let all = command::COMMANDS.iter().chain(command::SEARCH);
+    let greek = ('α'..='ω').chain('Α'..='Ρ').chain('а'..='я').chain('А'..='Я');
+    Keys::new(&all.zip(greek).map(|(command, key)| (command.name.to_owned(), vec![key.to_string()])).collect()).unwrap()
+}
+
+/// Whether a word is a key of the table, where it is not the article.
+fn is_former_key(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| matches!(c, '.' | ',' | ';' | ':' | '(' | ')'));
+    let is_key = |key: &Key| !matches!(key, Key::Esc | Key::Enter | Key::Ctrl('c')) && key.to_string() == word;
+    !word.eq_ignore_ascii_case("a")
+        && word.is_ascii()
+        && command::COMMANDS.iter().flat_map(|command| command.keys).any(is_key)
+}
+
+#[test]
+fn every_text_names_the_keys_as_they_are() {
+    for (name, mut state) in all() {
+        let keys = other_keys();
+        let used: Vec<String> = command::COMMANDS.iter().map(|c| keys.of(c)[0].to_string()).collect();
+        state.keys = keys;
+        state.status = None;
+        if state.dialog.is_none() {
+            let said = guide::next(&state);
+            assert!(!said.split(' ').any(is_former_key), "{name}: {said}");
+        }
+        let mut status = Vec::new();
+        for command in command::now(&state) {
+            status.extend((command.enabled)(&state).err().map(Cow::into_owned));
+        }
+        for why in status {
+            assert!(!why.split(' ').any(is_former_key), "{name}: {why}");
+        }
+        let picture = text_of(&buffer_of(&state, 80, 24));
+        for row in picture.lines().filter(|_| state.dialog.is_none()).rev().take(3) {
+            assert!(!row.split(' ').any(is_former_key), "{name}: {row}");
+        }
+        if matches!(state.dialog, Some(Dialog::Help | Dialog::Palette(_))) {
+            assert!(used.iter().any(|key| picture.contains(key.as_str())) || name == "palette-nothing", "{picture}");
+        }
+    }
+}
+
+#[test]
+fn remapped_keys_do_what_the_commands_do() {
+    let mut state = State { keys: other_keys(), ..home() };
+    press(&mut state, "q");
+    assert_eq!((&state.dialog, state.screens.len()), (&None, 1), "it means nothing any more");
+    let of = |state: &State, name| state.keys.of(command::named(name).unwrap())[0];
+    let stop_before = of(&state, "stop-before");
+    assert!(matches!(key(&mut state, stop_before).as_slice(), [Effect::MakePlan(_)]));
+    assert_eq!(state.screen(), Screen::Plan);
+    key(&mut state, Key::Esc);
+    assert_eq!(state.screen(), Screen::Points, "Esc always leads one level out");
+    assert_eq!(key(&mut state, Key::Ctrl('c')), [Effect::Quit], "and Ctrl-c out of the program");
 }
 
 #[test]
@@ -1163,16 +1279,16 @@ fn every_screen_and_dialog() {
 fn home_on_a_large_terminal() {
     for (name, state) in all() {
         if ["home", "chart-pane", "chart-single-transactions", "suspects", "many-timelines"].contains(&name) {
-            assert_snapshot!(format!("large-{name}"), text_of(&buffer_of(&state, 160, 48)));
+            let mut buffer = Buffer::empty(Rect::new(0, 0, 160, 48));
+            draw(&state, Theme::by_role(), &mut buffer);
+            assert_snapshot!(format!("large-{name}"), format!("{}--- roles\n{}", text_of(&buffer), roles_of(&buffer)));
         }
     }
 }
 
 #[test]
-fn styles_of_home_and_of_a_difference() {
-    assert_snapshot!("styles-home", styles_of(&buffer_of(&home(), 80, 24)));
-    let (_, differs) = all().into_iter().find(|(name, _)| *name == "differs").unwrap();
-    assert_snapshot!("styles-differs", styles_of(&buffer_of(&differs, 80, 24)));
+fn every_role_has_a_letter() {
+    assert_eq!(LETTERS.chars().collect::<BTreeSet<_>>().len(), Role::ALL.len());
 }
 
 #[test]
@@ -1193,7 +1309,7 @@ fn without_colours_there_are_none() {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 80, 24));
         draw(&state, Theme::new(false), &mut buffer);
         for cell in &buffer.content {
-            let reset = ratatui::style::Color::Reset;
+            let reset = Color::Reset;
             assert_eq!((cell.fg, cell.bg), (reset, reset), "{name}");
         }
     }

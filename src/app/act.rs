@@ -5,12 +5,16 @@ use super::change;
 use super::chart::{self, Chart, MarkKind};
 use super::checklist;
 use super::command::{Act, empties_directory};
+use super::copy;
 use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FindForm, FormKind, Menu, SuspectList, TargetForm, Then};
+use super::editor;
 use super::effect::Effect;
 use super::field::Field;
 use super::find::{Located, MatchKind, Search};
+use super::keys::key_of;
 use super::log;
 use super::msg::ActionKind;
+use super::palette;
 use super::points::{Amount, Place, Sought};
 use super::query;
 use super::reach::Reach;
@@ -98,6 +102,19 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::NextInLog => log::find_again(state, true),
         Act::PreviousInLog => log::find_again(state, false),
         Act::Drills => state.open(Screen::Drills),
+        Act::Palette => palette::open(state, None),
+        Act::Copy => copy::offer(state),
+        Act::Mouse => {
+            state.mouse = !state.mouse;
+            let key = key_of(state, Act::Mouse);
+            state.say(match state.mouse {
+                true => "the mouse is walback's again: click and wheel".to_owned(),
+                false => format!("the mouse is the terminal's: it selects text; {key} takes it back"),
+            });
+        }
+        Act::Pager => return with_recovery(state, |recovery| Effect::Page { recovery }),
+        Act::EditSettings => return editor::open(state),
+        Act::Suspend => return vec![Effect::Suspend],
         Act::Help => {
             (state.help_scroll, state.scroll_max) = (0, 0);
             state.dialog = Some(Dialog::Help);
@@ -218,7 +235,10 @@ fn say_sought(state: &mut State, forward: bool, sought: Sought, what: &str) {
         Sought::Around if forward => state.say(format!("no {what} further down; this is the first one")),
         Sought::Around => state.say(format!("no {what} further up; this is the last one")),
         Sought::OnlyOne => state.say(format!("this is the only {what} in the list")),
-        Sought::Nothing => state.refuse(format!("no {what} on this timeline; f lists the others")),
+        Sought::Nothing => {
+            let filter = key_of(state, Act::FilterTimeline);
+            state.refuse(format!("no {what} on this timeline; {filter} lists the others"));
+        }
     }
 }
 
@@ -311,10 +331,11 @@ fn step_match(state: &mut State, by: isize) {
 }
 
 fn go_to_match(state: &mut State, number: usize) {
+    let (next, previous) = (key_of(state, Act::NextMatch), key_of(state, Act::PreviousMatch));
     let Some(search) = &mut state.search else { return };
     let Some(found) = search.matches.get(number).cloned() else { return };
     search.current = Some(number);
-    let words = search.current_in_words();
+    let words = search.current_in_words(&next, &previous);
     let went = match found.at {
         Some(at) => state.points.go_to_time(found.place.0, at, false),
         None => state.points.go_to(found.place, found.point.as_ref()),
@@ -340,7 +361,8 @@ pub(super) fn zoom_at_column(state: &mut State, closer: bool, column: usize, col
 
 fn pan(state: &mut State, by: i64) {
     if state.chart.shows_all() {
-        state.say("the chart shows all the time there is; + shows less of it");
+        let zoom = key_of(state, Act::ZoomIn);
+        state.say(format!("the chart shows all the time there is; {zoom} shows less of it"));
     } else if !state.chart.pan(by, PAN) {
         state.say("nothing was read beyond this");
     }
@@ -446,7 +468,7 @@ fn stop_at_selected(state: &mut State, inclusive: bool) -> Vec<Effect> {
 
 /// The target that stops just before or after a point, along the point's own timeline: a newer one is never
 /// followed by accident.
-fn target_at(state: &State, point: &Point, inclusive: bool) -> Target {
+pub(super) fn target_at(state: &State, point: &Point, inclusive: bool) -> Target {
     let by_lsn = TargetKind::Lsn(point.lsn);
     // A dropped database is gone before its transaction commits.
     let earlier = state.points.suspects_of(point).filter(|suspect| suspect.kind == SuspectKind::DropDatabase);
@@ -531,7 +553,8 @@ pub(super) fn leave_replaying(state: &mut State) {
     state.scroll = 0;
     state.recovery = EventBuffer::default();
     if let Some(name) = state.following.take() {
-        state.say(format!("the server of {name} goes on replaying; o opens it again"));
+        let open = key_of(state, Act::Recoveries);
+        state.say(format!("the server of {name} goes on replaying; {open} opens it again"));
     }
 }
 
@@ -554,6 +577,7 @@ pub(super) fn reload(state: &mut State) -> Vec<Effect> {
     state.catalog = Loading::Loading;
     state.points = super::points::Points::default();
     (state.reach, state.chart) = (Reach::default(), Chart::default());
+    (state.course, state.chosen) = (super::course::Course::default(), None);
     (state.search, state.located) = (None, Located::default());
     state.scan = Scan { state: ScanState::Waiting, done: 0, total: 0, pace: Pace::default() };
     vec![Effect::LoadCatalog, Effect::LoadRecoveries]
@@ -720,6 +744,8 @@ fn ask_resume(state: &mut State) {
 }
 
 fn ask_retarget(state: &mut State) {
+    let (before, after) = (key_of(state, Act::StopBefore), key_of(state, Act::StopAfter));
+    let from_list = format!("the transactions, with {before} and {after} as before");
     let choice = |key, label: &str, meaning: &str, then| Choice {
         key: Some(key),
         label: label.to_owned(),
@@ -727,7 +753,7 @@ fn ask_retarget(state: &mut State) {
         then,
     };
     let choices = vec![
-        choice('p', "pick it from the list", "the transactions, with b and a as before", Then::Pick),
+        choice('p', "pick it from the list", &from_list, Then::Pick),
         choice('t', "a time", "like 14:30 or 20 min ago", Then::Ask(FormKind::Time)),
         choice('x', "a transaction id", "like 1234567", Then::Ask(FormKind::Xid)),
         choice('l', "an LSN", "like 1/AB1233F8", Then::Ask(FormKind::Lsn)),
@@ -826,7 +852,8 @@ fn unpack_text(state: &State) -> Vec<String> {
 fn back(state: &mut State) {
     let left = state.screen();
     if state.screens.len() < 2 {
-        return state.say("this is the outermost level; q leaves the program");
+        let quit = key_of(state, Act::Quit);
+        return state.say(format!("this is the outermost level; {quit} leaves the program"));
     }
     state.screens.pop();
     state.scroll = 0;
@@ -841,7 +868,10 @@ fn back(state: &mut State) {
                     state.following = None;
                     state.recovery = EventBuffer::default();
                 }
-                (Some(name), Some(now)) => state.say(format!("{name} is {now}; o opens it again")),
+                (Some(name), Some(now)) => {
+                    let open = key_of(state, Act::Recoveries);
+                    state.say(format!("{name} is {now}; {open} opens it again"));
+                }
                 _ => {}
             }
         }
@@ -855,6 +885,7 @@ fn quit(state: &mut State) -> Vec<Effect> {
     if step.is_none() && !asked {
         return vec![Effect::Quit];
     }
+    let resume = key_of(state, Act::Resume);
     let choices = vec![
         nothing("stay", "the step goes on"),
         Choice {
@@ -862,9 +893,9 @@ fn quit(state: &mut State) -> Vec<Effect> {
             label: "leave".to_owned(),
             meaning: match (step, state.asked) {
                 (Some(StepId::Discard), _) | (None, Some(ActionKind::Discard)) => {
-                    "what is not removed yet stays; the next walback removes the rest, with u".to_owned()
+                    format!("what is not removed yet stays; the next walback removes the rest, with {resume}")
                 }
-                _ => "the step is left half done; the next walback goes on with it, with u".to_owned(),
+                _ => format!("the step is left half done; the next walback goes on with it, with {resume}"),
             },
             then: Then::Leave,
         },
@@ -915,6 +946,8 @@ pub(super) fn chosen(state: &mut State, then: Then) -> Vec<Effect> {
         Then::DoItem(item) => return checklist::carry_out(state, item, None),
         Then::SkipItem(item) => return checklist::skip(state, item),
         Then::Leave => return vec![Effect::Quit],
+        Then::Copy(item) => return copy::send(state, item),
+        Then::Edit(edit) => return vec![Effect::Edit(edit)],
     }
     Vec::new()
 }

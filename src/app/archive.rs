@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::command::Act;
 use super::effect::Effect;
+use super::keys::key_of;
 use super::state::{Loading, Pane, ScanState, Screen, State};
 use crate::catalog::Overview;
 use crate::core::progress::{Pace, counted};
@@ -163,7 +165,7 @@ impl Archive {
                     all => format!("{} are wrong, the worst: {}", counted(all as u64, "thing"), worst.message),
                 }
             }
-            (None, Verdict::Unread) => "nothing is wrong with what was read; c reads the rest".to_owned(),
+            (None, Verdict::Unread) => "nothing is wrong with what was read; the rest is not known".to_owned(),
             (None, _) => {
                 "every segment was read, and nothing that the base backups need is missing or damaged".to_owned()
             }
@@ -269,7 +271,10 @@ pub(super) fn check(state: &mut State) -> Vec<Effect> {
     match state.scan.state {
         ScanState::Running => vec![Effect::CancelScan],
         _ if state.points.overview().complete => {
-            state.say("every segment was read already; F5 lists the archive again, and reads what is new");
+            let reload = key_of(state, Act::Reload);
+            state.say(format!(
+                "every segment was read already; {reload} lists the archive again, and reads what is new"
+            ));
             Vec::new()
         }
         _ => {

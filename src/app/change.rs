@@ -2,6 +2,7 @@
 
 use super::act::{self, nothing};
 use super::dialog::{Choice, Dialog, Menu, Then};
+use super::editor;
 use super::effect::Effect;
 use super::field::Field;
 use super::state::{Planning, State, Wanted};
@@ -28,6 +29,8 @@ pub enum Change {
     Directory,
     /// Something else is to be typed.
     Value(ValueKind),
+    /// All settings are opened in an editor.
+    Editor,
 }
 
 /// What is typed.
@@ -86,23 +89,32 @@ impl ValueForm {
                 wanted.port = port.map(|port| port.ok_or("a port is a number from 1 to 65535")).transpose()?;
             }
             ValueKind::Setting => {
-                let (name, value) = text.split_once('=').ok_or("it takes the form name = value")?;
-                let (name, value) = (name.trim(), unquoted(value.trim()));
-                let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
-                if name.is_empty() || !name.chars().all(plain) {
-                    return Err(format!("“{name}” is not the name of a setting"));
-                }
-                if is_reserved(name) {
-                    return Err(format!("{name} is set by Walback itself"));
-                }
-                wanted.settings.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+                let (name, value) = setting(text)?;
+                wanted.settings.retain(|(other, _)| !other.eq_ignore_ascii_case(&name));
                 if !value.is_empty() {
-                    wanted.settings.push((name.to_owned(), value));
+                    wanted.settings.push((name, value));
                 }
             }
         }
         Ok(wanted)
     }
+}
+
+/// A setting's name and value, as they are written in `postgresql.conf`.
+///
+/// # Errors
+/// Why they cannot be taken, in words.
+pub(super) fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it takes the form name = value")?;
+    let (name, value) = (name.trim(), unquoted(value.trim()));
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    if name.is_empty() || !name.chars().all(plain) {
+        return Err(format!("“{name}” is not the name of a setting"));
+    }
+    if is_reserved(name) {
+        return Err(format!("{name} is set by Walback itself"));
+    }
+    Ok((name.to_owned(), value))
 }
 
 /// A value without the quotes that stand around it in `postgresql.conf`.
@@ -181,6 +193,7 @@ fn own_choices(planning: &Planning, plan: Option<&Plan>) -> Vec<Choice> {
         choice(Some('d'), "the directory", format!("now {}", wanted.directory), Change::Directory),
         choice(Some('p'), "the port", port, Change::Value(ValueKind::Port)),
         choice(Some('e'), "a setting", settings, Change::Value(ValueKind::Setting)),
+        choice(Some('E'), "all settings", "in an editor, one a line", Change::Editor),
     ]
 }
 
@@ -212,6 +225,7 @@ pub(super) fn chosen(state: &mut State, change: Change) -> Vec<Effect> {
         Change::Action => actions(state, &wanted),
         Change::Backup => backups(state, &wanted),
         Change::Directory => act::ask_directory(state),
+        Change::Editor => return editor::open(state),
         Change::Value(kind) => {
             let port = wanted.port.filter(|_| kind == ValueKind::Port).map(|port| port.to_string());
             let field = Field::new(port.unwrap_or_default());

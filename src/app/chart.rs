@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::points::Points;
+use super::reach::Reach;
+use super::unreached::{Unreached, unreached};
 use super::window::Window;
 use crate::catalog::overview::SegmentRows;
 use crate::catalog::{Backup, PointKind};
@@ -59,6 +61,8 @@ pub struct View {
     pub by_points: bool,
     /// Missing and damaged WAL in bins: the first and the last one.
     pub lacks: Vec<(usize, usize)>,
+    /// Stretches to which recovery does not come.
+    pub unreached: Vec<Unreached>,
     /// The segments whose points would make it exact.
     pub wanted: Vec<(TimelineId, u64)>,
 }
@@ -82,6 +86,8 @@ pub struct Chart {
     span: Option<Window>,
     view: View,
     basis: Option<Basis>,
+    /// The reach that the view was made with.
+    reach: Reach,
 }
 
 impl Chart {
@@ -98,7 +104,7 @@ impl Chart {
     }
 
     /// Follows the cursor where that has left the window, and counts anew what has changed.
-    pub fn refresh(&mut self, points: &Points, backups: &[Backup]) {
+    pub fn refresh(&mut self, points: &Points, backups: &[Backup], reach: &Reach) {
         let basis = |zoomed, held| Basis { revision: points.revision(), held, backups: backups.len(), zoomed };
         if self.basis.as_ref().is_none_or(|old| (old.revision, old.backups) != (points.revision(), backups.len())) {
             self.span = span(points);
@@ -112,9 +118,10 @@ impl Chart {
         }
         // Whether points are counted depends on nothing else in the basis: what held for the last view holds still.
         let held = |view: &View| view.by_points.then(|| points.held());
-        if self.basis.as_ref() != Some(&basis(self.zoomed, held(&self.view))) {
-            self.view = view(points, backups, self.zoomed.or(self.span));
+        if self.basis.as_ref() != Some(&basis(self.zoomed, held(&self.view))) || self.reach != *reach {
+            self.view = view(points, backups, reach, self.zoomed.or(self.span));
             self.basis = Some(basis(self.zoomed, held(&self.view)));
+            self.reach = reach.clone();
         }
     }
 
@@ -203,12 +210,21 @@ fn span(points: &Points) -> Option<Window> {
     Some(Window::over(from, to))
 }
 
-fn view(points: &Points, backups: &[Backup], window: Option<Window>) -> View {
+/// What lies in a window, of what is listed.
+fn view(points: &Points, backups: &[Backup], reach: &Reach, window: Option<Window>) -> View {
     let Some(window) = window else { return View::default() };
+    let unreached = unreached(points, backups, reach, window);
+    View { unreached, ..view_of(points, backups, window, &|timeline| points.lists(timeline)) }
+}
+
+/// What lies in a window on some timelines.
+pub(super) fn view_of(points: &Points, backups: &[Backup], window: Window, is_on: &dyn Fn(TimelineId) -> bool) -> View {
     let meets = |segment: &&SegmentRows| {
-        segment.rows > 0 && segment.earliest.zip(segment.latest).is_some_and(|(from, to)| window.meets(from, to))
+        segment.rows > 0
+            && is_on(segment.timeline)
+            && segment.earliest.zip(segment.latest).is_some_and(|(from, to)| window.meets(from, to))
     };
-    let inside: Vec<&SegmentRows> = points.segments().iter().filter(meets).collect();
+    let inside: Vec<&SegmentRows> = points.overview().segments.iter().filter(meets).collect();
     let by_points = inside.len() <= BY_POINTS;
     let mut counter = Counter::new(window);
     let mut wanted = Vec::new();
@@ -228,15 +244,16 @@ fn view(points: &Points, backups: &[Backup], window: Option<Window>) -> View {
     }
     let bins = counter.finish();
     let commits = bins.iter().map(|commits| f64::from(*commits)).sum::<f64>().round() as u64;
-    let lacks = points.lacks().iter().filter(|lack| points.lists(lack.timeline));
+    let lacks = points.lacks().iter().filter(|lack| is_on(lack.timeline));
     let lacks = lacks.filter_map(|lack| stretch(window, lack.after.or(lack.before)?, lack.before.or(lack.after)?));
     View {
         window: Some(window),
         bins,
-        marks: marks(points, backups, window),
+        marks: marks(points, backups, window, is_on),
         commits,
         by_points,
         lacks: lacks.collect(),
+        unreached: Vec::new(),
         wanted,
     }
 }
@@ -249,11 +266,11 @@ fn stretch(window: Window, from: Timestamp, to: Timestamp) -> Option<(usize, usi
     bin(from).zip(bin(to))
 }
 
-fn marks(points: &Points, backups: &[Backup], window: Window) -> Vec<Mark> {
+fn marks(points: &Points, backups: &[Backup], window: Window, is_on: &dyn Fn(TimelineId) -> bool) -> Vec<Mark> {
     let mut found: BTreeMap<(usize, MarkKind), (u32, usize)> = BTreeMap::new();
     let mut add = |kind: MarkKind, timeline: Option<TimelineId>, at: Option<Timestamp>, place: usize| {
         let bin = at.and_then(|at| window.part(at, BINS));
-        if let Some(bin) = bin.filter(|_| timeline.is_none_or(|timeline| points.lists(timeline))) {
+        if let Some(bin) = bin.filter(|_| timeline.is_none_or(is_on)) {
             found.entry((bin, kind)).and_modify(|(number, _)| *number += 1).or_insert((1, place));
         }
     };
@@ -367,7 +384,7 @@ mod tests {
     /// Gives the chart what it wants, until it wants no more.
     fn satisfy(chart: &mut Chart, points: &mut Points, all: &[Point]) {
         let (_, held) = archive(all, size());
-        chart.refresh(points, &[]);
+        chart.refresh(points, &[], &Reach::default());
         for _ in 0..10 {
             let wanted = chart.view().wanted.clone();
             for (timeline, numbers) in points.wanted(1, &wanted) {
@@ -375,7 +392,7 @@ mod tests {
                     points.put(timeline, number, Ok(held[&(timeline, number)].clone()));
                 }
             }
-            chart.refresh(points, &[]);
+            chart.refresh(points, &[], &Reach::default());
         }
     }
 
@@ -415,7 +432,7 @@ mod tests {
         for _ in 0..4 {
             chart.zoom(points.moment(), 1, 3);
         }
-        chart.refresh(&points, &[]);
+        chart.refresh(&points, &[], &Reach::default());
         let window = chart.view().window.unwrap();
         assert!(chart.pan(1, 1));
         satisfy(&mut chart, &mut points, &all);
@@ -425,7 +442,7 @@ mod tests {
         satisfy(&mut chart, &mut points, &all);
         assert!(chart.view().window.unwrap().contains(all[9_000].at.unwrap()));
         while chart.pan(1, 1) {}
-        chart.refresh(&points, &[]);
+        chart.refresh(&points, &[], &Reach::default());
         assert_eq!(chart.view().window.unwrap().last(), all[9_999].at.unwrap(), "there is an end");
     }
 
@@ -438,11 +455,11 @@ mod tests {
         let bins = chart.view.bins.as_ptr();
         for row in 0..20 {
             points.select(row);
-            chart.refresh(&points, &[]);
+            chart.refresh(&points, &[], &Reach::default());
         }
         assert_eq!(chart.view.bins.as_ptr(), bins);
         chart.zoom(points.moment(), 1, 3);
-        chart.refresh(&points, &[]);
+        chart.refresh(&points, &[], &Reach::default());
         assert_ne!(chart.view.commits, 1_000);
     }
 
@@ -482,7 +499,7 @@ mod tests {
             let mut points = Points::new(size(), Vec::new());
             points.set_overview(Arc::new(overview));
             let mut chart = Chart::default();
-            chart.refresh(&points, &[]);
+            chart.refresh(&points, &[], &Reach::default());
             let all: u64 = segments.iter().map(|(_, _, commits)| u64::from(*commits)).sum();
             let sum: f64 = chart.view().bins.iter().map(|commits| f64::from(*commits)).sum();
             prop_assert!((sum - all as f64).abs() < 0.01 * all as f64 + 0.5, "{} of {}", sum, all);

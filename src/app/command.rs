@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::archive;
 use super::key::Key;
+use super::keys::key_of;
 use super::msg::ActionKind;
 use super::points::{Points, Row};
 use super::query::Checks;
@@ -81,6 +82,12 @@ pub enum Act {
     First,
     Last,
     Help,
+    Palette,
+    Copy,
+    Mouse,
+    Pager,
+    EditSettings,
+    Suspend,
     Back,
     Quit,
 }
@@ -129,7 +136,7 @@ const ARCHIVE: &[Screen] = &[Screen::Archive];
 const LOG: &[Screen] = &[Screen::Log];
 const LISTED: &[Screen] = &[Screen::Points, Screen::Archive];
 const BESIDE_ARCHIVE: &[Screen] = &[Screen::Points, Screen::Recovery, Screen::Paused];
-const EVERYWHERE: &[Screen] =
+pub(super) const EVERYWHERE: &[Screen] =
     &[Screen::Points, Screen::Plan, Screen::Recovery, Screen::Paused, Screen::Archive, Screen::Log, Screen::Drills];
 
 macro_rules! command {
@@ -160,7 +167,7 @@ pub static COMMANDS: &[Command] = &[
         "Asks for a point in time to stop at."),
     command!(TargetXid, "target-xid", "xid", &[Key::Char('x')], HOME, None, can_ask,
         "Asks for a transaction id to stop at."),
-    command!(TargetLsn, "target-lsn", "lsn", &[Key::Char('l')], HOME, None, can_ask,
+    command!(TargetLsn, "target-lsn", "lsn", &[Key::Char('L')], HOME, None, can_ask,
         "Asks for a position in WAL to stop at."),
     command!(TargetName, "target-name", "name", &[Key::Char('n')], HOME, None, can_ask,
         "Asks for a restore point to stop at."),
@@ -174,9 +181,9 @@ pub static COMMANDS: &[Command] = &[
         "Shows more time on the chart."),
     command!(ZoomAll, "zoom-all", "", &[Key::Char('0')], HOME, None, has_chart,
         "Shows all the time on the chart."),
-    command!(Left, "left", "", &[Key::Left], HOME, None, has_chart,
+    command!(Left, "left", "", &[Key::Left, Key::Char('h')], HOME, None, has_chart,
         "In the chart, goes to what happened one column earlier; elsewhere moves the chart to earlier times."),
-    command!(Right, "right", "", &[Key::Right], HOME, None, has_chart,
+    command!(Right, "right", "", &[Key::Right, Key::Char('l')], HOME, None, has_chart,
         "In the chart, goes to what happened one column later; elsewhere moves the chart to later times."),
     command!(PanLeft, "pan-left", "", &[Key::Char('<')], HOME, None, has_chart,
         "Moves the chart to earlier times; the selected moment stays."),
@@ -214,6 +221,8 @@ pub static COMMANDS: &[Command] = &[
         "Plans with the data directory that is there renamed, not removed. The start then asks for the recovery's name."),
     command!(Change, "change", "change", &[Key::Char('e')], PLAN, None, can_change,
         "Changes something about the plan: where and how it stops, the timeline, the backup, the server's settings."),
+    command!(EditSettings, "edit-settings", "", &[Key::Char('E')], PLAN, None, can_edit_settings,
+        "Opens the server's settings in $VISUAL or $EDITOR, one a line, and plans with what is there then."),
     command!(Runbook, "runbook", "runbook", &[Key::Char('w')], PLAN, None, can_write,
         "Writes the plan as a shell script and as Markdown, to be carried out by hand."),
     command!(CancelStep, "cancel-step", "cancel", &[Key::Char('c')], RUNNING, Changes, can_cancel,
@@ -246,7 +255,7 @@ pub static COMMANDS: &[Command] = &[
         "Reads every segment that was not read yet, as “walback check” does; while that goes on, stops it."),
     command!(Archive, "archive", "archive", &[Key::Char('A')], BESIDE_ARCHIVE, None, always,
         "Opens the archive: what is missing or damaged, what base backups need, what the primary says."),
-    command!(Log, "log", "log", &[Key::Char('L')], FOLLOWED, None, has_log,
+    command!(Log, "log", "log", &[Key::Char('L')], FOLLOWED, None, is_known,
         "Opens the recovered server's log."),
     command!(Drills, "drills", "", &[Key::Char('d')], HOME, None, always,
         "Opens the drills: what one is, and how to do it."),
@@ -258,6 +267,8 @@ pub static COMMANDS: &[Command] = &[
         "Goes to the previous line that has what was looked for."),
     command!(FilterLog, "filter-log", "warnings", &[Key::Char('f')], LOG, None, always,
         "Lists warnings and worse only, or everything again."),
+    command!(Pager, "pager", "pager", &[Key::Char('P')], FOLLOWED, None, has_log,
+        "Opens the server's log in $PAGER, and comes back here."),
     command!(NextPane, "next-pane", "pane", &[Key::Tab], HOME, None, always,
         "Goes to the next pane."),
     command!(PreviousPane, "previous-pane", "", &[Key::BackTab], HOME, None, always,
@@ -270,8 +281,16 @@ pub static COMMANDS: &[Command] = &[
     command!(Last, "last", "", &[Key::Char('G'), Key::End], EVERYWHERE, None, always, "To the end."),
     command!(Back, "back", "back", &[Key::Esc], EVERYWHERE, None, always,
         "Goes one level out. A recovery goes on."),
+    command!(Palette, "palette", "more", &[Key::Char(':')], EVERYWHERE, None, always,
+        "Finds a command of this screen by its name or by what it does."),
+    command!(Copy, "copy", "", &[Key::Char('y')], EVERYWHERE, None, can_copy,
+        "Sends something of this screen to the terminal's clipboard: a position, a time, a command, the plan."),
     command!(Help, "help", "help", &[Key::Char('?'), Key::F(1)], EVERYWHERE, None, always,
         "Shows the keys of this screen."),
+    command!(Mouse, "mouse", "", &[Key::F(2)], EVERYWHERE, None, always,
+        "Gives the mouse to the terminal, so that it selects text, or takes it back."),
+    command!(Suspend, "suspend", "", &[Key::Ctrl('z')], EVERYWHERE, None, always,
+        "Goes back to the shell until fg. A recovery's server goes on; a step that this program does waits."),
     command!(Quit, "quit", "quit", &[Key::Char('q'), Key::Ctrl('c')], EVERYWHERE, None, always,
         "Leaves the program. A recovery goes on, and the next walback picks it up."),
 ];
@@ -295,14 +314,29 @@ pub fn on(screen: Screen) -> impl Iterator<Item = &'static Command> {
 /// The commands that can be given now, in the order in which they are shown; each with its keys for itself.
 pub fn now(state: &State) -> impl Iterator<Item = &'static Command> {
     let search: &[Command] = if state.search.is_some() && state.screen() == Screen::Points { SEARCH } else { &[] };
-    let hidden = |command: &Command| search.iter().any(|first| first.keys.iter().any(|key| command.keys.contains(key)));
+    let hidden = |command: &Command| {
+        search.iter().any(|first| state.keys.of(first).iter().any(|key| state.keys.of(command).contains(key)))
+    };
     search.iter().chain(on(state.screen()).filter(move |command| !hidden(command)))
 }
 
 /// What a key does now.
 #[must_use]
 pub fn for_key(state: &State, key: Key) -> Option<&'static Command> {
-    now(state).find(|command| command.keys.contains(&key))
+    now(state).find(|command| state.keys.of(command).contains(&key))
+}
+
+/// What a key moves to in a list, in whatever lies over the screen, too.
+#[must_use]
+pub(super) fn motion(state: &State, key: Key) -> Option<Act> {
+    let moves = |act: &Act| matches!(act, Act::Up | Act::Down | Act::PageUp | Act::PageDown | Act::First | Act::Last);
+    COMMANDS.iter().find(|command| state.keys.of(command).contains(&key) && moves(&command.act)).map(|c| c.act)
+}
+
+/// Whether a key gives the command that does this.
+#[must_use]
+pub(super) fn is_key_of(state: &State, act: Act, key: Key) -> bool {
+    COMMANDS.iter().any(|command| command.act == act && state.keys.of(command).contains(&key))
 }
 
 /// The command of this name.
@@ -321,7 +355,8 @@ fn unless(refused: bool, why: &'static str) -> Enabled {
 
 fn can_stop(state: &State) -> Enabled {
     if state.pane != Pane::Points {
-        return Err("press Tab until the transactions have the frame, then choose one".into());
+        let tab = key_of(state, Act::NextPane);
+        return Err(format!("press {tab} until the transactions have the frame, then choose one").into());
     }
     can_ask(state)?;
     let reading = matches!(state.scan.state, ScanState::Running | ScanState::Waiting);
@@ -343,7 +378,9 @@ fn can_ask(state: &State) -> Enabled {
     match state.catalog {
         Loading::Loaded(_) => Ok(()),
         Loading::Loading => Err("the backups are still being listed".into()),
-        Loading::Failed(_) => Err("the backups could not be listed; F5 tries again".into()),
+        Loading::Failed(_) => {
+            Err(format!("the backups could not be listed; {} tries again", key_of(state, Act::Reload)).into())
+        }
     }
 }
 
@@ -397,7 +434,10 @@ fn is_scanning(state: &State) -> Enabled {
 }
 
 fn can_reload(state: &State) -> Enabled {
-    unless(state.scan.state == ScanState::Running, "it is being read; c stops that")
+    if state.scan.state == ScanState::Running {
+        return Err(format!("it is being read; {} stops that", key_of(state, Act::CancelScan)).into());
+    }
+    Ok(())
 }
 
 /// Whether anything outside may be changed now.
@@ -516,6 +556,26 @@ fn can_look(state: &State) -> Enabled {
     }
 }
 
+fn has_log(state: &State) -> Enabled {
+    match state.recovery_state() {
+        None | Some(RecoveryState::Planned | RecoveryState::Unpacking | RecoveryState::Configured) => {
+            Err("there is no log yet: the server has not been started".into())
+        }
+        Some(RecoveryState::Discarded) => Err("it has been discarded, and its log with it".into()),
+        _ => Ok(()),
+    }
+}
+
+fn can_edit_settings(state: &State) -> Enabled {
+    can_change(state)?;
+    let retarget = state.planning.as_ref().is_some_and(|planning| planning.retarget.is_some());
+    unless(retarget, "a retarget keeps the recovery's settings")
+}
+
+fn can_copy(state: &State) -> Enabled {
+    unless(!super::copy::is_anything(state), "there is nothing to copy here yet")
+}
+
 fn can_retarget(state: &State) -> Enabled {
     may_change(state)?;
     match state.recovery_state() {
@@ -551,8 +611,13 @@ fn has_previous_commit(state: &State) -> Enabled {
 fn can_step(state: &State, step: StepTo) -> Enabled {
     can_retarget(state)?;
     let Some(recovery) = state.recovery.recovery() else { return Err("nothing is known of it yet".into()) };
-    unless(recovery.state == RecoveryState::Failed, "it has failed; r tries another target")?;
-    unless(recovery.matches_prediction == Some(false), "it is not where it was predicted to stop; r takes a target")?;
+    let retarget = || key_of(state, Act::Retarget);
+    if recovery.state == RecoveryState::Failed {
+        return Err(format!("it has failed; {} tries another target", retarget()).into());
+    }
+    if recovery.matches_prediction == Some(false) {
+        return Err(format!("it is not where it was predicted to stop; {} takes a target", retarget()).into());
+    }
     unless(step.target(&recovery.resolved, recovery.target.action).is_none(), step.why_none())
 }
 
@@ -594,7 +659,8 @@ fn can_discard(state: &State) -> Enabled {
     may_change(state)?;
     match state.recovery_state() {
         Some(RecoveryState::Promoted) => {
-            Err("it has been promoted and may be in use: stop its server first, with x".into())
+            let stop = key_of(state, Act::Stop);
+            Err(format!("it has been promoted and may be in use: stop its server first, with {stop}").into())
         }
         Some(RecoveryState::Discarded) => Err("it has been discarded already".into()),
         _ if state.interrupted.is_some() => Ok(()),
@@ -610,12 +676,12 @@ fn can_go_there(state: &State) -> Enabled {
     }
 }
 
-fn has_log(state: &State) -> Enabled {
+fn is_known(state: &State) -> Enabled {
     unless(state.recovery.plan.is_none(), "nothing is known of it yet")
 }
 
 fn is_sought(state: &State) -> Enabled {
-    unless(state.log.sought.is_empty(), "nothing was looked for; / does that")
+    unless(state.log.sought.is_empty(), "nothing was looked for")
 }
 
 /// Whether what Enter starts has to be confirmed by typing the name: when a directory is emptied.

@@ -1,9 +1,12 @@
 //! What lies over a screen: menus, forms, confirmations.
 
 use super::change::{Change, ValueForm};
+use super::copy::Item;
+use super::editor::Edit;
 use super::field::Field;
 use super::find::{Located, Search};
 use super::msg::ActionKind;
+use super::palette::PaletteForm;
 use super::query::SqlForm;
 use super::state::{State, Wanted};
 use crate::catalog::{Point, PointKind, Suspect};
@@ -39,6 +42,8 @@ pub enum Dialog {
     Find(FindForm),
     /// Every suspect, the worst first.
     Suspects(SuspectList),
+    /// A command is being looked for.
+    Palette(PaletteForm),
     /// The keys of this screen.
     Help,
     /// Something went wrong.
@@ -102,6 +107,10 @@ pub enum Then {
     SkipItem(ItemId),
     /// The program is left.
     Leave,
+    /// This is sent to the terminal's clipboard.
+    Copy(Item),
+    /// This is opened in an editor.
+    Edit(Edit),
 }
 
 /// What kind of target is typed.

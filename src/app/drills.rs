@@ -4,19 +4,6 @@ use super::query::Checks;
 use super::state::State;
 use crate::plan::settings::shell_quote;
 
-/// How this source is named on the command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drills {
-    /// `walback` with the options that name the source.
-    pub program: String,
-}
-
-impl Default for Drills {
-    fn default() -> Drills {
-        Drills { program: "walback".to_owned() }
-    }
-}
-
 /// A step of a drill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrillStep {
@@ -31,7 +18,8 @@ pub struct DrillStep {
 /// The drill of this source, command by command.
 #[must_use]
 pub fn steps(state: &State) -> Vec<DrillStep> {
-    let program = &state.drills.program;
+    // The same source, however it was named.
+    let program = state.invocation.iter().map(|word| shell_quote(word)).collect::<Vec<_>>().join(" ");
     let directory = shell_quote(&directory(state));
     let asks = match state.checks {
         Checks::None => DrillStep {

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::editor::Edit;
 use super::state::Wanted;
 use crate::core::{Target, TimelineId, Xid};
 use crate::plan::checklist::ItemId;
@@ -147,6 +148,20 @@ pub enum Effect {
         /// Its name.
         recovery: String,
     },
+    /// Lend the terminal to a pager with the log of a recovery's server.
+    Page {
+        /// Its name.
+        recovery: String,
+    },
+    /// Lend the terminal to an editor. Answered by `Edited`.
+    Edit(Edit),
+    /// Send a text to the terminal's clipboard.
+    Copy {
+        /// The text.
+        text: String,
+    },
+    /// Give the terminal back to the shell, and stop until it says to go on.
+    Suspend,
     /// Leave the program. Recoveries go on.
     Quit,
 }

@@ -235,12 +235,12 @@ impl Search {
         text
     }
 
-    /// Which of the places the cursor is at, in words.
+    /// Which of the places the cursor is at, in words, with the keys that lead to the others.
     #[must_use]
-    pub fn current_in_words(&self) -> String {
+    pub fn current_in_words(&self, next: &str, previous: &str) -> String {
         let count = grouped(self.matches.len() as u64);
         let here = self.current.map_or(0, |current| current as u64 + 1);
-        let others = if self.matches.len() > 1 { "; n next, N previous" } else { "" };
+        let others = if self.matches.len() > 1 { format!("; {next} next, {previous} previous") } else { String::new() };
         let partial = if self.partial { "; not everything has been read yet" } else { "" };
         format!("match {} of {count} for “{}” ({}){others}{partial}", grouped(here), self.text, self.kinds())
     }

@@ -1,8 +1,9 @@
 //! What to do next, in a sentence: always on the screen, for whoever does this for the first time.
 
 use super::archive;
-use super::command;
+use super::command::{self, Act};
 use super::dialog::Dialog;
+use super::keys::key_of;
 use super::points::Row;
 use super::query::Said;
 use super::state::{Answer, Loading, Pane, ScanState, Screen, State};
@@ -25,7 +26,10 @@ pub fn next(state: &State) -> String {
         Screen::Paused => on_paused(state),
         Screen::Archive => on_archive(state),
         Screen::Log => on_log(state),
-        Screen::Drills => "Read it (Down scrolls); the commands are for another terminal. Esc goes back.".to_owned(),
+        Screen::Drills => format!(
+            "Read it (Down scrolls); the commands are for another terminal. {} goes back.",
+            key_of(state, Act::Back)
+        ),
     }
 }
 
@@ -99,46 +103,68 @@ fn in_dialog(dialog: &Dialog) -> &'static str {
         Dialog::Sql(form) if form.answer == Said::Asked => "The server is being asked; Esc gives it up.",
         Dialog::Sql(_) => "Type a query; Enter asks, Tab takes another database, Up and Down scroll. Esc leaves.",
         Dialog::Suspects(_) => "Choose with Up and Down; Enter goes there, Esc leaves.",
+        Dialog::Palette(_) => "Type some letters of it; Up and Down choose, Enter does it, Esc leaves.",
         Dialog::Help => "Up and Down scroll; Esc leaves.",
         Dialog::Error(_) => "Read what happened; Esc goes on.",
     }
 }
 
 fn on_points(state: &State) -> String {
+    let key = |act| key_of(state, act);
     if let Some(name) = &state.retarget {
-        return format!("Where shall {name} stop instead? b before, a after.");
+        let (before, after) = (key(Act::StopBefore), key(Act::StopAfter));
+        return format!("Where shall {name} stop instead? {before} before, {after} after.");
     }
     match &state.catalog {
         Loading::Loading => return "Listing the backups and the archive.".to_owned(),
-        Loading::Failed(_) => return "Nothing can be recovered until this is mended; F5 tries again.".to_owned(),
+        Loading::Failed(_) => {
+            return format!("Nothing can be recovered until this is mended; {} tries again.", key(Act::Reload));
+        }
         Loading::Loaded(catalog) if catalog.backups.iter().all(|backup| !backup.is_usable()) => {
             return "There is no usable base backup here, so nothing can be restored.".to_owned();
         }
         Loading::Loaded(_) => {}
     }
+    let choose = key(Act::Choose);
     match state.pane {
-        Pane::Backups => return "Enter goes to where this backup ended: recovery can stop there or later.".to_owned(),
-        Pane::Timelines => return "Up and Down choose a timeline to list; Enter goes to its transactions.".to_owned(),
+        Pane::Backups => {
+            return format!("{choose} goes to where this backup ended: recovery can stop there or later.");
+        }
+        Pane::Timelines => {
+            let (up, down) = (key(Act::Up), key(Act::Down));
+            return format!("{up} and {down} choose a timeline to list; {choose} goes to its transactions.");
+        }
         Pane::Chart => {
-            return "Left and right go through time, + and - zoom; Enter goes to the transactions.".to_owned();
+            let (left, right) = (key(Act::Left), key(Act::Right));
+            let (closer, further) = (key(Act::ZoomIn), key(Act::ZoomOut));
+            return format!(
+                "{left} and {right} go through time, {closer} and {further} zoom; {choose} goes to the transactions."
+            );
         }
         Pane::Points => {}
     }
-    let text = match state.points.here() {
-        None if state.scan.state == ScanState::Finished => "The archive has no transactions.",
-        None if state.scan.state == ScanState::Cancelled => "Reading was stopped; F5 reads again.",
-        None if matches!(state.scan.state, ScanState::Failed(_)) => "The archive could not be read; F5 tries again.",
-        None => "Transactions appear as the archive is read; t chooses a time already.",
+    let (before, suspects, reload) = (key(Act::StopBefore), key(Act::Suspects), key(Act::Reload));
+    match state.points.here() {
+        None if state.scan.state == ScanState::Finished => "The archive has no transactions.".to_owned(),
+        None if state.scan.state == ScanState::Cancelled => format!("Reading was stopped; {reload} reads again."),
+        None if matches!(state.scan.state, ScanState::Failed(_)) => {
+            format!("The archive could not be read; {reload} tries again.")
+        }
+        None => {
+            format!("Transactions appear as the archive is read; {} chooses a time already.", key(Act::TargetTime))
+        }
         Some(Row::Point(point)) if state.points.is_suspect(point) => {
-            "Did this do the damage? b stops before it. s: all suspects, Enter: explain."
+            format!("Did this do the damage? {before} stops before it. {suspects}: all suspects, {choose}: explain.")
         }
         Some(Row::Point(point)) if !state.reach.reaches(point) => {
-            "Recovery cannot stop here, see above. G goes to the newest transactions."
+            format!("Recovery cannot stop here, see above. {} goes to the newest transactions.", key(Act::Last))
         }
-        Some(Row::Lack(_)) => "Recovery comes up to here and no further; a later base backup leads on.",
-        Some(_) => "Find what did the damage (s: suspects, / find), then b stops before it.",
-    };
-    text.to_owned()
+        Some(Row::Lack(_)) => "Recovery comes up to here and no further; a later base backup leads on.".to_owned(),
+        Some(_) => {
+            let find = key(Act::Find);
+            format!("Find what did the damage ({suspects}: suspects, {find} find), then {before} stops before it.")
+        }
+    }
 }
 
 /// Whether the command of this name can be given now.
@@ -147,31 +173,36 @@ fn can(state: &State, name: &str) -> bool {
 }
 
 fn on_plan(state: &State) -> String {
+    let key = |act| key_of(state, act);
+    let (start, directory) = (key(Act::Start), key(Act::Directory));
     let Some(planning) = &state.planning else { return "Esc goes back.".to_owned() };
     match &planning.answer {
         Answer::Making => "The plan is being made. That changes nothing.".to_owned(),
         Answer::Failed(_) if can(state, "take") => {
-            "No plan can be made. t takes what can be reached; Esc goes back.".to_owned()
+            format!("No plan can be made. {} takes what can be reached; Esc goes back.", key(Act::Take))
         }
         Answer::Failed(_) => "No plan can be made; Esc goes back to choose another target.".to_owned(),
         Answer::Made(_, None) if can(state, "make-way") => {
-            "This cannot be started. m renames what is there; d takes another directory.".to_owned()
+            let make_way = key(Act::MakeWay);
+            format!("This cannot be started. {make_way} renames what is there; {directory} takes another directory.")
         }
         Answer::Made(plan, None) if plan.findings.iter().any(is_about_the_directory) => {
-            "This cannot be started. Choose another directory with d. Nothing was changed.".to_owned()
+            format!("This cannot be started. Choose another directory with {directory}. Nothing was changed.")
         }
         Answer::Made(plan, _) if plan.is_forbidden() => {
             "This cannot be started: see the errors. Nothing was changed.".to_owned()
         }
         Answer::Made(..) if state.read_only => "A look only: --read-only was given. Nothing is changed.".to_owned(),
         Answer::Made(_, Some(approach)) if approach.strategy.empties_directory() => {
-            "Enter asks for the name, then makes it anew. Nothing was changed yet.".to_owned()
+            format!("{start} asks for the name, then makes it anew. Nothing was changed yet.")
         }
         Answer::Made(plan, None) if plan.make_way.is_some() => {
-            "Enter asks for the name; then it renames what is there, and starts.".to_owned()
+            format!("{start} asks for the name; then it renames what is there, and starts.")
         }
-        Answer::Made(_, Some(_)) => "Enter goes to this target. Nothing was changed yet.".to_owned(),
-        Answer::Made(..) => "Read it (Down scrolls), then Enter starts. Nothing was changed yet.".to_owned(),
+        Answer::Made(_, Some(_)) => format!("{start} goes to this target. Nothing was changed yet."),
+        Answer::Made(..) => {
+            format!("Read it ({} scrolls), then {start} starts. Nothing was changed yet.", key(Act::Down))
+        }
     }
 }
 
@@ -182,7 +213,10 @@ fn is_about_the_directory(finding: &Finding) -> bool {
 
 fn on_recovery(state: &State) -> String {
     match state.recovery.running {
-        Some(StepId::Replay) => "It will pause at the target. You may leave with q: the server goes on.".to_owned(),
+        Some(StepId::Replay) => {
+            let quit = key_of(state, Act::Quit);
+            format!("It will pause at the target. You may leave with {quit}: the server goes on.")
+        }
         Some(StepId::Unpack | StepId::Snapshot) => {
             "Nothing to do now: wait. Your backups and archive are only read.".to_owned()
         }
@@ -191,33 +225,43 @@ fn on_recovery(state: &State) -> String {
 }
 
 fn on_archive(state: &State) -> String {
+    let key = |act| key_of(state, act);
     match &state.catalog {
         Loading::Loading => return "Listing the backups and the archive.".to_owned(),
-        Loading::Failed(_) => return "It could not be listed; F5 tries again, Esc goes back.".to_owned(),
+        Loading::Failed(_) => {
+            return format!("It could not be listed; {} tries again, {} goes back.", key(Act::Reload), key(Act::Back));
+        }
         Loading::Loaded(_) => {}
     }
+    let (check, go, back) = (key(Act::CheckArchive), key(Act::GoThere), key(Act::Back));
     if state.scan.state == ScanState::Running {
-        return "It is being read: wait, or stop it with c. What is found meanwhile is listed.".to_owned();
+        return format!("It is being read: wait, or stop it with {check}. What is found meanwhile is listed.");
     }
     let unread = state.archive.report.as_ref().is_some_and(|report| !report.complete);
     match state.archive.row(state.archive.cursor) {
-        _ if unread => "Not every segment was read: c reads the rest. Esc goes back.",
+        _ if unread => format!("Not every segment was read: {check} reads the rest. {back} goes back."),
         Some(archive::Row::Finding(found)) if found.lsn.is_some() => {
-            "Enter goes there on the home screen. Esc goes back."
+            format!("{go} goes there on the home screen. {back} goes back.")
         }
-        Some(archive::Row::Backup(_)) => "Enter goes to this base backup. Esc goes back.",
-        _ => "Up and Down choose what is told below. Esc goes back.",
+        Some(archive::Row::Backup(_)) => format!("{go} goes to this base backup. {back} goes back."),
+        _ => format!("Up and Down choose what is told below. {back} goes back."),
     }
-    .to_owned()
 }
 
 fn on_log(state: &State) -> String {
+    let key = |act| key_of(state, act);
+    let back = key(Act::Back);
     match (state.log.follows(), state.recovery_state()) {
-        (false, _) => "Up and Down go on; G follows the end again. Esc goes back to the recovery.",
-        (true, Some(RecoveryState::Paused)) => "It is paused at its target. Esc goes back to what you can do now.",
-        (true, _) => "Lines come by themselves. / finds, f hides what is no warning. Esc goes back.",
+        (false, _) => format!("Up and Down go on; {} follows the end again. {back} goes back.", key(Act::Last)),
+        (true, Some(RecoveryState::Paused)) => {
+            format!("It is paused at its target. {back} goes back to what you can do now.")
+        }
+        (true, _) => format!(
+            "Lines come by themselves. {} finds, {} hides what is no warning. {back} goes back.",
+            key(Act::FindInLog),
+            key(Act::FilterLog)
+        ),
     }
-    .to_owned()
 }
 
 fn on_paused(state: &State) -> String {
@@ -226,25 +270,41 @@ fn on_paused(state: &State) -> String {
     }
     let retargets = can(state, "retarget");
     let differs = state.recovery.recovery().and_then(|r| r.matches_prediction) == Some(false);
+    let key = |act| key_of(state, act);
+    let (look, promote, retarget, discard) = (key(Act::Look), key(Act::Promote), key(Act::Retarget), key(Act::Discard));
     match state.recovery_state() {
-        Some(RecoveryState::Paused) if differs => "Look with i before you decide: it is not where it should be.",
-        Some(RecoveryState::Paused) if state.read_only => "Look with i. --read-only was given: nothing is changed.",
-        Some(RecoveryState::Paused) if retargets => "Look with i. If it is right, p promotes; if not, r retargets.",
-        Some(RecoveryState::Paused) => "Look with i. If it is right, p promotes. It is another cluster's.",
-        Some(RecoveryState::Promoting) => "Wait: the server is being promoted.",
-        Some(RecoveryState::Promoted) => "Done. c lists what is left to do, archiving and a new base backup above all.",
+        Some(RecoveryState::Paused) if differs => {
+            format!("Look with {look} before you decide: it is not where it should be.")
+        }
+        Some(RecoveryState::Paused) if state.read_only => {
+            format!("Look with {look}. --read-only was given: nothing is changed.")
+        }
+        Some(RecoveryState::Paused) if retargets => {
+            format!("Look with {look}. If it is right, {promote} promotes; if not, {retarget} retargets.")
+        }
+        Some(RecoveryState::Paused) => {
+            format!("Look with {look}. If it is right, {promote} promotes. It is another cluster's.")
+        }
+        Some(RecoveryState::Promoting) => "Wait: the server is being promoted.".to_owned(),
+        Some(RecoveryState::Promoted) => {
+            let checklist = key(Act::Checklist);
+            format!("Done. {checklist} lists what is left to do, archiving and a new base backup above all.")
+        }
         Some(RecoveryState::ShutDown | RecoveryState::Failed) if state.read_only => {
-            "--read-only was given: nothing is changed. Esc goes back."
+            "--read-only was given: nothing is changed. Esc goes back.".to_owned()
         }
         Some(RecoveryState::ShutDown) if state.recovery.promoted_to.is_some() => {
-            "It was promoted: start it with pg_ctl, or discard it with d."
+            format!("It was promoted: start it with pg_ctl, or discard it with {discard}.")
         }
-        Some(RecoveryState::ShutDown) if retargets => "It can be retargeted with r, or discarded with d.",
-        Some(RecoveryState::ShutDown) => "It can be discarded with d.",
-        Some(RecoveryState::Failed) if !retargets => "Read the reason. Then d discards it.",
-        Some(RecoveryState::Failed) => "Read the reason. Then r tries another target, or d discards it.",
-        Some(RecoveryState::Discarded) => "Esc goes back to the recovery points.",
-        _ => "Esc goes back.",
+        Some(RecoveryState::ShutDown) if retargets => {
+            format!("It can be retargeted with {retarget}, or discarded with {discard}.")
+        }
+        Some(RecoveryState::ShutDown) => format!("It can be discarded with {discard}."),
+        Some(RecoveryState::Failed) if !retargets => format!("Read the reason. Then {discard} discards it."),
+        Some(RecoveryState::Failed) => {
+            format!("Read the reason. Then {retarget} tries another target, or {discard} discards it.")
+        }
+        Some(RecoveryState::Discarded) => "Esc goes back to the recovery points.".to_owned(),
+        _ => "Esc goes back.".to_owned(),
     }
-    .to_owned()
 }

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::command::Act;
 use super::dialog::Dialog;
 use super::effect::Effect;
 use super::field::Field;
+use super::keys::key_of;
 use super::state::{Screen, State};
 use crate::core::Timestamp;
 use crate::core::progress::grouped;
@@ -136,6 +138,13 @@ impl Log {
         let Some(cursor) = self.cursor else { return last };
         let place = cursor.saturating_sub(self.first) as usize;
         seen.partition_point(|other| *other < place).min(last)
+    }
+
+    /// The line under the cursor.
+    #[must_use]
+    pub fn here(&self) -> Option<&Line> {
+        let seen = self.seen();
+        self.line(*seen.get(self.at(&seen))?)
     }
 
     fn go_to(&mut self, seen: &[usize], at: usize) {
@@ -273,7 +282,7 @@ fn go_found(state: &mut State, seen: &[usize], at: Option<usize>) {
     // Where it was found is looked at: the end is not followed, even from the last line on.
     log.cursor = seen.get(at).map(|place| log.first + *place as u64);
     let all = seen.iter().filter(|place| log.line(**place).is_some_and(|line| log.has(line))).count();
-    let words =
-        format!("“{}” is in {} of the lines that are listed; n next, N previous", log.sought, grouped(all as u64));
-    state.say(words);
+    let (sought, all) = (log.sought.clone(), grouped(all as u64));
+    let (next, previous) = (key_of(state, Act::NextInLog), key_of(state, Act::PreviousInLog));
+    state.say(format!("“{sought}” is in {all} of the lines that are listed; {next} next, {previous} previous"));
 }

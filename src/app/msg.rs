@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::editor::Edit;
 use super::key::Key;
 use super::state::{Known, Pane};
 use crate::catalog::{Catalog, Overview, Point};
@@ -115,6 +116,13 @@ pub enum Msg {
     Done(ActionKind),
     /// Words for the status line.
     Note(String),
+    /// The editor was left.
+    Edited {
+        /// What it was opened with.
+        edit: Edit,
+        /// What is there now; or why it could not be edited.
+        answer: Result<String, Error>,
+    },
 }
 
 /// What can be asked of the engine and takes a while.

@@ -3,13 +3,14 @@
 use super::act;
 use super::archive;
 use super::checklist;
-use super::command;
+use super::command::{self, Act};
 use super::dialog::{Dialog, Menu, Reading, SuspectList, TargetForm};
 use super::effect::Effect;
 use super::field::Field;
 use super::key::Key;
 use super::log;
 use super::msg::Hit;
+use super::palette;
 use super::query;
 use super::state::{Pane, Screen, State, Wanted};
 use crate::core::TargetKind;
@@ -19,7 +20,11 @@ pub(super) fn key(state: &mut State, key: Key) -> Vec<Effect> {
     state.status = None;
     if key == Key::Ctrl('c') {
         state.dialog = None;
-        return act::run(state, command::Act::Quit);
+        return act::run(state, Act::Quit);
+    }
+    // A form understands every letter, but no other key stands for the way to the shell.
+    if command::is_key_of(state, Act::Suspend, key) && !matches!(key, Key::Char(_)) {
+        return vec![Effect::Suspend];
     }
     match state.dialog.take() {
         None => to_command(state, key),
@@ -46,15 +51,20 @@ fn to_dialog(state: &mut State, dialog: Dialog, key: Key) -> Vec<Effect> {
             to_suspects(state, list, key);
             Vec::new()
         }
+        Dialog::Palette(form) => palette::press(state, form, key),
+        dialog @ (Dialog::Help | Dialog::Error(_)) if command::is_key_of(state, Act::Palette, key) => {
+            palette::open(state, Some(dialog));
+            Vec::new()
+        }
         Dialog::Help => {
-            if !matches!(key, Key::Esc | Key::Enter | Key::Char('q' | '?') | Key::F(1)) {
+            if !leaves(state, key) && !command::is_key_of(state, Act::Help, key) {
                 scroll_help(state, key);
                 state.dialog = Some(Dialog::Help);
             }
             Vec::new()
         }
         Dialog::Error(error) => {
-            if !matches!(key, Key::Esc | Key::Enter | Key::Char('q' | ' ')) {
+            if !leaves(state, key) && key != Key::Char(' ') {
                 state.dialog = Some(Dialog::Error(error));
             }
             Vec::new()
@@ -70,18 +80,30 @@ fn to_dialog(state: &mut State, dialog: Dialog, key: Key) -> Vec<Effect> {
     }
 }
 
+/// Whether a key leaves what has nothing to be chosen.
+fn leaves(state: &State, key: Key) -> bool {
+    matches!(key, Key::Esc | Key::Enter) || command::is_key_of(state, Act::Quit, key)
+}
+
 fn to_suspects(state: &mut State, mut list: SuspectList, key: Key) {
     let last = state.points.overview().suspects.len().saturating_sub(1);
     let page = usize::from(state.size.1 / 2).max(1);
-    list.selected = match key {
-        Key::Esc | Key::Char('q' | 's') => return,
-        Key::Enter | Key::Char(' ') => return act::go_to_suspect(state, list.selected),
-        Key::Up | Key::Char('k') => list.selected.saturating_sub(1),
-        Key::Down | Key::Char('j') => list.selected.saturating_add(1),
-        Key::PageUp | Key::Ctrl('b') => list.selected.saturating_sub(page),
-        Key::PageDown | Key::Ctrl('f') => list.selected.saturating_add(page),
-        Key::Home | Key::Char('g') => 0,
-        Key::End | Key::Char('G') => last,
+    if key == Key::Esc || command::is_key_of(state, Act::Quit, key) || command::is_key_of(state, Act::Suspects, key) {
+        return;
+    }
+    if matches!(key, Key::Enter | Key::Char(' ')) {
+        return act::go_to_suspect(state, list.selected);
+    }
+    if command::is_key_of(state, Act::Palette, key) {
+        return palette::open(state, Some(Dialog::Suspects(list)));
+    }
+    list.selected = match command::motion(state, key) {
+        Some(Act::Up) => list.selected.saturating_sub(1),
+        Some(Act::Down) => list.selected.saturating_add(1),
+        Some(Act::PageUp) => list.selected.saturating_sub(page),
+        Some(Act::PageDown) => list.selected.saturating_add(page),
+        Some(Act::First) => 0,
+        Some(Act::Last) => last,
         _ => list.selected,
     }
     .min(last);
@@ -89,11 +111,14 @@ fn to_suspects(state: &mut State, mut list: SuspectList, key: Key) {
 }
 
 fn scroll_help(state: &mut State, key: Key) {
-    let rows = match key {
-        Key::Up | Key::Char('k') => -1,
-        Key::Down | Key::Char('j') => 1,
-        Key::PageUp => -10,
-        Key::PageDown | Key::Char(' ') => 10,
+    let rows = match command::motion(state, key) {
+        Some(Act::Up) => -1,
+        Some(Act::Down) => 1,
+        Some(Act::PageUp) => -10,
+        Some(Act::PageDown) => 10,
+        Some(Act::First) => isize::MIN / 2,
+        Some(Act::Last) => isize::MAX / 2,
+        _ if key == Key::Char(' ') => 10,
         _ => 0,
     };
     state.help_scroll = state.help_scroll.saturating_add_signed(rows).min(state.scroll_max);
@@ -101,18 +126,27 @@ fn scroll_help(state: &mut State, key: Key) {
 
 fn to_menu(state: &mut State, mut menu: Menu, key: Key) -> Vec<Effect> {
     let last = menu.choices.len().saturating_sub(1);
+    // The letters of the ways come before everything else.
+    if let Some(place) = menu.choices.iter().position(|choice| choice.key.map(Key::Char) == Some(key)) {
+        menu.selected = place;
+        return take(state, &menu);
+    }
     match key {
         Key::Esc => return Vec::new(),
         Key::Enter => return take(state, &menu),
-        Key::Up | Key::Char('k') => menu.selected = menu.selected.saturating_sub(1),
-        Key::Down | Key::Char('j') => menu.selected = (menu.selected + 1).min(last),
-        Key::Char(c) => {
-            if let Some(place) = menu.choices.iter().position(|choice| choice.key == Some(c)) {
-                menu.selected = place;
-                return take(state, &menu);
-            }
+        key if command::is_key_of(state, Act::Palette, key) => {
+            palette::open(state, Some(Dialog::Menu(menu)));
+            return Vec::new();
         }
-        _ => {}
+        key => {
+            menu.selected = match command::motion(state, key) {
+                Some(Act::Up) => menu.selected.saturating_sub(1),
+                Some(Act::Down) => (menu.selected + 1).min(last),
+                Some(Act::PageUp | Act::First) => 0,
+                Some(Act::PageDown | Act::Last) => last,
+                _ => menu.selected,
+            };
+        }
     }
     state.dialog = Some(Dialog::Menu(menu));
     Vec::new()
@@ -209,7 +243,12 @@ fn edit(state: &mut State, mut dialog: Dialog, key: Key) -> Vec<Effect> {
         Dialog::Confirm(confirm) => {
             confirm.field.press(key);
         }
-        Dialog::Menu(_) | Dialog::Sql(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}
+        Dialog::Menu(_)
+        | Dialog::Sql(_)
+        | Dialog::Suspects(_)
+        | Dialog::Palette(_)
+        | Dialog::Help
+        | Dialog::Error(_) => {}
     }
     typed(state, dialog)
 }
@@ -281,6 +320,10 @@ pub(super) fn paste(state: &mut State, text: &str) -> Vec<Effect> {
         // A name is typed so that somebody thinks about it.
         Dialog::Confirm(_) => state.refuse("the name has to be typed, not pasted"),
         Dialog::Sql(form) => form.field.paste(text),
+        Dialog::Palette(form) => {
+            form.field.paste(text);
+            form.read(state);
+        }
         Dialog::Menu(_) | Dialog::Suspects(_) | Dialog::Help | Dialog::Error(_) => {}
     }
     typed(state, dialog)
@@ -303,6 +346,13 @@ pub(super) fn click(state: &mut State, hit: Hit) -> Vec<Effect> {
             } else {
                 state.dialog = Some(Dialog::Suspects(SuspectList { selected: rank }));
             }
+        }
+        (Some(Dialog::Palette(mut form)), Hit::Choice(place)) => {
+            if form.selected == place {
+                return palette::take(state, form);
+            }
+            form.selected = place;
+            state.dialog = Some(Dialog::Palette(form));
         }
         (Some(dialog), _) => state.dialog = Some(dialog),
         (None, Hit::Key(pressed)) => return key(state, pressed),
@@ -346,6 +396,7 @@ pub(super) fn wheel(state: &mut State, rows: i32, over: Option<Hit>) {
     let rows = isize::try_from(rows).unwrap_or(0);
     let on_graph = state.screen() == Screen::Points && matches!(state.pane, Pane::Timelines | Pane::Chart);
     match (&mut state.dialog, over) {
+        (Some(Dialog::Palette(form)), _) => return form.step(rows),
         (None, Some(Hit::Chart { column, columns })) => {
             act::zoom_at_column(state, rows < 0, usize::from(column), usize::from(columns));
             return;

@@ -13,7 +13,39 @@ pub struct Reach {
     stretches: Option<BTreeMap<TimelineId, Vec<(Lsn, Lsn)>>>,
 }
 
+/// Why recovery does not come somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// WAL is missing or damaged between every backup and there.
+    BehindGap,
+    /// It lies before the end of the first usable backup.
+    TooEarly,
+    /// No usable backup leads to the timeline.
+    NoBackup,
+}
+
+impl Why {
+    /// Every one, in the order of the declaration.
+    pub const ALL: [Why; 3] = [Why::BehindGap, Why::TooEarly, Why::NoBackup];
+
+    /// Which stretch that is.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Why::BehindGap => "behind the gap: cannot be reached",
+            Why::TooEarly => "before the first usable backup: cannot be reached",
+            Why::NoBackup => "no usable backup leads here: cannot be reached",
+        }
+    }
+}
+
 impl Reach {
+    /// Of these stretches, from where to where.
+    #[cfg(test)]
+    pub(crate) fn from_stretches(stretches: impl IntoIterator<Item = (TimelineId, Vec<(Lsn, Lsn)>)>) -> Reach {
+        Reach { stretches: Some(stretches.into_iter().collect()) }
+    }
+
     /// Of the backups and archives of this catalog, with what is known to be damaged.
     #[must_use]
     pub fn of(catalog: &Catalog, damaged: &[DamagedPlace]) -> Reach {
@@ -37,6 +69,31 @@ impl Reach {
         // The record that ends a backup makes it consistent: recovery can stop just behind it.
         let within = |(from, to): &(Lsn, Lsn)| point.end_lsn.max(point.lsn) >= *from && point.lsn < *to;
         all.get(&point.timeline).is_some_and(|stretches| stretches.iter().any(within))
+    }
+
+    fn of_timeline(&self, timeline: TimelineId) -> Option<&[(Lsn, Lsn)]> {
+        Some(self.stretches.as_ref()?.get(&timeline).map_or(&[], Vec::as_slice))
+    }
+
+    /// Whether recovery comes to any of the WAL from one position up to another one, as far as can be seen.
+    #[must_use]
+    pub fn meets(&self, timeline: TimelineId, from: Lsn, to: Lsn) -> bool {
+        let Some(stretches) = self.of_timeline(timeline) else { return true };
+        stretches.iter().any(|(first, limit)| *first < to && *limit > from)
+    }
+
+    /// Why recovery does not come to all of the WAL from one position up to another one; `None` where it does.
+    #[must_use]
+    pub fn why(&self, timeline: TimelineId, from: Lsn, to: Lsn) -> Option<Why> {
+        let stretches = self.of_timeline(timeline)?;
+        if stretches.iter().any(|(first, limit)| *first <= from && *limit >= to) {
+            return None;
+        }
+        Some(match stretches.iter().map(|(first, _)| *first).min() {
+            None => Why::NoBackup,
+            Some(first) if from < first => Why::TooEarly,
+            Some(_) => Why::BehindGap,
+        })
     }
 
     /// Why recovery cannot stop there; `None` where it can, as far as can be seen.

@@ -2,9 +2,10 @@
 
 use super::archive::Archive;
 use super::chart::Chart;
+use super::course::Course;
 use super::dialog::Dialog;
-use super::drills::Drills;
 use super::find::{Located, Search};
+use super::keys::Keys;
 use super::log::Log;
 use super::msg::ActionKind;
 use super::points::Points;
@@ -17,6 +18,7 @@ use crate::error::Error;
 use crate::event::{EventBuffer, Recovery, RecoveryState};
 use crate::plan::checklist::Item;
 use crate::plan::{Approach, Plan};
+use crate::resolve::Resolved;
 
 /// A screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -214,6 +216,10 @@ pub struct State {
     pub reach: Reach,
     /// Commits over time.
     pub chart: Chart,
+    /// Commits on the way of the followed recovery.
+    pub course: Course,
+    /// Where the plan that was made last stops.
+    pub chosen: Option<Box<Resolved>>,
     /// What was looked for last, until it is left.
     pub search: Option<Search>,
     /// Transactions that were looked for in the whole archive.
@@ -248,8 +254,6 @@ pub struct State {
     pub archive: Archive,
     /// What is held of the recovered server's log.
     pub log: Log,
-    /// How drills are done.
-    pub drills: Drills,
     /// What lies over the screen.
     pub dialog: Option<Dialog>,
     /// Words in the status line.
@@ -260,6 +264,14 @@ pub struct State {
     pub scroll_max: usize,
     /// Rows that the help is scrolled by.
     pub help_scroll: usize,
+    /// The keys of the commands.
+    pub keys: Keys,
+    /// The mouse is the program's; else it is the terminal's own, to select text with.
+    pub mouse: bool,
+    /// The program runs in tmux, which may keep what is sent to the clipboard.
+    pub tmux: bool,
+    /// The words of a command line of walback that open the same source, without any command.
+    pub invocation: Vec<String>,
 }
 
 impl State {
@@ -281,6 +293,8 @@ impl State {
             points: Points::default(),
             reach: Reach::default(),
             chart: Chart::default(),
+            course: Course::default(),
+            chosen: None,
             search: None,
             located: Located::default(),
             scan: Scan { state: ScanState::Waiting, done: 0, total: 0, pace: Pace::default() },
@@ -298,12 +312,15 @@ impl State {
             checklist: Vec::new(),
             archive: Archive::default(),
             log: Log::default(),
-            drills: Drills::default(),
             dialog: None,
             status: None,
             scroll: 0,
             scroll_max: 0,
             help_scroll: 0,
+            keys: Keys::default(),
+            mouse: true,
+            tmux: false,
+            invocation: vec!["walback".to_owned()],
         }
     }
 

@@ -3,8 +3,11 @@
 use super::act;
 use super::archive;
 use super::checklist;
+use super::command::Act;
 use super::dialog::Dialog;
+use super::editor;
 use super::effect::Effect;
+use super::keys::key_of;
 use super::log;
 use super::msg::{ActionKind, Msg};
 use super::points::Points;
@@ -46,7 +49,8 @@ fn look_after_points(state: &mut State) -> Vec<Effect> {
         Loading::Loaded(catalog) => catalog.backups.as_slice(),
         Loading::Loading | Loading::Failed(_) => &[],
     };
-    state.chart.refresh(&state.points, backups);
+    state.chart.refresh(&state.points, backups, &state.reach);
+    super::course::refresh(state);
     // A screen more in either direction: whoever goes on finds it there.
     let rows = u64::from(state.size.1).max(10);
     let wanted = state.points.wanted(rows, &state.chart.view().wanted);
@@ -93,6 +97,7 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::Failed(error) => return failed(state, error),
         Msg::Done(action) => return done(state, action),
         Msg::Note(text) => state.say(text),
+        Msg::Edited { edit, answer } => return editor::came(state, edit, answer),
     }
     Vec::new()
 }
@@ -224,6 +229,7 @@ fn planned(state: &mut State, answer: Result<(Box<Plan>, Option<Box<Approach>>),
         Ok((plan, approach)) if answers(planning, &plan, approach.is_some()) => {
             // How many transactions are lost is counted there.
             state.points.attend(Some((plan.resolved.timeline, plan.resolved.lsn)));
+            state.chosen = Some(Box::new(plan.resolved.clone()));
             planning.answer = Answer::Made(plan, approach);
         }
         Ok(_) => {}
@@ -296,7 +302,8 @@ fn turned(state: &mut State, now: RecoveryState) {
                 }
             }
             let name = state.following.clone().unwrap_or_default();
-            state.say(format!("{name} is now {now}; o opens it"));
+            let open = key_of(state, Act::Recoveries);
+            state.say(format!("{name} is now {now}; {open} opens it"));
         }
     }
 }

@@ -22,8 +22,28 @@ pub const NOTE: &str = "i";
 pub const HERE: &str = "▲";
 /// Not begun.
 pub const WAITING: &str = "·";
+/// WAL to which recovery does not come.
+pub const UNREACHED: &str = "░";
+/// Missing WAL, in its breadth.
+pub const LACKING: &str = "▒";
+/// Where recovery is to stop.
+pub const TARGET: &str = "◎";
+/// How far replay has come.
+pub const REPLAY: &str = "▶";
+/// A timeline begins: a server was promoted.
+pub const FORK: &str = "┬";
+/// Levels of a bar in ASCII, the lowest first.
+pub const ASCII_LEVELS: [&str; 8] = [".", ":", "-", "=", "+", "*", "%", "#"];
 /// Levels of a bar, the lowest first.
 pub const LEVELS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
+
+/// Two bars side by side in one cell, each of so many of its four dots from the bottom.
+pub fn braille(left: usize, right: usize) -> char {
+    const LEFT: [u32; 5] = [0, 0x40, 0x44, 0x46, 0x47];
+    const RIGHT: [u32; 5] = [0, 0x80, 0xa0, 0xb0, 0xb8];
+    let dots = |column: [u32; 5], height: usize| column.get(height.min(4)).copied().unwrap_or(0);
+    char::from_u32(0x2800 + dots(LEFT, left) + dots(RIGHT, right)).unwrap_or(' ')
+}
 
 /// One ASCII character for whatever stands in a cell.
 fn ascii(symbol: &str) -> char {
@@ -50,6 +70,9 @@ fn ascii(symbol: &str) -> char {
         '▇' => '%',
         '█' => '#',
         '…' => '~',
+        '▒' => 'x',
+        '◎' => '@',
+        '\u{2800}'..='\u{28ff}' => ':',
         '“' | '”' => '"',
         '’' => '\'',
         '≠' => '!',

@@ -15,7 +15,7 @@ mod words;
 
 pub use canvas::{Drawn, hit_at};
 pub use run::{MsgSender, Perform, run};
-pub use theme::Theme;
+pub use theme::{Background, Bars, Depth, Role, Theme, detect::Wishes};
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::run::{self, MsgSender, Perform};
+use super::theme::{Background, Bars, Depth, detect::Wishes};
+use crate::app::keys::Keys;
 use crate::app::msg::ActionKind;
 use crate::app::query::Checks;
 use crate::app::state::{Known, Setup, Wanted};
@@ -18,7 +20,7 @@ use crate::app::{Effect, Msg, State, archive, log};
 use crate::catalog::inspection::Inspection;
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Overview, Point, PointKind};
-use crate::config::{Config, RestoreConfig, SourceConfig, is_utf8_locale};
+use crate::config::{Colour, Config, RestoreConfig, SourceConfig, interface, is_utf8_locale};
 use crate::core::{Check, Target, TimelineId, Xid, Zone};
 use crate::engine::archive::{archiver, space};
 use crate::engine::checklist;
@@ -33,7 +35,6 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Recovery, RecoveryState, What};
 use crate::plan::archive::Report;
 use crate::plan::audit::Audit;
-use crate::plan::settings::shell_quote;
 use crate::plan::{Plan, ServerPlan};
 use crate::source::index::Index;
 use crate::source::inspect::inspect;
@@ -54,24 +55,67 @@ const LOG_LINES: usize = 100;
 /// When no source is configured, or there is no usable terminal.
 pub fn open(config: Config, fleeting: bool) -> Result<()> {
     let source = config.source()?.clone();
+    let variable = |name: &str| std::env::var(name).ok();
+    let (wishes, is_utf8) = (wishes(&config), is_utf8_locale(variable));
     let mut state = State::new(Setup {
         source: source.name.clone(),
         zone: config.zone,
         now: now(),
         read_only: config.read_only,
-        unicode: is_utf8_locale(|name| std::env::var(name).ok()),
+        unicode: wishes.unicode(is_utf8),
         directory: default_directory(&source),
     });
     state.fleeting = fleeting;
+    state.keys = keys(&config)?;
+    state.tmux = std::env::var_os("TMUX").is_some_and(|tmux| !tmux.is_empty());
+    state.invocation.extend(config.invocation.iter().cloned());
     if !source.checks.is_empty() {
         state.checks = Checks::Waiting;
     }
     if source.primary.is_some() {
         state.archive.primary = archive::Primary::Asking;
     }
-    state.drills.program = program(&config, &source);
-    let colours = config.colour.on(true);
-    run::run(state, Performer::new(config, source), colours)
+    // What crossterm makes of NO_COLOR was weighed here, and may have been overruled.
+    crossterm::style::force_color_output(true);
+    run::run(state, Performer::new(config, source), wishes.theme(is_utf8, variable))
+}
+
+/// How the program is to look, as configured.
+fn wishes(config: &Config) -> Wishes {
+    let interface = config.interface;
+    Wishes {
+        coloured: match config.colour {
+            Colour::Auto => None,
+            Colour::Always => Some(true),
+            Colour::Never => Some(false),
+        },
+        depth: interface.colours.map(|colours| match colours {
+            interface::Colours::Truecolor => Depth::True,
+            interface::Colours::Many => Depth::Many,
+            interface::Colours::Sixteen => Depth::Sixteen,
+            interface::Colours::None => Depth::None,
+        }),
+        background: interface.theme.map(|theme| match theme {
+            interface::Background::Dark => Background::Dark,
+            interface::Background::Light => Background::Light,
+        }),
+        unicode: interface.glyphs.map(|glyphs| glyphs == interface::Glyphs::Unicode),
+        bars: interface.chart.map(|chart| match chart {
+            interface::Bars::Braille => Bars::Braille,
+            interface::Bars::Blocks => Bars::Blocks,
+            interface::Bars::Ascii => Bars::Ascii,
+        }),
+    }
+}
+
+/// The keys of the commands, as the configuration has them.
+fn keys(config: &Config) -> Result<Keys> {
+    Keys::new(&config.keys).map_err(|wrong| {
+        let file = config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+        Error::usage("keys-wrong", format!("the keys of the configuration are wrong: {file}"))
+            .because(wrong.what)
+            .hint(wrong.hint)
+    })
 }
 
 /// Where a recovery goes unless the operator says otherwise: as configured, else a new directory in the home of the
@@ -83,21 +127,6 @@ fn default_directory(source: &SourceConfig) -> String {
     let home = server_account(source.restore.run_as.as_deref()).ok().and_then(|account| account.home);
     let name = format!("restore-{}", now().compact());
     home.map(|home| home.join(name).display().to_string()).unwrap_or_default()
-}
-
-/// `walback` with the options that name this source.
-fn program(config: &Config, source: &SourceConfig) -> String {
-    let quoted = |path: &Path| shell_quote(&path.display().to_string());
-    let named = |option: &str, paths: &[PathBuf]| -> String {
-        paths.iter().map(|path| format!(" --{option} {}", quoted(path))).collect()
-    };
-    match &config.file {
-        Some(file) if config.knows(&source.name) => {
-            let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-            format!("walback --config {} --source {}", quoted(&file), shell_quote(&source.name))
-        }
-        _ => format!("walback{}{}", named("backups", &source.backups), named("wal", &source.wal)),
-    }
 }
 
 struct Performer {
@@ -238,7 +267,12 @@ impl Perform for Performer {
             Effect::Archive(archive::Ask::Look) => self.look_around(reply),
             Effect::Log(log::Ask::Open { recovery }) => self.open_log(recovery, reply),
             Effect::Log(log::Ask::Close) => self.log.cancel(),
-            Effect::Look { .. } | Effect::Quit => {}
+            Effect::Look { .. }
+            | Effect::Page { .. }
+            | Effect::Edit(_)
+            | Effect::Copy { .. }
+            | Effect::Suspend
+            | Effect::Quit => {}
         }
     }
 
@@ -251,6 +285,11 @@ impl Perform for Performer {
         let mut command = Command::new(program);
         command.arg(connection);
         Some(command)
+    }
+
+    fn log_of(&self, recovery: &str) -> Option<PathBuf> {
+        let plan = Recoveries::below(&self.config.state_directory).load(recovery).ok()?.plan?;
+        Some(plan.server.log)
     }
 }
 

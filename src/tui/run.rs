@@ -1,6 +1,9 @@
 //! The loop: message → update → effects → draw.
 
+mod lend;
+
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,20 +18,24 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::canvas::hit_at;
-use super::terminal::Terminal;
+use super::terminal::{self, Terminal};
 use super::theme::Theme;
-use crate::app::{Effect, Hit, Key, Msg, State, guide, update};
+use crate::app::{Effect, Hit, Key, Msg, State, update};
 use crate::core::Timestamp;
 use crate::error::Error;
+use lend::Errand;
 
 /// Carries effects out.
 pub trait Perform {
-    /// Begins what an effect asks for, and returns at once; what comes of it is sent as messages. [`Effect::Look`]
-    /// and [`Effect::Quit`] never come here.
+    /// Begins what an effect asks for, and returns at once; what comes of it is sent as messages. What needs the
+    /// terminal itself never comes here: psql, pager, editor, clipboard, the way to the shell and the way out.
     fn perform(&mut self, effect: Effect, reply: &MsgSender);
 
     /// The command that looks at a recovery's server (psql); `None` where there is none.
     fn look_command(&self, recovery: &str) -> Option<Command>;
+
+    /// Where the log of a recovery's server is; `None` where there is none.
+    fn log_of(&self, recovery: &str) -> Option<PathBuf>;
 }
 
 /// Where answers go; for any thread, and harmless after the program has left.
@@ -54,14 +61,11 @@ const FRAME: Duration = Duration::from_millis(33);
 /// After so long of taking messages in, a key gets its turn.
 const BATCH: Duration = Duration::from_millis(8);
 
-/// For so long after psql has ended, a Ctrl-C was meant for it.
-const SETTLE: Duration = Duration::from_millis(50);
-
 /// Runs the interactive program until the operator leaves it or the terminal goes away. Recoveries go on.
 ///
 /// # Errors
 /// When there is no terminal, or it cannot be used.
-pub fn run(state: State, perform: impl Perform, colours: bool) -> Result<(), Error> {
+pub fn run(state: State, perform: impl Perform, theme: Theme) -> Result<(), Error> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         return Err(Error::usage("no-terminal", "the interactive program needs a terminal")
             .hint("use the commands instead: walback --help lists them"));
@@ -69,7 +73,7 @@ pub fn run(state: State, perform: impl Perform, colours: bool) -> Result<(), Err
     let broken = |error: std::io::Error| Error::failed("terminal", "cannot use this terminal").caused_by(&error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
     let farewell = runtime.block_on(async {
-        let mut terminal = Terminal::enter(Theme::new(colours))?;
+        let mut terminal = Terminal::enter(theme)?;
         let mut looped = Loop::new(state, perform)?;
         looped.run(&mut terminal).await?;
         Ok(looped.state.farewell())
@@ -88,11 +92,13 @@ enum Next {
     Leave,
 }
 
-/// The signals that end the program, and the one that must not while psql has the terminal.
+/// The signals that end the program, of which one must not while another program has the terminal; and the one that
+/// comes when it goes on after it was stopped.
 struct Signals {
     terminate: Signal,
     hangup: Signal,
     interrupt: Signal,
+    go_on: Signal,
 }
 
 impl Signals {
@@ -101,16 +107,27 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
+            go_on: signal(SignalKind::from_raw(nix::libc::SIGCONT))?,
         })
     }
 
-    async fn end(&mut self) {
+    async fn next(&mut self) -> Signaled {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Signaled::End,
+            _ = self.hangup.recv() => Signaled::End,
+            _ = self.interrupt.recv() => Signaled::End,
+            _ = self.go_on.recv() => Signaled::GoOn,
         }
     }
+}
+
+/// What a signal means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signaled {
+    /// Leave.
+    End,
+    /// Somebody stopped the program, and it goes on.
+    GoOn,
 }
 
 struct Loop<P> {
@@ -119,15 +136,15 @@ struct Loop<P> {
     reply: MsgSender,
     messages: UnboundedReceiver<Msg>,
     signals: Signals,
-    /// The recovery whose server is to be looked at.
-    look: Option<String>,
+    /// What the terminal is to be lent for.
+    errand: Option<Errand>,
     hits: Vec<(Rect, Hit)>,
 }
 
 impl<P: Perform> Loop<P> {
     fn new(state: State, perform: P) -> std::io::Result<Loop<P>> {
         let (reply, messages) = MsgSender::channel();
-        Ok(Loop { state, perform, reply, messages, signals: Signals::new()?, look: None, hits: Vec::new() })
+        Ok(Loop { state, perform, reply, messages, signals: Signals::new()?, errand: None, hits: Vec::new() })
     }
 
     async fn run(&mut self, terminal: &mut Terminal) -> std::io::Result<()> {
@@ -144,7 +161,9 @@ impl<P: Perform> Loop<P> {
             let mut urgent = false;
             let next = tokio::select! {
                 biased;
-                () = self.signals.end() => Next::Leave,
+                signaled = self.signals.next() => {
+                    if signaled == Signaled::End { Next::Leave } else { urgent = true; self.again(terminal)? }
+                }
                 event = events.next() => match event {
                     Some(Ok(event)) => { urgent = true; self.input(event) }
                     // No more input: the line is gone.
@@ -163,9 +182,9 @@ impl<P: Perform> Loop<P> {
                 return Ok(());
             }
             dirty = true;
-            if let Some(recovery) = self.look.take() {
+            if let Some(errand) = self.errand.take() {
                 drop(events);
-                if self.lend(terminal, &recovery).await? == Next::Leave {
+                if self.lend(terminal, errand).await? == Next::Leave {
                     return Ok(());
                 }
                 events = EventStream::new();
@@ -178,6 +197,19 @@ impl<P: Perform> Loop<P> {
                 dirty = false;
             }
         }
+    }
+
+    /// Takes the terminal anew: the shell had it, and it may be in any mode.
+    fn again(&mut self, terminal: &mut Terminal) -> std::io::Result<Next> {
+        terminal.suspend();
+        self.resume(terminal)
+    }
+
+    /// Takes the terminal again. Of another size nobody was told meanwhile.
+    fn resume(&mut self, terminal: &mut Terminal) -> std::io::Result<Next> {
+        terminal.resume()?;
+        let (columns, rows) = terminal.size()?;
+        Ok(self.take(Msg::Resize(columns, rows)))
     }
 
     fn draw(&mut self, terminal: &mut Terminal) -> std::io::Result<()> {
@@ -193,7 +225,12 @@ impl<P: Perform> Loop<P> {
         for effect in update(&mut self.state, msg) {
             match effect {
                 Effect::Quit => next = Next::Leave,
-                Effect::Look { recovery } => self.look = Some(recovery),
+                Effect::Look { recovery } => self.errand = Some(Errand::Look(recovery)),
+                Effect::Page { recovery } => self.errand = Some(Errand::Page(recovery)),
+                Effect::Edit(edit) => self.errand = Some(Errand::Edit(edit)),
+                Effect::Suspend => self.errand = Some(Errand::Suspend),
+                // A terminal that is gone is noticed elsewhere.
+                Effect::Copy { text } => _ = terminal::copy(&text),
                 effect => self.perform.perform(effect, &self.reply),
             }
         }
@@ -240,53 +277,6 @@ impl<P: Perform> Loop<P> {
     fn wheel(&mut self, rows: i32, event: MouseEvent) -> Next {
         let over = hit_at(&self.hits, event.column, event.row);
         self.take(Msg::Wheel { rows, over })
-    }
-
-    /// Lends the terminal to psql and waits for its end. What happens meanwhile waits in the channel.
-    async fn lend(&mut self, terminal: &mut Terminal, recovery: &str) -> std::io::Result<Next> {
-        let Some(mut command) = self.perform.look_command(recovery) else {
-            self.take(Msg::Note("there is no server to look at".to_owned()));
-            return Ok(Next::Go);
-        };
-        terminal.suspend();
-        let _ = writeln!(std::io::stdout(), "{}", guide::look(&self.state, recovery));
-        let outcome = match command.spawn() {
-            Err(error) => Some(Err(error)),
-            Ok(child) => self.wait(child).await,
-        };
-        let Some(outcome) = outcome else { return Ok(Next::Leave) };
-        terminal.resume()?;
-        match outcome {
-            Ok(status) if status.success() => {}
-            Ok(status) => _ = self.take(Msg::Note(format!("psql ended with {status}"))),
-            Err(error) => {
-                let program = command.get_program().to_string_lossy().into_owned();
-                let error = Error::failed("psql", format!("cannot start {program}"))
-                    .caused_by(&error)
-                    .hint("install PostgreSQL's client, or connect from elsewhere as the screen says");
-                self.take(Msg::Failed(error));
-            }
-        }
-        Ok(Next::Go)
-    }
-
-    /// Waits for psql; `None` where the program has to leave before that. Ctrl-C is psql's own while it runs.
-    async fn wait(&mut self, mut child: std::process::Child) -> Option<std::io::Result<std::process::ExitStatus>> {
-        let (ended, mut end) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || ended.send(child.wait()));
-        loop {
-            tokio::select! {
-                outcome = &mut end => {
-                    // A Ctrl-C that ended psql came to this program too, and may still be on its way.
-                    let theirs = async { while self.signals.interrupt.recv().await.is_some() {} };
-                    let _ = tokio::time::timeout(SETTLE, theirs).await;
-                    return Some(outcome.unwrap_or_else(|_| Err(std::io::Error::other("nobody waited for it"))));
-                }
-                _ = self.signals.terminate.recv() => return None,
-                _ = self.signals.hangup.recv() => return None,
-                _ = self.signals.interrupt.recv() => {}
-            }
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread::ThreadId;
 
+use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
 use crossterm::terminal::{
     BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
@@ -75,6 +76,8 @@ impl Write for Tty {
 pub(super) struct Terminal {
     screen: ratatui::Terminal<CrosstermBackend<Tty>>,
     theme: Theme,
+    /// The mouse is the program's.
+    mouse: bool,
 }
 
 impl Terminal {
@@ -83,7 +86,7 @@ impl Terminal {
         HOOK.call_once(install_hook);
         GONE.store(false, Ordering::Relaxed);
         let screen = ratatui::Terminal::new(CrosstermBackend::new(Tty::new()))?;
-        let mut terminal = Terminal { screen, theme };
+        let mut terminal = Terminal { screen, theme, mouse: true };
         terminal.resume()?;
         Ok(terminal)
     }
@@ -92,10 +95,19 @@ impl Terminal {
     pub(super) fn resume(&mut self) -> io::Result<()> {
         set_owner(Some(std::thread::current().id()));
         enable_raw_mode()?;
-        execute!(Tty::new(), EnterAlternateScreen, EnableMouseCapture, EnableBracketedPaste, cursor::Hide)?;
+        execute!(Tty::new(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
+        if self.mouse {
+            execute!(Tty::new(), EnableMouseCapture)?;
+        }
         let size = self.screen.size()?;
         // Clears without asking where the cursor is, which `Terminal::clear` does: the answer could be taken for keys.
         self.screen.resize(ratatui::layout::Rect::new(0, 0, size.width, size.height))
+    }
+
+    /// Columns and rows.
+    pub(super) fn size(&self) -> io::Result<(u16, u16)> {
+        let size = self.screen.size()?;
+        Ok((size.width, size.height))
     }
 
     /// Lends the terminal to another program.
@@ -105,6 +117,14 @@ impl Terminal {
 
     /// Draws the state, in one piece where the terminal can do that.
     pub(super) fn draw(&mut self, state: &State) -> io::Result<Drawn> {
+        if self.mouse != state.mouse {
+            self.mouse = state.mouse;
+            if self.mouse {
+                execute!(Tty::new(), EnableMouseCapture)?
+            } else {
+                execute!(Tty::new(), DisableMouseCapture)?
+            }
+        }
         let _update = SynchronizedUpdate::begin();
         let mut drawn = Drawn::default();
         let theme = self.theme;
@@ -121,6 +141,11 @@ impl Terminal {
     pub(super) fn is_gone(&self) -> bool {
         GONE.load(Ordering::Relaxed)
     }
+}
+
+/// Sends a text to the terminal's clipboard (OSC 52), from where nothing is ever read. No terminal says whether it took it.
+pub(super) fn copy(text: &str) -> io::Result<()> {
+    execute!(Tty::new(), CopyToClipboard::to_clipboard_from(text))
 }
 
 impl Drop for Terminal {

@@ -260,7 +260,8 @@ pub(super) fn all() -> Vec<(&'static str, State)> {
         (
             "drills",
             with(home(), &|s| {
-                s.drills.program = "walback --config /etc/walback/walback.yaml --source shop".to_owned();
+                let words = ["walback", "--config", "/etc/walback/walback.yaml", "--source", "shop"];
+                s.invocation = words.map(str::to_owned).to_vec();
                 s.checks = Checks::Waiting;
                 press(s, "d");
             }),

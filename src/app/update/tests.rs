@@ -90,7 +90,7 @@ fn points() -> Vec<Point> {
     ]
 }
 
-fn state() -> State {
+pub(crate) fn state() -> State {
     state_of(&points())
 }
 
@@ -124,15 +124,15 @@ fn know(state: &mut State, points: &[Point]) {
     }
 }
 
-fn send(state: &mut State, messages: impl IntoIterator<Item = Msg>) -> Vec<Effect> {
+pub(crate) fn send(state: &mut State, messages: impl IntoIterator<Item = Msg>) -> Vec<Effect> {
     messages.into_iter().flat_map(|msg| update(state, msg)).collect()
 }
 
-fn press(state: &mut State, keys: &str) -> Vec<Effect> {
+pub(crate) fn press(state: &mut State, keys: &str) -> Vec<Effect> {
     send(state, keys.chars().map(|c| Msg::Key(Key::Char(c))))
 }
 
-fn enter(state: &mut State) -> Vec<Effect> {
+pub(crate) fn enter(state: &mut State) -> Vec<Effect> {
     update(state, Msg::Key(Key::Enter))
 }
 
@@ -191,7 +191,7 @@ fn plan(target: Target) -> Box<Plan> {
     })
 }
 
-fn planned() -> State {
+pub(crate) fn planned() -> State {
     let mut state = state();
     assert_eq!(press(&mut state, "b"), [making(xid_50(), None, "/new")]);
     send(&mut state, [Msg::Planned(Ok(plan(xid_50())))]);
@@ -210,7 +210,7 @@ fn begun() -> Msg {
     event(What::Planned { plan: plan(xid_50()), hash: String::new(), strategy: None })
 }
 
-fn running(step: StepId) -> State {
+pub(crate) fn running(step: StepId) -> State {
     let mut state = planned();
     assert_eq!(enter(&mut state), [Effect::Start { plan: plan(xid_50()) }]);
     let now = if step == StepId::Replay { RecoveryState::Replaying } else { RecoveryState::Unpacking };
@@ -219,13 +219,13 @@ fn running(step: StepId) -> State {
     state
 }
 
-fn paused() -> State {
+pub(crate) fn paused() -> State {
     let mut state = running(StepId::Replay);
     send(&mut state, [event(What::ServerStarted { pid: 7 }), turns(RecoveryState::Paused)]);
     state
 }
 
-fn refusal(state: &State) -> &str {
+pub(crate) fn refusal(state: &State) -> &str {
     state.status.as_ref().filter(|status| status.refusal).map_or("", |status| status.text.as_str())
 }
 
@@ -320,7 +320,7 @@ fn where_a_typed_target_stops_is_shown_and_only_of_what_was_typed_last() {
         other => panic!("no form: {other:?}"),
     };
     let answer = |lsn| Ok(Box::new(Resolved::new(TimelineId(1), StopSide::Before, Lsn(lsn))));
-    press(&mut state, "l0/30");
+    press(&mut state, "L0/30");
     assert_eq!(stop(&state), Stop::Asked);
     let typed = |lsn| target(TargetKind::Lsn(Lsn(lsn)), false, 1);
     send(&mut state, [Msg::Resolved { target: typed(3), answer: answer(3) }]);
@@ -889,7 +889,7 @@ fn a_name_is_not_there_only_once_everything_was_read() {
 fn nothing_is_asked_for_without_backups_to_go_there_from() {
     let mut state = state();
     send(&mut state, [Msg::Catalog(Err(Error::failed("gone", "cannot read the backups"))), Msg::Key(Key::Esc)]);
-    for key in ["t", "x", "l", "n", "b", "a"] {
+    for key in ["t", "x", "L", "n", "b", "a"] {
         assert_eq!(press(&mut state, key), []);
         assert!(refusal(&state).contains("F5 tries again") && state.dialog.is_none(), "{key}");
     }

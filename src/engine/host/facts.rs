@@ -475,11 +475,13 @@ mod tests {
 
     #[test]
     fn a_port_that_somebody_listens_on_is_taken() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = listen();
         let port = listener.local_addr().unwrap().port();
         assert!(port_taken_by(port).is_some());
-        drop(listener);
-        assert_eq!(port_taken_by(port), None);
+        // Somebody else may take a port as soon as it is free, but not every one.
+        let free = || Some(listen().local_addr().unwrap().port()).filter(|port| port_taken_by(*port).is_none());
+        assert!((0..100).find_map(|_| free()).is_some());
     }
 
     #[test]

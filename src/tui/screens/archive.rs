@@ -17,6 +17,8 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::archive::{Primary, Row};
+use crate::app::command::Act;
+use crate::app::keys::key_of;
 use crate::app::state::{Loading, ScanState};
 use crate::app::{Hit, State};
 use crate::core::progress::{Bytes, Seconds, counted, grouped};
@@ -75,12 +77,13 @@ fn right(state: &State) -> String {
     let archive = &state.archive;
     let segments = archive.report.as_ref().map(|report| counted(report.segments, "segment"));
     let segments = segments.unwrap_or_default();
+    let check = key_of(state, Act::CheckArchive);
     match &state.scan.state {
         _ if !matches!(state.catalog, Loading::Loaded(_)) => String::new(),
         ScanState::Waiting => "listing comes first".to_owned(),
-        ScanState::Running => "reading, c stops".to_owned(),
-        ScanState::Cancelled => format!("{segments}, not all read: c reads on"),
-        ScanState::Failed(_) => "reading failed: c tries again".to_owned(),
+        ScanState::Running => format!("reading, {check} stops"),
+        ScanState::Cancelled => format!("{segments}, not all read: {check} reads on"),
+        ScanState::Failed(_) => format!("reading failed: {check} tries again"),
         ScanState::Finished => format!("{segments}, every one read"),
     }
 }

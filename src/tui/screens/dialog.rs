@@ -4,11 +4,12 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::sql;
+use super::{palette, sql};
 use crate::app::change::ValueForm;
 use crate::app::dialog::{Choice, Confirm, DirectoryForm, FindForm, Menu, Reading, Stop, SuspectList, TargetForm};
 use crate::app::field::Field;
-use crate::app::{ActionKind, Danger, Dialog, Hit, State, command, suspects};
+use crate::app::keys::key_of;
+use crate::app::{Act, ActionKind, Danger, Dialog, Hit, State, command, suspects};
 use crate::core::Zone;
 use crate::core::progress::{counted, grouped};
 use crate::error::Error;
@@ -37,25 +38,26 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
         Dialog::Sql(form) => sql::draw(canvas, form, area),
         Dialog::Value(form) => draw_value(canvas, form, area),
         Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),
-        Dialog::Find(form) => draw_find(canvas, form, area),
+        Dialog::Find(form) => draw_find(canvas, state, form, area),
         Dialog::Suspects(list) => draw_suspects(canvas, state, *list, area),
+        Dialog::Palette(form) => palette::draw(canvas, state, form, area),
         Dialog::Help => draw_help(canvas, state, area),
         Dialog::Error(error) => draw_error(canvas, error, area),
     }
 }
 
 /// Rows inside a dialog's frame at most.
-fn room(area: Rect) -> usize {
+pub(super) fn room(area: Rect) -> usize {
     usize::from(area.height.saturating_sub(2))
 }
 
 /// What is inside a dialog's frame.
-fn inside(area: Rect) -> u16 {
+pub(super) fn inside(area: Rect) -> u16 {
     area.width.min(COLUMNS).saturating_sub(4)
 }
 
 /// Opens a frame in the middle of the screen that has room for so many lines.
-fn open(canvas: &mut Canvas<'_>, area: Rect, title: &str, keys: &str, lines: usize) -> Rect {
+pub(super) fn open(canvas: &mut Canvas<'_>, area: Rect, title: &str, keys: &str, lines: usize) -> Rect {
     open_wide(canvas, area, title, keys, lines, COLUMNS)
 }
 
@@ -293,7 +295,7 @@ fn draw_confirm(canvas: &mut Canvas<'_>, confirm: &Confirm, area: Rect) {
     canvas.line(inner, above.len() + 1, &Line::from(Span::styled(text, style)));
 }
 
-fn draw_find(canvas: &mut Canvas<'_>, form: &FindForm, area: Rect) {
+fn draw_find(canvas: &mut Canvas<'_>, state: &State, form: &FindForm, area: Rect) {
     let theme = canvas.theme;
     let mut above = Doc::new(inside(area), theme);
     above.paragraph("orders   before_deploy   drop   1234567   14:30   1/AB1233F8", theme.dim());
@@ -308,7 +310,9 @@ fn draw_find(canvas: &mut Canvas<'_>, form: &FindForm, area: Rect) {
             if found.matches.is_empty() { (glyphs::DOUBT, theme.warning()) } else { (glyphs::GOOD, theme.good()) };
         below.hanging(&format!("{sign} "), style, &found.in_words(), theme.plain());
         if !found.matches.is_empty() {
-            below.paragraph("Enter goes there; n and N go to the next and the previous one.", theme.dim());
+            let (next, previous) = (key_of(state, Act::NextMatch), key_of(state, Act::PreviousMatch));
+            let text = format!("Enter goes there; {next} and {previous} go to the next and the previous one.");
+            below.paragraph(&text, theme.dim());
         }
     }
     let (mut above, below) = (above.lines(), below.lines());
@@ -377,7 +381,7 @@ fn draw_help(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let theme = canvas.theme;
     let mut doc = Doc::new(inside(area), theme);
     for command in command::now(state) {
-        let keys: Vec<_> = command.keys.iter().map(ToString::to_string).collect();
+        let keys: Vec<_> = state.keys.of(command).iter().map(ToString::to_string).collect();
         let typed = if command.danger == Danger::Typed { " Asks for the name." } else { "" };
         let (style, why) = match (command.enabled)(state) {
             Ok(()) => (theme.plain(), String::new()),

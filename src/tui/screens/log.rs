@@ -4,6 +4,8 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use crate::app::command::Act;
+use crate::app::keys::key_of;
 use crate::app::log::{HELD, Line as Logged, find_in};
 use crate::app::{Hit, State};
 use crate::core::Zone;
@@ -23,7 +25,10 @@ const SHARE: usize = 2;
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let log = &state.log;
     let name = state.following.as_deref().unwrap_or("?");
-    let follows = if log.follows() { "follows the end" } else { "stands still, G follows" };
+    let follows = match log.follows() {
+        true => "follows the end".to_owned(),
+        false => format!("stands still, {} follows", key_of(state, Act::Last)),
+    };
     let seen = log.seen();
     let at = log.at(&seen);
     let right = match (seen.is_empty(), log.only_grave) {
@@ -67,7 +72,10 @@ fn empty(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
         (None, None) => doc.paragraph("The log is being opened …", theme.plain()),
         (None, Some(_)) if state.log.only_grave && !state.log.is_empty() => {
             doc.paragraph(
-                "No warning and nothing worse among the lines that are held; f lists all of them.",
+                &format!(
+                    "No warning and nothing worse among the lines that are held; {} lists all of them.",
+                    key_of(state, Act::FilterLog)
+                ),
                 theme.plain(),
             );
         }

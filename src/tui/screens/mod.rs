@@ -4,6 +4,7 @@ pub(super) mod archive;
 pub(super) mod dialog;
 pub(super) mod drills;
 pub(super) mod log;
+pub(super) mod palette;
 pub(super) mod paused;
 pub(super) mod plan;
 pub(super) mod points;

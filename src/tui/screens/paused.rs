@@ -7,8 +7,9 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::guide::locked;
+use crate::app::keys::key_of;
 use crate::app::query::Checks;
-use crate::app::{Screen, State, command, suspects};
+use crate::app::{Act, Screen, State, command, suspects};
 use crate::catalog::Suspect;
 use crate::event::{Failure, Recovery, RecoveryState};
 use crate::plan::StepId;
@@ -18,7 +19,7 @@ use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::{clean, width};
 use crate::tui::theme::Theme;
-use crate::tui::widgets::doc::Doc;
+use crate::tui::widgets::{course, doc::Doc};
 use crate::tui::words;
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
@@ -30,17 +31,19 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let mut doc = Doc::new(inner.width, theme);
     if let Some(recovery) = state.recovery.recovery() {
         super::recovery::interrupted(&mut doc, theme, state);
-        headline(&mut doc, theme, &recovery);
+        headline(&mut doc, state, theme, &recovery);
         if let Some(failure) = recovery.failure.as_ref().filter(|_| recovery.state == RecoveryState::Failed) {
             why(&mut doc, theme, state, failure);
         }
         if recovery.state == RecoveryState::Paused {
             compared(&mut doc, state, &recovery, inner.width, theme);
             connection(&mut doc, theme, &recovery);
+            way(&mut doc, theme, state, inner);
             checks(&mut doc, theme, state);
             ways(&mut doc, theme, state);
-            let text = "pg_wal_replay_resume() promotes here. Go on with r, end with p.";
-            doc.row("do not call", text, theme.dim());
+            let (on, end) = (key_of(state, Act::Retarget), key_of(state, Act::Promote));
+            let text = format!("pg_wal_replay_resume() promotes here. Go on with {on}, end with {end}.");
+            doc.row("do not call", &text, theme.dim());
         } else {
             ways(&mut doc, theme, state);
             doc.blank();
@@ -58,6 +61,22 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         doc.paragraph("Waiting for its first news …", theme.plain());
     }
     canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+/// Where it stands in time, where there is room for that.
+fn way(doc: &mut Doc, theme: Theme, state: &State, inner: Rect) {
+    let bars = match inner.height {
+        0..26 => return,
+        26..40 => 2,
+        _ => 4,
+    };
+    let lines = course::lines(state, inner.width, bars, theme);
+    if !lines.is_empty() {
+        doc.heading("On the way from the backup");
+    }
+    for line in lines {
+        doc.line(line);
+    }
 }
 
 /// The checks of the configuration, with what came of them.
@@ -88,7 +107,7 @@ fn connection(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
 }
 
 /// What is the case, in words that leave no doubt.
-fn headline(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
+fn headline(doc: &mut Doc, state: &State, theme: Theme, recovery: &Recovery) {
     let timeline = recovery.timeline;
     let (sign, style, title, text) = match recovery.state {
         RecoveryState::Paused if recovery.matches_prediction == Some(false) => (
@@ -141,9 +160,12 @@ fn headline(doc: &mut Doc, theme: Theme, recovery: &Recovery) {
     doc.hanging("  ", style, text, theme.plain());
     if recovery.state == RecoveryState::Promoted {
         doc.heading("What is left to do");
-        let text = "c lists it, each item with what it changes: statistics, archiving, a new base backup, then network and port \
-                    for the clients. None of it happens by itself.";
-        doc.hanging("  ", theme.plain(), text, theme.plain());
+        let text = format!(
+            "{} lists it, each item with what it changes: statistics, archiving, a new base backup, then network and port \
+             for the clients. None of it happens by itself.",
+            key_of(state, Act::Checklist)
+        );
+        doc.hanging("  ", theme.plain(), &text, theme.plain());
         for (word, state) in [("done", ItemState::Done), ("skipped", ItemState::Skipped), ("failed", ItemState::Failed)]
         {
             let items = recovery.checklist.iter().filter(|(_, of)| **of == state).map(|(item, _)| item.word());
@@ -289,7 +311,7 @@ fn ways(doc: &mut Doc, theme: Theme, state: &State) {
     let all = command::on(Screen::Paused).take_while(|command| command.name != "up");
     let (able, unable): (Vec<_>, Vec<_>) = all.partition(|command| (command.enabled)(state).is_ok());
     for command in &able {
-        let key = command.keys.first().map_or(String::new(), ToString::to_string);
+        let key = state.keys.of(command).first().map_or(String::new(), ToString::to_string);
         let lead = format!("{key:>3}  {:<12}", command.label);
         doc.hanging(&lead, theme.key(), command.doc, theme.plain());
     }
@@ -298,7 +320,7 @@ fn ways(doc: &mut Doc, theme: Theme, state: &State) {
     }
     for command in &unable {
         let Err(why) = (command.enabled)(state) else { continue };
-        let key = command.keys.first().map_or(String::new(), ToString::to_string);
+        let key = state.keys.of(command).first().map_or(String::new(), ToString::to_string);
         let lead = format!("{key:>3}  {:<12}", command.label);
         doc.hanging(&lead, theme.dim(), &format!("not now: {}", clean(&why)), theme.dim());
     }

@@ -3,9 +3,10 @@
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use crate::app::State;
 use crate::app::change::in_words;
+use crate::app::keys::key_of;
 use crate::app::state::{Answer, Planning};
+use crate::app::{Act, State};
 use crate::core::progress::{Bytes, Seconds, counted};
 use crate::core::{Target, TargetKind, TimelineChoice, Zone};
 use crate::plan::{Approach, Finding, Plan, Severity, way};
@@ -30,7 +31,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let mut doc = Doc::new(inner.width.saturating_sub(1), canvas.theme);
     match &planning.answer {
         Answer::Making => making(&mut doc, canvas.theme, state.zone, planning),
-        Answer::Failed(error) => failed(&mut doc, canvas.theme, state.zone, planning, error),
+        Answer::Failed(error) => failed(&mut doc, canvas.theme, state, planning, error),
         Answer::Made(plan, approach) => made(&mut doc, canvas.theme, state, plan, approach.as_deref()),
     }
     canvas.scrolled(inner, &doc.lines(), state.scroll);
@@ -45,7 +46,8 @@ fn making(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning) {
     );
 }
 
-fn failed(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning, error: &crate::error::Error) {
+fn failed(doc: &mut Doc, theme: Theme, state: &State, planning: &Planning, error: &crate::error::Error) {
+    let zone = state.zone;
     let report = error.report();
     doc.row("Target", &planning.wanted.target.in_words(zone), theme.strong());
     doc.blank();
@@ -58,7 +60,12 @@ fn failed(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning, error: &
     }
     if let Some((target, backup)) = planning.reachable() {
         doc.blank();
-        doc.hanging("t: ", theme.key(), &instead(&target, backup.as_deref(), zone), theme.strong());
+        doc.hanging(
+            &format!("{}: ", key_of(state, Act::Take)),
+            theme.key(),
+            &instead(&target, backup.as_deref(), zone),
+            theme.strong(),
+        );
     }
 }
 
@@ -140,8 +147,9 @@ fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     if let Some(text) = all_lost(state, resolved) {
         doc.row("", &text, theme.plain());
     }
+    let change = key_of(state, Act::Change);
     for place in resolved.before.iter().filter(|place| !place.chosen) {
-        doc.row("Or stop", &format!("{} (e, w)", in_words(place)), theme.plain());
+        doc.row("Or stop", &format!("{} ({change}, w)", in_words(place)), theme.plain());
     }
     doc.row("Then", action(plan), theme.plain());
 }
@@ -172,11 +180,12 @@ fn means(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, is_retarget: b
     doc.blank();
     let count = plan.resolved.backups.len();
     let by_hand = state.planning.as_ref().is_some_and(|planning| planning.wanted.backup.is_some());
+    let other = key_of(state, Act::OtherBackup);
     let choice = match count {
         _ if is_retarget => String::new(),
         0 | 1 => String::new(),
-        _ if by_hand => format!("  (chosen by hand, of {count}; b: another)"),
-        _ => format!("  (the best of {count}; b: another)"),
+        _ if by_hand => format!("  (chosen by hand, of {count}; {other}: another)"),
+        _ => format!("  (the best of {count}; {other}: another)"),
     };
     let taken = words::moment(backup.finished_at.or(backup.started_at), state.zone);
     doc.row("Backup", &format!("{}, {}{choice}", backup.id, Bytes(backup.size_bytes)), theme.plain());

@@ -14,9 +14,10 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::chart::MarkKind;
+use crate::app::keys::key_of;
 use crate::app::points::{Lack, Row};
 use crate::app::state::{Loading, ScanState};
-use crate::app::{Hit, Pane, State, suspects};
+use crate::app::{Act, Hit, Pane, State, course, suspects};
 use crate::catalog::overview::SegmentRows;
 use crate::catalog::{Backup, Catalog, Point, PointKind};
 use crate::core::progress::{Bytes, Seconds, counted, grouped};
@@ -133,9 +134,20 @@ fn backup_row(canvas: &Canvas<'_>, state: &State, backup: &Backup, here: bool, c
     Line::from(spans)
 }
 
+/// What the graph's signs mean, as many of those that are there as there is room for.
+fn graph_legend(state: &State, columns: u16) -> String {
+    let stop = course::chosen(state).map(|_| (glyphs::TARGET, "stop"));
+    let backup = Some((glyphs::BACKUP, "backup"));
+    let named = state.points.restore_points().next().map(|_| (glyphs::RESTORE_POINT, "restore point"));
+    let suspect = (state.points.suspects_listed() > 0).then_some((glyphs::SUSPECT, "suspect"));
+    let lack = (!state.points.lacks().is_empty()).then_some((glyphs::BAD, "gap"));
+    let unreached = (!state.chart.view().unreached.is_empty()).then_some((glyphs::UNREACHED, "out of reach"));
+    let signs: Vec<_> = [stop, backup, named, suspect, lack, unreached].into_iter().flatten().collect();
+    chart::legend(&signs, usize::from(columns).saturating_sub(20))
+}
+
 fn graph(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
-    let signs = (glyphs::BACKUP, glyphs::RESTORE_POINT, glyphs::SUSPECT, glyphs::BAD);
-    let legend = format!("{} backup {} restore point {} suspect {} gap", signs.0, signs.1, signs.2, signs.3);
+    let legend = graph_legend(state, area.width);
     let title = match state.points.filter() {
         Some(id) => format!("Timelines: only {id}"),
         None => "Timelines".to_owned(),
@@ -195,9 +207,12 @@ fn list_titles(state: &State) -> (String, String) {
         ScanState::Running => {
             let eta = scan.pace.eta_s(scan.total).map(|eta| format!(", about {} left", Seconds(eta)));
             let percent = scan.done.saturating_mul(100) / scan.total;
-            format!("reading WAL: {percent} % of {}{}, c stops", Bytes(scan.total), eta.unwrap_or_default())
+            let (eta, stop) = (eta.unwrap_or_default(), key_of(state, Act::CancelScan));
+            format!("reading WAL: {percent} % of {}{eta}, {stop} stops", Bytes(scan.total))
         }
-        ScanState::Cancelled => "stopped: not everything is listed; F5 reads again".to_owned(),
+        ScanState::Cancelled => {
+            format!("stopped: not everything is listed; {} reads again", key_of(state, Act::Reload))
+        }
         ScanState::Failed(_) => format!("{} WAL could not be read to its end", glyphs::BAD),
         ScanState::Finished => {
             let suspects = match state.points.suspects_listed() as u64 {
@@ -445,6 +460,13 @@ fn chart_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
         spans.push(Span::styled(format!("{sign} {}", counted(view.number_of(kind), word)), style));
     }
     doc.line(Line::from(spans));
+    let mut why: Vec<&str> = view.unreached.iter().map(|stretch| stretch.why.in_words()).collect();
+    why.sort_unstable();
+    why.dedup();
+    if !why.is_empty() {
+        let lead = format!("{} ", glyphs::UNREACHED);
+        doc.hanging(&lead, theme.unreachable(), &why.join("; "), theme.unreachable());
+    }
     if let Some(point) = state.points.selected() {
         let (what, style) = what(canvas, state, point, false);
         let when = point.at.map(|at| format!("{}  ", words::row_time(at, state.zone))).unwrap_or_default();
@@ -452,7 +474,9 @@ fn chart_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
         doc.hanging(&format!("{} ", glyphs::HERE), theme.key(), &format!("{when}{xid}{what}"), style);
     }
     if !view.by_points && view.window.is_some() {
-        doc.paragraph("Each segment's commits are spread over its time; + shows them one by one.", theme.dim());
+        let zoom = key_of(state, Act::ZoomIn);
+        let text = format!("Each segment's commits are spread over its time; {zoom} shows them one by one.");
+        doc.paragraph(&text, theme.dim());
     }
 }
 

@@ -3,7 +3,8 @@
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use crate::app::State;
+use crate::app::keys::key_of;
+use crate::app::{Act, State};
 use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds};
 use crate::event::{EventBuffer, Phase, Progress};
@@ -12,19 +13,33 @@ use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::{clean, cut};
 use crate::tui::theme::Theme;
-use crate::tui::widgets::{doc::Doc, gauge};
+use crate::tui::widgets::{course, doc::Doc, gauge};
 use crate::tui::words;
 
 /// Below so many rows there is only the gauge and the steps.
 const COMPACT: u16 = 10;
-/// Rows that the server's log has at least.
-const LOG: u16 = 3;
+/// Below so many rows nothing is set apart by empty ones.
+const DENSE: u16 = 22;
+
+/// Rows that the server's log has at least, of so many in all.
+fn log_rows(height: u16) -> u16 {
+    match height {
+        0..COMPACT => 0,
+        COMPACT..16 => 2,
+        16..30 => 4,
+        _ => 8,
+    }
+}
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let buffer = &state.recovery;
     let name = state.following.as_deref().unwrap_or("?");
-    let right = if buffer.running == Some(StepId::Replay) { "q leaves, the server goes on" } else { "" };
-    let inner = canvas.frame(body, &format!("Recovery {name}"), right, true);
+    let right = if buffer.running == Some(StepId::Replay) {
+        format!("{} leaves, the server goes on", key_of(state, Act::Quit))
+    } else {
+        String::new()
+    };
+    let inner = canvas.frame(body, &format!("Recovery {name}"), &right, true);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     let mut doc = Doc::new(inner.width, canvas.theme);
     match &buffer.plan {
@@ -37,19 +52,23 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         Some(plan) => {
             interrupted(&mut doc, canvas.theme, state);
             doc.row("Goes to", &words::predicted(&plan.resolved), canvas.theme.strong());
-            doc.row("Into", &plan.directory.display().to_string(), canvas.theme.plain());
-            doc.blank();
+            if inner.height >= DENSE {
+                doc.row("Into", &plan.directory.display().to_string(), canvas.theme.plain());
+                doc.blank();
+            }
             steps(&mut doc, canvas.theme, state, plan);
-            doc.blank();
+            if inner.height >= DENSE {
+                doc.blank();
+            }
             progress(&mut doc, canvas.theme, state, plan, inner.width);
+            way(&mut doc, canvas.theme, state, inner);
         }
     }
     for finding in &buffer.findings {
         doc.hanging(&format!("{} ", glyphs::SUSPECT), canvas.theme.warning(), &finding.message, canvas.theme.plain());
     }
     let lines = doc.lines();
-    let log_rows = if inner.height < COMPACT { 0 } else { LOG + 1 };
-    let upper = (lines.len() as u16).min(inner.height.saturating_sub(log_rows));
+    let upper = (lines.len() as u16).min(inner.height.saturating_sub(log_rows(inner.height)));
     canvas.scrolled(Rect { height: upper, ..inner }, &lines, state.scroll);
     let rest = inner.height.saturating_sub(upper);
     if rest > 1 {
@@ -114,8 +133,24 @@ fn progress(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, columns: u1
         }
     }
     if buffer.running == Some(StepId::Replay) && state.interrupted.is_none() {
-        doc.blank();
         replay(doc, theme, state, plan, buffer.progress.as_ref());
+    }
+}
+
+/// Where replay is in time, where there is room for that.
+fn way(doc: &mut Doc, theme: Theme, state: &State, inner: Rect) {
+    let bars = match inner.height {
+        _ if state.recovery.running != Some(StepId::Replay) || state.interrupted.is_some() => return,
+        0..16 => return,
+        16..DENSE => 1,
+        DENSE..34 => 2,
+        _ => 4,
+    };
+    if inner.height >= DENSE {
+        doc.blank();
+    }
+    for line in course::lines(state, inner.width, bars, theme) {
+        doc.line(line);
     }
 }
 

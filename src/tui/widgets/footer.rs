@@ -37,7 +37,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
             let words =
                 vec![Span::styled(key, theme.key()), Span::styled(format!(" {}", command.label), theme.plain())];
             canvas.line(place, 0, &Line::from(words));
-            if let Some(pressed) = command.keys.first() {
+            if let Some(pressed) = state.keys.of(command).first() {
                 canvas.hit(place, Hit::Key(*pressed));
             }
             x = x.saturating_add(columns + GAP as u16);
@@ -53,7 +53,7 @@ type Row = Vec<(&'static Command, String)>;
 /// Where not all commands fit, the last one that is seen leads to the others.
 fn end_with_help(rows: &mut [Row], state: &State, columns: u16) {
     let Some(help) = command::now(state).find(|command| command.act == Act::Help) else { return };
-    let Some(key) = help.keys.first().map(ToString::to_string) else { return };
+    let Some(key) = state.keys.of(help).first().map(ToString::to_string) else { return };
     let Some(row) = rows.last_mut() else { return };
     row.push((help, key));
     let columns_of = |row: &Row| -> usize { row.iter().map(|(c, key)| width(key) + 1 + width(c.label) + GAP).sum() };
@@ -94,7 +94,7 @@ fn rows(state: &State, columns: u16) -> Vec<Row> {
     let mut rows = vec![Vec::new()];
     let mut used = 0;
     for command in shown(state) {
-        let Some(key) = command.keys.first().map(ToString::to_string) else { continue };
+        let Some(key) = state.keys.of(command).first().map(ToString::to_string) else { continue };
         let columns = width(&key) + 1 + width(command.label) + GAP;
         if used + columns > room + GAP {
             rows.push(Vec::new());

@@ -2,6 +2,7 @@
 
 pub(super) mod chart;
 pub(super) mod continuity;
+pub(super) mod course;
 pub(super) mod doc;
 pub(super) mod footer;
 pub(super) mod gauge;

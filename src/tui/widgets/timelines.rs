@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::{Hit, State};
+use crate::app::{Hit, State, course};
 use crate::catalog::{Catalog, Timeline};
 use crate::core::{Lsn, SegmentSize, TimelineId};
 use crate::tui::canvas::Canvas;
@@ -73,7 +73,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, catalog: &Catalog, ar
     let scale = Scale::new(catalog, graph);
     for (y, timeline) in (area.y..).zip(&shown) {
         number(canvas, timeline, active, Rect { y, height: 1, ..area });
-        stretch(canvas, &scale, timeline, catalog, y);
+        stretch(canvas, state, &scale, timeline, catalog, y);
         ending(canvas, state, timeline, Rect { y, height: 1, ..area });
         canvas.hit(Rect { y, height: 1, ..area }, Hit::Timeline(timeline.id));
     }
@@ -118,12 +118,18 @@ fn number(canvas: &mut Canvas<'_>, timeline: &Timeline, active: Option<TimelineI
     canvas.line(Rect { width: NUMBER.min(row.width), ..row }, 0, &Line::from(Span::styled(text, style)));
 }
 
-fn stretch(canvas: &mut Canvas<'_>, scale: &Scale, timeline: &Timeline, catalog: &Catalog, y: u16) {
+fn stretch(canvas: &mut Canvas<'_>, state: &State, scale: &Scale, timeline: &Timeline, catalog: &Catalog, y: u16) {
     let (from, to) = (scale.column(start(timeline, catalog)), scale.column(end(timeline, catalog)));
     let style = canvas.theme.plain();
+    let reaches = |x: u16| {
+        let column = x.saturating_sub(scale.area.x);
+        state.reach.meets(timeline.id, scale.lsn(column), scale.lsn(column + 1))
+    };
     for x in from..to {
-        canvas.sign(x, y, "─", style);
+        let (sign, style) = if reaches(x) { ("─", style) } else { (glyphs::UNREACHED, canvas.theme.unreachable()) };
+        canvas.sign(x, y, sign, style);
     }
+    let style = if reaches(to) || reaches(to.saturating_sub(1)) { style } else { canvas.theme.unreachable() };
     canvas.sign(to, y, "▶", style);
     for gap in &timeline.gaps {
         let size = catalog.segment_size;
@@ -151,7 +157,7 @@ fn connect(canvas: &mut Canvas<'_>, x: u16, child_y: u16, parent_y: u16) {
     let style = canvas.theme.plain();
     canvas.sign(x, child_y, "╭", style);
     for y in child_y + 1..parent_y {
-        let crossing = canvas.symbol(x, y) == "─";
+        let crossing = matches!(canvas.symbol(x, y), "─" | glyphs::UNREACHED);
         canvas.sign(x, y, if crossing { "┼" } else { "│" }, style);
     }
     let at_end = canvas.symbol(x, parent_y) == "▶";
@@ -185,6 +191,11 @@ fn marks(canvas: &mut Canvas<'_>, state: &State, catalog: &Catalog, scale: &Scal
                 canvas.sign(scale.area.x + column, y, glyphs::SUSPECT, theme.warning());
             }
         }
+    }
+    if let Some(stop) = course::chosen(state)
+        && let Some(y) = row(stop.timeline)
+    {
+        canvas.sign(scale.column(stop.lsn), y, glyphs::TARGET, theme.target());
     }
     if let Some((timeline, lsn)) = state.points.place()
         && let Some(y) = row(timeline)
