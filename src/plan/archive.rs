@@ -456,3 +456,172 @@ pub fn without_backups(report: &Report) -> Option<Finding> {
             .hint("name the directory of the base backups with --backups, or in the configuration")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::catalog::inspection::{Inspection, Partial};
+    use crate::catalog::overview::SegmentRows;
+    use crate::catalog::{BackupKind, Catalog, Compression, Listing, Overview};
+    use crate::core::{PgMajor, Zone};
+
+    const SEGMENT: u64 = 1 << 20;
+
+    fn size() -> SegmentSize {
+        SegmentSize::new(SEGMENT as u32).unwrap()
+    }
+
+    fn segment(timeline: u32, number: u64) -> SegmentName {
+        SegmentName::new(TimelineId(timeline), number, size())
+    }
+
+    /// A backup that begins and ends in this segment of timeline 1.
+    fn backup(name: &str, number: u64) -> Backup {
+        let start = number * SEGMENT + 0x28;
+        Backup {
+            pg_version: Some(PgMajor(15)),
+            segment_size: Some(size()),
+            timeline: Some(TimelineId(1)),
+            start_lsn: Some(Lsn(start)),
+            start_wal: Some(segment(1, number)),
+            stop_lsn: Some(Lsn(start + 0x100)),
+            ..Backup::at(format!("/b/{name}"), BackupKind::Tar, Compression::None)
+        }
+    }
+
+    /// Segments 1 to 9 of timeline 1 and 6 to 8 of timeline 2, which forked off in 6; without some.
+    fn report(without: &[(u32, u64)], backups: Vec<Backup>, inspection: &Inspection) -> Report {
+        let all = (1..=9).map(|number| (1, number)).chain((6..=8).map(|number| (2, number)));
+        let there: Vec<(u32, u64)> = all.filter(|place| !without.contains(place)).collect();
+        let catalog = Catalog::build(Listing {
+            files: there.iter().map(|(id, n)| (ArchiveFile::Segment(segment(*id, *n)), SEGMENT)).collect(),
+            histories: vec![(TimelineId(2), "1\t0/680000\tno reason\n".to_owned())],
+            backups,
+            segment_size: Some(size()),
+            ..Listing::default()
+        });
+        let rows =
+            there.iter().map(|(id, n)| SegmentRows { read: *n != 3, ..SegmentRows::unread(TimelineId(*id), *n) });
+        let overview = Overview { segments: rows.collect(), ..Overview::default() };
+        Report::of(&Audit { catalog: &catalog, inspection, overview: Some(&overview), zone: Zone::UTC })
+    }
+
+    fn plain(without: &[(u32, u64)], backups: Vec<Backup>) -> Report {
+        report(without, backups, &Inspection::default())
+    }
+
+    fn orphaned(report: &Report) -> Vec<(OrphanKind, u64)> {
+        report.orphans.iter().map(|orphan| (orphan.kind, orphan.files)).collect()
+    }
+
+    #[test]
+    fn a_bar_says_of_every_segment_what_is_known() {
+        use Holding::{Missing, Present, Unread};
+        let found = plain(&[(1, 5), (1, 6)], vec![backup("one", 2)]);
+        let holdings: Vec<_> = found.timelines[0].stretches.iter().map(|s| (s.first, s.last, s.holding)).collect();
+        assert_eq!(holdings, [(1, 2, Present), (3, 3, Unread), (4, 4, Present), (5, 6, Missing), (7, 9, Present)]);
+        assert_eq!(found.timelines[0].columns(9)[2..6], [Unread, Present, Missing, Missing]);
+        assert_eq!(found.timelines[0].columns(3), [Unread, Missing, Present], "the worst is shown");
+        assert_eq!(found.timelines[0].columns(18)[8..12], [Missing; 4]);
+        assert_eq!((found.timelines[0].count(Missing), found.timelines[0].count(Present)), (2, 6));
+        // Where a timeline lacks its first segment, it begins at its fork all the same.
+        let found = plain(&[(2, 6)], vec![backup("one", 2)]);
+        assert_eq!(found.timelines[1].columns(3), [Missing, Present, Present]);
+    }
+
+    #[test]
+    fn what_is_older_than_every_backup_is_needed_by_none() {
+        let found = plain(&[], vec![backup("early", 3), backup("late", 5)]);
+        let unneeded = found.unneeded.unwrap();
+        assert_eq!((unneeded.before, unneeded.backup.as_str()), (segment(1, 3), "early"));
+        assert_eq!((unneeded.segments, unneeded.bytes), (2, 2 * SEGMENT));
+        assert!(unneeded.in_words().ends_with("2 segments, 2 MB"), "{}", unneeded.in_words());
+        assert_eq!(plain(&[], Vec::new()).unneeded, None, "nothing is judged without a backup");
+        let none = plain(&[], vec![backup("first", 1)]).unneeded.unwrap();
+        assert!(none.in_words().starts_with("no segment before"), "{}", none.in_words());
+    }
+
+    #[test]
+    fn what_lies_behind_a_gap_of_every_backup_is_cut_off() {
+        assert_eq!(orphaned(&plain(&[], vec![backup("one", 2)])), []);
+        let found = plain(&[(1, 4)], vec![backup("one", 2)]);
+        assert_eq!(orphaned(&found), [(OrphanKind::BehindGap, 5), (OrphanKind::BehindGap, 3)]);
+        assert_eq!(found.orphans[0].first, segment(1, 5).to_string());
+        assert_eq!(found.orphans[0].last, segment(1, 9).to_string());
+        // A later backup can use it.
+        assert_eq!(orphaned(&plain(&[(1, 4)], vec![backup("one", 2), backup("two", 5)])), []);
+        // None leads to the branch that forked off before it.
+        let found = plain(&[], vec![backup("late", 7)]);
+        assert_eq!(orphaned(&found), [(OrphanKind::OffThePath, 2)], "what is older is retention's");
+    }
+
+    #[test]
+    fn files_that_no_server_asks_for_are_orphans() {
+        let partial = Partial {
+            name: segment(1, 4),
+            path: format!("/wal/{}.partial", segment(1, 4)).into(),
+            end: None,
+            commits: 0,
+            last_commit_at: None,
+        };
+        let files = [2, 77].map(|number| (segment(1, number), format!("{}.00000028.backup", segment(1, number))));
+        let inspection = Inspection { partials: vec![partial], backup_files: files.to_vec(), ..Inspection::default() };
+        let found = report(&[(2, 6), (2, 7), (2, 8)], vec![backup("one", 2)], &inspection);
+        let kinds: Vec<_> = found.orphans.iter().map(|orphan| (orphan.kind, orphan.first.as_str())).collect();
+        let [partial, alone] = [format!("{}.partial", segment(1, 4)), format!("{}.00000028.backup", segment(1, 77))];
+        assert_eq!(
+            kinds,
+            [
+                (OrphanKind::Partial, partial.as_str()),
+                (OrphanKind::BackupFile, alone.as_str()),
+                (OrphanKind::History, "00000002.history"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_backup_says_what_it_needs_and_how_far_it_leads() {
+        let long = Backup { stop_lsn: Some(Lsn(4 * SEGMENT)), ..backup("long", 2) };
+        let found = plain(&[(1, 3)], vec![long, backup("short", 4)]);
+        let one = |id: &str| found.backups.iter().find(|needs| needs.backup == id).unwrap();
+        assert_eq!(one("long").segments, Some((segment(1, 2), segment(1, 3))), "where it ends at a border, not behind");
+        assert!(!one("long").is_recoverable() && one("long").missing[0].first == segment(1, 3));
+        let reach = one("short").reach.as_ref().unwrap();
+        assert_eq!((reach.timeline, reach.lsn, reach.why.as_ref()), (TimelineId(2), Lsn(9 * SEGMENT), None));
+        assert_eq!(one("short").told.len(), 2, "along both timelines: {:?}", one("short").told);
+        let broken = Backup { problems: vec!["it is cut off".to_owned()], ..backup("broken", 2) };
+        let found = plain(&[], vec![broken]);
+        assert_eq!((found.backups[0].problem.as_deref(), found.unneeded), (Some("it is cut off"), None));
+    }
+
+    proptest! {
+        /// Columns and stretches agree with the segments counted one by one.
+        #[test]
+        fn every_column_shows_the_worst_that_lies_in_it(
+            there in prop::collection::btree_map(0_u64..60, 0_usize..4, 1..40), columns in 1_usize..90,
+        ) {
+            let known: Vec<(u64, Holding)> = there.iter().map(|(number, kind)| (*number, Holding::ALL[*kind])).collect();
+            let (first, last) = (known[0].0, known[known.len() - 1].0);
+            let line = Continuity {
+                timeline: TimelineId(1),
+                stretches: stretches(&known, None),
+                segments: 0,
+                first: None,
+                last: None,
+                first_at: None,
+                last_at: None,
+            };
+            let at = |number: u64| there.get(&number).map_or(Holding::Missing, |kind| Holding::ALL[*kind]);
+            let all = last - first + 1;
+            let start = |column: usize| first + (column as u64 * all) / columns as u64;
+            let expected: Vec<Holding> = (0..columns)
+                .map(|column| (start(column)..start(column + 1).max(start(column) + 1)).map(at).max().unwrap())
+                .collect();
+            prop_assert_eq!(line.columns(columns), expected);
+            prop_assert_eq!(line.stretches.iter().map(|s| s.last - s.first + 1).sum::<u64>(), all);
+            prop_assert!(line.stretches.windows(2).all(|two| two[0].last + 1 == two[1].first && two[0].holding != two[1].holding));
+        }
+    }
+}
