@@ -37,6 +37,9 @@ impl Colour {
     }
 }
 
+/// The name of a source that no configuration has.
+pub const FROM_COMMAND_LINE: &str = "command line";
+
 /// What the command line says, before the configuration is read.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -245,7 +248,7 @@ impl Config {
             parsed.sources.into_iter().map(|(name, source)| (name.clone(), source.resolve(name, &base))).collect();
         let mut chosen = overrides.source.clone();
         if !overrides.backups.is_empty() || !overrides.wal.is_empty() {
-            let name = chosen.get_or_insert_with(|| "command line".to_owned());
+            let name = chosen.get_or_insert_with(|| FROM_COMMAND_LINE.to_owned());
             let mut source = sources.remove(name).unwrap_or_default();
             source.name.clone_from(name);
             if !overrides.backups.is_empty() {
@@ -493,6 +496,28 @@ sources:
         let flags = Overrides { backups: vec!["/b".into()], wal: vec!["/w".into()], ..Overrides::default() };
         let config = load("", flags).unwrap();
         assert_eq!(config.source().unwrap().backups, [PathBuf::from("/b")]);
+    }
+
+    #[test]
+    fn keys_are_one_or_several_as_they_were_written() {
+        let keys = |yaml: &str| load(yaml, Overrides::default()).map(|config| config.keys);
+        let all = keys("keys: {quit: Ctrl-q, stop-before: [B, F3], zoom-all: 0, copy: y, zoom-out: \"-\", mouse: []}")
+            .unwrap();
+        let of = |name: &str| all[name].join(" ");
+        assert_eq!(["quit", "stop-before", "zoom-all", "copy", "zoom-out"].map(of), ["Ctrl-q", "B F3", "0", "y", "-"]);
+        assert!(all["mouse"].is_empty());
+        assert!(keys("keys: {quit: {a: b}}").is_err() && keys("keys: [q]").is_err());
+    }
+
+    #[test]
+    fn an_invocation_names_the_same_sources_from_anywhere() {
+        let flags = Overrides { wal: vec!["/w".into()], source: Some("shop".into()), ..Overrides::default() };
+        let words = load(SHOP, flags).unwrap().invocation;
+        assert_eq!(
+            (words[0].as_str(), &words[2..]),
+            ("--config", &["--wal", "/w", "--source", "shop"].map(str::to_owned)[..])
+        );
+        assert!(words[1].starts_with('/') && words[1].ends_with("/walback.yaml"), "{words:?}");
     }
 
     #[test]

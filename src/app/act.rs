@@ -10,7 +10,7 @@ use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FindForm, FormKind, 
 use super::editor;
 use super::effect::Effect;
 use super::field::Field;
-use super::find::{Located, MatchKind, Search};
+use super::find::{Located, Match, MatchKind, Search};
 use super::keys::key_of;
 use super::log;
 use super::msg::ActionKind;
@@ -154,8 +154,11 @@ fn next_pane(pane: Pane, by: usize) -> Pane {
     PANES.get((now + by) % PANES.len()).copied().unwrap_or_default()
 }
 
-/// Rows that a page has: about what any screen shows of its list.
+/// Rows that a page has: those that the list shows, so that none is skipped; of a text, half the screen.
 fn page(state: &State) -> isize {
+    if state.screen() == Screen::Points && state.page > 0 {
+        return isize::try_from(state.page).unwrap_or(1);
+    }
     (isize::try_from(state.size.1).unwrap_or(24) / 2).max(1)
 }
 
@@ -300,15 +303,18 @@ pub(super) fn locate(state: &mut State, xid: Xid) -> Vec<Effect> {
     if state.loaded().is_some() && state.located.ask(xid) { vec![Effect::Locate { xid }] } else { Vec::new() }
 }
 
-/// Goes to what was found at the cursor or behind it, or else to the first; to a time on the cursor's timeline.
+/// Goes to what was found at the cursor or behind it, or else to the first; to a time on the cursor's timeline. Where one
+/// timeline alone is listed, to what is on that.
 pub(super) fn first_match(state: &mut State) {
     let Some(search) = &state.search else { return };
     let here = state.points.place();
     let timeline = state.points.timeline();
     let at_time = |kind: MatchKind| kind == MatchKind::Time;
     let same = search.matches.iter().position(|m| at_time(m.kind) && Some(m.place.0) == timeline);
-    let behind = search.matches.iter().position(|m| Some(m.place) >= here);
-    match same.or(behind).or(Some(0)).filter(|place| *place < search.matches.len()) {
+    let listed = |m: &Match| state.points.lists(m.place.0);
+    let behind = search.matches.iter().position(|m| listed(m) && Some(m.place) >= here);
+    let listed = || search.matches.iter().position(listed);
+    match same.or(behind).or_else(listed).or(Some(0)).filter(|place| *place < search.matches.len()) {
         Some(place) => go_to_match(state, place),
         None => {
             let words = search.in_words();
@@ -335,7 +341,10 @@ fn go_to_match(state: &mut State, number: usize) {
     let Some(search) = &mut state.search else { return };
     let Some(found) = search.matches.get(number).cloned() else { return };
     search.current = Some(number);
-    let words = search.current_in_words(&next, &previous);
+    let mut words = search.current_in_words(&next, &previous);
+    if !state.points.lists(found.place.0) {
+        words = format!("all timelines are listed again; {words}");
+    }
     let went = match found.at {
         Some(at) => state.points.go_to_time(found.place.0, at, false),
         None => state.points.go_to(found.place, found.point.as_ref()),

@@ -236,7 +236,7 @@ pub static COMMANDS: &[Command] = &[
     command!(Promote, "promote", "promote", &[Key::Char('p')], STANDING, Typed, can_promote,
         "Ends recovery: the server takes writes. Cannot be undone."),
     command!(Sql, "sql", "sql", &[Key::Char('s')], STANDING, None, can_look,
-        "Asks the recovered server a query, which can change nothing."),
+        "Asks the recovered server a query, read-only."),
     command!(Checks, "checks", "checks", &[Key::Char('v')], STANDING, None, has_checks,
         "Carries out the checks of the configuration again."),
     command!(NextCommit, "next-commit", "next", &[Key::Char(']')], STANDING, Changes, has_next_commit,
@@ -326,11 +326,20 @@ pub fn for_key(state: &State, key: Key) -> Option<&'static Command> {
     now(state).find(|command| state.keys.of(command).contains(&key))
 }
 
-/// What a key moves to in a list, in whatever lies over the screen, too.
+/// What a key moves to in a list that lies over the screen: the keys of the table, and the arrows whatever they are there.
 #[must_use]
 pub(super) fn motion(state: &State, key: Key) -> Option<Act> {
+    match key {
+        Key::Up => return Some(Act::Up),
+        Key::Down => return Some(Act::Down),
+        Key::PageUp => return Some(Act::PageUp),
+        Key::PageDown => return Some(Act::PageDown),
+        Key::Home => return Some(Act::First),
+        Key::End => return Some(Act::Last),
+        _ => {}
+    }
     let moves = |act: &Act| matches!(act, Act::Up | Act::Down | Act::PageUp | Act::PageDown | Act::First | Act::Last);
-    COMMANDS.iter().find(|command| state.keys.of(command).contains(&key) && moves(&command.act)).map(|c| c.act)
+    COMMANDS.iter().find(|command| moves(&command.act) && state.keys.of(command).contains(&key)).map(|c| c.act)
 }
 
 /// Whether a key gives the command that does this.

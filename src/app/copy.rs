@@ -205,8 +205,10 @@ pub(super) fn send(state: &mut State, item: Item) -> Vec<Effect> {
         return Vec::new();
     }
     // tmux keeps it for itself, or from itself, unless it is told otherwise.
-    let hint = if state.tmux { "; tmux needs “set -g set-clipboard on” for it" } else { "" };
-    state.say(format!("sent to the terminal's clipboard: {}{hint}", item.what));
+    state.say(match state.tmux {
+        true => "sent to the terminal's clipboard; tmux needs “set -g set-clipboard on”".to_owned(),
+        false => format!("sent to the terminal's clipboard: {}", item.what),
+    });
     vec![Effect::Copy { text }]
 }
 

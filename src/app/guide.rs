@@ -27,7 +27,8 @@ pub fn next(state: &State) -> String {
         Screen::Archive => on_archive(state),
         Screen::Log => on_log(state),
         Screen::Drills => format!(
-            "Read it (Down scrolls); the commands are for another terminal. {} goes back.",
+            "Read it ({} scrolls); the commands are for another terminal. {} goes back.",
+            key_of(state, Act::Down),
             key_of(state, Act::Back)
         ),
     }
@@ -153,16 +154,27 @@ fn on_points(state: &State) -> String {
         None => {
             format!("Transactions appear as the archive is read; {} chooses a time already.", key(Act::TargetTime))
         }
-        Some(Row::Point(point)) if state.points.is_suspect(point) => {
-            format!("Did this do the damage? {before} stops before it. {suspects}: all suspects, {choose}: explain.")
-        }
+        Some(Row::Point(point)) if state.points.is_suspect(point) => match state.points.suspects_listed() {
+            0 | 1 => format!("The only suspect. Did it do the damage? {before} stops before it, {choose}: choices."),
+            many => {
+                format!("One of {many} suspects ({suspects}: all). Did this do the damage? {before} stops before it.")
+            }
+        },
         Some(Row::Point(point)) if !state.reach.reaches(point) => {
             format!("Recovery cannot stop here, see above. {} goes to the newest transactions.", key(Act::Last))
         }
         Some(Row::Lack(_)) => "Recovery comes up to here and no further; a later base backup leads on.".to_owned(),
         Some(_) => {
-            let find = key(Act::Find);
-            format!("Find what did the damage ({suspects}: suspects, {find} find), then {before} stops before it.")
+            let (find, after) = (key(Act::Find), key(Act::StopAfter));
+            let timeline = match state.points.timelines().len() {
+                0 | 1 => String::new(),
+                _ => format!(", {}: one timeline", key(Act::FilterTimeline)),
+            };
+            if can(state, "suspects") {
+                format!("Find what did the damage ({suspects}: suspects, {find}: find), then {before} stops before it.")
+            } else {
+                format!("Find where to stop ({find}: find{timeline}); {after} stops after it, {before} before it.")
+            }
         }
     }
 }
@@ -244,7 +256,7 @@ fn on_archive(state: &State) -> String {
             format!("{go} goes there on the home screen. {back} goes back.")
         }
         Some(archive::Row::Backup(_)) => format!("{go} goes to this base backup. {back} goes back."),
-        _ => format!("Up and Down choose what is told below. {back} goes back."),
+        _ => format!("{} and {} choose what is told below. {back} goes back.", key(Act::Up), key(Act::Down)),
     }
 }
 
@@ -252,7 +264,12 @@ fn on_log(state: &State) -> String {
     let key = |act| key_of(state, act);
     let back = key(Act::Back);
     match (state.log.follows(), state.recovery_state()) {
-        (false, _) => format!("Up and Down go on; {} follows the end again. {back} goes back.", key(Act::Last)),
+        (false, _) => format!(
+            "{} and {} go on; {} follows the end again. {back} goes back.",
+            key(Act::Up),
+            key(Act::Down),
+            key(Act::Last)
+        ),
         (true, Some(RecoveryState::Paused)) => {
             format!("It is paused at its target. {back} goes back to what you can do now.")
         }
@@ -280,7 +297,10 @@ fn on_paused(state: &State) -> String {
             format!("Look with {look}. --read-only was given: nothing is changed.")
         }
         Some(RecoveryState::Paused) if retargets => {
-            format!("Look with {look}. If it is right, {promote} promotes; if not, {retarget} retargets.")
+            let quit = key(Act::Quit);
+            format!(
+                "{look} looks. If right, {promote} promotes or {quit} leaves it paused; if not, {retarget} retargets."
+            )
         }
         Some(RecoveryState::Paused) => {
             format!("Look with {look}. If it is right, {promote} promotes. It is another cluster's.")

@@ -130,6 +130,7 @@ pub fn key_of(state: &State, act: Act) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::{Dialog, Msg, update};
 
     fn keys(wanted: &[(&str, &[&str])]) -> Result<Keys, Wrong> {
         let texts = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
@@ -180,5 +181,30 @@ mod tests {
         assert!(wrong.what.contains("stop-before") && wrong.what.contains("Tab"), "{wrong:?}");
         let wrong = keys(&[("stop-before", &["F99"])]).unwrap_err();
         assert!(wrong.what.contains("stop-before") && wrong.what.contains("“F99” is no key"), "{wrong:?}");
+    }
+
+    #[test]
+    fn lists_move_with_the_keys_of_the_table_and_with_the_arrows() {
+        let mut state = crate::app::update::tests::paused();
+        state.keys = keys(&[("down", &["n"]), ("last", &["Z"]), ("target-name", &["F6"])]).unwrap();
+        let selected = |state: &State| match &state.dialog {
+            Some(Dialog::Menu(menu)) => menu.selected,
+            other => panic!("no menu: {other:?}"),
+        };
+        let mut press = |key, place| {
+            update(&mut state, Msg::Key(key));
+            assert_eq!(selected(&state), place, "{key}");
+        };
+        // A letter of a way is that way, whatever it is elsewhere: `n` would ask for a name.
+        for (key, place) in [
+            (Key::Char('r'), 0),
+            (Key::Down, 1),
+            (Key::Char('j'), 1),
+            (Key::Char('Z'), 5),
+            (Key::Char('g'), 0),
+            (Key::End, 5),
+        ] {
+            press(key, place);
+        }
     }
 }

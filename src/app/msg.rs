@@ -39,6 +39,8 @@ pub enum Msg {
     Drawn {
         /// Rows that do not fit.
         scroll_max: usize,
+        /// Rows that the list on the screen shows; 0 where there is none.
+        page: usize,
     },
     /// What the source has.
     Catalog(Result<Catalog, Error>),

@@ -262,6 +262,8 @@ pub struct State {
     pub scroll: usize,
     /// Rows that it can be scrolled by, as last drawn; the help's where that lies over it.
     pub scroll_max: usize,
+    /// Rows that the list on the screen shows, as far as that was drawn.
+    pub page: usize,
     /// Rows that the help is scrolled by.
     pub help_scroll: usize,
     /// The keys of the commands.
@@ -316,6 +318,7 @@ impl State {
             status: None,
             scroll: 0,
             scroll_max: 0,
+            page: 0,
             help_scroll: 0,
             keys: Keys::default(),
             mouse: true,

@@ -65,7 +65,10 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::Click(hit) => return press::click(state, hit),
         Msg::Wheel { rows, over } => press::wheel(state, rows, over),
         Msg::Resize(columns, rows) => state.size = (columns, rows),
-        Msg::Drawn { scroll_max } => drawn(state, scroll_max),
+        Msg::Drawn { scroll_max, page } => {
+            state.page = page;
+            drawn(state, scroll_max);
+        }
         Msg::Tick(now) => tick(state, now),
         Msg::Catalog(answer) => return catalog(state, answer),
         Msg::Overview(overview) => return overview_came(state, overview),

@@ -17,6 +17,8 @@ pub struct Drawn {
     pub hits: Vec<(Rect, Hit)>,
     /// Rows of text that did not fit.
     pub scroll_max: usize,
+    /// Rows that the list on the screen shows; 0 where there is none.
+    pub page: usize,
     /// Where text is being typed.
     pub cursor: Option<Position>,
 }
@@ -77,6 +79,16 @@ impl<'a> Canvas<'a> {
         if lines.len() > height && height > 0 {
             self.sign(area.right().saturating_sub(1), area.bottom().saturating_sub(1), "…", self.theme.key());
         }
+    }
+
+    /// Draws two texts beside each other, scrolled together.
+    pub(crate) fn scrolled_beside(&mut self, areas: [Rect; 2], texts: [&[Line<'_>]; 2], scroll: usize) {
+        let mut scroll_max = 0;
+        for (area, lines) in areas.into_iter().zip(texts) {
+            self.scrolled(area, lines, scroll);
+            scroll_max = self.drawn.scroll_max.max(scroll_max);
+        }
+        self.drawn.scroll_max = scroll_max;
     }
 
     fn scroll_signs(&mut self, area: Rect, scroll: usize, scroll_max: usize) {

@@ -20,7 +20,7 @@ use crate::app::{Effect, Msg, State, archive, log};
 use crate::catalog::inspection::Inspection;
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Overview, Point, PointKind};
-use crate::config::{Colour, Config, RestoreConfig, SourceConfig, interface, is_utf8_locale};
+use crate::config::{Colour, Config, FROM_COMMAND_LINE, RestoreConfig, SourceConfig, interface, is_utf8_locale};
 use crate::core::{Check, Target, TimelineId, Xid, Zone};
 use crate::engine::archive::{archiver, space};
 use crate::engine::checklist;
@@ -58,7 +58,7 @@ pub fn open(config: Config, fleeting: bool) -> Result<()> {
     let variable = |name: &str| std::env::var(name).ok();
     let (wishes, is_utf8) = (wishes(&config), is_utf8_locale(variable));
     let mut state = State::new(Setup {
-        source: source.name.clone(),
+        source: shown_name(&source),
         zone: config.zone,
         now: now(),
         read_only: config.read_only,
@@ -106,6 +106,12 @@ fn wishes(config: &Config) -> Wishes {
             interface::Bars::Ascii => Bars::Ascii,
         }),
     }
+}
+
+/// What a source is called on the screen: by where its backups are, if no configuration gives it a name.
+fn shown_name(source: &SourceConfig) -> String {
+    let path = source.backups.first().or(source.wal.first()).filter(|_| source.name == FROM_COMMAND_LINE);
+    path.map_or_else(|| source.name.clone(), |path| path.display().to_string())
 }
 
 /// The keys of the commands, as the configuration has them.

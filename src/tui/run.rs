@@ -215,7 +215,7 @@ impl<P: Perform> Loop<P> {
     fn draw(&mut self, terminal: &mut Terminal) -> std::io::Result<()> {
         let drawn = terminal.draw(&self.state)?;
         self.hits = drawn.hits;
-        update(&mut self.state, Msg::Drawn { scroll_max: drawn.scroll_max });
+        update(&mut self.state, Msg::Drawn { scroll_max: drawn.scroll_max, page: drawn.page });
         Ok(())
     }
 

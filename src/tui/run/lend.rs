@@ -132,9 +132,11 @@ impl<P: Perform> Loop<P> {
         // This is the process's main thread, which takes the signal before it comes back from here.
         let stopped = kill(Pid::from_raw(0), Signal::SIGTSTP);
         self.resume(terminal)?;
-        self.settle().await;
-        if let Err(error) = stopped {
-            self.take(Msg::Note(format!("it cannot be stopped: {error}")));
+        let went_on = self.settle().await;
+        match stopped {
+            Err(error) => _ = self.take(Msg::Note(format!("it cannot be stopped: {error}"))),
+            Ok(()) if !went_on => _ = self.take(Msg::Note("not stopped: no shell would bring it back".to_owned())),
+            Ok(()) => {}
         }
         Ok(Next::Go)
     }
@@ -167,7 +169,7 @@ impl<P: Perform> Loop<P> {
         loop {
             tokio::select! {
                 outcome = &mut end => {
-                    self.settle().await;
+                    let _ = self.settle().await;
                     return Some(outcome.unwrap_or_else(|_| Err(std::io::Error::other("nobody waited for it"))));
                 }
                 _ = self.signals.terminate.recv() => return None,
@@ -178,17 +180,20 @@ impl<P: Perform> Loop<P> {
     }
 
     /// Lets pass what was meant for whoever had the terminal: a Ctrl-C that ended it came to this program too, and may
-    /// still be on its way; and so may the signal to go on, which has nothing to bring back any more.
-    async fn settle(&mut self) {
+    /// still be on its way; and so may the signal to go on, which has nothing to bring back any more. Returns whether
+    /// that came.
+    async fn settle(&mut self) -> bool {
+        let mut went_on = false;
         let theirs = async {
             loop {
                 tokio::select! {
                     _ = self.signals.interrupt.recv() => {}
-                    _ = self.signals.go_on.recv() => {}
+                    _ = self.signals.go_on.recv() => went_on = true,
                 }
             }
         };
         let _ = tokio::time::timeout(SETTLE, theirs).await;
+        went_on
     }
 }
 

@@ -74,7 +74,9 @@ pub(super) fn open_wide(
     let x = area.x + (area.width - columns) / 2;
     let y = area.y + (area.height - height) / 2;
     let place = Rect { x, y, width: columns, height };
-    canvas.clear(place);
+    // A column free on either side: frames do not touch those below.
+    let around = Rect { x: x.saturating_sub(1), width: columns.saturating_add(2), ..place };
+    canvas.clear(around.intersection(area));
     // Nothing below a dialog can be clicked.
     canvas.drawn.hits.clear();
     let inner = canvas.frame(place, title, keys, true);
@@ -223,7 +225,10 @@ fn draw_directory(canvas: &mut Canvas<'_>, form: &DirectoryForm, area: Rect) {
     let mut doc = Doc::new(inside(area), theme);
     match form.problem() {
         Some(problem) => doc.paragraph(problem, theme.warning()),
-        None => doc.paragraph("It must not exist yet, or be empty; the plan checks that, and the space.", theme.dim()),
+        None => doc.paragraph(
+            "It must not exist yet, or be empty; the plan checks that, and the space. Ctrl-U empties the line.",
+            theme.dim(),
+        ),
     }
     let below = doc.lines();
     let inner = open(canvas, area, "Recover into which directory?", "Enter plans, Esc leaves", below.len() + 1);
