@@ -104,6 +104,8 @@ pub struct SourceConfig {
     pub restore: RestoreConfig,
     /// What a recovered cluster is asked, to see whether it is good.
     pub checks: Vec<Check>,
+    /// How the primary is reached that fills the archives, as a connection string of libpq's. It may hold a password.
+    pub primary: Option<String>,
 }
 
 /// How recoveries of a source are made.
@@ -165,6 +167,7 @@ struct FileSource {
     wal: Vec<Place>,
     restore: FileRestore,
     checks: Vec<FileCheck>,
+    primary: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -324,6 +327,7 @@ impl FileSource {
                 tablespaces: self.restore.tablespaces.into_iter().map(|(from, to)| (from, base.join(to))).collect(),
             },
             checks: self.checks.into_iter().map(Check::from).collect(),
+            primary: self.primary,
         }
     }
 }

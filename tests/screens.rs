@@ -36,6 +36,9 @@ use walback::plan::{Approach, Estimate, Finding, Plan, ServerPlan, Step, StepId}
 use walback::resolve::{BeforeWhat, Place, Resolved, StopBefore, StopSide};
 use walback::tui::{Role, Theme, draw};
 
+#[path = "screens_of/archive.rs"]
+mod archive;
+
 const NAME: &str = "shop-20241002-1502";
 
 /// 2024-10-02 in Berlin (+02:00), so many seconds after noon, and microseconds.
@@ -1185,6 +1188,7 @@ fn all() -> Vec<(&'static str, State)> {
             s.recovery.plan.as_mut().unwrap().backup.system_identifier = Some(8);
         }),
     ));
+    states.extend(archive::all());
     states.extend(found_and_copied());
     states
 }
@@ -1217,7 +1221,9 @@ fn other_keys() -> Keys {
 fn is_former_key(word: &str) -> bool {
     let word = word.trim_matches(|c: char| matches!(c, '.' | ',' | ';' | ':' | '(' | ')'));
     let is_key = |key: &Key| !matches!(key, Key::Esc | Key::Enter | Key::Ctrl('c')) && key.to_string() == word;
-    word != "a" && word.is_ascii() && command::COMMANDS.iter().flat_map(|command| command.keys).any(is_key)
+    !word.eq_ignore_ascii_case("a")
+        && word.is_ascii()
+        && command::COMMANDS.iter().flat_map(|command| command.keys).any(is_key)
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Carries commands out: changes the state, and says what has to be done outside.
 
+use super::archive;
 use super::change;
 use super::chart::{self, Chart, MarkKind};
 use super::checklist;
@@ -11,6 +12,7 @@ use super::effect::Effect;
 use super::field::Field;
 use super::find::{Located, Match, MatchKind, Search};
 use super::keys::key_of;
+use super::log;
 use super::msg::ActionKind;
 use super::palette;
 use super::points::{Amount, Place, Sought};
@@ -91,6 +93,15 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
             state.asked = Some(ActionKind::Stop);
             return with_recovery(state, |recovery| Effect::Stop { recovery });
         }
+        Act::Archive => state.open(Screen::Archive),
+        Act::CheckArchive => return archive::check(state),
+        Act::GoThere => archive::go(state),
+        Act::Log => state.open(Screen::Log),
+        Act::FilterLog => log::filter(state),
+        Act::FindInLog => log::ask_find(state),
+        Act::NextInLog => log::find_again(state, true),
+        Act::PreviousInLog => log::find_again(state, false),
+        Act::Drills => state.open(Screen::Drills),
         Act::Palette => palette::open(state, None),
         Act::Copy => copy::offer(state),
         Act::Mouse => {
@@ -152,6 +163,11 @@ fn page(state: &State) -> isize {
 }
 
 pub(super) fn step(state: &mut State, rows: isize) {
+    match state.screen() {
+        Screen::Archive => return state.archive.step(rows),
+        Screen::Log => return state.log.step(rows),
+        _ => {}
+    }
     if state.screen() != Screen::Points {
         state.scroll = state.scroll.saturating_add_signed(rows).min(state.scroll_max);
         return;
@@ -853,6 +869,7 @@ fn back(state: &mut State) {
     match left {
         Screen::Plan => state.planning = None,
         Screen::Points => state.retarget = None,
+        Screen::Archive | Screen::Log | Screen::Drills => {}
         Screen::Recovery | Screen::Paused => {
             match (state.following.clone(), state.recovery_state()) {
                 // It is gone: nothing is left to be followed.

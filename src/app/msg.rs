@@ -102,6 +102,10 @@ pub enum Msg {
     Databases(Result<Vec<String>, Error>),
     /// What it said to a query.
     Answered(Result<Rows, Error>),
+    /// What was found out about the archive.
+    Archive(super::archive::News),
+    /// What the recovered server logged.
+    Log(super::log::News),
     /// Something happened in a recovery.
     Event(Event),
     /// A recovery was interrupted, and nobody works on it.
@@ -184,6 +188,10 @@ pub enum Hit {
     },
     /// A suspect of the list of suspects, by its rank.
     Suspect(usize),
+    /// A row of the Archive screen.
+    ArchiveRow(usize),
+    /// A line of the Log screen, by its place among those that are seen.
+    LogLine(usize),
     /// A choice of the menu that is open.
     Choice(usize),
     /// A key of the footer.

@@ -70,6 +70,17 @@ impl<'a> Canvas<'a> {
         self.scroll_signs(area, scroll, scroll_max);
     }
 
+    /// Draws as many lines as there is room for; where that are not all, the last one ends with a mark.
+    pub(crate) fn cut_off(&mut self, area: Rect, lines: &[Line<'_>]) {
+        let height = usize::from(self.within(area).height);
+        for (row, line) in lines.iter().take(height).enumerate() {
+            self.line(area, row, line);
+        }
+        if lines.len() > height && height > 0 {
+            self.sign(area.right().saturating_sub(1), area.bottom().saturating_sub(1), "…", self.theme.key());
+        }
+    }
+
     /// Draws two texts beside each other, scrolled together.
     pub(crate) fn scrolled_beside(&mut self, areas: [Rect; 2], texts: [&[Line<'_>]; 2], scroll: usize) {
         let mut scroll_max = 0;

@@ -30,6 +30,11 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
         Dialog::Directory(form) => draw_directory(canvas, form, area),
         Dialog::Runbook(field) => draw_runbook(canvas, field, area),
         Dialog::BaseBackup(field) => draw_base_backup(canvas, field, area),
+        Dialog::FindInLog(field) => {
+            let text =
+                "Capital and small letters are the same. What is listed is looked through, the last lines first.";
+            draw_path(canvas, field, area, "Find in the server's log", "Enter finds, Esc leaves", text);
+        }
         Dialog::Sql(form) => sql::draw(canvas, form, area),
         Dialog::Value(form) => draw_value(canvas, form, area),
         Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),

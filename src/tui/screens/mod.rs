@@ -1,6 +1,9 @@
 //! The screens, each a function of the state.
 
+pub(super) mod archive;
 pub(super) mod dialog;
+pub(super) mod drills;
+pub(super) mod log;
 pub(super) mod palette;
 pub(super) mod paused;
 pub(super) mod plan;
