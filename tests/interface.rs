@@ -618,7 +618,9 @@ fn the_terminal_is_resized_lent_taken_away_and_comes_back() {
     command.env("VISUAL", format!("'{}' --wait", editor.display()));
     command.env("TMPDIR", directory.create("tmp"));
     let tmux = Tmux::start(&directory, &in_job_shell(&command), 100, 30);
-    let screen = tmux.wait_for("2 suspects", LIMIT);
+    // Everything has been read, and what is seen of it has come.
+    let is_whole = |screen: &str| screen.contains("2 suspects  ") && screen.contains("  commit\u{20}");
+    let screen = tmux.wait_for_screen("the transactions", LIMIT, is_whole);
 
     // Many sizes, faster than they can be drawn, down to a single cell.
     let mut seed = 7_u32;
