@@ -206,6 +206,12 @@ fn located(state: &mut State, xid: Xid, points: Result<Vec<Point>, Error>) {
 }
 
 fn scanned(state: &mut State, answer: Result<(), Error>) {
+    let first_backup = state.loaded().and_then(|catalog| {
+        catalog.backups.iter().filter(|backup| backup.is_usable()).filter_map(|backup| backup.finished_at).min()
+    });
+    if let Some(ended) = first_backup {
+        state.chart.leave_out_before(ended);
+    }
     state.scan.state = match answer {
         Ok(()) => ScanState::Finished,
         Err(error) if error.report().kind == ErrorKind::Interrupted => ScanState::Cancelled,

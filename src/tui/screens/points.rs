@@ -57,10 +57,11 @@ fn only_chart(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
 }
 
 fn panes_height(state: &State, body: Rect) -> u16 {
-    let wanted = state.loaded().map_or(1, |catalog| catalog.backups.len().max(catalog.timelines.len())) as u16;
+    // The graph has a row for its axis.
+    let wanted = state.loaded().map_or(1, |catalog| catalog.backups.len().max(catalog.timelines.len() + 1)) as u16;
     match body.height {
         0..14 => 0,
-        14..30 => 5,
+        14..30 => 2 + wanted.clamp(2, 3),
         height => 2 + wanted.clamp(3, height / 4),
     }
 }
