@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::catalog::PointKind;
 use crate::config::{Colour, Overrides};
-use crate::core::time::{Timestamp, parse_time};
+use crate::core::time::{BadTime, Timestamp, parse_end, parse_time, same_time_of_day};
 use crate::core::{Action, Lsn, RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid, Zone};
 use crate::error::{Error, Result};
 use crate::plan::checklist::ItemId;
@@ -364,7 +364,8 @@ pub enum Command {
 #[command(group = clap::ArgGroup::new("where").required(true).args(["time", "xid", "lsn", "name", "immediate", "latest"]))]
 #[group(skip)]
 pub struct TargetArgs {
-    /// Keep everything committed up to this time: “2024-10-02 14:30:05+02”, “14:30”, “20 min ago”.
+    /// Keep everything committed up to this time: '2024-10-02 14:30:05+02', '10-02 14:30', 14:30 (the newest that is
+    /// not to come), '20:40 New York', '8:40 pm EDT', 'yesterday 14:30', '20 min ago'.
     #[arg(long, alias = "target-time", alias = "recovery-target-time", value_name = "T", allow_hyphen_values = true)]
     pub time: Option<String>,
     /// Stop after this transaction.
@@ -472,6 +473,20 @@ impl TargetArgs {
         let timeline = self.timeline.unwrap_or(TimelineChoice::Latest);
         Ok(Target { inclusive: !self.exclusive, timeline, action, ..Target::new(kind) })
     }
+
+    /// An error of a target, and where that is a time behind the end of WAL, the same time of an earlier day that can
+    /// be reached: mostly it is the day that is wrong.
+    #[must_use]
+    pub fn with_offer(&self, error: Error, zone: Zone) -> Error {
+        let (Some(text), Some((from, to))) = (&self.time, error.report().times) else { return error };
+        let offered = same_time_of_day(text, zone, Some(from), to);
+        if offered.is_empty() {
+            return error;
+        }
+        let offered = offered.iter().map(|time| format!("--time '{time}'")).collect::<Vec<_>>().join(" or ");
+        let others = error.report().hint.as_ref().map(|hint| format!("; else {hint}")).unwrap_or_default();
+        error.hint(format!("did you mean {offered}? WAL has that{others}"))
+    }
 }
 
 /// A query.
@@ -514,10 +529,10 @@ fn item_parser() -> impl clap::builder::TypedValueParser<Value = ItemId> {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Part of the archive")]
 pub struct WindowArgs {
-    /// Only what ended at this time or later: “2024-10-02 14:30:05+02”, “14:30”, “20 min ago”.
+    /// Only what ended at this time or later: '2024-10-02 14:30:05+02', 14:30, '20:40 New York', '20 min ago'.
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub from: Option<String>,
-    /// Only what ended at this time or before.
+    /// Only what ended at this time or before; a mere 14:30 is the first one after --from.
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub to: Option<String>,
     /// Only this timeline [default: all].
@@ -542,8 +557,13 @@ impl WindowArgs {
     /// # Errors
     /// When a time is none, or the end lies before the beginning.
     pub fn window(&self, zone: Zone, now: Timestamp) -> Result<Window> {
-        let read = |text: &Option<String>| text.as_deref().map(|text| read_time(text, zone, now)).transpose();
-        let (from, to) = (read(&self.from)?, read(&self.to)?);
+        let refused = |error: BadTime| refused(&error, zone);
+        let from = self.from.as_deref().map(|text| parse_time(text, zone, now)).transpose().map_err(refused)?;
+        let end = |text: &str| match from {
+            Some(from) => parse_end(text, zone, now, from),
+            None => parse_time(text, zone, now),
+        };
+        let to = self.to.as_deref().map(end).transpose().map_err(refused)?;
         if let (Some(from), Some(to)) = (from, to)
             && to < from
         {
@@ -576,10 +596,12 @@ impl Window {
 }
 
 fn read_time(text: &str, zone: Zone, now: Timestamp) -> Result<Timestamp> {
-    parse_time(text, zone, now).map_err(|error| {
-        Error::usage("bad-time", error.to_string())
-            .hint(format!("local times without a zone are read in {zone}; --time-zone chooses another zone"))
-    })
+    parse_time(text, zone, now).map_err(|error| refused(&error, zone))
+}
+
+fn refused(error: &BadTime, zone: Zone) -> Error {
+    Error::usage("bad-time", error.to_string())
+        .hint(format!("local times without a zone are read in {zone}; --time-zone chooses another zone"))
 }
 
 /// A kind of recovery point.
