@@ -563,3 +563,45 @@ fn timeline_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
         doc.hanging(&format!("{} damaged: ", glyphs::BAD), theme.bad(), file, theme.bad());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Lsn, TimelineId};
+
+    #[test]
+    fn rows_tell_the_offset_where_it_changes_between_them() {
+        let berlin: Zone = "Europe/Berlin".parse().unwrap();
+        // Clocks are put back at 2026-10-25 01:00 UTC. None of these times comes twice.
+        let change = 1_792_890_000;
+        let point = |seconds: Option<i64>| Point {
+            at: seconds.and_then(|seconds| Timestamp::from_unix_seconds(change + seconds)),
+            ..Point::at(PointKind::Commit, TimelineId(1), Lsn(8), Lsn(16))
+        };
+        let points = [-9000, -7200].map(Some).into_iter().chain([None]).chain([7200, 9000].map(Some)).map(point);
+        let points: Vec<Point> = points.collect();
+        let rows: Vec<Row<'_>> = points.iter().map(Row::Point).collect();
+        assert_eq!(changed_offsets(&rows, berlin), [false, true, false, true, false]);
+        assert_eq!(changed_offsets(&rows, Zone::UTC), [false; 5]);
+        assert_eq!(changed_offsets(&[], berlin), [false; 0]);
+    }
+
+    #[test]
+    fn a_stretch_tells_its_offsets_where_they_are_needed_and_has_room() {
+        let stretch = |from: i64, to: i64, zone: &str, with_offset| {
+            let [from, to] = [from, to].map(|s| Timestamp::from_unix_seconds(1_792_890_000 + s));
+            let (timeline, number) = (TimelineId(1), 5);
+            let segment = SegmentRows { timeline, number, read: true, rows: 1, commits: 1, earliest: from, latest: to };
+            let text = stretch_of(&segment, zone.parse().unwrap(), with_offset);
+            assert!(width(&text) <= 21, "{text}");
+            text
+        };
+        assert_eq!(stretch(-9000, -7200, "Europe/Berlin", false), "10-25 00:30 – 01:00");
+        assert_eq!(stretch(-7200, -6000, "Europe/Berlin", true), "01:00 – 01:20+02");
+        assert_eq!(stretch(-1800, -600, "Europe/Berlin", false), "02:30 – 02:50+02");
+        assert_eq!(stretch(-600, 600, "Europe/Berlin", false), "02:50+02 – 02:10+01");
+        // Lord Howe Island put its clocks forward by half an hour three weeks before.
+        assert_eq!(stretch(-600, 600, "Australia/Lord_Howe", true), "11:50 – 12:10+11");
+        assert_eq!(stretch(-600, 600, "Asia/Kolkata", true), "06:20 – 06:40+0530");
+    }
+}
