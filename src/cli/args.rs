@@ -757,3 +757,65 @@ pub struct ActArgs {
     #[arg(long)]
     pub events: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        target: TargetArgs,
+    }
+
+    #[derive(Parser)]
+    struct Stretch {
+        #[command(flatten)]
+        window: WindowArgs,
+    }
+
+    fn utc(text: &str) -> Timestamp {
+        parse_time(text, Zone::UTC, Timestamp::UNIX_EPOCH).unwrap()
+    }
+
+    #[test]
+    fn of_a_time_behind_the_end_of_wal_that_of_the_newest_day_is_offered() {
+        let berlin: Zone = "Europe/Berlin".parse().unwrap();
+        let times = Some((utc("2026-10-23T00:00:00Z"), utc("2026-10-25T02:00:00Z")));
+        let offered = |words: &[&str], times| {
+            let line = Line::parse_from(std::iter::once(&"walback").chain(words));
+            let error = Error::new(ErrorKind::Unreachable, "target-not-reached", "it ends").hint("choose another");
+            let error = line.target.with_offer(error.times(times), berlin);
+            error.report().hint.clone().unwrap()
+        };
+        // In New York daylight saving goes on for a week more: by Berlin's clock it was another time the day before.
+        assert_eq!(
+            offered(&["--time", "2026-10-25 20:40 New York"], times),
+            "did you mean --time '2026-10-24 20:40:00 -04:00'? WAL has that; else choose another"
+        );
+        assert_eq!(
+            offered(&["--time", "02:40"], times),
+            "did you mean --time '2026-10-25 02:40:00 +02:00' or --time '2026-10-25 02:40:00 +01:00'? WAL has that; else choose another"
+        );
+        for (words, times) in
+            [(["--time", "20 min ago"], times), (["--time", "20:40"], None), (["--xid", "746"], times)]
+        {
+            assert_eq!(offered(&words, times), "choose another", "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_stretch_may_be_still_to_come() {
+        let stretch = |words: &[&str]| {
+            let line = Stretch::parse_from(std::iter::once(&"walback").chain(words));
+            line.window.window(Zone::UTC, utc("2026-10-25T14:15:00Z"))
+        };
+        let window = stretch(&["--from", "14:00", "--to", "14:30"]).unwrap();
+        assert_eq!((window.from, window.to), (Some(utc("2026-10-25T14:00:00Z")), Some(utc("2026-10-25T14:30:00Z"))));
+        let window = stretch(&["--from", "23:00", "--to", "01:00"]).unwrap();
+        assert_eq!((window.from, window.to), (Some(utc("2026-10-24T23:00:00Z")), Some(utc("2026-10-25T01:00:00Z"))));
+        assert!(stretch(&["--from", "10-25 14:00", "--to", "10-25 13:00"]).is_err());
+    }
+}

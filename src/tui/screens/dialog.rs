@@ -171,8 +171,9 @@ fn draw_target(canvas: &mut Canvas<'_>, zone: Zone, form: &TargetForm, area: Rec
     let other = if form.timelines.len() > 1 { "   (Tab changes)" } else { "" };
     below.row("Timeline", &format!("{}{other}", form.timeline()), theme.plain());
     write_stop(&mut below, theme, zone, &form.stop);
-    for time in form.offered(zone) {
-        below.row("WAL has", &format!("{time}   type this, if the day was wrong"), theme.name());
+    let offered = form.offered(zone);
+    if !offered.is_empty() {
+        below.row("did you mean", &offered.join(" or "), theme.name());
     }
     let (mut above, below) = (above.lines(), below.lines());
     // In a low terminal the examples give way: what was typed and what it means stay.
