@@ -32,6 +32,8 @@ pub enum Dialog {
     Runbook(Field),
     /// The directory of a new base backup is being typed.
     BaseBackup(Field),
+    /// What is to be found in the server's log is being typed.
+    FindInLog(Field),
     /// SQL is being typed.
     Sql(SqlForm),
     /// A name has to be typed before something is done.

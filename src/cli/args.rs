@@ -31,6 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   walback demo                                             try everything on a cluster of its own
   walback --backups /backups/base --wal /backups/wal       open the interface
+  walback --plain …                                        the same as lines, for screen readers and pipes
   walback … backups                                        what there is to recover from
   walback … suspects                                       which transactions destroyed data
   walback … plan --time '14:29' --into /srv/restore        what a recovery would do, and whether it would work
@@ -107,6 +108,9 @@ pub struct Global {
     /// Print JSON on standard output.
     #[arg(long, global = true)]
     pub json: bool,
+    /// The interface as lines instead of a screen: for screen readers, serial consoles, pipes.
+    #[arg(long, global = true)]
+    pub plain: bool,
     /// When to use colour.
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
     pub color: Color,
@@ -145,6 +149,7 @@ impl Global {
             time_zone: self.time_zone.clone(),
             read_only: self.read_only,
             colour: self.color.into(),
+            plain: self.plain,
         }
     }
 }

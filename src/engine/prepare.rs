@@ -707,7 +707,11 @@ impl<'a> Preparation<'a> {
         let are = if others.len() == 1 { "timeline" } else { "timelines" };
         let text = format!("recovery follows timeline {}; not followed: {are} {named}{more}", path.last());
         let finding = Finding::note("other-branches", text);
-        Some(finding.hint(format!("if production went on with timeline {newest}, give --timeline {newest}")))
+        let own = path.last();
+        Some(finding.hint(format!(
+            "right where what only timeline {own} has is wanted back; for what production went on with, if that is timeline \
+             {newest}, give --timeline {newest}"
+        )))
     }
 
     /// Where “latest” is not the newest of all: the backup does not lead to that one.

@@ -44,6 +44,15 @@ pub(crate) fn happened(stopped: &Stopped) -> String {
     }
 }
 
+/// Whether the server only said that it could not let Walback in yet, which asks it several times a second (`FATAL` in
+/// `ProcessStartupPacket`, src/backend/tcop/backend_startup.c, PostgreSQL 18).
+#[must_use]
+pub(crate) fn is_not_yet(line: &str) -> bool {
+    ["the database system is starting up", "the database system is not yet accepting connections"]
+        .iter()
+        .any(|words| line.contains(words))
+}
+
 /// The same two in a few words, to stand beside each other: `before commit of 735`.
 pub(crate) fn in_short(words: &str) -> String {
     let parts = ["commit", "rollback", "first lock", "database drop"];

@@ -30,6 +30,11 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
         Dialog::Directory(form) => draw_directory(canvas, form, area),
         Dialog::Runbook(field) => draw_runbook(canvas, field, area),
         Dialog::BaseBackup(field) => draw_base_backup(canvas, field, area),
+        Dialog::FindInLog(field) => {
+            let text =
+                "Capital and small letters are the same. What is listed is looked through, the last lines first.";
+            draw_path(canvas, field, area, "Find in the server's log", "Enter finds, Esc leaves", text);
+        }
         Dialog::Sql(form) => sql::draw(canvas, form, area),
         Dialog::Value(form) => draw_value(canvas, form, area),
         Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),
@@ -69,7 +74,9 @@ pub(super) fn open_wide(
     let x = area.x + (area.width - columns) / 2;
     let y = area.y + (area.height - height) / 2;
     let place = Rect { x, y, width: columns, height };
-    canvas.clear(place);
+    // A column free on either side: frames do not touch those below.
+    let around = Rect { x: x.saturating_sub(1), width: columns.saturating_add(2), ..place };
+    canvas.clear(around.intersection(area));
     // Nothing below a dialog can be clicked.
     canvas.drawn.hits.clear();
     let inner = canvas.frame(place, title, keys, true);
@@ -222,7 +229,10 @@ fn draw_directory(canvas: &mut Canvas<'_>, form: &DirectoryForm, area: Rect) {
     let mut doc = Doc::new(inside(area), theme);
     match form.problem() {
         Some(problem) => doc.paragraph(problem, theme.warning()),
-        None => doc.paragraph("It must not exist yet, or be empty; the plan checks that, and the space.", theme.dim()),
+        None => doc.paragraph(
+            "It must not exist yet, or be empty; the plan checks that, and the space. Ctrl-U empties the line.",
+            theme.dim(),
+        ),
     }
     let below = doc.lines();
     let inner = open(canvas, area, "Recover into which directory?", "Enter plans, Esc leaves", below.len() + 1);

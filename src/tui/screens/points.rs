@@ -104,7 +104,7 @@ fn catalog_or_why<'s>(canvas: &mut Canvas<'_>, state: &'s State, area: Rect) -> 
 }
 
 /// Format and compression as they are called in a directory listing.
-fn format(backup: &Backup) -> String {
+pub(crate) fn format(backup: &Backup) -> String {
     use crate::catalog::BackupKind::{Directory, Tar};
     match (backup.kind, backup.compression) {
         (Tar, compression) => format!("tar{}", compression.ending()),
@@ -229,6 +229,14 @@ fn list_titles(state: &State) -> (String, String) {
 /// Below so many columns the rows have only what names a transaction; the rest is in the details.
 const NARROW: usize = 64;
 
+/// From so many columns on, rows have the position in WAL, too; the details have it always.
+const WIDE: usize = 100;
+
+/// Whether rows say which timeline they are on: where there is room, or more than one.
+fn says_timeline(state: &State, columns: usize) -> bool {
+    columns >= WIDE || state.points.timelines().len() > 1
+}
+
 /// Only the rows that are seen are made, around the cursor: what happened before and after it is always in view.
 fn rows(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     if area.height < 2 {
@@ -239,13 +247,18 @@ fn rows(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let zone = cut(&state.zone.to_string(), 21);
     let heading = match columns {
         0..NARROW => format!("  {:<15} {:>10}  what", cut(&zone, 15), "xid"),
-        _ => format!("  {zone:<21} TLI {:>10} {:>12}  what", "xid", "LSN"),
+        _ => {
+            let timeline = if says_timeline(state, columns) { " TLI" } else { "" };
+            let position = if columns >= WIDE { format!(" {:>12}", "LSN") } else { String::new() };
+            format!("  {zone:<21}{timeline} {:>10}{position}  what", "xid")
+        }
     };
     canvas.line(area, 0, &Line::from(Span::styled(heading, theme.label())));
     let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
     if state.points.is_empty() {
         empty(canvas, state, area);
     }
+    canvas.drawn.page = usize::from(area.height);
     let height = u64::from(area.height);
     let cursor = state.points.cursor();
     let first = cursor.saturating_sub(height / 2).min(state.points.len().saturating_sub(height));
@@ -348,7 +361,9 @@ fn row_line(
         let time = if has_date { time.get(6..).unwrap_or_default() } else { &time };
         format!("{cursor} {:<15} {xid:>10}  ", cut(time, 15))
     } else {
-        format!("{cursor} {time:<21} {:>3} {xid:>10} {lsn:>12}  ", timeline.0)
+        let timeline = if says_timeline(state, columns) { format!(" {:>3}", timeline.0) } else { String::new() };
+        let position = if columns >= WIDE { format!(" {lsn:>12}") } else { String::new() };
+        format!("{cursor} {time:<21}{timeline} {xid:>10}{position}  ")
     };
     let room = columns.saturating_sub(width(&lead));
     let reached = match row {
@@ -398,7 +413,7 @@ fn what(canvas: &Canvas<'_>, state: &State, point: &Point, wide: bool) -> (Strin
 }
 
 /// `deletes 12 rows, updates 3`: what is too little to be a suspect.
-fn changes(point: &Point) -> Option<String> {
+pub(crate) fn changes(point: &Point) -> Option<String> {
     let parts = [("drops", point.drops, "file"), ("deletes", point.deletes, "row"), ("updates", point.updates, "row")];
     let parts = parts.into_iter().filter(|(_, number, _)| *number > 0);
     let parts: Vec<String> = parts.map(|(verb, number, of)| format!("{verb} {}", counted(number, of))).collect();
@@ -437,7 +452,9 @@ fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
         (PointKind::RestorePoint, _) => format!("Restore point “{name}”"),
         (PointKind::BackupEnd, _) => "A base backup ended".to_owned(),
         (PointKind::EndOfRecovery, _) => "A server was promoted".to_owned(),
-        (PointKind::EndOfWal, _) => "The archived WAL ends".to_owned(),
+        (PointKind::EndOfWal, _) => {
+            "The archived WAL ends. A server that went on may have more in its pg_wal: --wal".to_owned()
+        }
         _ => "This record was written".to_owned(),
     };
     let when = point.at.map_or(String::new(), |at| format!(" at {}", at.in_zone(state.zone)));

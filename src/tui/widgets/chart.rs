@@ -49,9 +49,12 @@ pub(crate) fn titles(state: &State, columns: u16) -> (String, String) {
     let keys = "← → pan  + - zoom  0 all";
     let room = usize::from(columns).saturating_sub(width(&title) + 9);
     let legend = legend(&signs(state), room);
-    let both = format!("{legend}   {keys}");
-    let right = [both, legend].into_iter().find(|right| width(right) <= room && right.contains("  "));
-    (title, right.unwrap_or_else(|| keys.to_owned()))
+    let right = match legend.is_empty() {
+        true => keys.to_owned(),
+        false if width(&legend) + 3 + width(keys) <= room => format!("{legend}   {keys}"),
+        false => legend,
+    };
+    (title, right)
 }
 
 /// Signs with their words, as many as there is room for; none where there is hardly any.
@@ -113,18 +116,11 @@ fn between(from: &str, to: &str, end: usize, [behind_from, behind_to]: &[String;
     format!("{}{behind_from} – {}{behind_to}", part(from, 5), part(to, if same_day { 11 } else { 5 }))
 }
 
-/// Bars, and below them marks and times, in one row or in two.
+/// Bars, and below them marks and times, in one row or in two; what is clicked there is gone to.
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect, rows: (u16, u16)) {
-    let view = state.chart.view();
-    let columns = usize::from(area.width);
-    let Some(window) = view.window.filter(|_| columns > 0) else { return };
-    let column = |at: Option<Timestamp>| at.and_then(|at| column_at(window, at, columns));
-    let mut pins = Vec::new();
-    if let Some(column) = column(course::chosen(state).and_then(course::time_of)) {
-        pins.push(Pin { column, symbol: glyphs::TARGET, style: canvas.theme.target(), words: "stops here".into() });
-    }
-    let selected = column(state.points.moment());
-    draw_axis(canvas, state, view, area, rows, &pins, selected);
+    let Some(window) = state.chart.view().window.filter(|_| area.width > 0) else { return };
+    show(canvas, state, area, rows);
+    let selected = state.points.moment().and_then(|at| column_at(window, at, usize::from(area.width)));
     if let Some(column) = selected.filter(|_| state.pane == Pane::Chart) {
         let x = area.x + column as u16;
         canvas.style(Rect { x, width: 1, height: rows.0, ..area }, canvas.theme.selected());
@@ -133,6 +129,18 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect, rows: (u1
         let place = Rect { x: area.x + column, width: 1, height: rows.0 + rows.1, ..area };
         canvas.hit(place, Hit::Chart { column, columns: area.width });
     }
+}
+
+/// The same, to look at.
+pub(crate) fn show(canvas: &mut Canvas<'_>, state: &State, area: Rect, rows: (u16, u16)) {
+    let view = state.chart.view();
+    let columns = usize::from(area.width);
+    let column = |at: Option<Timestamp>| view.window.zip(at).and_then(|(window, at)| column_at(window, at, columns));
+    let stop = column(course::chosen(state).and_then(course::time_of));
+    let style = canvas.theme.target();
+    let pin = |column| Pin { column, symbol: glyphs::TARGET, style, words: "stops here".into() };
+    let pins: Vec<Pin> = stop.map(pin).into_iter().collect();
+    draw_axis(canvas, state, view, area, rows, &pins, column(state.points.moment()));
 }
 
 /// A sign of its own on the axis, over all others.
