@@ -1190,6 +1190,7 @@ fn all() -> Vec<(&'static str, State)> {
     ));
     states.extend(archive::all());
     states.extend(found_and_copied());
+    states.extend(in_the_night_of_the_change());
     states
 }
 
@@ -1207,6 +1208,49 @@ fn found_and_copied() -> Vec<(&'static str, State)> {
         ("copy", typed(home(), "y")),
         ("copy-plan", typed(planned(), "y")),
         ("copy-paused", typed(paused(), "y")),
+    ]
+}
+
+/// 2024-10-27 at 02:25 in Berlin, for the first time; clocks are put back at 03:00.
+fn clocks_are_put_back() -> State {
+    let change = 2_127_600;
+    let commits = (0..40_u32).map(|i| {
+        let when = at(change - 3600 + i64::from(i) * 180, i64::from(i) * 7919 % 1_000_000);
+        let deletes = if i % 20 == 8 { 4_000 } else { 0 };
+        Point { deletes, ..commit(1, 1_234_540 + i, 0x1_AB12_0000 + u64::from(i) * 0x268, when) }
+    });
+    let points: Vec<Point> = commits.collect();
+    let mut state = home_of(&points);
+    state.now = at(change + 7200, 0);
+    for _ in 0..20 {
+        answer(&mut state, Msg::Key(Key::Up), &segments(&points));
+    }
+    state
+}
+
+/// Recovery comes no further than to a time of that night.
+fn a_day_later() -> State {
+    let mut state = clocks_are_put_back();
+    state.now = at(2_127_600 + 93_600, 0);
+    press(&mut state, "t02:40");
+    let asked = form(&state).asked.clone().unwrap();
+    let error = Error::failed("target-not-reached", "the WAL of timeline 1 ends before the target is reached")
+        .hint("choose an earlier time")
+        .times(Some((at(2_000_000, 0), at(2_127_600 + 3540, 0))));
+    fold(&mut state, [Msg::Resolved { target: asked, answer: Err(error) }]);
+    state
+}
+
+fn in_the_night_of_the_change() -> Vec<(&'static str, State)> {
+    let typed = |mut state: State, keys: &str| {
+        press(&mut state, keys);
+        state
+    };
+    vec![
+        ("clocks-put-back", clocks_are_put_back()),
+        ("clocks-put-back-suspects", typed(clocks_are_put_back(), "s")),
+        ("clocks-put-back-time", typed(clocks_are_put_back(), "t8:40 pm new york")),
+        ("clocks-put-back-day", a_day_later()),
     ]
 }
 

@@ -601,6 +601,8 @@ impl<'a> Preparation<'a> {
                 request.target.in_words_on(request.zone, timeline)
             ),
         );
+        let ends = last.and_then(|place| place.at).filter(|_| matches!(request.target.kind, TargetKind::Time(_)));
+        let error = error.times(self.begins(backup, path, request).zip(ends));
         let error = match last {
             Some(Place { xid: Some(xid), at: Some(at), .. }) => {
                 error.because(format!("the last transaction in it is {xid}, {}", at.in_zone(request.zone)))
@@ -666,6 +668,13 @@ impl<'a> Preparation<'a> {
             )),
             (true, _) => error.hint("“walback timelines” shows what there is; is the newest WAL archived yet?"),
         }
+    }
+
+    /// From when on there are transactions that a backup leads to: any, unless one was chosen.
+    fn begins(&self, backup: &Backup, path: &TimelinePath, request: &Request) -> Option<Timestamp> {
+        let others = self.catalog.usable_backups().filter(|other| self.catalog.leads_along(other, path));
+        let others = others.filter(|_| request.backup.is_none());
+        others.chain([backup]).filter_map(|backup| backup.finished_at.or(backup.started_at)).min()
     }
 
     /// What is to be known of the timelines that recovery does not follow.

@@ -65,7 +65,7 @@ pub fn open(config: Config, fleeting: bool) -> Result<u8> {
         now: now(),
         read_only: config.read_only,
         unicode: wishes.unicode(is_utf8),
-        directory: default_directory(&source),
+        directory: default_directory(&source, config.zone),
     });
     state.fleeting = fleeting;
     state.keys = keys(&config)?;
@@ -131,12 +131,12 @@ fn keys(config: &Config) -> Result<Keys> {
 
 /// Where a recovery goes unless the operator says otherwise: as configured, else a new directory in the home of the
 /// server's user, which that user can reach.
-fn default_directory(source: &SourceConfig) -> String {
+fn default_directory(source: &SourceConfig, zone: Zone) -> String {
     if let Some(directory) = &source.restore.directory {
         return directory.display().to_string();
     }
     let home = server_account(source.restore.run_as.as_deref()).ok().and_then(|account| account.home);
-    let name = format!("restore-{}", now().compact());
+    let name = format!("restore-{}", now().compact_in(zone));
     home.map(|home| home.join(name).display().to_string()).unwrap_or_default()
 }
 

@@ -87,8 +87,7 @@ pub(crate) fn position(lsn: Option<Lsn>) -> String {
 pub(crate) fn log_line(line: &str, zone: Zone) -> String {
     let parsed = LogLine::parse(line);
     let (Some(at), Some(severity)) = (parsed.at, parsed.severity) else { return line.to_owned() };
-    let time = at.time_of_day(zone);
-    let time = time.get(..8).unwrap_or(&time);
+    let time = at.clock(zone);
     match severity {
         Severity::Log => format!("{time} {}", parsed.text),
         other => format!("{time} {}: {}", other.word(), parsed.text),
@@ -98,8 +97,7 @@ pub(crate) fn log_line(line: &str, zone: Zone) -> String {
 /// `10-02 14:30:05.123456` in the operator's zone, for rows of a list.
 #[must_use]
 pub(crate) fn row_time(at: Timestamp, zone: Zone) -> String {
-    let full = at.in_zone(zone);
-    full.get(5..26).unwrap_or(&full).to_owned()
+    at.in_row(zone, false)
 }
 
 #[cfg(test)]

@@ -178,6 +178,10 @@ fn draw_target(canvas: &mut Canvas<'_>, zone: Zone, form: &TargetForm, area: Rec
     let other = if form.timelines.len() > 1 { "   (Tab changes)" } else { "" };
     below.row("Timeline", &format!("{}{other}", form.timeline()), theme.plain());
     write_stop(&mut below, theme, zone, &form.stop);
+    let offered = form.offered(zone);
+    if !offered.is_empty() {
+        below.row("did you mean", &offered.join(" or "), theme.name());
+    }
     let (mut above, below) = (above.lines(), below.lines());
     // In a low terminal the examples give way: what was typed and what it means stay.
     above.truncate(room(area).saturating_sub(1 + below.len()));
@@ -354,18 +358,18 @@ fn draw_suspects(canvas: &mut Canvas<'_>, state: &State, list: SuspectList, area
     let wanted = if area.height > 15 { text.len().max(DETAILS) } else { 0 };
     let lines = all.len() + 2 + wanted.max(DETAILS);
     let inner = open_wide(canvas, area, &title, "Enter goes there, Esc leaves", lines, WIDE);
-    let heading = format!("  {:<13} {:<14} {:>10} {:>9}  {}", "kind", "committed", "xid", "rows", "of");
+    let times = all.iter().map(|suspect| width(&suspect.at.to_the_second(state.zone))).max().unwrap_or(14);
+    let heading = format!("  {:<13} {:<times$} {:>10} {:>9}  {}", "kind", "committed", "xid", "rows", "of");
     canvas.line(inner, 0, &Line::from(Span::styled(heading, theme.label())));
     let details = wanted.min(usize::from(inner.height).saturating_sub(1 + IN_VIEW));
     let height = usize::from(inner.height).saturating_sub(1 + details);
     let first = list.selected.saturating_sub(height / 2).min(all.len().saturating_sub(height));
     for (row, (rank, suspect)) in all.iter().enumerate().skip(first).take(height).enumerate() {
         let here = rank == list.selected;
-        let at = words::row_time(suspect.at, state.zone);
-        let at = at.get(..14).unwrap_or(&at);
+        let at = suspect.at.to_the_second(state.zone);
         let rows = if suspect.rows > 0 { grouped(suspect.rows) } else { String::new() };
         let (cursor, kind) = (if here { glyphs::CURSOR } else { " " }, suspect.kind.name().replace('-', " "));
-        let lead = format!("{cursor} {kind:<13} {at:<14} {:>10} {rows:>9}  ", suspect.xid);
+        let lead = format!("{cursor} {kind:<13} {at:<times$} {:>10} {rows:>9}  ", suspect.xid);
         let of = cut(&clean(&suspects::relations(suspect)), usize::from(inner.width).saturating_sub(width(&lead)));
         canvas.line(
             inner,

@@ -104,13 +104,16 @@ fn range(window: Window, state: &State) -> String {
         5_000_000..3_600_000_000 => 19,
         _ => 16,
     };
-    between(&window.from().in_zone(state.zone), &window.last().in_zone(state.zone), end)
+    let (from, to) = (window.from(), window.last());
+    let offsets = [from, to].map(|at| at.offset_if_twice(state.zone));
+    between(&from.in_zone(state.zone), &to.in_zone(state.zone), end, &offsets)
 }
 
-fn between(from: &str, to: &str, end: usize) -> String {
+/// Two times of [`Timestamp::in_zone`] up to this column, with what is to be read behind each of them.
+fn between(from: &str, to: &str, end: usize, [behind_from, behind_to]: &[String; 2]) -> String {
     let part = |time: &str, from: usize| time.get(from..end).unwrap_or_default().to_owned();
     let same_day = from.get(..10) == to.get(..10);
-    format!("{} – {}", part(from, 5), part(to, if same_day { 11 } else { 5 }))
+    format!("{}{behind_from} – {}{behind_to}", part(from, 5), part(to, if same_day { 11 } else { 5 }))
 }
 
 /// Bars, and below them marks and times, in one row or in two; what is clicked there is gone to.
@@ -363,11 +366,16 @@ mod tests {
 
     #[test]
     fn a_range_is_as_fine_as_it_is_long_and_one_day_is_said_once() {
+        let said = |from, to, end| between(from, to, end, &[String::new(), String::new()]);
         let from = "2024-10-02 14:30:05.000000 +02:00";
-        assert_eq!(between(from, "2024-10-02 14:31:10.000000 +02:00", 19), "10-02 14:30:05 – 14:31:10");
-        assert_eq!(between(from, "2024-10-02 16:00:00.000000 +02:00", 16), "10-02 14:30 – 16:00");
-        assert_eq!(between(from, "2024-10-03 14:30:05.000000 +02:00", 16), "10-02 14:30 – 10-03 14:30");
-        assert_eq!(between(from, "2024-10-02 14:30:05.000250 +02:00", 26), "10-02 14:30:05.000000 – 14:30:05.000250");
+        assert_eq!(said(from, "2024-10-02 14:31:10.000000 +02:00", 19), "10-02 14:30:05 – 14:31:10");
+        assert_eq!(said(from, "2024-10-02 16:00:00.000000 +02:00", 16), "10-02 14:30 – 16:00");
+        assert_eq!(said(from, "2024-10-03 14:30:05.000000 +02:00", 16), "10-02 14:30 – 10-03 14:30");
+        assert_eq!(said(from, "2024-10-02 14:30:05.000250 +02:00", 26), "10-02 14:30:05.000000 – 14:30:05.000250");
+        let offsets = ["+02".to_owned(), "+01".to_owned()];
+        let to = "2024-10-27 02:15:00.000000 +01:00";
+        let twice = between("2024-10-27 02:30:05.000000 +02:00", to, 16, &offsets);
+        assert_eq!(twice, "10-27 02:30+02 – 02:15+01");
     }
 
     #[test]
