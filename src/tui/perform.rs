@@ -31,7 +31,7 @@ use crate::engine::server::last_lines;
 use crate::engine::{Engine, Preparation, Recoveries, Request};
 use crate::error::{Error, Result};
 use crate::event::{Event, Recovery, RecoveryState, What};
-use crate::plan::Plan;
+use crate::plan::{Plan, to_database};
 use crate::source::index::Index;
 use crate::source::names::NameBook;
 use crate::source::{Cancel, LocalSource, Source};
@@ -258,15 +258,20 @@ impl Perform for Performer {
         }
     }
 
-    fn look_command(&self, recovery: &str) -> Option<Command> {
+    fn look_command(&self, recovery: &str) -> Option<(Command, String)> {
         let buffer = Recoveries::below(&self.config.state_directory).load(recovery).ok()?;
-        let connection = buffer.recovery()?.connection;
+        let recovery = buffer.recovery()?;
         let plan = buffer.plan?;
+        // Where it cannot be asked, psql says why.
+        let databases = databases(&recovery, &plan).unwrap_or_default();
+        let database = crate::app::query::likeliest(&databases, &plan.server.database).to_owned();
         let beside = plan.server.bin_dir.join("psql");
         let program = if beside.is_file() { beside } else { PathBuf::from("psql") };
         let mut command = Command::new(program);
-        command.arg(connection);
-        Some(command)
+        command.arg(to_database(&recovery.connection, &database));
+        // Times that are asked for are those that the screens tell.
+        command.env("PGTZ", self.config.zone.to_string());
+        Some((command, database))
     }
 
     fn log_of(&self, recovery: &str) -> Option<PathBuf> {

@@ -178,6 +178,7 @@ fn plan(target: Target) -> Box<Plan> {
             socket_directory: PathBuf::from("/s"),
             log: PathBuf::from("/l"),
             run_as: "postgres".to_owned(),
+            database: "postgres".to_owned(),
             role: "postgres".to_owned(),
         },
         steps: Vec::new(),
@@ -939,7 +940,7 @@ fn what_is_locked_at_the_pause_is_said() {
         send(&mut state, events.into_iter().chain([turns(RecoveryState::Paused), event(stopped)]));
         let locked = guide::locked(&state).map(|locked| locked.to_string());
         assert_eq!(locked.as_deref(), said);
-        assert_eq!(guide::look(&state, NAME).contains("Locked"), said.is_some());
+        assert_eq!(guide::look(&state, NAME, "shop").contains("Locked"), said.is_some());
     }
 }
 
