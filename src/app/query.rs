@@ -169,3 +169,25 @@ fn scrolled(form: &SqlForm, rows: usize) -> usize {
     let last = if let Said::Rows(found) = &form.answer { found.rows.len().saturating_sub(1) } else { 0 };
     (form.scroll + rows).min(last)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_that_recovery_is_about_is_opened_where_it_is_there() {
+        let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for (there, wanted, opened) in [
+            (&["crm", "postgres", "shop", "template1"][..], "shop", "shop"),
+            (&["crm", "postgres", "shop"], "postgres", "postgres"),
+            (&["postgres", "shop", "template1"], "postgres", "shop"),
+            (&["postgres", "shop"], "gone", "shop"),
+            (&["postgres"], "gone", "postgres"),
+            // The server could not be asked.
+            (&[], "shop", "shop"),
+            (&[], "postgres", "postgres"),
+        ] {
+            assert_eq!(likeliest(&all(there), wanted), opened, "{there:?} {wanted}");
+        }
+    }
+}

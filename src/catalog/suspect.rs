@@ -200,7 +200,8 @@ fn suspect(ended: &Ended, timeline: TimelineId, kind: SuspectKind, relations: Ve
 
 /// Its files go before it commits: only stopping before they do, and before it is marked invalid, saves the database.
 fn dropped_database(ended: &Ended, timeline: TimelineId, drop: &DatabaseDrop, mark: Option<Lsn>) -> Suspect {
-    let relation = SuspectRelation { database: drop.database, database_name: None, relfilenode: None, name: None, rows: 0 };
+    let relation =
+        SuspectRelation { database: drop.database, database_name: None, relfilenode: None, name: None, rows: 0 };
     let harmed = mark.unwrap_or(drop.lsn);
     let target =
         Target { inclusive: false, timeline: TimelineChoice::Number(timeline), ..Target::new(TargetKind::Lsn(harmed)) };

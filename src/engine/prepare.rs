@@ -17,7 +17,7 @@ use crate::plan::fetch;
 use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
 use crate::plan::settings::shell_quote;
 use crate::plan::stop_findings::stop_findings;
-use crate::plan::{first_database, Approach, Candidate, Finding, Plan, Pristine, tablespaces};
+use crate::plan::{Approach, Candidate, Finding, Plan, Pristine, first_database, tablespaces};
 use crate::resolve::{BeforeWhat, Place, Resolved, Resolver, StopSide, Unreachable};
 use crate::source::names::NameBook;
 use crate::source::scan::EndCause;

@@ -18,7 +18,7 @@ use super::preflight::{BackupFacts, HostFacts, OwnProgram, Preflight};
 use super::settings::{Isolation, WAY_BACK_SETTINGS, is_reserved, restore_command, shell_quote, target_settings};
 use super::stop_findings::stop_findings;
 use super::tablespaces::PlacedTablespace;
-use super::{DATABASE, Candidate, Estimate, Fetch, Finding, Plan, Pristine, ServerPlan, Step, StepId};
+use super::{Candidate, DATABASE, Estimate, Fetch, Finding, Plan, Pristine, ServerPlan, Step, StepId};
 
 /// Where Walback keeps what is its own inside a data directory that it made.
 pub const OWN_DIRECTORY: &str = ".walback";

@@ -382,11 +382,13 @@ fn detail(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     }
 }
 
-/// A text with as many names of relations as leave it no longer than so many lines.
+/// A text with as many names of relations as leave it no longer than so many lines, or than it is with one.
 pub(crate) fn as_many_names_as_fit(lines: usize, text: impl Fn(usize) -> Doc) -> Doc {
     /// More fit into no terminal.
     const MOST: usize = 512;
-    let fits = |names: usize| text(names).lines().len() <= lines;
+    let length = |names: usize| text(names).lines().len();
+    let lines = lines.max(length(1));
+    let fits = |names: usize| length(names) <= lines;
     if fits(MOST) {
         return text(MOST);
     }
