@@ -200,6 +200,9 @@ fn on_plan(state: &State) -> String {
         Answer::Made(plan, None) if plan.make_way.is_some() => {
             format!("{start} asks for the name; then it renames what is there, and starts.")
         }
+        Answer::Made(..) if can(state, "take") => {
+            format!("Is what is kept the accident? {} stops before it. {start} starts as it is.", key(Act::Take))
+        }
         Answer::Made(_, Some(_)) => format!("{start} goes to this target. Nothing was changed yet."),
         Answer::Made(..) => {
             format!("Read it ({} scrolls), then {start} starts. Nothing was changed yet.", key(Act::Down))
