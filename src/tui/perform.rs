@@ -14,7 +14,7 @@ use super::run::{self, MsgSender, Perform};
 use super::theme::{Background, Bars, Depth, detect::Wishes};
 use crate::app::keys::Keys;
 use crate::app::msg::ActionKind;
-use crate::app::query::Checks;
+use crate::app::query::{Checks, likeliest};
 use crate::app::state::{Known, Setup, Wanted};
 use crate::app::{Effect, Msg, State};
 use crate::catalog::suspect::MANY_ROWS;
@@ -262,9 +262,8 @@ impl Perform for Performer {
         let buffer = Recoveries::below(&self.config.state_directory).load(recovery).ok()?;
         let recovery = buffer.recovery()?;
         let plan = buffer.plan?;
-        // Where it cannot be asked, psql says why.
-        let databases = databases(&recovery, &plan).unwrap_or_default();
-        let database = crate::app::query::likeliest(&databases, &plan.server.database).to_owned();
+        let databases = databases_soon(&recovery, &plan);
+        let database = likeliest(&databases, &plan.server.database).to_owned();
         let beside = plan.server.bin_dir.join("psql");
         let program = if beside.is_file() { beside } else { PathBuf::from("psql") };
         let mut command = Command::new(program);
@@ -585,6 +584,16 @@ fn read_archive(index: &Index<'_>, catalog: &Catalog, cancel: &Cancel, reply: &M
     NameBook::default().name(&mut overview.suspects, catalog, cancel)?;
     reply.send(Msg::Overview(Arc::new(overview)));
     Ok(())
+}
+
+/// The databases of a recovered server, on a thread of its own: whoever asks runs in a runtime already. None where it
+/// does not answer soon; psql says why.
+fn databases_soon(recovery: &Recovery, plan: &Plan) -> Vec<String> {
+    const SOON: Duration = Duration::from_secs(2);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (recovery, plan) = (recovery.clone(), plan.clone());
+    std::thread::spawn(move || sender.send(guarded(|| databases(&recovery, &plan)).unwrap_or_default()));
+    receiver.recv_timeout(SOON).unwrap_or_default()
 }
 
 /// What can be asked about the archive.

@@ -956,7 +956,7 @@ fn what_is_kept_and_destroyed_data_can_be_stopped_before() {
     let rows = [(Some("public.orders"), 4000)];
     let suspect = crate::app::suspects::tests::suspect(SuspectKind::Delete, point.lsn.0, &rows);
     plan.resolved.suspects = vec![Suspect { xid, stop_before: options, at: point.at.unwrap_or(suspect.at), ..suspect }];
-    send(&mut state, [Msg::Planned(Ok(plan))]);
+    state.planning.as_mut().unwrap().answer = Answer::Made(plan, None);
     assert!(guide::next(&state).contains("t stops before it"), "{}", guide::next(&state));
     let effects = press(&mut state, "t");
     let [Effect::MakePlan(wanted)] = effects.as_slice() else { panic!("{effects:?}") };
