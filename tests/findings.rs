@@ -658,6 +658,48 @@ fn wal_that_was_written_with_less_than_recovery_needs() {
     }
 }
 
+/// A cluster of two databases, one of which loses its rows.
+#[test]
+fn what_destroyed_data_and_is_kept() {
+    for server in [13, 15, 17].into_iter().filter_map(Server::available) {
+        let directory = Directory::new();
+        let cluster = Cluster::create(&directory, &server, &Options { segment_mib: 1, ..Options::default() });
+        cluster.psql("create table invoices (n int); insert into invoices select generate_series(1, 4000)");
+        let by = if server.pg_basebackup().is_some() { Format::TarGz } else { Format::Plain };
+        cluster.base_backup_without_wal(by, "before");
+        let commit = |work: &str| cluster.psql(&format!("begin; {work}; select txid_current(); commit"));
+        let first = commit("insert into invoices values (0)");
+        let accident = commit("delete from invoices where n > 0");
+        cluster.switch_and_wait_archived();
+        let later = commit("insert into invoices values (-1)");
+        let few = commit("delete from invoices");
+        cluster.switch_and_wait_archived();
+        cluster.stop(Stop::Fast);
+        let operator = Operator::of_cluster(&directory, &cluster, "");
+        let bin_dir = server.bin_dir.to_str().unwrap();
+        let to = |words: &[&str]| plan(&operator, &[words, &["--bin-dir", bin_dir]].concat());
+        let before = format!("--xid {accident} --exclusive --timeline 1 stops before {accident}");
+        let did = "deletes 4,000 rows of public.invoices in database postgres, 2";
+        let last = to(&["--xid", &accident]);
+        has(&last, "suspect-kept", "warning", &[&accident, did, &before, "the last transaction"]);
+        let relation = &last["resolved"]["suspects"][0]["relations"][0];
+        assert_eq!(relation["database_name"], "postgres", "{relation:#}");
+        let near = to(&["--xid", &later]);
+        has(&near, "suspect-kept", "note", &[&accident, did, &before]);
+        has(&to(&["--latest"]), "suspect-kept", "note", &[did, &before]);
+        lacks(&to(&["--xid", &first]), "suspect-kept");
+        // What it loses is not kept, and said.
+        let saved = to(&["--xid", &accident, "--exclusive"]);
+        lacks(&saved, "suspect-kept");
+        assert_eq!(saved["resolved"]["suspects"][0]["xid"].to_string(), accident, "{saved:#}");
+        // A few rows are no suspect.
+        let small = to(&["--xid", &few]);
+        has(&small, "suspect-kept", "note", &[&accident]);
+        let located = ask(&mut operator.command(&["locate", "--xid", &accident])).json();
+        assert_eq!(located["resolved"]["suspects"], last["resolved"]["suspects"]);
+    }
+}
+
 #[test]
 fn tablespaces() {
     let directory = Directory::new();

@@ -243,6 +243,7 @@ fn suspect(point: &Point) -> Option<Suspect> {
     };
     let relation = |number| SuspectRelation {
         database: 5,
+        database_name: Some("shop".to_owned()),
         relfilenode: Some(16_384 + number),
         name: (number == 0).then(|| "public.orders".to_owned()),
         rows: point.deletes,
@@ -352,6 +353,7 @@ fn plan() -> Plan {
             socket_directory: PathBuf::from("/run/user/105/walback/shop"),
             log: PathBuf::from("/var/lib/postgresql/.local/state/walback/shop-20241002-1502/server.log"),
             run_as: "postgres".to_owned(),
+            database: "postgres".to_owned(),
             role: "postgres".to_owned(),
         },
         steps: vec![

@@ -214,7 +214,7 @@ pub static COMMANDS: &[Command] = &[
     command!(OtherBackup, "other-backup", "", &[Key::Char('b')], PLAN, None, has_other_backups,
         "Plans with the next backup that leads to the target."),
     command!(Take, "take", "take", &[Key::Char('t')], PLAN, None, can_take,
-        "Plans with the last point that can be reached."),
+        "Plans with the last point that can be reached; where the target is reached, with the one before what destroyed data and is kept."),
     command!(Directory, "directory", "directory", &[Key::Char('d')], PLAN, None, can_move,
         "Plans with another new directory."),
     command!(MakeWay, "make-way", "make way", &[Key::Char('m')], PLAN, Typed, can_make_way,
@@ -488,8 +488,10 @@ fn can_take(state: &State) -> Enabled {
     let Some(planning) = &state.planning else { return Err("there is no plan".into()) };
     match &planning.answer {
         Answer::Making => return Err("the plan is still being made".into()),
-        Answer::Made(..) => return Err("recovery gets to the target".into()),
-        Answer::Failed(_) => {}
+        Answer::Made(..) if planning.reachable().is_none() => {
+            return Err("recovery gets to the target, and keeps nothing close before it that destroyed data".into());
+        }
+        Answer::Made(..) | Answer::Failed(_) => {}
     }
     match planning.reachable() {
         Some((_, Some(_))) if planning.retarget.is_some() => {

@@ -34,12 +34,21 @@ pub fn next(state: &State) -> String {
     }
 }
 
-/// What is said before psql gets the terminal.
+/// What is never to be done by hand while recovery is paused at its target: PostgreSQL goes on from there by promoting
+/// (`recoveryPausesHere`, `src/backend/access/transam/xlogrecovery.c`), though its log recommends it.
+pub const NEVER_RESUME: &str = "Never call pg_wal_replay_resume() here: it would promote the server.";
+
+/// What is said before psql gets the terminal and opens this database.
 #[must_use]
-pub fn look(state: &State, recovery: &str) -> String {
+pub fn look(state: &State, recovery: &str, database: &str) -> String {
+    let zone = state.zone;
     let mut text = format!(
-        "The recovered server of {recovery}.\n\\l lists databases, \\c NAME opens one, \\q comes back to walback."
+        "The recovered server of {recovery}: database {database}, times in {zone}.\n\
+         \\l lists databases, \\c NAME opens one, \\q comes back to walback."
     );
+    if state.recovery_state() == Some(RecoveryState::Paused) {
+        text.push_str(&format!("\n{NEVER_RESUME}"));
+    }
     if let Some(locked) = locked(state) {
         text.push_str(&format!(
             "\nLocked until promotion: {locked}.\n\
@@ -210,6 +219,9 @@ fn on_plan(state: &State) -> String {
         }
         Answer::Made(plan, None) if plan.make_way.is_some() => {
             format!("{start} asks for the name; then it renames what is there, and starts.")
+        }
+        Answer::Made(..) if can(state, "take") => {
+            format!("Is what is kept the accident? {} stops before it. {start} starts as it is.", key(Act::Take))
         }
         Answer::Made(_, Some(_)) => format!("{start} goes to this target. Nothing was changed yet."),
         Answer::Made(..) => {

@@ -108,6 +108,8 @@ pub struct Points {
     commits: Vec<u64>,
     /// The overview's suspects by position.
     suspects: Vec<usize>,
+    /// Whether they are in more than one database.
+    several_databases: bool,
     kept: Kept,
     filter: Option<TimelineId>,
     /// The rows of the filter.
@@ -140,6 +142,7 @@ impl Points {
             runs: Runs::default(),
             commits: vec![0],
             suspects: Vec::new(),
+            several_databases: false,
             kept: Kept::default(),
             filter: None,
             listed: 0..0,
@@ -165,6 +168,9 @@ impl Points {
         let mut places: Vec<usize> = (0..self.overview.suspects.len()).collect();
         places.sort_by_key(|place| self.overview.suspects.get(*place).map(|s| (s.timeline, s.lsn)));
         self.suspects = places;
+        let mut databases = self.overview.suspects.iter().flat_map(Suspect::databases);
+        let first = databases.next();
+        self.several_databases = databases.any(|name| Some(name) != first);
         self.lacks = self.find_lacks();
         self.runs = self.make_runs();
         self.revision += 1;
@@ -499,6 +505,12 @@ impl Points {
     #[must_use]
     pub fn has_suspect_within(&self, timeline: TimelineId, from: Lsn, to: Lsn) -> bool {
         self.suspects_before((timeline, from)) < self.suspects_before((timeline, to))
+    }
+
+    /// Whether suspects are in more than one database: only then every row says in which.
+    #[must_use]
+    pub fn has_several_databases(&self) -> bool {
+        self.several_databases
     }
 
     /// How many suspects come before a position.

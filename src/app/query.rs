@@ -5,8 +5,10 @@ use super::effect::Effect;
 use super::field::Field;
 use super::key::Key;
 use super::state::State;
+use crate::catalog::is_of_users;
 use crate::core::{Checked, Rows};
 use crate::error::Error;
+use crate::plan::DATABASE;
 
 /// The checks of the configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -91,14 +93,28 @@ pub(super) fn open(state: &mut State) -> Vec<Effect> {
     vec![Effect::LoadDatabases { recovery }]
 }
 
-/// Takes the databases in. The first that an operator made is the likeliest.
+/// The database that is looked at first, of those that there are: the one that recovery is about, else the only one that
+/// users made, else the one that every server has.
+#[must_use]
+pub fn likeliest<'a>(databases: &'a [String], wanted: &'a str) -> &'a str {
+    let is_there = |name: &str| databases.iter().any(|database| database == name);
+    if is_of_users(wanted) && (is_there(wanted) || databases.is_empty()) {
+        return wanted;
+    }
+    let mut own = databases.iter().filter(|name| is_of_users(name));
+    own.next().filter(|_| own.next().is_none()).map_or(DATABASE, String::as_str)
+}
+
+/// Takes the databases in. The one that recovery is about comes first, else the first that an operator made.
 pub(super) fn databases_came(state: &mut State, answer: Result<Vec<String>, Error>) {
+    let wanted = state.recovery.plan.as_ref().map(|plan| plan.server.database.clone());
     let Some(Dialog::Sql(form)) = &mut state.dialog else { return };
     match answer {
         Ok(databases) => {
-            let own = |name: &String| !matches!(name.as_str(), "postgres" | "template1");
-            form.database =
-                databases.iter().position(own).or(databases.iter().position(|d| d == "postgres")).unwrap_or(0);
+            let place = |name: &str| databases.iter().position(|database| database == name);
+            let about = wanted.filter(|name| is_of_users(name)).and_then(|name| place(&name));
+            let own = databases.iter().position(|name| is_of_users(name));
+            form.database = about.or(own).or_else(|| place(DATABASE)).unwrap_or(0);
             form.databases = databases;
         }
         Err(error) => form.answer = Said::Refused(error),
@@ -152,4 +168,26 @@ pub(super) fn press(state: &mut State, mut form: SqlForm, key: Key) -> Vec<Effec
 fn scrolled(form: &SqlForm, rows: usize) -> usize {
     let last = if let Said::Rows(found) = &form.answer { found.rows.len().saturating_sub(1) } else { 0 };
     (form.scroll + rows).min(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_that_recovery_is_about_is_opened_where_it_is_there() {
+        let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for (there, wanted, opened) in [
+            (&["crm", "postgres", "shop", "template1"][..], "shop", "shop"),
+            (&["crm", "postgres", "shop"], "postgres", "postgres"),
+            (&["postgres", "shop", "template1"], "postgres", "shop"),
+            (&["postgres", "shop"], "gone", "shop"),
+            (&["postgres"], "gone", "postgres"),
+            // The server could not be asked.
+            (&[], "shop", "shop"),
+            (&[], "postgres", "postgres"),
+        ] {
+            assert_eq!(likeliest(&all(there), wanted), opened, "{there:?} {wanted}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ use crate::core::{Target, Timestamp, Zone};
 use crate::error::Error;
 use crate::event::{EventBuffer, Recovery, RecoveryState};
 use crate::plan::checklist::Item;
+use crate::plan::suspects_kept::instead;
 use crate::plan::{Approach, Plan};
 use crate::resolve::Resolved;
 
@@ -133,7 +134,12 @@ impl Planning {
     /// another one. What the server does there is what was wanted.
     #[must_use]
     pub fn reachable(&self) -> Option<(Target, Option<String>)> {
-        let Answer::Failed(error) = &self.answer else { return None };
+        let error = match &self.answer {
+            Answer::Failed(error) => error,
+            // Nothing is in the way, but something that destroyed data is kept.
+            Answer::Made(plan, _) => return Some((instead(&plan.target, &plan.resolved)?, None)),
+            Answer::Making => return None,
+        };
         let (target, backup) = Target::from_options(&error.report().reachable.as_ref()?.target)?;
         Some((Target { action: self.wanted.target.action, ..target }, backup))
     }

@@ -1,62 +1,23 @@
 //! Suspects in words, and which of them is worse.
 
-use crate::catalog::{Point, PointKind, Suspect, SuspectKind, SuspectRelation};
+use crate::catalog::{Point, PointKind, Suspect, SuspectKind};
 use crate::core::Lsn;
-use crate::core::progress::{counted, grouped};
 
 /// How many relations are named before the others are only counted.
 const NAMED: usize = 2;
 
-/// What it does, in a word.
-#[must_use]
-pub fn verb(kind: SuspectKind) -> &'static str {
-    match kind {
-        SuspectKind::DropDatabase => "drops database",
-        SuspectKind::Drop => "drops",
-        SuspectKind::Truncate => "truncates",
-        SuspectKind::Delete => "deletes",
-        SuspectKind::Rewrite => "rewrites",
-        SuspectKind::Update => "updates",
-    }
-}
+pub use crate::catalog::suspect::words::verb;
 
 /// What it is done to: `orders, customers and 2 more`; relations without a name by the number of their file.
 #[must_use]
 pub fn relations(suspect: &Suspect) -> String {
-    let named: Vec<&str> = suspect.relations.iter().filter_map(|relation| relation.name.as_deref()).collect();
-    let unnamed = suspect.relations.len() - named.len();
-    let mut parts: Vec<String> = named.iter().take(NAMED).map(|name| (*name).to_owned()).collect();
-    let more = named.len().saturating_sub(NAMED) + unnamed;
-    match (parts.is_empty(), more) {
-        (true, 0) => return String::new(),
-        (true, 1) => return suspect.relations.first().map_or(String::new(), numbered),
-        (true, more) => return counted(more as u64, "relation"),
-        (false, 0) => {}
-        (false, more) => parts.push(format!("{} more", grouped(more as u64))),
-    }
-    parts.join(", ")
-}
-
-/// A relation without a name, by the number of its file; a database by its own.
-fn numbered(relation: &SuspectRelation) -> String {
-    match relation.relfilenode {
-        Some(number) => format!("file {number}"),
-        None => format!("number {}", relation.database),
-    }
+    suspect.relations_in_words(NAMED)
 }
 
 /// What it does: `drops orders, 2 more`, `deletes 48,211 rows of orders`.
 #[must_use]
 pub fn in_words(suspect: &Suspect) -> String {
-    let (what, to) = (verb(suspect.kind), relations(suspect));
-    match suspect.kind {
-        SuspectKind::Delete | SuspectKind::Update => {
-            let of = if to.is_empty() { String::new() } else { format!(" of {to}") };
-            format!("{what} {}{of}", counted(suspect.rows, "row"))
-        }
-        _ if to.is_empty() => what.to_owned(),
-        _ => format!("{what} {to}"),
-    }
+    suspect.in_words(NAMED)
 }
 
 /// Its commit, as a point of the list.
@@ -82,11 +43,13 @@ pub fn stop_lsn(suspect: &Suspect) -> Option<Lsn> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::catalog::SuspectRelation;
     use crate::core::{TimelineId, Timestamp, Xid};
 
     pub(crate) fn suspect(kind: SuspectKind, lsn: u64, relations: &[(Option<&str>, u64)]) -> Suspect {
         let number = |name: &(Option<&str>, u64), number| SuspectRelation {
             database: 5,
+            database_name: None,
             relfilenode: Some(number),
             name: name.0.map(str::to_owned),
             rows: name.1,

@@ -20,7 +20,7 @@ pub mod timeline;
 pub use backup::{Backup, BackupKind, Part, PartContents, Tablespace};
 pub use backup_files::BackupFiles;
 pub use compression::Compression;
-pub use names::{RelationName, RelationNames};
+pub use names::{RelationName, RelationNames, is_of_users};
 pub use overview::{Overview, OverviewBuilder};
 pub use point::{Point, PointKind};
 pub use suspect::{Suspect, SuspectKind, SuspectRelation};

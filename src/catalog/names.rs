@@ -1,6 +1,6 @@
 //! Names for the numbers of databases and of relations' files, as a base backup has them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::core::PgMajor;
 use crate::pgdata::system_rows::{Class, classes, named};
@@ -23,6 +23,8 @@ pub struct RelationName {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RelationNames {
     databases: BTreeMap<u32, String>,
+    /// Those of them that were there when the backup was made.
+    current: BTreeSet<u32>,
     relations: HashMap<(u32, u32), RelationName>,
 }
 
@@ -30,6 +32,9 @@ impl RelationNames {
     /// Takes in a file of `pg_database`.
     pub fn add_databases(&mut self, file: &[u8]) {
         for row in named(file) {
+            if row.current {
+                self.current.insert(row.oid);
+            }
             // What is current wins, whatever order they come in.
             if row.current || !self.databases.contains_key(&row.oid) {
                 self.databases.insert(row.oid, row.name);
@@ -60,6 +65,14 @@ impl RelationNames {
         self.databases.get(&oid).map(String::as_str)
     }
 
+    /// The database that users made, where it is the only one.
+    #[must_use]
+    pub fn only_database(&self) -> Option<&str> {
+        let current = self.databases.iter().filter(|(oid, _)| self.current.contains(*oid));
+        let mut own = current.map(|(_, name)| name.as_str()).filter(|name| is_of_users(name));
+        own.next().filter(|_| own.next().is_none())
+    }
+
     /// Whose files have this number in this database.
     #[must_use]
     pub fn relation(&self, database: u32, relfilenode: u32) -> Option<&RelationName> {
@@ -75,6 +88,7 @@ impl RelationNames {
     /// Gives the relations of a suspect their names, tables first, then what belongs to them.
     pub fn name(&self, suspect: &mut Suspect) {
         for relation in &mut suspect.relations {
+            relation.database_name = self.database(relation.database).map(str::to_owned);
             relation.name = match relation.relfilenode {
                 Some(number) => self.relation(relation.database, number).map(|known| known.name.clone()),
                 None => self.database(relation.database).map(str::to_owned),
@@ -85,6 +99,12 @@ impl RelationNames {
             (std::cmp::Reverse(relation.rows), known.map_or(u8::MAX, RelationName::rank))
         });
     }
+}
+
+/// Whether a database of this name is none of those that `initdb` makes.
+#[must_use]
+pub fn is_of_users(database: &str) -> bool {
+    !matches!(database, "postgres" | "template0" | "template1")
 }
 
 impl RelationName {

@@ -10,6 +10,8 @@ use crate::wal::summary::{DatabaseDrop, Ended, RelationWork, SharedDelete, Summa
 
 use super::destroyed::Files;
 
+pub mod words;
+
 /// Deletes or updates of at least so many rows are suspects, unless the configuration says otherwise.
 pub const MANY_ROWS: u64 = 1000;
 
@@ -77,6 +79,8 @@ pub struct Suspect {
 pub struct SuspectRelation {
     /// The database's OID; 0 for what all databases share.
     pub database: u32,
+    /// The database's name, where that is known.
+    pub database_name: Option<String>,
     /// The number that its files had. Often, but not always, the relation's OID. `null` for a whole database.
     pub relfilenode: Option<u32>,
     /// Its name, where that is known.
@@ -164,7 +168,13 @@ const TOAST_DISTANCE: u32 = 6;
 
 impl SuspectRelation {
     fn of(relation: RelFileLocator, rows: u64) -> SuspectRelation {
-        SuspectRelation { database: relation.database, relfilenode: Some(relation.relation), name: None, rows }
+        SuspectRelation {
+            database: relation.database,
+            database_name: None,
+            relfilenode: Some(relation.relation),
+            name: None,
+            rows,
+        }
     }
 }
 
@@ -190,7 +200,8 @@ fn suspect(ended: &Ended, timeline: TimelineId, kind: SuspectKind, relations: Ve
 
 /// Its files go before it commits: only stopping before they do, and before it is marked invalid, saves the database.
 fn dropped_database(ended: &Ended, timeline: TimelineId, drop: &DatabaseDrop, mark: Option<Lsn>) -> Suspect {
-    let relation = SuspectRelation { database: drop.database, relfilenode: None, name: None, rows: 0 };
+    let relation =
+        SuspectRelation { database: drop.database, database_name: None, relfilenode: None, name: None, rows: 0 };
     let harmed = mark.unwrap_or(drop.lsn);
     let target =
         Target { inclusive: false, timeline: TimelineChoice::Number(timeline), ..Target::new(TargetKind::Lsn(harmed)) };

@@ -12,6 +12,7 @@ use crate::engine::{Preparation, Request};
 use crate::error::Result;
 use crate::pgdata::LogZone;
 use crate::plan::stop_findings::stop_findings;
+use crate::plan::suspects_kept::destroyed_by;
 use crate::plan::way;
 use crate::resolve::Resolved;
 
@@ -20,6 +21,9 @@ use super::plan::{describe_place, describe_stop, write_findings};
 use super::table::plain_lines;
 use super::watch::Bar;
 use super::{Context, print};
+
+/// So many relations of a suspect are named.
+const RELATIONS: usize = 3;
 
 /// Says where a recovery to a target would stop.
 ///
@@ -115,11 +119,17 @@ pub fn write_resolved(
         "Keeps      {}",
         describe_place(resolved.last_kept.as_ref(), "no transaction after the base backup", zone)
     )?;
+    for what in destroyed_by(resolved, resolved.last_kept) {
+        writeln!(out, "           ! it {}", what.in_full(RELATIONS))?;
+    }
     writeln!(
         out,
         "Loses      {}",
         describe_place(resolved.first_lost.as_ref(), "nothing that is in the archive", zone)
     )?;
+    for what in destroyed_by(resolved, resolved.first_lost) {
+        writeln!(out, "           it {}", what.in_full(RELATIONS))?;
+    }
     if let Some(commits) = resolved.commits_lost.filter(|commits| *commits > 1) {
         let last = describe_place(resolved.last_lost.as_ref(), "", zone);
         let until = resolved.counted_to.map(|to| format!(" up to {to}")).unwrap_or_default();

@@ -99,7 +99,7 @@ fn describe(suspects: &[Suspect], zone: Zone) -> String {
     for (line, suspect) in lines.zip(suspects) {
         text.push_str(&format!(
             "\n{line}\n    {}\n    to stop before it: {}",
-            plain(&describe_relations(&suspect.relations)),
+            plain(&format!("{}{}", describe_relations(&suspect.relations), suspect.in_databases())),
             suspect.stop_before.join(" ")
         ));
     }

@@ -8,6 +8,7 @@ pub mod fetch;
 mod find;
 pub mod host;
 pub mod mark;
+mod near_stop;
 pub mod occupant;
 pub mod prepare;
 pub mod query;

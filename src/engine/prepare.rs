@@ -17,8 +17,9 @@ use crate::plan::fetch;
 use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
 use crate::plan::settings::shell_quote;
 use crate::plan::stop_findings::stop_findings;
-use crate::plan::{Approach, Candidate, Finding, Plan, Pristine, tablespaces};
+use crate::plan::{Approach, Candidate, Finding, Plan, Pristine, first_database, tablespaces};
 use crate::resolve::{BeforeWhat, Place, Resolved, Resolver, StopSide, Unreachable};
+use crate::source::names::NameBook;
 use crate::source::scan::EndCause;
 use crate::source::{Cancel, Index, Source, backup_files};
 use crate::wal::summary::MarkKind;
@@ -86,6 +87,9 @@ impl<'a> Preparation<'a> {
         let (backup, path, mut resolved) = self.choose(request, Trust::Nothing)?;
         let ways = self.ways(request, &backup.id, &path, &resolved);
         resolved.backups = usable(&ways);
+        let mut names = NameBook::default();
+        self.look_around(&path, &mut resolved, Trust::Nothing, &mut names)?;
+        let database = self.database(backup, &resolved, &mut names)?;
         let major = backup.pg_version.ok_or_else(|| {
             Error::failed(
                 "unknown-version",
@@ -145,6 +149,7 @@ impl<'a> Preparation<'a> {
             older_files: self.catalog.older_files(backup),
             partials,
             port,
+            database: database.unwrap_or_else(first_database),
             role: request.restore.role.clone().unwrap_or_else(|| "postgres".to_owned()),
             settings: request.restore.settings.clone().into_iter().collect(),
             tablespaces,
@@ -167,6 +172,7 @@ impl<'a> Preparation<'a> {
     pub fn locate(&self, request: &Request) -> Result<Resolved> {
         let (backup, path, mut resolved) = self.choose(request, Trust::Order)?;
         resolved.backups = usable(&self.ways(request, &backup.id, &path, &resolved));
+        self.look_around(&path, &mut resolved, Trust::Order, &mut NameBook::default())?;
         Ok(resolved)
     }
 
@@ -209,6 +215,9 @@ impl<'a> Preparation<'a> {
         let index = self.index();
         let mut resolved = self.resolve(&index, backup, &path, &request, Trust::Nothing, restart)?;
         resolved.backups = vec![current.backup.id.clone()];
+        let mut names = NameBook::default();
+        self.look_around(&path, &mut resolved, Trust::Nothing, &mut names)?;
+        let database = self.database(backup, &resolved, &mut names)?;
         let missing = self.missing(backup, &path, &resolved);
         let mut findings: Vec<Finding> = wal_missing(&missing, &resolved).into_iter().collect();
         findings.extend(obstacles(&resolved, current.server.major, &current.settings));
@@ -220,7 +229,9 @@ impl<'a> Preparation<'a> {
             Some(redo) => experience.going_on(&work, redo),
             None => experience.estimate(&work),
         };
-        Ok(current.retargeted(target, resolved, findings, estimate, now()))
+        let mut plan = current.retargeted(target, resolved, findings, estimate, now());
+        plan.server.database = database.unwrap_or(plan.server.database);
+        Ok(plan)
     }
 
     /// The base backup of a recovery, where it still can be used.

@@ -18,7 +18,7 @@ use super::preflight::{BackupFacts, HostFacts, OwnProgram, Preflight};
 use super::settings::{Isolation, WAY_BACK_SETTINGS, is_reserved, restore_command, shell_quote, target_settings};
 use super::stop_findings::stop_findings;
 use super::tablespaces::PlacedTablespace;
-use super::{Candidate, Estimate, Fetch, Finding, Plan, Pristine, ServerPlan, Step, StepId};
+use super::{Candidate, DATABASE, Estimate, Fetch, Finding, Plan, Pristine, ServerPlan, Step, StepId};
 
 /// Where Walback keeps what is its own inside a data directory that it made.
 pub const OWN_DIRECTORY: &str = ".walback";
@@ -59,6 +59,8 @@ pub struct Draft<'a> {
     pub partials: BTreeSet<SegmentName>,
     /// The server's port.
     pub port: u16,
+    /// The database that is looked at first.
+    pub database: String,
     /// The role that Walback connects as.
     pub role: String,
     /// The operator's own settings; they win.
@@ -155,6 +157,7 @@ impl Draft<'_> {
             socket_directory: socket_directory(&own, &self.recovery, self.port),
             log: own.join("server.log"),
             run_as: self.host.run_as.clone().unwrap_or_default(),
+            database: self.database.clone(),
             role: self.role.clone(),
         }
     }
@@ -274,7 +277,7 @@ impl Draft<'_> {
         let start =
             server_command(server, &self.directory).iter().map(|word| shell_quote(word)).collect::<Vec<_>>().join(" ");
         let log = shell_quote(&server.log.display().to_string());
-        let connection = shell_quote(&server.connection(None));
+        let connection = shell_quote(&server.connection_to(DATABASE, None));
         let mut steps = vec![
             Step {
                 id: StepId::Unpack,

@@ -31,6 +31,7 @@ pub mod script;
 pub mod settings;
 pub mod step;
 pub mod stop_findings;
+pub mod suspects_kept;
 pub mod tablespaces;
 pub mod way;
 
@@ -112,21 +113,47 @@ pub struct ServerPlan {
     pub log: PathBuf,
     /// The operating system's user that owns the directory and runs the server.
     pub run_as: String,
+    /// The database that is looked at first: that of what is near the stop, where that is known.
+    #[serde(default = "first_database")]
+    pub database: String,
     /// The role that Walback connects as.
     pub role: String,
 }
 
 impl ServerPlan {
-    /// A libpq connection string to it, as `role` or as the planned one.
+    /// A libpq connection string to it, to the database that is looked at first, as `role` or as the planned one.
     #[must_use]
     pub fn connection(&self, role: Option<&str>) -> String {
+        self.connection_to(&self.database, role)
+    }
+
+    /// The same to another database.
+    #[must_use]
+    pub fn connection_to(&self, database: &str, role: Option<&str>) -> String {
         format!(
-            "host={} port={} user={} dbname=postgres",
+            "host={} port={} user={} dbname={}",
             conninfo_value(&self.socket_directory.display().to_string()),
             self.port,
-            conninfo_value(role.unwrap_or(&self.role))
+            conninfo_value(role.unwrap_or(&self.role)),
+            conninfo_value(database)
         )
     }
+}
+
+/// The same connection string to another database.
+#[must_use]
+pub fn to_database(connection: &str, database: &str) -> String {
+    let to = connection.rsplit_once(" dbname=").map_or(connection, |(to, _)| to);
+    format!("{to} dbname={}", conninfo_value(database))
+}
+
+/// The database that every server has, to ask of it what no database has of its own.
+pub const DATABASE: &str = "postgres";
+
+/// The database that is looked at first where nothing says which.
+#[must_use]
+pub fn first_database() -> String {
+    DATABASE.to_owned()
 }
 
 /// A value in a libpq connection string, quoted where it has to be.
@@ -321,6 +348,7 @@ pub(crate) fn example() -> Plan {
             socket_directory: PathBuf::from("/srv/restore/.walback/socket"),
             log: PathBuf::from("/srv/restore/.walback/server.log"),
             run_as: "postgres".to_owned(),
+            database: first_database(),
             role: "postgres".to_owned(),
         },
         steps: Vec::new(),

@@ -16,7 +16,7 @@ use crate::resolve::Requirements;
 
 use super::build::{OWN_DIRECTORY, server_command};
 use super::settings::{RECOVERY_SETTINGS, shell_quote};
-use super::{Plan, files, way};
+use super::{DATABASE, Plan, files, way};
 
 /// A piece of the runbook.
 struct Section {
@@ -131,7 +131,7 @@ fn names(plan: &Plan) -> Section {
     set(&mut code, "run_as", &plan.server.run_as);
     set(&mut code, "socket_directory", &path(&plan.server.socket_directory));
     set(&mut code, "log", &path(&plan.server.log));
-    set(&mut code, "connection", &plan.server.connection(None));
+    set(&mut code, "connection", &plan.server.connection_to(DATABASE, None));
     set(&mut code, "expected", &plan.resolved.replay_end.to_string());
     code.push_str(
         r#"say() { printf '%s\n' "$*"; }
@@ -598,7 +598,7 @@ fi
 
 /// What may follow, as commands.
 fn afterwards(plan: &Plan) -> String {
-    let connection = shell_quote(&plan.server.connection(None));
+    let connection = shell_quote(&plan.server.connection_to(DATABASE, None));
     let directory = shell_quote(&path(&plan.directory));
     let pg_ctl = shell_quote(&path(&plan.server.bin_dir.join("pg_ctl")));
     let user = &plan.server.run_as;

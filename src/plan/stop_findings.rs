@@ -6,6 +6,7 @@ use crate::core::{Action, Lsn, Target, TargetKind, Zone};
 use crate::resolve::{BeforeWhat, Locked, Place, Resolved, StopBefore};
 
 use super::Finding;
+use super::suspects_kept::suspects_kept;
 
 /// So many of a kind are named one by one.
 const NAMED: usize = 3;
@@ -23,6 +24,7 @@ pub fn stop_findings(target: &Target, resolved: &Resolved, zone: Zone) -> Vec<Fi
     findings.extend(stop.names());
     findings.extend(stop.times());
     findings.extend(stop.losses());
+    findings.extend(suspects_kept(resolved, zone));
     findings
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Suspect;
 use crate::core::time::Timestamp;
 use crate::core::{Action, Lsn, Target, TimelineId, Xid};
 use crate::wal::rmgr::ParameterChange;
@@ -109,6 +110,10 @@ pub struct Resolved {
     /// The places at which “before this transaction” can stop, in the order of WAL; empty where there is but one.
     #[serde(default)]
     pub before: Vec<StopBefore>,
+    /// Transactions next to the stop that destroyed data, the worst first: what the first one that is lost destroys, and
+    /// those that are kept and committed within an hour before the last one that is.
+    #[serde(default)]
+    pub suspects: Vec<Suspect>,
 }
 
 fn yes() -> bool {
@@ -154,6 +159,7 @@ impl Resolved {
             requires: None,
             obstacles: Vec::new(),
             before: Vec::new(),
+            suspects: Vec::new(),
         }
     }
 

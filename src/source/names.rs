@@ -40,22 +40,38 @@ impl NameBook {
     pub fn name(&mut self, suspects: &mut [Suspect], catalog: &Catalog, cancel: &Cancel) -> Result<()> {
         for suspect in suspects {
             let Some(backup) = last_before(catalog, suspect) else { continue };
-            if !self.known.contains_key(&backup.id) {
-                let names = match read_names(backup, cancel) {
-                    Ok(names) => names,
-                    Err(error) => {
-                        cancel.check()?;
-                        self.problems.push(format!("{}: names of relations: {error}", backup.location.display()));
-                        RelationNames::default()
-                    }
-                };
-                self.known.insert(backup.id.clone(), names);
-            }
-            if let Some(names) = self.known.get(&backup.id) {
+            if let Some(names) = self.of(backup, cancel)? {
                 names.name(suspect);
             }
         }
         Ok(())
+    }
+
+    /// The database that users made, where a backup has only one and names are soon had from it.
+    ///
+    /// # Errors
+    /// When it was cancelled.
+    pub fn only_database(&mut self, backup: &Backup, cancel: &Cancel) -> Result<Option<String>> {
+        if !is_quick(backup) {
+            return Ok(None);
+        }
+        Ok(self.of(backup, cancel)?.and_then(RelationNames::only_database).map(str::to_owned))
+    }
+
+    /// What this backup knows, read where it was not yet.
+    fn of(&mut self, backup: &Backup, cancel: &Cancel) -> Result<Option<&RelationNames>> {
+        if !self.known.contains_key(&backup.id) {
+            let names = match read_names(backup, cancel) {
+                Ok(names) => names,
+                Err(error) => {
+                    cancel.check()?;
+                    self.problems.push(format!("{}: names of relations: {error}", backup.location.display()));
+                    RelationNames::default()
+                }
+            };
+            self.known.insert(backup.id.clone(), names);
+        }
+        Ok(self.known.get(&backup.id))
     }
 }
 

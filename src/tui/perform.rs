@@ -15,7 +15,7 @@ use super::run::{self, MsgSender, Perform};
 use super::theme::{Background, Bars, Depth, detect::Wishes};
 use crate::app::keys::Keys;
 use crate::app::msg::ActionKind;
-use crate::app::query::Checks;
+use crate::app::query::{Checks, likeliest};
 use crate::app::state::{Known, Setup, Wanted};
 use crate::app::{Effect, Msg, State, archive, log};
 use crate::catalog::inspection::Inspection;
@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Recovery, RecoveryState, What};
 use crate::plan::archive::Report;
 use crate::plan::audit::Audit;
-use crate::plan::{Plan, ServerPlan};
+use crate::plan::{Plan, ServerPlan, to_database};
 use crate::source::index::Index;
 use crate::source::inspect::inspect;
 use crate::source::names::NameBook;
@@ -287,15 +287,19 @@ impl Perform for Performer {
         }
     }
 
-    fn look_command(&self, recovery: &str) -> Option<Command> {
+    fn look_command(&self, recovery: &str) -> Option<(Command, String)> {
         let buffer = Recoveries::below(&self.config.state_directory).load(recovery).ok()?;
-        let connection = buffer.recovery()?.connection;
+        let recovery = buffer.recovery()?;
         let plan = buffer.plan?;
+        let databases = databases_soon(&recovery, &plan);
+        let database = likeliest(&databases, &plan.server.database).to_owned();
         let beside = plan.server.bin_dir.join("psql");
         let program = if beside.is_file() { beside } else { PathBuf::from("psql") };
         let mut command = Command::new(program);
-        command.arg(connection);
-        Some(command)
+        command.arg(to_database(&recovery.connection, &database));
+        // Times that are asked for are those that the screens tell.
+        command.env("PGTZ", self.config.zone.to_string());
+        Some((command, database))
     }
 
     fn log_of(&self, recovery: &str) -> Option<PathBuf> {
@@ -704,6 +708,16 @@ fn read_archive(index: &Index<'_>, catalog: &Catalog, cancel: &Cancel, reply: &M
     NameBook::default().name(&mut overview.suspects, catalog, cancel)?;
     reply.send(Msg::Overview(Arc::new(overview)));
     Ok(())
+}
+
+/// The databases of a recovered server, on a thread of its own: whoever asks runs in a runtime already. None where it
+/// does not answer soon; psql says why.
+fn databases_soon(recovery: &Recovery, plan: &Plan) -> Vec<String> {
+    const SOON: Duration = Duration::from_secs(2);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (recovery, plan) = (recovery.clone(), plan.clone());
+    std::thread::spawn(move || sender.send(guarded(|| databases(&recovery, &plan)).unwrap_or_default()));
+    receiver.recv_timeout(SOON).unwrap_or_default()
 }
 
 /// What can be asked about the archive.

@@ -31,8 +31,8 @@ pub trait Perform {
     /// terminal itself never comes here: psql, pager, editor, clipboard, the way to the shell and the way out.
     fn perform(&mut self, effect: Effect, reply: &MsgSender);
 
-    /// The command that looks at a recovery's server (psql); `None` where there is none.
-    fn look_command(&self, recovery: &str) -> Option<Command>;
+    /// The command that looks at a recovery's server (psql), and the database that it opens; `None` where there is none.
+    fn look_command(&self, recovery: &str) -> Option<(Command, String)>;
 
     /// Where the log of a recovery's server is; `None` where there is none.
     fn log_of(&self, recovery: &str) -> Option<PathBuf>;

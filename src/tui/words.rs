@@ -1,8 +1,10 @@
 //! Where recovery stops, in words.
 
+use super::glyphs;
 use super::text::clean;
 use crate::core::{Lsn, Timestamp, Zone};
 use crate::pgdata::server_log::{LogLine, Severity, StopKind, Stopped};
+use crate::plan::suspects_kept::{destroyed_by, kept};
 use crate::resolve::{Place, Resolved, StopSide};
 
 /// Where recovery will stop: `before the commit of transaction 735`.
@@ -68,6 +70,21 @@ pub(crate) fn place(place: &Place, zone: Zone) -> String {
     let at = place.at.map(|at| at.in_zone(zone));
     let parts = [xid, at, Some(place.lsn.to_string())];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What the transaction that ends there destroyed: `deletes 4,000 rows of public.invoices in database shop`.
+pub(crate) fn destroyed(resolved: &Resolved, place: Option<Place>) -> impl Iterator<Item = String> {
+    const RELATIONS: usize = 2;
+    destroyed_by(resolved, place).map(|suspect| format!("{} {}", glyphs::SUSPECT, suspect.in_full(RELATIONS)))
+}
+
+/// The worst that is kept besides the last transaction: `⚠ 827 deletes 4,000 rows of public.invoices, … is kept`.
+pub(crate) fn also_kept(resolved: &Resolved, zone: Zone) -> Option<String> {
+    let last: Vec<_> = destroyed_by(resolved, resolved.last_kept).collect();
+    let others: Vec<_> = kept(resolved).into_iter().filter(|suspect| !last.contains(suspect)).collect();
+    let (worst, more) = others.split_first()?;
+    let more = if more.is_empty() { String::new() } else { format!("; and {} more", more.len()) };
+    Some(format!("{} kept too: {}{more}", glyphs::SUSPECT, worst.with_time(1, zone)))
 }
 
 /// A moment in the operator's zone, with its offset; `unknown` where there is none.

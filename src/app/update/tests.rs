@@ -8,7 +8,7 @@ use crate::app::points::tests::{archive, commit};
 use crate::app::query::{Checks, Said};
 use crate::app::state::{Known, Wanted};
 use crate::app::{Hit, Key, Pane, Setup};
-use crate::catalog::{Backup, BackupKind, Compression, Point, PointKind, Timeline};
+use crate::catalog::{Backup, BackupKind, Compression, Point, PointKind, Suspect, SuspectKind, Timeline};
 use crate::core::{
     Action, Checked, Lsn, PgMajor, RestorePointName, Rows, SegmentSize, Target, TargetKind, TimelineChoice, TimelineId,
     Timestamp, Xid, Zone,
@@ -18,7 +18,7 @@ use crate::event::{EventBuffer, Recovery};
 use crate::pgdata::server_log::{StopKind, Stopped};
 use crate::plan::checklist::{Change, Item, ItemId, ItemState};
 use crate::plan::{Estimate, Finding, ServerPlan, StepId, Strategy};
-use crate::resolve::{BeforeWhat, Locked, Resolved, StopBefore, StopSide};
+use crate::resolve::{BeforeWhat, Locked, Place, Resolved, StopBefore, StopSide};
 
 const NAME: &str = "shop-1";
 
@@ -178,6 +178,7 @@ pub(crate) fn plan(target: Target) -> Box<Plan> {
             socket_directory: PathBuf::from("/s"),
             log: PathBuf::from("/l"),
             run_as: "postgres".to_owned(),
+            database: "postgres".to_owned(),
             role: "postgres".to_owned(),
         },
         steps: Vec::new(),
@@ -939,8 +940,27 @@ fn what_is_locked_at_the_pause_is_said() {
         send(&mut state, events.into_iter().chain([turns(RecoveryState::Paused), event(stopped)]));
         let locked = guide::locked(&state).map(|locked| locked.to_string());
         assert_eq!(locked.as_deref(), said);
-        assert_eq!(guide::look(&state, NAME).contains("Locked"), said.is_some());
+        assert_eq!(guide::look(&state, NAME, "shop").contains("Locked"), said.is_some());
     }
+}
+
+#[test]
+fn what_is_kept_and_destroyed_data_can_be_stopped_before() {
+    let mut state = planned();
+    assert!(press(&mut state, "t").is_empty(), "nothing is kept that destroyed data");
+    let mut plan = plan(xid_50());
+    let point = plan.resolved.last_kept.unwrap_or(Place { lsn: Lsn(49), xid: Some(Xid(49)), at: None });
+    plan.resolved.last_kept = Some(point);
+    let xid = point.xid.unwrap();
+    let options = ["--xid", &xid.to_string(), "--exclusive", "--timeline", "1"].map(str::to_owned).to_vec();
+    let rows = [(Some("public.orders"), 4000)];
+    let suspect = crate::app::suspects::tests::suspect(SuspectKind::Delete, point.lsn.0, &rows);
+    plan.resolved.suspects = vec![Suspect { xid, stop_before: options, at: point.at.unwrap_or(suspect.at), ..suspect }];
+    state.planning.as_mut().unwrap().answer = Answer::Made(plan, None);
+    assert!(guide::next(&state).contains("t stops before it"), "{}", guide::next(&state));
+    let effects = press(&mut state, "t");
+    let [Effect::MakePlan(wanted)] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!((&wanted.target.kind, wanted.target.inclusive), (&TargetKind::Xid(xid), false));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::app::{Msg, guide};
 use crate::error::Error;
 use crate::tui::run::Perform;
 use crate::tui::run::lend::{Draft, Errand, cannot_start, program_of};
+use crate::tui::text::clean;
 
 /// For so long after a program has ended, a Ctrl-C was meant for it.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -26,10 +27,10 @@ impl<P: Perform> Loop<P> {
     }
 
     async fn look(&mut self, recovery: &str) -> Next {
-        let Some(mut command) = self.perform.look_command(recovery) else {
+        let Some((mut command, database)) = self.perform.look_command(recovery) else {
             return self.session.take(Msg::Note("there is no server to look at".to_owned()));
         };
-        for line in guide::look(&self.session.state, recovery).lines() {
+        for line in guide::look(&self.session.state, &clean(recovery), &clean(&database)).lines() {
             self.out.line(line);
         }
         match self.run_program("psql", &mut command).await {

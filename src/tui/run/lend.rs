@@ -14,6 +14,7 @@ use super::{Loop, Next, Perform, Terminal};
 use crate::app::editor::Edit;
 use crate::app::{Msg, guide};
 use crate::error::{Error, Result};
+use crate::tui::text::clean;
 
 /// What the terminal is lent for.
 #[derive(Debug)]
@@ -46,11 +47,11 @@ impl<P: Perform> Loop<P> {
     }
 
     async fn look(&mut self, terminal: &mut Terminal, recovery: &str) -> std::io::Result<Next> {
-        let Some(mut command) = self.perform.look_command(recovery) else {
+        let Some((mut command, database)) = self.perform.look_command(recovery) else {
             self.take(Msg::Note("there is no server to look at".to_owned()));
             return Ok(Next::Go);
         };
-        let before = guide::look(&self.state, recovery);
+        let before = guide::look(&self.state, &clean(recovery), &clean(&database));
         match self.run_in_terminal(terminal, &mut command, &before).await? {
             None => return Ok(Next::Leave),
             Some(Ok(status)) if status.success() => {}

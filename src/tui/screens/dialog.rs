@@ -4,6 +4,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::points::as_many_names_as_fit;
 use super::{palette, sql};
 use crate::app::change::ValueForm;
 use crate::app::dialog::{Choice, Confirm, DirectoryForm, FindForm, Menu, Reading, Stop, SuspectList, TargetForm};
@@ -211,7 +212,16 @@ fn write_stop(doc: &mut Doc, theme: Theme, zone: Zone, stop: &Stop) {
             let kept = resolved.last_kept.as_ref().map(|place| words::place(place, zone));
             let lost = resolved.first_lost.as_ref().map(|place| words::place(place, zone));
             doc.row("Last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.good());
+            for what in words::destroyed(resolved, resolved.last_kept) {
+                doc.row("", &what, theme.warning());
+            }
+            if let Some(more) = words::also_kept(resolved, zone) {
+                doc.row("", &more, theme.warning());
+            }
             doc.row("First lost", &lost.unwrap_or("nothing that is in the archive".to_owned()), theme.warning());
+            for what in words::destroyed(resolved, resolved.first_lost) {
+                doc.row("", &what, theme.plain());
+            }
         }
     }
 }
@@ -344,15 +354,19 @@ fn draw_suspects(canvas: &mut Canvas<'_>, state: &State, list: SuspectList, area
     let all = &state.points.overview().suspects;
     let partial = if state.points.overview().complete { "" } else { " so far" };
     let title = format!("{}{partial}, the worst first", counted(all.len() as u64, "suspect"));
-    let mut doc = Doc::new(area.width.min(WIDE).saturating_sub(4), theme);
-    if let Some(suspect) = all.get(list.selected) {
-        doc.line(Line::default());
-        let (at, words) = (suspect.at.in_zone(state.zone), suspects::in_words(suspect));
-        doc.paragraph(&format!("{at}, LSN {}, timeline {}: {words}", suspect.lsn, suspect.timeline), theme.plain());
-        if let Some(note) = &suspect.note {
-            doc.paragraph(note, theme.dim());
+    let room = DETAILS.max(usize::from(area.height).saturating_sub(all.len().max(IN_VIEW) + 5));
+    let doc = as_many_names_as_fit(room, |names| {
+        let mut doc = Doc::new(area.width.min(WIDE).saturating_sub(4), theme);
+        if let Some(suspect) = all.get(list.selected) {
+            doc.line(Line::default());
+            let (at, words) = (suspect.at.in_zone(state.zone), suspect.in_full(names));
+            doc.paragraph(&format!("{at}, LSN {}, timeline {}: {words}", suspect.lsn, suspect.timeline), theme.plain());
+            if let Some(note) = &suspect.note {
+                doc.paragraph(note, theme.dim());
+            }
         }
-    }
+        doc
+    });
     let text = doc.lines();
     // In a low terminal the details give way to the list.
     let wanted = if area.height > 15 { text.len().max(DETAILS) } else { 0 };
@@ -370,7 +384,8 @@ fn draw_suspects(canvas: &mut Canvas<'_>, state: &State, list: SuspectList, area
         let rows = if suspect.rows > 0 { grouped(suspect.rows) } else { String::new() };
         let (cursor, kind) = (if here { glyphs::CURSOR } else { " " }, suspect.kind.name().replace('-', " "));
         let lead = format!("{cursor} {kind:<13} {at:<times$} {:>10} {rows:>9}  ", suspect.xid);
-        let of = cut(&clean(&suspects::relations(suspect)), usize::from(inner.width).saturating_sub(width(&lead)));
+        let of = format!("{}{}", suspects::relations(suspect), suspect.in_databases());
+        let of = cut(&clean(&of), usize::from(inner.width).saturating_sub(width(&lead)));
         canvas.line(
             inner,
             row + 1,

@@ -6,14 +6,15 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::guide::locked;
+use crate::app::guide::{NEVER_RESUME, locked};
 use crate::app::keys::key_of;
 use crate::app::query::Checks;
-use crate::app::{Act, Screen, State, command, suspects};
+use crate::app::{Act, Screen, State, command};
 use crate::catalog::Suspect;
 use crate::event::{Failure, Recovery, RecoveryState};
 use crate::plan::StepId;
 use crate::plan::checklist::ItemState;
+use crate::plan::suspects_kept::destroyed_by;
 use crate::resolve::Resolved;
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
@@ -99,10 +100,7 @@ fn next(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
     ways(doc, theme, state);
     if recovery.state == RecoveryState::Paused {
         let (on, end) = (key_of(state, Act::Retarget), key_of(state, Act::Promote));
-        let text = format!(
-            "Never call pg_wal_replay_resume() here: it would promote the server. {on} goes on, {end} promotes."
-        );
-        doc.hanging("  ", theme.plain(), &text, theme.dim());
+        doc.hanging("  ", theme.plain(), &format!("{NEVER_RESUME} {on} goes on, {end} promotes."), theme.dim());
     }
 }
 
@@ -333,11 +331,18 @@ fn compared(doc: &mut Doc, state: &State, recovery: &Recovery, columns: u16, the
     }
 }
 
+/// So many relations of a suspect are named.
+const RELATIONS: usize = 3;
+
 /// What the next transaction in WAL destroys, as far as the archive was read.
 fn next_in_words(state: &State, resolved: &Resolved) -> Vec<String> {
     let Some(next) = resolved.first_lost.filter(|_| !state.follows_another_cluster()) else { return Vec::new() };
     let is_it = |suspect: &&Suspect| suspect.lsn == next.lsn && Some(suspect.xid) == next.xid;
-    state.points.suspects().filter(is_it).map(suspects::in_words).collect()
+    let known: Vec<String> = destroyed_by(resolved, Some(next)).map(|suspect| suspect.in_full(RELATIONS)).collect();
+    if !known.is_empty() {
+        return known;
+    }
+    state.points.suspects().filter(is_it).map(|suspect| suspect.in_full(RELATIONS)).collect()
 }
 
 /// Columns of what stands before the two.

@@ -9,6 +9,7 @@ use crate::app::state::{Answer, Planning};
 use crate::app::{Act, State};
 use crate::core::progress::{Bytes, Seconds, counted};
 use crate::core::{Target, TargetKind, TimelineChoice, Zone};
+use crate::plan::suspects_kept::kept;
 use crate::plan::{Approach, Finding, Plan, Severity, way};
 use crate::resolve::{Resolved, StopSide};
 use crate::tui::canvas::Canvas;
@@ -137,6 +138,7 @@ fn instead(target: &Target, backup: Option<&str>, zone: Zone) -> String {
 fn decision(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
     verdict(doc, theme, plan, approach);
     findings(doc, theme, plan, "", &[Severity::Error, Severity::Warning]);
+    before_what_is_kept(doc, theme, state);
     stop(doc, theme, state, plan);
     means(doc, theme, state, plan, approach.is_some());
     findings(doc, theme, plan, "Good to know", &[Severity::Note]);
@@ -151,8 +153,13 @@ fn carrying_out(doc: &mut Doc, theme: Theme, plan: &Plan) {
 
 /// Whether it can be begun, and how a retarget gets there.
 fn verdict(doc: &mut Doc, theme: Theme, plan: &Plan, approach: Option<&Approach>) {
+    let keeps = !kept(&plan.resolved).is_empty();
     let count = |severity| plan.findings.iter().filter(|f| f.severity == severity).count() as u64;
     match (count(Severity::Error), count(Severity::Warning)) {
+        (0, 0) if keeps => {
+            let text = "It can be started, and keeps what destroyed data shortly before the stop.";
+            doc.hanging(&format!("{} ", glyphs::SUSPECT), theme.warning(), text, theme.warning());
+        }
         (0, 0) => doc.hanging(&format!("{} ", glyphs::GOOD), theme.good(), "Nothing speaks against it.", theme.good()),
         (0, warnings) => {
             let text = format!("It can be started, with {}.", counted(warnings, "warning"));
@@ -166,6 +173,14 @@ fn verdict(doc: &mut Doc, theme: Theme, plan: &Plan, approach: Option<&Approach>
     if let Some(approach) = approach {
         let style = if approach.strategy.empties_directory() { theme.warning() } else { theme.strong() };
         doc.paragraph(&format!("It {}.", approach.in_words()), style);
+    }
+}
+
+/// The key that plans to stop before what destroyed data and is kept.
+fn before_what_is_kept(doc: &mut Doc, theme: Theme, state: &State) {
+    if let Some((target, _)) = state.planning.as_ref().and_then(Planning::reachable) {
+        let key = format!("{}: ", key_of(state, Act::Take));
+        doc.hanging(&key, theme.key(), &instead(&target, None, state.zone), theme.strong());
     }
 }
 
@@ -190,7 +205,13 @@ fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     let kept = resolved.last_kept.as_ref().map(|p| words::place(p, state.zone));
     let lost = resolved.first_lost.as_ref().map(|p| words::place(p, state.zone));
     doc.row("Last kept", &kept.unwrap_or("no transaction after the backup".to_owned()), theme.good());
+    for what in words::destroyed(resolved, resolved.last_kept) {
+        doc.row("", &what, theme.warning());
+    }
     doc.row("First lost", &lost.unwrap_or("nothing that is in the archive".to_owned()), theme.warning());
+    for what in words::destroyed(resolved, resolved.first_lost) {
+        doc.row("", &what, theme.plain());
+    }
     if let Some(text) = all_lost(state, resolved) {
         doc.row("", &text, theme.plain());
     }

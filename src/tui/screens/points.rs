@@ -19,7 +19,7 @@ use crate::app::points::{Lack, Row};
 use crate::app::state::{Loading, ScanState};
 use crate::app::{Act, Hit, Pane, State, course, suspects};
 use crate::catalog::overview::SegmentRows;
-use crate::catalog::{Backup, Catalog, Point, PointKind};
+use crate::catalog::{Backup, Catalog, Point, PointKind, Suspect};
 use crate::core::progress::{Bytes, Seconds, counted, grouped};
 use crate::core::{SegmentName, Timestamp, Zone};
 use crate::tui::canvas::Canvas;
@@ -394,7 +394,9 @@ fn what(canvas: &Canvas<'_>, state: &State, point: &Point, wide: bool) -> (Strin
         PointKind::Commit if state.points.is_suspect(point) => {
             let kind = if wide { "commit  " } else { "" };
             let destroyed: Vec<String> = state.points.suspects_of(point).map(suspects::in_words).collect();
-            (format!("{kind}{} {}", glyphs::SUSPECT, clean(&destroyed.join(", "))), theme.warning())
+            let database = state.points.suspects_of(point).next().filter(|_| state.points.has_several_databases());
+            let database = database.map(Suspect::in_databases).unwrap_or_default();
+            (format!("{kind}{} {}{}", glyphs::SUSPECT, clean(&destroyed.join(", ")), clean(&database)), theme.warning())
         }
         PointKind::Commit if changes(point).is_some() => {
             (format!("commit  {}", changes(point).unwrap_or_default()), theme.dim())
@@ -424,7 +426,13 @@ pub(crate) fn changes(point: &Point) -> Option<String> {
 fn detail(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let mut doc = Doc::new(area.width, canvas.theme);
     match state.pane {
-        Pane::Points => point_detail(&mut doc, canvas, state),
+        Pane::Points => {
+            doc = as_many_names_as_fit(usize::from(area.height), |names| {
+                let mut doc = Doc::new(area.width, canvas.theme);
+                point_detail(&mut doc, canvas, state, names);
+                doc
+            });
+        }
         Pane::Backups => backup_detail(&mut doc, canvas, state),
         Pane::Timelines => timeline_detail(&mut doc, canvas, state),
         Pane::Chart => chart_detail(&mut doc, canvas, state),
@@ -434,7 +442,26 @@ fn detail(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     }
 }
 
-fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
+/// A text with as many names of relations as leave it no longer than so many lines, or than it is with one.
+pub(crate) fn as_many_names_as_fit(lines: usize, text: impl Fn(usize) -> Doc) -> Doc {
+    /// More fit into no terminal.
+    const MOST: usize = 512;
+    let length = |names: usize| text(names).lines().len();
+    let lines = lines.max(length(1));
+    let fits = |names: usize| length(names) <= lines;
+    if fits(MOST) {
+        return text(MOST);
+    }
+    // What is fewer than these is shorter, or as long.
+    let (mut fit, mut too_many) = (1, MOST);
+    while too_many - fit > 1 {
+        let middle = fit.midpoint(too_many);
+        if fits(middle) { fit = middle } else { too_many = middle }
+    }
+    text(fit)
+}
+
+fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State, names: usize) {
     let theme = canvas.theme;
     let point = match state.points.here() {
         Some(Row::Point(point)) => point,
@@ -472,7 +499,7 @@ fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
         doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), &why, theme.bad());
     }
     for suspect in state.points.suspects_of(point) {
-        let words = suspects::in_words(suspect);
+        let words = suspect.in_full(names);
         doc.hanging(&format!("{} ", glyphs::SUSPECT), theme.warning(), &words, theme.warning());
     }
     doc.paragraph(&second, theme.plain());
