@@ -134,7 +134,13 @@ fn suspect(number: u64) -> Suspect {
         timeline: TimelineId(1),
         lsn: lsn(number).plus(0x100),
         at: at(number as i64 * LASTS),
-        relations: vec![SuspectRelation { database: 5, relfilenode: Some(16_384), name, rows: 48_211 }],
+        relations: vec![SuspectRelation {
+            database: 5,
+            database_name: Some("shop".to_owned()),
+            relfilenode: Some(16_384),
+            name,
+            rows: 48_211,
+        }],
         rows: 48_211,
         stop_before: Vec::new(),
         locked_from: None,
@@ -273,6 +279,7 @@ fn plan() -> Plan {
         fetch: None,
         wal: vec![PathBuf::from("/srv/archive/shop")],
         server: ServerPlan {
+            database: "shop".into(),
             major: PgMajor(15),
             bin_dir: PathBuf::from("/usr/lib/postgresql/15/bin"),
             segment_size: SegmentSize::DEFAULT,

@@ -787,7 +787,7 @@ impl Perform for Broken {
         }
     }
 
-    fn look_command(&self, _: &str) -> Option<Command> {
+    fn look_command(&self, _: &str) -> Option<(Command, String)> {
         None
     }
 
