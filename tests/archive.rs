@@ -121,7 +121,7 @@ fn points_are_listed_by_kind_time_and_timeline() {
     assert!(branch.iter().all(|point| point["timeline"] == 2));
 
     for (words, status, code) in [
-        (&["points", "--from", "14:00", "--to", "13:00"][..], 2, "bad-time"),
+        (&["points", "--from", "2026-10-25 14:00", "--to", "2026-10-25 13:00"][..], 2, "bad-time"),
         (&["suspects", "--from", "no time"], 2, "bad-time"),
         (&["points", "--timeline", "7"], 4, "unknown-timeline"),
     ] {

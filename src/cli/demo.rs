@@ -128,7 +128,7 @@ impl<'a> Teller<'a> {
 
     /// A line that begins with the time of day.
     fn now(&self, text: &str) {
-        let at: String = now().time_of_day(self.zone).chars().take(8).collect();
+        let at = now().clock(self.zone);
         self.line(&format!("  {at:15}  {text}"));
     }
 

@@ -148,10 +148,10 @@ impl Timestamp {
         self.local(zone).format("%Y%m%d-%H%M%S").to_string()
     }
 
-    /// Time of day in `zone`: `14:30:05.123456`.
+    /// Time of day in `zone`: `14:30:05.123456`, `02:30:05.123456+02` where clocks show that twice.
     #[must_use]
     pub fn time_of_day(self, zone: Zone) -> String {
-        self.local(zone).format("%H:%M:%S%.6f").to_string()
+        self.formatted(zone, "%H:%M:%S%.6f")
     }
 
     /// Seconds that clocks in `zone` are ahead of UTC at this moment.

@@ -7,7 +7,7 @@ use crate::app::{State, suspects};
 use crate::catalog::{Backup, Catalog, Point, PointKind, Suspect, Timeline};
 use crate::core::progress::{Bytes, counted, grouped};
 use crate::core::{SegmentName, Timestamp};
-use crate::tui::screens::points::{changes, format};
+use crate::tui::screens::points::{changed_offsets, changes, format};
 use crate::tui::words;
 
 /// Suspects and restore points of the overview.
@@ -239,10 +239,11 @@ pub(super) fn page(state: &State) -> (Vec<String>, Vec<(u64, Option<Place>)>) {
     );
     let mut rows = Vec::new();
     let mut places = Vec::new();
-    for (number, place) in (1..).zip(range) {
-        let Some(row) = row(state, place) else { break };
+    let read: Vec<Row<'_>> = range.clone().map_while(|place| row(state, place)).collect();
+    let offsets = changed_offsets(&read, state.zone);
+    for ((number, place), (row, with_offset)) in (1..).zip(range).zip(read.into_iter().zip(offsets)) {
         let mut cells = vec![format!("{number}")];
-        cells.extend(row_cells(state, row));
+        cells.extend(row_cells(state, row, with_offset));
         if place == state.points.cursor() {
             cells.last_mut().into_iter().for_each(|what| what.push_str(" (selected)"));
         }
@@ -252,8 +253,8 @@ pub(super) fn page(state: &State) -> (Vec<String>, Vec<(u64, Option<Place>)>) {
     (std::iter::once(heading).chain(table(&rows)).collect(), places)
 }
 
-fn row_cells(state: &State, row: Row<'_>) -> Vec<String> {
-    let time = |at: Option<Timestamp>| at.map_or("no time".to_owned(), |at| words::row_time(at, state.zone));
+fn row_cells(state: &State, row: Row<'_>, with_offset: bool) -> Vec<String> {
+    let time = |at: Option<Timestamp>| at.map_or("no time".to_owned(), |at| at.in_row(state.zone, with_offset));
     match row {
         Row::Point(point) => {
             let xid = point.xid.map_or(String::new(), |xid| format!("xid {xid}"));

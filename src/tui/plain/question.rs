@@ -91,6 +91,10 @@ fn ask_target(zone: Zone, form: &TargetForm) -> Vec<String> {
         lines.push(format!("  will stop {}", words::predicted(resolved)));
         lines.extend(resolved.last_kept.as_ref().map(|place| format!("  last kept: {}", words::place(place, zone))));
     }
+    let offered = form.offered(zone);
+    if !offered.is_empty() {
+        lines.push(format!("  did you mean {}?", offered.join(" or ")));
+    }
     if !form.names.is_empty() {
         lines.push(format!("  there are: {}", form.names.join(", ")));
     }

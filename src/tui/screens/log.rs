@@ -13,7 +13,7 @@ use crate::core::progress::{counted, grouped};
 use crate::pgdata::server_log::Severity;
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
-use crate::tui::text::{clean, cut, cut_start, wrap};
+use crate::tui::text::{clean, cut, cut_start, width, wrap};
 use crate::tui::theme::Theme;
 use crate::tui::widgets::doc::Doc;
 
@@ -140,7 +140,8 @@ fn lines(canvas: &mut Canvas<'_>, state: &State, seen: &[usize], at: usize, area
 fn rows_of(theme: Theme, line: &Logged, state: &State, columns: u16, most: usize) -> Vec<Line<'static>> {
     let (word, style) = weight(line, theme);
     let lead = format!("{:<TIME$}", time(line, state.zone));
-    let room = usize::from(columns).saturating_sub(TIME + 2).max(8);
+    let time = width(&lead);
+    let room = usize::from(columns).saturating_sub(time + 2).max(8);
     let more = match line.cut {
         0 => String::new(),
         cut => format!(" … {} more characters: the file has them", grouped(cut as u64)),
@@ -154,7 +155,7 @@ fn rows_of(theme: Theme, line: &Logged, state: &State, columns: u16, most: usize
         }
     }
     let row = |(place, part): (usize, String)| {
-        let before = if place == 0 { lead.clone() } else { " ".repeat(TIME) };
+        let before = if place == 0 { lead.clone() } else { " ".repeat(time) };
         let mut spans = vec![Span::styled(before, theme.dim())];
         spans.extend(marked(&part, &state.log.sought, style, theme));
         Line::from(spans)
@@ -178,8 +179,9 @@ fn marked(text: &str, sought: &str, style: Style, theme: Theme) -> Vec<Span<'sta
 }
 
 fn time(line: &Logged, zone: Zone) -> String {
-    let time = line.at.map(|at| at.time_of_day(zone)).unwrap_or_default();
-    time.get(..8).unwrap_or(&time).to_owned()
+    let Some(at) = line.at else { return String::new() };
+    // The columns are one more than a time of day has; with an offset it is longer.
+    format!("{} ", at.clock(zone))
 }
 
 /// The word before a message, and how it is drawn; what the server says of its work has none.

@@ -302,7 +302,7 @@ fn times_of(row: Row<'_>) -> Option<(Timestamp, Timestamp)> {
 }
 
 /// Of rows that follow each other, those between which a zone's clocks are changed.
-fn changed_offsets(rows: &[Row<'_>], zone: Zone) -> Vec<bool> {
+pub(crate) fn changed_offsets(rows: &[Row<'_>], zone: Zone) -> Vec<bool> {
     let mut changed = vec![false; rows.len()];
     let mut last: Option<(usize, i64)> = None;
     for (number, row) in rows.iter().enumerate() {
