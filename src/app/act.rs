@@ -435,7 +435,7 @@ fn explain_stop(state: &mut State) {
     };
     let mut choices = if sides { two_sides() } else { stop_here() };
     choices.push(nothing("not here", "goes back to the list"));
-    let mut text: Vec<String> = state.points.suspects_of(point).map(|suspect| did(suspect)).collect();
+    let mut text: Vec<String> = state.points.suspects_of(point).map(did).collect();
     text.push("You see the whole plan first; nothing is changed yet.".to_owned());
     state.dialog = Some(Dialog::Menu(Menu { title, text, choices, selected: 0 }));
 }

@@ -39,7 +39,7 @@ pub fn around(resolved: &Resolved, found: Vec<Suspect>) -> Vec<Suspect> {
 }
 
 /// What the transaction that ends there destroyed, as far as the plan knows, the worst first.
-pub fn destroyed_by<'a>(resolved: &'a Resolved, place: Option<Place>) -> impl Iterator<Item = &'a Suspect> {
+pub fn destroyed_by(resolved: &Resolved, place: Option<Place>) -> impl Iterator<Item = &Suspect> {
     resolved.suspects.iter().filter(move |suspect| place.is_some_and(|place| is_of(suspect, &place)))
 }
 

@@ -134,12 +134,18 @@ pub fn assert_paused(recovery: &Value, expected: &str) {
     assert_is(recovery, "resolved/replay_end", replayed.as_str());
 }
 
+/// The connection string that the program gave, to this database.
+#[track_caller]
+pub fn connection_to(recovery: &Value, database: &str) -> String {
+    let (to, _) = recovery["connection"].as_str().unwrap().rsplit_once(" dbname=").unwrap();
+    format!("{to} dbname={database}")
+}
+
 /// Asks the recovered server, by the connection string that the program gave, but in the database `postgres`: which one
 /// that string opens depends on what was destroyed.
 #[track_caller]
 pub fn sql(recovery: &Value, query: &str) -> String {
-    let (to, _) = recovery["connection"].as_str().unwrap().rsplit_once(" dbname=").unwrap();
-    let connection = format!("{to} dbname=postgres");
+    let connection = connection_to(recovery, "postgres");
     run(client("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &connection, "-c", query]))
 }
 
