@@ -37,6 +37,9 @@ impl Colour {
     }
 }
 
+/// The name of a source that no configuration has.
+pub const FROM_COMMAND_LINE: &str = "command line";
+
 /// What the command line says, before the configuration is read.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -54,6 +57,8 @@ pub struct Overrides {
     pub read_only: bool,
     /// `--color`.
     pub colour: Colour,
+    /// `--plain`.
+    pub plain: bool,
 }
 
 /// The effective configuration.
@@ -67,6 +72,8 @@ pub struct Config {
     pub read_only: bool,
     /// When to use colour.
     pub colour: Colour,
+    /// The interface is lines, not a screen.
+    pub plain: bool,
     /// How the interactive program looks.
     pub interface: Interface,
     /// Deletes and updates of at least so many rows are suspects. Unset: of a thousand.
@@ -97,6 +104,8 @@ pub struct SourceConfig {
     pub restore: RestoreConfig,
     /// What a recovered cluster is asked, to see whether it is good.
     pub checks: Vec<Check>,
+    /// How the primary is reached that fills the archives, as a connection string of libpq's. It may hold a password.
+    pub primary: Option<String>,
 }
 
 /// How recoveries of a source are made.
@@ -158,6 +167,7 @@ struct FileSource {
     wal: Vec<Place>,
     restore: FileRestore,
     checks: Vec<FileCheck>,
+    primary: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -242,7 +252,7 @@ impl Config {
             parsed.sources.into_iter().map(|(name, source)| (name.clone(), source.resolve(name, &base))).collect();
         let mut chosen = overrides.source.clone();
         if !overrides.backups.is_empty() || !overrides.wal.is_empty() {
-            let name = chosen.get_or_insert_with(|| "command line".to_owned());
+            let name = chosen.get_or_insert_with(|| FROM_COMMAND_LINE.to_owned());
             let mut source = sources.remove(name).unwrap_or_default();
             source.name.clone_from(name);
             if !overrides.backups.is_empty() {
@@ -259,6 +269,7 @@ impl Config {
             sources,
             read_only: overrides.read_only,
             colour: overrides.colour,
+            plain: overrides.plain,
             interface: parsed.interface,
             suspect_rows: parsed.suspects.rows.map(NonZeroU64::get),
             state_directory: state_directory(environment)?,
@@ -316,6 +327,7 @@ impl FileSource {
                 tablespaces: self.restore.tablespaces.into_iter().map(|(from, to)| (from, base.join(to))).collect(),
             },
             checks: self.checks.into_iter().map(Check::from).collect(),
+            primary: self.primary,
         }
     }
 }
@@ -489,6 +501,28 @@ sources:
         let flags = Overrides { backups: vec!["/b".into()], wal: vec!["/w".into()], ..Overrides::default() };
         let config = load("", flags).unwrap();
         assert_eq!(config.source().unwrap().backups, [PathBuf::from("/b")]);
+    }
+
+    #[test]
+    fn keys_are_one_or_several_as_they_were_written() {
+        let keys = |yaml: &str| load(yaml, Overrides::default()).map(|config| config.keys);
+        let all = keys("keys: {quit: Ctrl-q, stop-before: [B, F3], zoom-all: 0, copy: y, zoom-out: \"-\", mouse: []}")
+            .unwrap();
+        let of = |name: &str| all[name].join(" ");
+        assert_eq!(["quit", "stop-before", "zoom-all", "copy", "zoom-out"].map(of), ["Ctrl-q", "B F3", "0", "y", "-"]);
+        assert!(all["mouse"].is_empty());
+        assert!(keys("keys: {quit: {a: b}}").is_err() && keys("keys: [q]").is_err());
+    }
+
+    #[test]
+    fn an_invocation_names_the_same_sources_from_anywhere() {
+        let flags = Overrides { wal: vec!["/w".into()], source: Some("shop".into()), ..Overrides::default() };
+        let words = load(SHOP, flags).unwrap().invocation;
+        assert_eq!(
+            (words[0].as_str(), &words[2..]),
+            ("--config", &["--wal", "/w", "--source", "shop"].map(str::to_owned)[..])
+        );
+        assert!(words[1].starts_with('/') && words[1].ends_with("/walback.yaml"), "{words:?}");
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct Report {
     pub hint: Option<String>,
     /// Where recovery can stop instead.
     pub reachable: Option<Reachable>,
+    /// From when to when there are transactions at which it can stop, where the target is a time behind them.
+    pub times: Option<(Timestamp, Timestamp)>,
 }
 
 /// The nearest place at which recovery can stop, where it cannot stop at the target.
@@ -79,7 +81,15 @@ impl Error {
     /// An error of `kind` with a stable `code`.
     #[must_use]
     pub fn new(kind: ErrorKind, code: &'static str, message: impl Into<String>) -> Error {
-        Error(Box::new(Report { kind, code, message: message.into(), causes: Vec::new(), hint: None, reachable: None }))
+        Error(Box::new(Report {
+            kind,
+            code,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            reachable: None,
+            times: None,
+        }))
     }
 
     /// Something went wrong while doing what was asked.
@@ -123,6 +133,13 @@ impl Error {
     #[must_use]
     pub fn reachable(mut self, reachable: Option<Reachable>) -> Error {
         self.0.reachable = reachable;
+        self
+    }
+
+    /// The same, with from when to when there are transactions at which recovery can stop.
+    #[must_use]
+    pub fn times(mut self, times: Option<(Timestamp, Timestamp)>) -> Error {
+        self.0.times = times;
         self
     }
 

@@ -37,8 +37,8 @@ fn main() -> ExitCode {
             let ended = walback::tui::perform::open(*config, guard.as_ref().is_some_and(Guard::removes));
             // The demonstration is there as long as the interface is.
             let cleared = guard.map_or(Ok(()), Guard::close);
-            match ended.and(cleared) {
-                Ok(()) => ExitCode::SUCCESS,
+            match ended.and_then(|status| cleared.map(|()| status)) {
+                Ok(status) => ExitCode::from(status),
                 Err(error) => ExitCode::from(cli::fail(&error, false, colour)),
             }
         }

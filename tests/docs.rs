@@ -42,6 +42,9 @@ fn keys_are_those_of_the_table_of_commands() {
         ("Plan", Screen::Plan),
         ("Recovery", Screen::Recovery),
         ("Paused", Screen::Paused),
+        ("Archive", Screen::Archive),
+        ("Log", Screen::Log),
+        ("Drills", Screen::Drills),
     ];
     let tables = screens.map(|(title, screen)| (title, on(screen).collect::<Vec<_>>()));
     let search = ("While something was looked for", SEARCH.iter().collect());

@@ -14,6 +14,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use walback::app::{Effect, Setup, State};
+use walback::core::{Timestamp, Zone};
+use walback::tui::{MsgSender, Perform, Theme};
+
 use support::{
     Cluster, Directory, Format, Options, Server, Stop, Tmux, as_server, client, run, tree_digest, wait_until, walback,
 };
@@ -119,6 +123,46 @@ fn in_shell(command: &Command) -> Command {
     shell
 }
 
+/// The command in a shell that has jobs: one that is stopped waits for Enter and is brought back.
+fn in_job_shell(command: &Command) -> Command {
+    let mut shell = in_shell(command);
+    // 148 is SIGTSTP, 147 SIGSTOP; each stop has a number, since the screen keeps what was said of those before. A job
+    // that is stopped ends bash's loops, but not its functions.
+    let script = "set -m; n=0; stty -a > before
+        came() {
+            status=$?
+            if test $status = 148 || test $status = 147; then
+                n=$((n+1)); stty -a > stopped; echo \"this is stop $n\"; read -r line; fg > fg; came
+            fi
+        }
+        \"$@\"; came
+        test $status = 137 && { reset; tput rmcup; }
+        echo \"left with $status\"; stty -a > after; echo noted; read -r line";
+    let arguments: Vec<_> = shell.get_args().skip(2).map(ToOwned::to_owned).collect();
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", script]).args(arguments);
+    bash.envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    bash.current_dir(shell.get_current_dir().unwrap());
+    shell = bash;
+    shell
+}
+
+/// A program of the operator's own in `bin`: it says what it was called with, and goes on as `script` says.
+fn program(directory: &Directory, name: &str, script: &str) -> PathBuf {
+    directory.create("bin");
+    let file = directory.write(&format!("bin/{name}"), format!("#!/bin/sh\n{script}\n"));
+    run(Command::new("chmod").arg("755").arg(&file));
+    file
+}
+
+/// It is stopped for the `number`th time, and the shell has the terminal as it was, to bring it back with Enter.
+#[track_caller]
+fn assert_stopped(directory: &Directory, tmux: &Tmux, number: u32) {
+    tmux.wait_for(&format!("this is stop {number}"), LIMIT);
+    assert_eq!(modes(directory, "stopped"), modes(directory, "before"));
+    assert_given_back(tmux);
+}
+
 /// The program that runs in a shell of [`in_shell`].
 fn program_in(tmux: &Tmux) -> Pid {
     let shell = tmux.pid();
@@ -129,16 +173,28 @@ fn program_in(tmux: &Tmux) -> Pid {
     Pid::from_raw(child.parse().unwrap())
 }
 
+/// The terminal's modes as they were noted, whatever its size.
+fn modes(directory: &Directory, name: &str) -> String {
+    let noted = fs::read_to_string(directory.path().join(name)).unwrap();
+    let of_size = |word: &str| word.starts_with(" rows ") || word.starts_with(" columns ");
+    noted.split(';').filter(|word| !of_size(word)).collect::<Vec<_>>().join(";")
+}
+
 /// The program has ended like this, and the terminal is what it was before it.
 #[track_caller]
 fn assert_left_clean(directory: &Directory, tmux: &Tmux, status: i32) -> String {
     let screen = tmux.wait_for("noted", LIMIT);
     assert!(screen.contains(&format!("left with {status}")), "{screen}");
-    let modes = |name| fs::read_to_string(directory.path().join(name)).unwrap();
-    assert_eq!(modes("after"), modes("before"));
+    assert_eq!(modes(directory, "after"), modes(directory, "before"));
+    assert_given_back(tmux);
+    screen
+}
+
+/// Nothing of what a program on the whole screen does to a terminal is left.
+#[track_caller]
+fn assert_given_back(tmux: &Tmux) {
     let flags = ["alternate_on", "cursor_flag", "mouse_any_flag", "keypad_cursor_flag"].map(|name| tmux.knows(name));
     assert_eq!(flags, ["0", "1", "0", "0"], "alternate screen, cursor, mouse, keypad");
-    screen
 }
 
 /// Presses `key` and waits for what it brings. After Escape the screen has to change, too: what it uncovers may have
@@ -542,4 +598,239 @@ fn the_archive_is_looked_through_with_list_search_and_chart() {
     press(&tmux, "Enter", "Transaction ");
     tmux.send(&["q"]);
     assert_left_clean(&directory, &tmux, 0);
+}
+
+#[test]
+fn the_terminal_is_resized_lent_taken_away_and_comes_back() {
+    let directory = Directory::new();
+    let shop = Shop::make(&directory);
+    let pager =
+        program(&directory, "my pager", "echo \"paged with $1: $(grep -c 'recovery stopping' \"$2\")\"; read -r line");
+    // The first time it writes what cannot be taken, and the second time what can.
+    let editor = program(
+        &directory,
+        "my editor",
+        "test \"$1\" = --wait || exit 3
+        if grep -q '^port' \"$2\"; then sed -i '/^port/d' \"$2\"; else echo 'port = 1' >> \"$2\"; echo 'work_mem = 8MB' >> \"$2\"; fi",
+    );
+    let mut command = shop.configured(&[], "");
+    command.env("PAGER", format!("'{}' -R", pager.display()));
+    command.env("VISUAL", format!("'{}' --wait", editor.display()));
+    command.env("TMPDIR", directory.create("tmp"));
+    let tmux = Tmux::start(&directory, &in_job_shell(&command), 100, 30);
+    // Everything has been read, and what is seen of it has come.
+    let is_whole = |screen: &str| screen.contains("2 suspects  ") && screen.contains("  commit\u{20}");
+    let screen = tmux.wait_for_screen("the transactions", LIMIT, is_whole);
+
+    // Many sizes, faster than they can be drawn, down to a single cell.
+    let mut seed = 7_u32;
+    for number in 0..80 {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let (width, height) = (1 + (seed >> 16) % 200, 1 + (seed >> 24) % 60);
+        if number % 8 == 0 { tmux.resize(1, 1) } else { tmux.resize(width as u16, height as u16) }
+    }
+    tmux.resize(100, 30);
+    tmux.wait_for_screen("screen as it was", LIMIT, |now| now == screen);
+
+    // To the shell and back, into another size; from a form, too, which stays.
+    tmux.send(&["C-z"]);
+    tmux.resize(80, 24);
+    assert_stopped(&directory, &tmux, 1);
+    press(&tmux, "Enter", "2 suspects");
+    assert_eq!((tmux.knows("alternate_on"), tmux.knows("cursor_flag")), ("1".to_owned(), "0".to_owned()));
+    press(&tmux, "t", "Stop at a time");
+    tmux.type_text("20 min");
+    tmux.wait_for("> 20 min", LIMIT);
+    tmux.send(&["C-z"]);
+    assert_stopped(&directory, &tmux, 2);
+    press(&tmux, "Enter", "> 20 min");
+    press(&tmux, "Escape", "2 suspects");
+    // Stopped by somebody else, who leaves the terminal as it is.
+    kill(program_in(&tmux), Signal::SIGSTOP).unwrap();
+    tmux.wait_for("this is stop 3", LIMIT);
+    press(&tmux, "Enter", "2 suspects");
+    press(&tmux, "?", "Keys of this screen");
+    press(&tmux, "Escape", "2 suspects");
+
+    // The mouse is given away and taken back.
+    assert_eq!(tmux.knows("mouse_any_flag"), "1");
+    press(&tmux, "F2", "the mouse is the terminal's");
+    assert_eq!(tmux.knows("mouse_any_flag"), "0");
+    press(&tmux, "F2", "the mouse is walback's again");
+    assert_eq!(tmux.knows("mouse_any_flag"), "1");
+
+    // Copied.
+    tmux.allow_clipboard();
+    press(&tmux, "y", "Copy what?");
+    press(&tmux, "x", "sent to the terminal's clipboard: transaction id");
+    wait_until("clipboard", LIMIT, || tmux.clipboard().filter(|text| *text == shop.deleted));
+
+    // Edited, with an error between; found by the palette.
+    press(&tmux, "b", "Nothing speaks against it.");
+    press(&tmux, ":", "Do what?");
+    tmux.type_text("edset");
+    tmux.wait_for("edit-settings", LIMIT);
+    let screen = press(&tmux, "Enter", "These settings cannot be taken");
+    assert!(screen.contains("port is set by Walback itself"), "{screen}");
+    press(&tmux, "Enter", "Nothing speaks against it.");
+    press(&tmux, "y", "--set work_mem=8MB");
+    press(&tmux, "Escape", "Enter start");
+    assert_eq!(shop.path("tmp").read_dir().unwrap().count(), 0, "the file is gone");
+
+    // While it is stopped, the server goes on.
+    press(&tmux, "Enter", "PAUSED AT THE TARGET");
+    assert_eq!(shop.sql("show work_mem"), "8MB");
+    let screen = tmux.screen();
+    tmux.send(&["C-z"]);
+    assert_stopped(&directory, &tmux, 4);
+    assert_eq!(shop.sql("select count(*) from orders"), "2015");
+    tmux.send(&["Enter"]);
+    tmux.wait_for_screen("screen as it was before", LIMIT, |now| now == screen);
+
+    // The log; Ctrl-C is the pager's.
+    press(&tmux, "P", "paged with -R: 1");
+    // Both are stopped by Ctrl-Z there, and brought back.
+    tmux.send(&["C-z"]);
+    assert_stopped(&directory, &tmux, 5);
+    tmux.send(&["Enter", "Enter"]);
+    tmux.wait_for_screen("screen as it was before the log", LIMIT, |now| now == screen);
+    press(&tmux, "P", "paged with -R: 1");
+    tmux.send(&["C-c"]);
+    tmux.wait_for("the pager ended with", LIMIT);
+    fs::remove_file(&pager).unwrap();
+    let screen = press(&tmux, "P", "It did not work");
+    assert!(screen.contains("cannot start") && screen.contains("set PAGER"), "{screen}");
+    press(&tmux, "Escape", "PAUSED AT THE TARGET");
+
+    // Killed, it leaves the terminal to `reset`, and nothing running but the server.
+    let (program, server) = (program_in(&tmux), shop.server().unwrap());
+    kill(program, Signal::SIGKILL).unwrap();
+    tmux.wait_for("noted", LIMIT);
+    tmux.wait_for("left with 137", LIMIT);
+    assert!(modes(&directory, "after").contains("isig icanon iexten echo "), "{}", modes(&directory, "after"));
+    assert_given_back(&tmux);
+    assert_eq!(group_of(program.as_raw()), Vec::<i32>::new());
+    assert_eq!(shop.server(), Some(server));
+    drop(tmux);
+
+    // Told to end, it leaves it clean itself.
+    let tmux = Tmux::start(&directory, &in_job_shell(&command), 80, 24);
+    tmux.wait_for("restored  paused", LIMIT);
+    press(&tmux, "Enter", "PAUSED AT THE TARGET");
+    kill(program_in(&tmux), Signal::SIGTERM).unwrap();
+    assert_left_clean(&directory, &tmux, 0);
+    assert_eq!(shop.server(), Some(server));
+}
+
+/// The processes of a group that have not ended.
+fn group_of(leader: i32) -> Vec<i32> {
+    let processes =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let is_of = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Behind the name, which may have anything in it: state, parent, group.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        fields.get(2) == Some(&leader.to_string().as_str()) && fields.first() != Some(&"Z")
+    };
+    processes.filter(is_of).collect()
+}
+
+#[test]
+fn keys_of_the_configuration_work_and_wrong_ones_are_named() {
+    let directory = Directory::new();
+    let shop = Shop::make(&directory);
+    let with = |keys: &str| {
+        let command = shop.configured(&["--read-only"], "");
+        let file = shop.path("walback.yaml");
+        fs::write(&file, format!("{keys}\n{}", fs::read_to_string(&file).unwrap())).unwrap();
+        command
+    };
+    let tmux = Tmux::start(
+        &directory,
+        &in_shell(&with("keys: {stop-before: [B, F3], quit: Ctrl-q, zoom-all: [0, \"=\"], zoom-in: +}")),
+        80,
+        24,
+    );
+    let screen = tmux.wait_for("2 suspects", LIMIT);
+    assert!(screen.contains("B stop before") && screen.contains("Ctrl-q quit"), "{screen}");
+    assert!(screen.contains("B stops before it"), "{screen}");
+    press(&tmux, "F3", "Nothing speaks against it.");
+    press(&tmux, "Escape", "2 suspects");
+    tmux.send(&["C-q"]);
+    assert_left_clean(&directory, &tmux, 0);
+
+    for (keys, what, hint) in [
+        ("keys: {suspects: b}", "b would mean both stop-before and suspects", "give stop-before another key too"),
+        ("keys: {stop-befor: B}", "a command that there is not: stop-befor", "did you mean “stop-before”?"),
+        ("keys: {stop-before: Alt-b}", "the keys of stop-before: “Alt-b” is no key", "docs/keys.md"),
+    ] {
+        let output = with(keys).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        for words in [what, hint, "walback.yaml"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
+}
+
+/// What carries effects out, and falls over.
+struct Broken {
+    /// On a thread of its own, not on the one that has the terminal.
+    elsewhere: bool,
+}
+
+impl Perform for Broken {
+    fn perform(&mut self, effect: Effect, _: &MsgSender) {
+        if effect == Effect::LoadCatalog {
+            let fall = || panic!("the catalog fell over");
+            if self.elsewhere { _ = std::thread::spawn(fall) } else { fall() }
+        }
+    }
+
+    fn look_command(&self, _: &str) -> Option<Command> {
+        None
+    }
+
+    fn log_of(&self, _: &str) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// Not a test but what the next one runs in a terminal: the interface, with something in it that falls over.
+#[test]
+#[ignore = "it needs a terminal, which the next test has"]
+fn what_falls_over() {
+    let state = State::new(Setup {
+        source: "shop".to_owned(),
+        zone: Zone::UTC,
+        now: Timestamp::from_unix_seconds(1_727_880_000).unwrap(),
+        read_only: true,
+        unicode: true,
+        directory: String::new(),
+    });
+    walback::tui::run(state, Broken { elsewhere: std::env::var_os("ELSEWHERE").is_some() }, Theme::new(false)).unwrap();
+}
+
+#[test]
+fn after_a_panic_the_terminal_is_as_it_was_and_elsewhere_it_goes_on() {
+    let directory = Directory::new();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "what_falls_over", "--nocapture"]).current_dir(directory.path());
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    let tmux = Tmux::start(&directory, &in_shell(&command), 80, 24);
+    let screen = assert_left_clean(&directory, &tmux, 101);
+    assert!(screen.contains("the catalog fell over"), "{screen}");
+    drop(tmux);
+
+    command.env("ELSEWHERE", "1");
+    let tmux = Tmux::start(&directory, &in_shell(&command), 80, 24);
+    tmux.wait_for("Listing the backups", LIMIT);
+    let screen = press(&tmux, "?", "Keys of this screen");
+    assert!(!screen.contains("fell over"), "nothing is printed over the screen: {screen}");
+    press(&tmux, "Escape", "Listing the backups");
+    // This shell has no jobs: nobody could bring it back.
+    press(&tmux, "C-z", "not stopped: no shell would bring it back");
+    tmux.send(&["q"]);
+    let screen = assert_left_clean(&directory, &tmux, 0);
+    assert!(screen.contains("the catalog fell over"), "it is said in the end: {screen}");
 }

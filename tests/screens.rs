@@ -36,6 +36,9 @@ use walback::plan::{Approach, Estimate, Finding, Plan, ServerPlan, Step, StepId}
 use walback::resolve::{BeforeWhat, Place, Resolved, StopBefore, StopSide};
 use walback::tui::{Role, Theme, draw};
 
+#[path = "screens_of/archive.rs"]
+mod archive;
+
 const NAME: &str = "shop-20241002-1502";
 
 /// 2024-10-02 in Berlin (+02:00), so many seconds after noon, and microseconds.
@@ -982,7 +985,7 @@ fn all() -> Vec<(&'static str, State)> {
     states.push((
         "plan-end",
         with(planned, &|s| {
-            fold(s, [Msg::Drawn { scroll_max: 400 }, Msg::Key(Key::End)]);
+            fold(s, [Msg::Drawn { scroll_max: 400, page: 0 }, Msg::Key(Key::End)]);
         }),
     ));
     states.push((
@@ -1144,7 +1147,7 @@ fn all() -> Vec<(&'static str, State)> {
             let wanted = s.planning.as_ref().unwrap().wanted.clone();
             let backup = s.loaded().unwrap().backup(wanted.backup.as_ref().unwrap()).unwrap().clone();
             let plan = Plan { backup, target: wanted.target, ..plan() };
-            fold(s, [Msg::Planned(Ok(Box::new(plan))), Msg::Drawn { scroll_max: 400 }]);
+            fold(s, [Msg::Planned(Ok(Box::new(plan))), Msg::Drawn { scroll_max: 400, page: 0 }]);
             for _ in 0..8 {
                 key(s, Key::Down);
             }
@@ -1153,7 +1156,7 @@ fn all() -> Vec<(&'static str, State)> {
     states.push((
         "plan-before",
         with(planned_before, &|s| {
-            fold(s, [Msg::Drawn { scroll_max: 400 }]);
+            fold(s, [Msg::Drawn { scroll_max: 400, page: 0 }]);
             for _ in 0..8 {
                 key(s, Key::Down);
             }
@@ -1187,7 +1190,9 @@ fn all() -> Vec<(&'static str, State)> {
             s.recovery.plan.as_mut().unwrap().backup.system_identifier = Some(8);
         }),
     ));
+    states.extend(archive::all());
     states.extend(found_and_copied());
+    states.extend(in_the_night_of_the_change());
     states
 }
 
@@ -1208,6 +1213,49 @@ fn found_and_copied() -> Vec<(&'static str, State)> {
     ]
 }
 
+/// 2024-10-27 at 02:25 in Berlin, for the first time; clocks are put back at 03:00.
+fn clocks_are_put_back() -> State {
+    let change = 2_127_600;
+    let commits = (0..40_u32).map(|i| {
+        let when = at(change - 3600 + i64::from(i) * 180, i64::from(i) * 7919 % 1_000_000);
+        let deletes = if i % 20 == 8 { 4_000 } else { 0 };
+        Point { deletes, ..commit(1, 1_234_540 + i, 0x1_AB12_0000 + u64::from(i) * 0x268, when) }
+    });
+    let points: Vec<Point> = commits.collect();
+    let mut state = home_of(&points);
+    state.now = at(change + 7200, 0);
+    for _ in 0..20 {
+        answer(&mut state, Msg::Key(Key::Up), &segments(&points));
+    }
+    state
+}
+
+/// Recovery comes no further than to a time of that night.
+fn a_day_later() -> State {
+    let mut state = clocks_are_put_back();
+    state.now = at(2_127_600 + 93_600, 0);
+    press(&mut state, "t02:40");
+    let asked = form(&state).asked.clone().unwrap();
+    let error = Error::failed("target-not-reached", "the WAL of timeline 1 ends before the target is reached")
+        .hint("choose an earlier time")
+        .times(Some((at(2_000_000, 0), at(2_127_600 + 3540, 0))));
+    fold(&mut state, [Msg::Resolved { target: asked, answer: Err(error) }]);
+    state
+}
+
+fn in_the_night_of_the_change() -> Vec<(&'static str, State)> {
+    let typed = |mut state: State, keys: &str| {
+        press(&mut state, keys);
+        state
+    };
+    vec![
+        ("clocks-put-back", clocks_are_put_back()),
+        ("clocks-put-back-suspects", typed(clocks_are_put_back(), "s")),
+        ("clocks-put-back-time", typed(clocks_are_put_back(), "t8:40 pm new york")),
+        ("clocks-put-back-day", a_day_later()),
+    ]
+}
+
 /// Keys that nobody has: no letter that the table has is left, nor any other key but those that cannot be taken away.
 fn other_keys() -> Keys {
     let all = command::COMMANDS.iter().chain(command::SEARCH);
@@ -1219,7 +1267,9 @@ fn other_keys() -> Keys {
 fn is_former_key(word: &str) -> bool {
     let word = word.trim_matches(|c: char| matches!(c, '.' | ',' | ';' | ':' | '(' | ')'));
     let is_key = |key: &Key| !matches!(key, Key::Esc | Key::Enter | Key::Ctrl('c')) && key.to_string() == word;
-    word != "a" && word.is_ascii() && command::COMMANDS.iter().flat_map(|command| command.keys).any(is_key)
+    !word.eq_ignore_ascii_case("a")
+        && word.is_ascii()
+        && command::COMMANDS.iter().flat_map(|command| command.keys).any(is_key)
 }
 
 #[test]
@@ -1272,12 +1322,20 @@ fn every_screen_and_dialog() {
 }
 
 #[test]
-fn home_on_a_large_terminal() {
+fn on_a_large_terminal() {
+    let home = ["home", "chart-pane", "chart-single-transactions", "suspects", "many-timelines"];
+    let others = ["home", "plan", "replaying", "paused", "differs", "failed", "promoted", "help"];
     for (name, state) in all() {
-        if ["home", "chart-pane", "chart-single-transactions", "suspects", "many-timelines"].contains(&name) {
-            let mut buffer = Buffer::empty(Rect::new(0, 0, 160, 48));
-            draw(&state, Theme::by_role(), &mut buffer);
-            assert_snapshot!(format!("large-{name}"), format!("{}--- roles\n{}", text_of(&buffer), roles_of(&buffer)));
+        let sizes = [("large", (160, 48), &home[..]), ("huge", (200, 60), &others[..])];
+        for (size, (columns, rows), names) in sizes {
+            if names.contains(&name) {
+                let mut state = state.clone();
+                update(&mut state, Msg::Resize(columns, rows));
+                let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
+                draw(&state, Theme::by_role(), &mut buffer);
+                let picture = format!("{}--- roles\n{}", text_of(&buffer), roles_of(&buffer));
+                assert_snapshot!(format!("{size}-{name}"), picture);
+            }
         }
     }
 }
@@ -1329,8 +1387,8 @@ fn nothing_from_outside_steers_the_terminal() {
 #[test]
 fn every_size_is_drawn_without_a_panic() {
     for (_, state) in all() {
-        for columns in (0..45).chain([60, 79, 80, 81, 100, 200, 300]) {
-            for rows in (0..26).step_by(if columns > 40 { 1 } else { 3 }).chain([40, 60, 100]) {
+        for columns in (0..45).step_by(3).chain([39, 40, 41, 60, 79, 80, 150, 300]) {
+            for rows in (0..26).step_by(if columns > 40 { 2 } else { 5 }).chain([9, 10, 11, 100]) {
                 buffer_of(&state, columns, rows);
             }
         }
@@ -1447,32 +1505,149 @@ fn any_key() -> impl Values<Value = Key> {
     ]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+thread_local! {
+    static STATES: Vec<(&'static str, State)> = all();
+}
 
-    #[test]
-    fn no_sequence_of_keys_breaks_anything(
-        which in 0_usize..all().len(),
-        keys in proptest::collection::vec(any_key(), 0..40),
-        columns in 0_u16..130,
-        rows in 0_u16..50,
-    ) {
-        let mut state = all().swap_remove(which).1;
-        update(&mut state, Msg::Resize(columns, rows));
-        for pressed in keys {
-            for effect in update(&mut state, Msg::Key(pressed)) {
-                // A plan is answered, so that the keys come further.
-                if let Effect::MakePlan(Wanted { target, .. }) = effect {
-                    let plan = Plan { target, ..plan() };
-                    update(&mut state, Msg::Planned(Ok(Box::new(plan))));
+/// One of [`all`], which are made once.
+fn any_state(which: usize) -> State {
+    STATES.with(|states| states[which % states.len()].1.clone())
+}
+
+/// Something that happens to the program.
+#[derive(Debug, Clone)]
+enum Happens {
+    Key(Key),
+    Resize(u16, u16),
+    Click(u16, u16),
+    Wheel(i32, u16, u16),
+    Paste(&'static str),
+    Message(usize),
+}
+
+fn anything() -> impl Values<Value = Happens> {
+    let place = || (0_u16..140, 0_u16..50);
+    prop_oneof![
+        12 => any_key().prop_map(Happens::Key),
+        2 => (0_u16..140, 0_u16..50).prop_map(|(columns, rows)| Happens::Resize(columns, rows)),
+        3 => place().prop_map(|(x, y)| Happens::Click(x, y)),
+        1 => (-3..=3, 0_u16..140, 0_u16..50).prop_map(|(rows, x, y)| Happens::Wheel(rows, x, y)),
+        1 => proptest::sample::select(vec!["14:30", NAME, "\u{1b}[2J", ""]).prop_map(Happens::Paste),
+        3 => (0_usize..MESSAGES).prop_map(Happens::Message),
+    ]
+}
+
+const MESSAGES: usize = 12;
+
+/// What may come at any time from the engine or the archive.
+fn message(number: usize) -> Msg {
+    match number {
+        0 => Msg::Tick(clock(15, 5, 0, 0)),
+        1 => Msg::Catalog(Ok(catalog())),
+        2 => Msg::Overview(Arc::new(overview(&points()[..20], false))),
+        3 => Msg::Overview(Arc::new(Overview { complete: true, ..Overview::default() })),
+        4 => Msg::Overview(Arc::new(overview(&early_points(), true))),
+        5 => Msg::Recoveries(vec![recovery()]),
+        6 => log("2024-10-02 15:07:14.402 CEST [4711] LOG:  redo starts at 1/50000028"),
+        7 => state_event(50, RecoveryState::Paused),
+        8 => event(50, failure()),
+        9 => Msg::Failed(Error::failed("terminal", "something did not work")),
+        10 => Msg::Catalog(Ok(Catalog { backups: Vec::new(), timelines: Vec::new(), ..catalog() })),
+        _ => Msg::ScanFinished(Ok(())),
+    }
+}
+
+/// What the engine answers, so that the keys come further; what follows from that, too.
+fn fold_answered(state: &mut State, msg: Msg) {
+    let segments = segments(&points());
+    let mut effects = update(state, msg);
+    while let Some(effect) = effects.pop() {
+        match effect {
+            Effect::MakePlan(Wanted { target, .. }) => {
+                effects.extend(update(state, Msg::Planned(Ok(Box::new(Plan { target, ..plan() })))));
+            }
+            Effect::LoadPoints { timeline, numbers } => {
+                for number in numbers {
+                    let points = Ok(segments.get(&(timeline, number)).cloned().unwrap_or_default());
+                    effects.extend(update(state, Msg::Points { timeline, number, points }));
                 }
             }
-            let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
-            let drawn = draw(&state, Theme::new(true), &mut buffer);
-            update(&mut state, Msg::Drawn { scroll_max: drawn.scroll_max });
-            prop_assert!(state.dialog.is_some() || state.scroll <= drawn.scroll_max);
-            prop_assert_eq!(state.screens.first(), Some(&Screen::Points));
+            _ => {}
         }
+    }
+}
+
+/// Draws it and says what is wrong with what is drawn, or with what is selected.
+fn wrong(state: &State, columns: u16, rows: u16) -> (walback::tui::Drawn, Option<String>) {
+    let area = Rect::new(0, 0, columns, rows);
+    let mut buffer = Buffer::empty(area);
+    let drawn = draw(state, Theme::by_role(), &mut buffer);
+    let mut wrong = None;
+    let mut check = |is_right: bool, what: &dyn Fn() -> String| {
+        if !is_right && wrong.is_none() {
+            wrong = Some(what());
+        }
+    };
+    check(buffer.area == area, &|| format!("the buffer has become {}", buffer.area));
+    check(drawn.cursor.is_none_or(|at| area.contains(at)), &|| format!("the cursor is at {:?}", drawn.cursor));
+    for (place, hit) in &drawn.hits {
+        check(area.union(*place) == area && !place.is_empty(), &|| format!("{hit:?} is clicked at {place}"));
+    }
+    let points = &state.points;
+    check(points.is_empty() || points.cursor() < points.len(), &|| format!("row {} is selected", points.cursor()));
+    // While the list is read again, its place is kept.
+    let backups = state.loaded().map(|catalog| catalog.backups.len().max(1));
+    check(backups.is_none_or(|count| state.backup < count), &|| format!("backup {} of {backups:?}", state.backup));
+    check(state.screens.first() == Some(&Screen::Points), &|| format!("home is gone: {:?}", state.screens));
+    if state.screen() == Screen::Points && state.dialog.is_none() && columns >= 40 && rows >= 10 {
+        let is_seen = drawn.hits.iter().any(|(_, hit)| *hit == Hit::Pane(state.pane));
+        check(is_seen, &|| format!("the pane with the keys is not seen: {:?}", state.pane));
+    }
+    (drawn, wrong)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_that_happens_breaks_anything(
+        which in 0_usize..1000,
+        happens in proptest::collection::vec(anything(), 0..40),
+        columns in 0_u16..140,
+        rows in 0_u16..50,
+    ) {
+        let mut state = any_state(which);
+        let (mut columns, mut rows) = (columns, rows);
+        update(&mut state, Msg::Resize(columns, rows));
+        let mut hits = Vec::new();
+        for what in happens {
+            let hit = |x, y| walback::tui::hit_at(&hits, x, y);
+            match what {
+                Happens::Key(key) => fold_answered(&mut state, Msg::Key(key)),
+                Happens::Resize(to_columns, to_rows) => {
+                    (columns, rows) = (to_columns, to_rows);
+                    fold_answered(&mut state, Msg::Resize(columns, rows));
+                }
+                Happens::Click(x, y) => hit(x, y).into_iter().for_each(|hit| fold_answered(&mut state, Msg::Click(hit))),
+                Happens::Wheel(rows, x, y) => fold_answered(&mut state, Msg::Wheel { rows, over: hit(x, y) }),
+                Happens::Paste(text) => fold_answered(&mut state, Msg::Paste(text.to_owned())),
+                Happens::Message(number) => fold_answered(&mut state, message(number)),
+            }
+            let (drawn, wrong) = wrong(&state, columns, rows);
+            prop_assert_eq!(wrong, None);
+            hits = drawn.hits;
+            update(&mut state, Msg::Drawn { scroll_max: drawn.scroll_max, page: drawn.page });
+            prop_assert!(state.dialog.is_some() || state.scroll <= drawn.scroll_max);
+        }
+    }
+
+    #[test]
+    fn every_screen_is_drawn_well_at_any_size(
+        which in 0_usize..1000, columns in 1_u16..=300, rows in 1_u16..=100, unicode: bool,
+    ) {
+        let mut state = State { unicode, ..any_state(which) };
+        update(&mut state, Msg::Resize(columns, rows));
+        prop_assert_eq!(wrong(&state, columns, rows).1, None);
     }
 }
 

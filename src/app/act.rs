@@ -1,5 +1,6 @@
 //! Carries commands out: changes the state, and says what has to be done outside.
 
+use super::archive;
 use super::change;
 use super::chart::{self, Chart, MarkKind};
 use super::checklist;
@@ -9,8 +10,9 @@ use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FindForm, FormKind, 
 use super::editor;
 use super::effect::Effect;
 use super::field::Field;
-use super::find::{Located, MatchKind, Search};
+use super::find::{Located, Match, MatchKind, Search};
 use super::keys::key_of;
+use super::log;
 use super::msg::ActionKind;
 use super::palette;
 use super::points::{Amount, Place, Sought};
@@ -91,6 +93,15 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
             state.asked = Some(ActionKind::Stop);
             return with_recovery(state, |recovery| Effect::Stop { recovery });
         }
+        Act::Archive => state.open(Screen::Archive),
+        Act::CheckArchive => return archive::check(state),
+        Act::GoThere => archive::go(state),
+        Act::Log => state.open(Screen::Log),
+        Act::FilterLog => log::filter(state),
+        Act::FindInLog => log::ask_find(state),
+        Act::NextInLog => log::find_again(state, true),
+        Act::PreviousInLog => log::find_again(state, false),
+        Act::Drills => state.open(Screen::Drills),
         Act::Palette => palette::open(state, None),
         Act::Copy => copy::offer(state),
         Act::Mouse => {
@@ -143,12 +154,20 @@ fn next_pane(pane: Pane, by: usize) -> Pane {
     PANES.get((now + by) % PANES.len()).copied().unwrap_or_default()
 }
 
-/// Rows that a page has: about what any screen shows of its list.
+/// Rows that a page has: those that the list shows, so that none is skipped; of a text, half the screen.
 fn page(state: &State) -> isize {
+    if state.screen() == Screen::Points && state.page > 0 {
+        return isize::try_from(state.page).unwrap_or(1);
+    }
     (isize::try_from(state.size.1).unwrap_or(24) / 2).max(1)
 }
 
 pub(super) fn step(state: &mut State, rows: isize) {
+    match state.screen() {
+        Screen::Archive => return state.archive.step(rows),
+        Screen::Log => return state.log.step(rows),
+        _ => {}
+    }
     if state.screen() != Screen::Points {
         state.scroll = state.scroll.saturating_add_signed(rows).min(state.scroll_max);
         return;
@@ -284,15 +303,18 @@ pub(super) fn locate(state: &mut State, xid: Xid) -> Vec<Effect> {
     if state.loaded().is_some() && state.located.ask(xid) { vec![Effect::Locate { xid }] } else { Vec::new() }
 }
 
-/// Goes to what was found at the cursor or behind it, or else to the first; to a time on the cursor's timeline.
+/// Goes to what was found at the cursor or behind it, or else to the first; to a time on the cursor's timeline. Where one
+/// timeline alone is listed, to what is on that.
 pub(super) fn first_match(state: &mut State) {
     let Some(search) = &state.search else { return };
     let here = state.points.place();
     let timeline = state.points.timeline();
     let at_time = |kind: MatchKind| kind == MatchKind::Time;
     let same = search.matches.iter().position(|m| at_time(m.kind) && Some(m.place.0) == timeline);
-    let behind = search.matches.iter().position(|m| Some(m.place) >= here);
-    match same.or(behind).or(Some(0)).filter(|place| *place < search.matches.len()) {
+    let listed = |m: &Match| state.points.lists(m.place.0);
+    let behind = search.matches.iter().position(|m| listed(m) && Some(m.place) >= here);
+    let listed = || search.matches.iter().position(listed);
+    match same.or(behind).or_else(listed).or(Some(0)).filter(|place| *place < search.matches.len()) {
         Some(place) => go_to_match(state, place),
         None => {
             let words = search.in_words();
@@ -319,7 +341,10 @@ fn go_to_match(state: &mut State, number: usize) {
     let Some(search) = &mut state.search else { return };
     let Some(found) = search.matches.get(number).cloned() else { return };
     search.current = Some(number);
-    let words = search.current_in_words(&next, &previous);
+    let mut words = search.current_in_words(&next, &previous);
+    if !state.points.lists(found.place.0) {
+        words = format!("all timelines are listed again; {words}");
+    }
     let went = match found.at {
         Some(at) => state.points.go_to_time(found.place.0, at, false),
         None => state.points.go_to(found.place, found.point.as_ref()),
@@ -851,6 +876,7 @@ fn back(state: &mut State) {
     match left {
         Screen::Plan => state.planning = None,
         Screen::Points => state.retarget = None,
+        Screen::Archive | Screen::Log | Screen::Drills => {}
         Screen::Recovery | Screen::Paused => {
             match (state.following.clone(), state.recovery_state()) {
                 // It is gone: nothing is left to be followed.

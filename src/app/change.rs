@@ -157,7 +157,7 @@ fn stop_choices(planning: &Planning, plan: Option<&Plan>) -> Vec<Choice> {
     }
     let places = plan.map_or(0, |plan| plan.resolved.before.len());
     if places > 1 {
-        let meaning = format!("{places} places, each keeps something else");
+        let meaning = format!("{places} places; they differ in what can be read, and in what else is lost");
         choices.push(choice(Some('w'), "where before it", meaning, Change::Place));
     }
     let now = plan.map_or_else(|| target.timeline.to_string(), |plan| plan.resolved.timeline.to_string());
@@ -246,9 +246,15 @@ fn places(state: &mut State, wanted: &Wanted) {
         choice(None, format!("{}, {}{here}", label(place.what), place.lsn), keeps(place), to(wanted, target))
     };
     let mut choices: Vec<Choice> = plan.resolved.before.iter().rev().map(place).collect();
+    // Enter by mistake changes nothing.
+    let here = plan.resolved.before.iter().rev().position(|place| place.chosen).unwrap_or(choices.len());
     choices.push(nothing("leave it as it is", "goes back to the plan"));
-    let text = vec!["“Before this transaction” is more than one place. Each keeps something else:".to_owned()];
-    menu(state, "Where before it?", text, choices);
+    let text =
+        "“Before this transaction” is more than one place. They differ in what can be read, and in what else is lost.";
+    menu(state, "Where before it?", vec![text.to_owned()], choices);
+    if let Some(Dialog::Menu(menu)) = &mut state.dialog {
+        menu.selected = here;
+    }
 }
 
 fn label(what: BeforeWhat) -> &'static str {

@@ -125,6 +125,17 @@ impl Chart {
         }
     }
 
+    /// Shows what lies behind a moment, with a little before it, where so much of the time lies before that the rest would
+    /// be hard to tell apart; leaves a window that was chosen.
+    pub fn leave_out_before(&mut self, moment: Timestamp) {
+        let Some(span) = self.span.filter(|span| self.zoomed.is_none() && span.contains(moment)) else { return };
+        let (all, rest) = (span.micros(), Window::over(moment, span.last()).micros());
+        if rest < all / 3 * 2 {
+            let from = moment.plus_micros(-rest / 20);
+            self.zoomed = Some(Window::over(from.max(span.from()), span.last()));
+        }
+    }
+
     /// Shows `numerator`/`denominator` of the time with `about` where it was; `false` where it cannot be changed.
     pub fn zoom(&mut self, about: Option<Timestamp>, numerator: i64, denominator: i64) -> bool {
         let (Some(window), Some(span)) = (self.view.window, self.span) else { return false };
@@ -444,6 +455,32 @@ mod tests {
         while chart.pan(1, 1) {}
         chart.refresh(&points, &[], &Reach::default());
         assert_eq!(chart.view().window.unwrap().last(), all[9_999].at.unwrap(), "there is an end");
+    }
+
+    #[test]
+    fn it_begins_where_recovery_can_lead_unless_that_is_most_of_it_or_a_window_was_chosen() {
+        let all = transactions(10_000, 100);
+        let points = list(&all);
+        let at = |row: usize| all[row].at.unwrap();
+        let seen = |moment: Timestamp, chosen: bool| {
+            let mut chart = Chart::default();
+            chart.refresh(&points, &[], &Reach::default());
+            if chosen {
+                chart.zoom(None, 1, 3);
+            }
+            chart.refresh(&points, &[], &Reach::default());
+            let before = chart.view().window.unwrap();
+            chart.leave_out_before(moment);
+            chart.refresh(&points, &[], &Reach::default());
+            (before, chart.view().window.unwrap())
+        };
+        let (_, window) = seen(at(8_000), false);
+        assert!(window.from() < at(8_000) && window.from() > at(7_000), "{window:?}");
+        assert_eq!(window.last(), at(9_999));
+        for (moment, chosen) in [(at(1_000), false), (at(8_000), true), (at(0).plus_micros(-1), false)] {
+            let (before, after) = seen(moment, chosen);
+            assert_eq!(before, after);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::archive;
 use super::key::Key;
 use super::keys::key_of;
 use super::msg::ActionKind;
@@ -63,6 +64,15 @@ pub enum Act {
     Promote,
     Stop,
     Discard,
+    Archive,
+    CheckArchive,
+    GoThere,
+    Log,
+    FilterLog,
+    FindInLog,
+    NextInLog,
+    PreviousInLog,
+    Drills,
     NextPane,
     PreviousPane,
     Up,
@@ -122,7 +132,12 @@ const PLAN: &[Screen] = &[Screen::Plan];
 const RUNNING: &[Screen] = &[Screen::Recovery];
 const STANDING: &[Screen] = &[Screen::Paused];
 const FOLLOWED: &[Screen] = &[Screen::Recovery, Screen::Paused];
-pub(super) const EVERYWHERE: &[Screen] = &[Screen::Points, Screen::Plan, Screen::Recovery, Screen::Paused];
+const ARCHIVE: &[Screen] = &[Screen::Archive];
+const LOG: &[Screen] = &[Screen::Log];
+const LISTED: &[Screen] = &[Screen::Points, Screen::Archive];
+const BESIDE_ARCHIVE: &[Screen] = &[Screen::Points, Screen::Recovery, Screen::Paused];
+pub(super) const EVERYWHERE: &[Screen] =
+    &[Screen::Points, Screen::Plan, Screen::Recovery, Screen::Paused, Screen::Archive, Screen::Log, Screen::Drills];
 
 macro_rules! command {
     ($act:ident, $name:literal, $label:literal, $keys:expr, $screens:expr, $danger:ident, $enabled:expr, $doc:literal) => {
@@ -192,7 +207,7 @@ pub static COMMANDS: &[Command] = &[
         "Opens a recovery that was begun on this machine."),
     command!(CancelScan, "cancel-reading", "", &[Key::Char('c')], HOME, None, is_scanning,
         "Stops reading the WAL archive; what was read stays."),
-    command!(Reload, "reload", "", &[Key::F(5), Key::Ctrl('r')], HOME, None, can_reload,
+    command!(Reload, "reload", "", &[Key::F(5), Key::Ctrl('r')], LISTED, None, can_reload,
         "Lists the backups and reads the WAL archive again."),
     command!(Start, "start", "start", &[Key::Enter], PLAN, Changes, can_start,
         "Carries the plan out, exactly as it stands here."),
@@ -221,7 +236,7 @@ pub static COMMANDS: &[Command] = &[
     command!(Promote, "promote", "promote", &[Key::Char('p')], STANDING, Typed, can_promote,
         "Ends recovery: the server takes writes. Cannot be undone."),
     command!(Sql, "sql", "sql", &[Key::Char('s')], STANDING, None, can_look,
-        "Asks the recovered server a query, which can change nothing."),
+        "Asks the recovered server a query, read-only."),
     command!(Checks, "checks", "checks", &[Key::Char('v')], STANDING, None, has_checks,
         "Carries out the checks of the configuration again."),
     command!(NextCommit, "next-commit", "next", &[Key::Char(']')], STANDING, Changes, has_next_commit,
@@ -234,6 +249,24 @@ pub static COMMANDS: &[Command] = &[
         "Shuts the recovered server down; its directory stays."),
     command!(Discard, "discard", "discard", &[Key::Char('d')], FOLLOWED, Typed, can_discard,
         "Removes what this recovery made. The backups stay."),
+    command!(GoThere, "go-there", "go there", &[Key::Enter], ARCHIVE, None, can_go_there,
+        "Goes to the chosen gap, damaged place or base backup on the home screen."),
+    command!(CheckArchive, "check-archive", "check", &[Key::Char('c')], ARCHIVE, None, can_ask,
+        "Reads every segment that was not read yet, as “walback check” does; while that goes on, stops it."),
+    command!(Archive, "archive", "archive", &[Key::Char('A')], BESIDE_ARCHIVE, None, always,
+        "Opens the archive: what is missing or damaged, what base backups need, what the primary says."),
+    command!(Log, "log", "log", &[Key::Char('L')], FOLLOWED, None, is_known,
+        "Opens the recovered server's log."),
+    command!(Drills, "drills", "", &[Key::Char('d')], HOME, None, always,
+        "Opens the drills: what one is, and how to do it."),
+    command!(FindInLog, "find-in-log", "find", &[Key::Char('/')], LOG, None, always,
+        "Finds a text in the lines that are listed, the last ones first."),
+    command!(NextInLog, "next-in-log", "next", &[Key::Char('n')], LOG, None, is_sought,
+        "Goes to the next line that has what was looked for."),
+    command!(PreviousInLog, "previous-in-log", "previous", &[Key::Char('N')], LOG, None, is_sought,
+        "Goes to the previous line that has what was looked for."),
+    command!(FilterLog, "filter-log", "warnings", &[Key::Char('f')], LOG, None, always,
+        "Lists warnings and worse only, or everything again."),
     command!(Pager, "pager", "pager", &[Key::Char('P')], FOLLOWED, None, has_log,
         "Opens the server's log in $PAGER, and comes back here."),
     command!(NextPane, "next-pane", "pane", &[Key::Tab], HOME, None, always,
@@ -293,11 +326,20 @@ pub fn for_key(state: &State, key: Key) -> Option<&'static Command> {
     now(state).find(|command| state.keys.of(command).contains(&key))
 }
 
-/// What a key moves to in a list, in whatever lies over the screen, too.
+/// What a key moves to in a list that lies over the screen: the keys of the table, and the arrows whatever they are there.
 #[must_use]
 pub(super) fn motion(state: &State, key: Key) -> Option<Act> {
+    match key {
+        Key::Up => return Some(Act::Up),
+        Key::Down => return Some(Act::Down),
+        Key::PageUp => return Some(Act::PageUp),
+        Key::PageDown => return Some(Act::PageDown),
+        Key::Home => return Some(Act::First),
+        Key::End => return Some(Act::Last),
+        _ => {}
+    }
     let moves = |act: &Act| matches!(act, Act::Up | Act::Down | Act::PageUp | Act::PageDown | Act::First | Act::Last);
-    COMMANDS.iter().find(|command| state.keys.of(command).contains(&key) && moves(&command.act)).map(|c| c.act)
+    COMMANDS.iter().find(|command| moves(&command.act) && state.keys.of(command).contains(&key)).map(|c| c.act)
 }
 
 /// Whether a key gives the command that does this.
@@ -636,6 +678,21 @@ fn can_discard(state: &State) -> Enabled {
         Some(RecoveryState::Paused | RecoveryState::ShutDown | RecoveryState::Failed) => Ok(()),
         _ => Err("it is being worked on".into()),
     }
+}
+
+fn can_go_there(state: &State) -> Enabled {
+    match state.archive.row(state.archive.cursor) {
+        Some(archive::Row::Backup(_)) => Ok(()),
+        _ => unless(archive::place(state).is_none(), "this row is about no place in WAL"),
+    }
+}
+
+fn is_known(state: &State) -> Enabled {
+    unless(state.recovery.plan.is_none(), "nothing is known of it yet")
+}
+
+fn is_sought(state: &State) -> Enabled {
+    unless(state.log.sought.is_empty(), "nothing was looked for")
 }
 
 /// Whether what Enter starts has to be confirmed by typing the name: when a directory is emptied.

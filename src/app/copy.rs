@@ -1,8 +1,10 @@
 //! What can be sent to the terminal's clipboard: what a screen is about, as it is typed elsewhere.
 
 use super::act::{nothing, target_at};
+use super::archive::Row;
 use super::command::Act;
 use super::dialog::{Choice, Dialog, Menu, Then};
+use super::drills;
 use super::effect::Effect;
 use super::keys::key_of;
 use super::state::{Pane, Planning, Screen, State};
@@ -52,6 +54,9 @@ pub(super) fn is_anything(state: &State) -> bool {
         Screen::Points => state.points.selected().is_some(),
         Screen::Plan => state.planning.is_some(),
         Screen::Recovery | Screen::Paused => state.recovery.plan.is_some(),
+        Screen::Archive => matches!(state.archive.row(state.archive.cursor), Some(Row::Finding(_) | Row::Note(_))),
+        Screen::Log => !state.log.is_empty(),
+        Screen::Drills => true,
     }
 }
 
@@ -65,6 +70,11 @@ pub fn offered(state: &State) -> Vec<Item> {
         Screen::Points => state.points.selected().map_or_else(Vec::new, |point| of_point(state, point)),
         Screen::Plan => state.planning.as_ref().map_or_else(Vec::new, |planning| of_planning(state, planning)),
         Screen::Recovery | Screen::Paused => of_recovery(state),
+        Screen::Archive => of_archive(state),
+        Screen::Log => state.log.here().map_or_else(Vec::new, |line| vec![Item::line('l', "line", &line.text)]),
+        Screen::Drills => {
+            ('1'..).zip(drills::steps(state)).map(|(key, step)| Item::line(key, "command", step.command)).collect()
+        }
     }
 }
 
@@ -91,6 +101,16 @@ fn of_point(state: &State, point: &Point) -> Vec<Item> {
     }
     let restore = restore(state, &before, &state.directory, &[]);
     items.push(Item::line('c', "command that recovers to before it", restore));
+    items
+}
+
+fn of_archive(state: &State) -> Vec<Item> {
+    let Some(Row::Finding(found) | Row::Note(found)) = state.archive.row(state.archive.cursor) else {
+        return Vec::new();
+    };
+    let mut items = vec![Item::line('m', "what it says", &found.finding.message)];
+    items.extend(found.file.iter().map(|file| Item::line('n', "name of the file", file)));
+    items.extend(found.lsn.map(|lsn| Item::line('l', "LSN", lsn)));
     items
 }
 
@@ -185,8 +205,10 @@ pub(super) fn send(state: &mut State, item: Item) -> Vec<Effect> {
         return Vec::new();
     }
     // tmux keeps it for itself, or from itself, unless it is told otherwise.
-    let hint = if state.tmux { "; tmux needs “set -g set-clipboard on” for it" } else { "" };
-    state.say(format!("sent to the terminal's clipboard: {}{hint}", item.what));
+    state.say(match state.tmux {
+        true => "sent to the terminal's clipboard; tmux needs “set -g set-clipboard on”".to_owned(),
+        false => format!("sent to the terminal's clipboard: {}", item.what),
+    });
     vec![Effect::Copy { text }]
 }
 

@@ -11,7 +11,7 @@ use super::query::SqlForm;
 use super::state::{State, Wanted};
 use crate::catalog::{Point, PointKind, Suspect};
 use crate::core::progress::counted;
-use crate::core::time::parse_time;
+use crate::core::time::{parse_time, same_time_of_day};
 use crate::core::{Lsn, RestorePointName, Target, TargetKind, TimelineChoice, Timestamp, Xid, Zone};
 use crate::error::Error;
 use crate::plan::checklist::ItemId;
@@ -32,6 +32,8 @@ pub enum Dialog {
     Runbook(Field),
     /// The directory of a new base backup is being typed.
     BaseBackup(Field),
+    /// What is to be found in the server's log is being typed.
+    FindInLog(Field),
     /// SQL is being typed.
     Sql(SqlForm),
     /// A name has to be typed before something is done.
@@ -140,7 +142,7 @@ impl FormKind {
     #[must_use]
     pub fn examples(self) -> &'static str {
         match self {
-            Self::Time => "14:30   14:30 Europe/Berlin   2024-10-02 14:30:05+02   20 min ago",
+            Self::Time => "14:30   8:40 pm New York   2024-10-02 14:30:05+02   20 min ago",
             Self::Xid => "a decimal number, like 1234567",
             Self::Lsn => "two hexadecimal numbers, like 1/AB1233F8",
             Self::Name => "the name given to pg_create_restore_point(), like before_deploy",
@@ -324,6 +326,15 @@ impl TargetForm {
             self.stop = answer.map_or_else(Stop::Nowhere, Stop::At);
             self.believe();
         }
+    }
+
+    /// Where what was typed is a time behind the end of WAL: the same time of the newest day that WAL has, as it can
+    /// be typed.
+    #[must_use]
+    pub fn offered(&self, zone: Zone) -> Vec<String> {
+        let Stop::Nowhere(error) = &self.stop else { return Vec::new() };
+        let Some((from, to)) = error.report().times.filter(|_| self.kind == FormKind::Time) else { return Vec::new() };
+        same_time_of_day(self.field.text(), zone, Some(from), to)
     }
 
     /// Where recovery would stop at a transaction that has no end of its own, that is no doubt any more.

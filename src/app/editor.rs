@@ -6,6 +6,7 @@ use super::dialog::{Choice, Dialog, Menu, Then};
 use super::effect::Effect;
 use super::state::{State, Wanted};
 use crate::error::Error;
+use crate::plan::settings::is_reserved;
 
 /// A text that is opened in an editor.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,21 +17,24 @@ pub struct Edit {
     pub text: String,
 }
 
-const HEAD: &str = "\
-# More settings of the recovered server, one a line: name = value, as in postgresql.conf.
-# A line that is taken away takes the setting back. Lines that begin with # say nothing.
+const EXPLAINED: &str = "
+# Above: more settings of the recovered server, one a line: name = value, as
+# in postgresql.conf. A line that is taken away takes the setting back.
+# Lines that begin with # say nothing.
 ";
 
-/// Opens the settings that were said for the plan.
+/// Opens the settings that were said for the plan. They come first: in a line below a comment, many an editor goes on
+/// with the comment.
 pub(super) fn open(state: &State) -> Vec<Effect> {
     let Some(planning) = &state.planning else { return Vec::new() };
     let wanted = planning.wanted.clone();
-    let lines = wanted.settings.iter().map(|(name, value)| format!("{name} = {}\n", quoted(value)));
-    let mut text: String = std::iter::once(HEAD.to_owned()).chain(lines).collect();
+    let mut text: String =
+        wanted.settings.iter().map(|(name, value)| format!("{name} = {}\n", quoted(value))).collect();
+    text.push_str(EXPLAINED);
     if let Some(plan) = state.plan() {
-        text.push_str("#\n# The plan has:\n");
+        text.push_str("#\n# The plan has besides:\n");
         let said = |name: &str| wanted.settings.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
-        let others = plan.settings.iter().filter(|(name, _)| !said(name));
+        let others = plan.settings.iter().filter(|(name, _)| !said(name) && !is_reserved(name));
         text.extend(others.map(|(name, value)| format!("# {name} = {}\n", quoted(value))));
     }
     vec![Effect::Edit(Edit { wanted, text })]
@@ -131,7 +135,7 @@ mod tests {
     fn lines_are_read_as_the_server_reads_them() {
         let text = "# nothing\n\nwork_mem = 8MB # for the report\n  a.b='it''s # x'  # y\nWork_Mem = 9MB\njit =\n";
         assert_eq!(settings(text), Ok(vec![pair("a.b", "it's # x"), pair("Work_Mem", "9MB")]));
-        assert_eq!(settings(HEAD), Ok(vec![]));
+        assert_eq!(settings(EXPLAINED), Ok(vec![]));
     }
 
     #[test]

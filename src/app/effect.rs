@@ -139,6 +139,10 @@ pub enum Effect {
         /// Its name.
         recovery: String,
     },
+    /// Look at the archive, or at what is around it.
+    Archive(super::archive::Ask),
+    /// Tell what the recovered server logs, or not any more.
+    Log(super::log::Ask),
     /// Lend the terminal to psql.
     Look {
         /// Its name.

@@ -211,7 +211,8 @@ impl Search {
         let found = timelines.into_iter().filter_map(|timeline| points.segment_at(timeline, at));
         let found: Vec<Match> =
             found.map(|place| Match { place, at: Some(at), point: None, kind: MatchKind::Time }).collect();
-        self.read_as = at.in_zone(around.zone).get(..19).map(str::to_owned);
+        let read_as = at.in_zone(around.zone);
+        self.read_as = read_as.get(..19).map(|time| format!("{time}{}", at.offset_if_twice(around.zone)));
         if found.is_empty() {
             self.note = Some(format!("nothing was read of {}", at.in_zone(around.zone)));
         }

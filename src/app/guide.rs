@@ -1,5 +1,6 @@
 //! What to do next, in a sentence: always on the screen, for whoever does this for the first time.
 
+use super::archive;
 use super::command::{self, Act};
 use super::dialog::Dialog;
 use super::keys::key_of;
@@ -23,6 +24,13 @@ pub fn next(state: &State) -> String {
         Screen::Plan => on_plan(state),
         Screen::Recovery => on_recovery(state),
         Screen::Paused => on_paused(state),
+        Screen::Archive => on_archive(state),
+        Screen::Log => on_log(state),
+        Screen::Drills => format!(
+            "Read it ({} scrolls); the commands are for another terminal. {} goes back.",
+            key_of(state, Act::Down),
+            key_of(state, Act::Back)
+        ),
     }
 }
 
@@ -101,6 +109,7 @@ fn in_dialog(dialog: &Dialog) -> &'static str {
         Dialog::Runbook(_) => "Type a path; Enter writes the runbook there. Esc leaves.",
         Dialog::Confirm(_) => "Nothing is done before the name is typed and Enter pressed; Esc leaves it.",
         Dialog::Find(_) => "Type what to look for; Enter goes there, Esc leaves.",
+        Dialog::FindInLog(_) => "Type what to look for; Enter goes to the last line that has it, Esc leaves.",
         Dialog::Sql(form) if form.answer == Said::Asked => "The server is being asked; Esc gives it up.",
         Dialog::Sql(_) => "Type a query; Enter asks, Tab takes another database, Up and Down scroll. Esc leaves.",
         Dialog::Suspects(_) => "Choose with Up and Down; Enter goes there, Esc leaves.",
@@ -154,16 +163,27 @@ fn on_points(state: &State) -> String {
         None => {
             format!("Transactions appear as the archive is read; {} chooses a time already.", key(Act::TargetTime))
         }
-        Some(Row::Point(point)) if state.points.is_suspect(point) => {
-            format!("Did this do the damage? {before} stops before it. {suspects}: all suspects, {choose}: explain.")
-        }
+        Some(Row::Point(point)) if state.points.is_suspect(point) => match state.points.suspects_listed() {
+            0 | 1 => format!("The only suspect. Did it do the damage? {before} stops before it, {choose}: choices."),
+            many => {
+                format!("One of {many} suspects ({suspects}: all). Did this do the damage? {before} stops before it.")
+            }
+        },
         Some(Row::Point(point)) if !state.reach.reaches(point) => {
             format!("Recovery cannot stop here, see above. {} goes to the newest transactions.", key(Act::Last))
         }
         Some(Row::Lack(_)) => "Recovery comes up to here and no further; a later base backup leads on.".to_owned(),
         Some(_) => {
-            let find = key(Act::Find);
-            format!("Find what did the damage ({suspects}: suspects, {find} find), then {before} stops before it.")
+            let (find, after) = (key(Act::Find), key(Act::StopAfter));
+            let timeline = match state.points.timelines().len() {
+                0 | 1 => String::new(),
+                _ => format!(", {}: one timeline", key(Act::FilterTimeline)),
+            };
+            if can(state, "suspects") {
+                format!("Find what did the damage ({suspects}: suspects, {find}: find), then {before} stops before it.")
+            } else {
+                format!("Find where to stop ({find}: find{timeline}); {after} stops after it, {before} before it.")
+            }
         }
     }
 }
@@ -228,6 +248,51 @@ fn on_recovery(state: &State) -> String {
     }
 }
 
+fn on_archive(state: &State) -> String {
+    let key = |act| key_of(state, act);
+    match &state.catalog {
+        Loading::Loading => return "Listing the backups and the archive.".to_owned(),
+        Loading::Failed(_) => {
+            return format!("It could not be listed; {} tries again, {} goes back.", key(Act::Reload), key(Act::Back));
+        }
+        Loading::Loaded(_) => {}
+    }
+    let (check, go, back) = (key(Act::CheckArchive), key(Act::GoThere), key(Act::Back));
+    if state.scan.state == ScanState::Running {
+        return format!("It is being read: wait, or stop it with {check}. What is found meanwhile is listed.");
+    }
+    let unread = state.archive.report.as_ref().is_some_and(|report| !report.complete);
+    match state.archive.row(state.archive.cursor) {
+        _ if unread => format!("Not every segment was read: {check} reads the rest. {back} goes back."),
+        Some(archive::Row::Finding(found)) if found.lsn.is_some() => {
+            format!("{go} goes there on the home screen. {back} goes back.")
+        }
+        Some(archive::Row::Backup(_)) => format!("{go} goes to this base backup. {back} goes back."),
+        _ => format!("{} and {} choose what is told below. {back} goes back.", key(Act::Up), key(Act::Down)),
+    }
+}
+
+fn on_log(state: &State) -> String {
+    let key = |act| key_of(state, act);
+    let back = key(Act::Back);
+    match (state.log.follows(), state.recovery_state()) {
+        (false, _) => format!(
+            "{} and {} go on; {} follows the end again. {back} goes back.",
+            key(Act::Up),
+            key(Act::Down),
+            key(Act::Last)
+        ),
+        (true, Some(RecoveryState::Paused)) => {
+            format!("It is paused at its target. {back} goes back to what you can do now.")
+        }
+        (true, _) => format!(
+            "Lines come by themselves. {} finds, {} hides what is no warning. {back} goes back.",
+            key(Act::FindInLog),
+            key(Act::FilterLog)
+        ),
+    }
+}
+
 fn on_paused(state: &State) -> String {
     if let Some(action) = state.asked {
         return format!("Wait: {}.", action.doing());
@@ -244,7 +309,10 @@ fn on_paused(state: &State) -> String {
             format!("Look with {look}. --read-only was given: nothing is changed.")
         }
         Some(RecoveryState::Paused) if retargets => {
-            format!("Look with {look}. If it is right, {promote} promotes; if not, {retarget} retargets.")
+            let quit = key(Act::Quit);
+            format!(
+                "{look} looks. If right, {promote} promotes or {quit} leaves it paused; if not, {retarget} retargets."
+            )
         }
         Some(RecoveryState::Paused) => {
             format!("Look with {look}. If it is right, {promote} promotes. It is another cluster's.")

@@ -10,6 +10,7 @@ use super::state::State;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Keys {
     changed: BTreeMap<&'static str, Vec<Key>>,
+    by_name: bool,
 }
 
 /// What is wrong with the keys of a configuration.
@@ -47,6 +48,12 @@ impl Keys {
         }
         keys.differ(&SEARCH.iter().collect::<Vec<_>>(), wanted)?;
         Ok(keys)
+    }
+
+    /// The same, where nobody sees keys and commands are typed: every text has their names.
+    #[must_use]
+    pub fn by_name(self) -> Keys {
+        Keys { by_name: true, ..self }
     }
 
     /// A command's keys; the first one is shown.
@@ -118,18 +125,23 @@ fn twice(key: Key, one: &Command, other: &Command, wanted: &BTreeMap<String, Vec
     Wrong { what, hint }
 }
 
-/// The key of a command as it is shown in a text; where it has none, how the palette finds it.
+/// The key of a command as it is shown in a text; where it has none, how the palette finds it, and where nobody sees keys,
+/// its name.
 #[must_use]
 pub fn key_of(state: &State, act: Act) -> String {
     let Some(command) = COMMANDS.iter().chain(SEARCH).find(|command| command.act == act) else {
         return String::new();
     };
+    if state.keys.by_name {
+        return command.name.to_owned();
+    }
     state.keys.of(command).first().map_or_else(|| format!(":{}", command.name), ToString::to_string)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::{Dialog, Msg, update};
 
     fn keys(wanted: &[(&str, &[&str])]) -> Result<Keys, Wrong> {
         let texts = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
@@ -180,5 +192,30 @@ mod tests {
         assert!(wrong.what.contains("stop-before") && wrong.what.contains("Tab"), "{wrong:?}");
         let wrong = keys(&[("stop-before", &["F99"])]).unwrap_err();
         assert!(wrong.what.contains("stop-before") && wrong.what.contains("“F99” is no key"), "{wrong:?}");
+    }
+
+    #[test]
+    fn lists_move_with_the_keys_of_the_table_and_with_the_arrows() {
+        let mut state = crate::app::update::tests::paused();
+        state.keys = keys(&[("down", &["n"]), ("last", &["Z"]), ("target-name", &["F6"])]).unwrap();
+        let selected = |state: &State| match &state.dialog {
+            Some(Dialog::Menu(menu)) => menu.selected,
+            other => panic!("no menu: {other:?}"),
+        };
+        let mut press = |key, place| {
+            update(&mut state, Msg::Key(key));
+            assert_eq!(selected(&state), place, "{key}");
+        };
+        // A letter of a way is that way, whatever it is elsewhere: `n` would ask for a name.
+        for (key, place) in [
+            (Key::Char('r'), 0),
+            (Key::Down, 1),
+            (Key::Char('j'), 1),
+            (Key::Char('Z'), 5),
+            (Key::Char('g'), 0),
+            (Key::End, 5),
+        ] {
+            press(key, place);
+        }
     }
 }

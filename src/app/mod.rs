@@ -4,6 +4,7 @@
 //! somebody else carries out. No I/O and no clock here: even the time comes as a message.
 
 mod act;
+pub mod archive;
 pub mod change;
 pub mod chart;
 mod checklist;
@@ -11,6 +12,7 @@ pub mod command;
 pub mod copy;
 pub mod course;
 pub mod dialog;
+pub mod drills;
 pub mod editor;
 pub mod effect;
 pub mod field;
@@ -19,6 +21,7 @@ pub mod guide;
 mod kept;
 pub mod key;
 pub mod keys;
+pub mod log;
 pub mod msg;
 pub mod palette;
 pub mod points;

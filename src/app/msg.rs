@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::command::Act;
 use super::editor::Edit;
 use super::key::Key;
 use super::state::{Known, Pane};
@@ -20,6 +21,8 @@ pub enum Msg {
     Started,
     /// A key was pressed.
     Key(Key),
+    /// A command was given by its name, whatever its keys are.
+    Command(Act),
     /// Text was pasted.
     Paste(String),
     /// The terminal has this many columns and rows.
@@ -39,6 +42,8 @@ pub enum Msg {
     Drawn {
         /// Rows that do not fit.
         scroll_max: usize,
+        /// Rows that the list on the screen shows; 0 where there is none.
+        page: usize,
     },
     /// What the source has.
     Catalog(Result<Catalog, Error>),
@@ -97,6 +102,10 @@ pub enum Msg {
     Databases(Result<Vec<String>, Error>),
     /// What it said to a query.
     Answered(Result<Rows, Error>),
+    /// What was found out about the archive.
+    Archive(super::archive::News),
+    /// What the recovered server logged.
+    Log(super::log::News),
     /// Something happened in a recovery.
     Event(Event),
     /// A recovery was interrupted, and nobody works on it.
@@ -179,6 +188,10 @@ pub enum Hit {
     },
     /// A suspect of the list of suspects, by its rank.
     Suspect(usize),
+    /// A row of the Archive screen.
+    ArchiveRow(usize),
+    /// A line of the Log screen, by its place among those that are seen.
+    LogLine(usize),
     /// A choice of the menu that is open.
     Choice(usize),
     /// A key of the footer.

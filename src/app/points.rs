@@ -428,6 +428,12 @@ impl Points {
         &self.overview
     }
 
+    /// The same, to be handed on.
+    #[must_use]
+    pub fn known(&self) -> Arc<Overview> {
+        Arc::clone(&self.overview)
+    }
+
     /// The size of the archive's segments.
     #[must_use]
     pub fn segment_size(&self) -> SegmentSize {

@@ -1,12 +1,14 @@
 //! Keys, pastes and clicks: to the dialog where one is open, else to a command.
 
 use super::act;
+use super::archive;
 use super::checklist;
 use super::command::{self, Act};
 use super::dialog::{Dialog, Menu, Reading, SuspectList, TargetForm};
 use super::effect::Effect;
 use super::field::Field;
 use super::key::Key;
+use super::log;
 use super::msg::Hit;
 use super::palette;
 use super::query;
@@ -34,6 +36,22 @@ fn to_command(state: &mut State, key: Key) -> Vec<Effect> {
     let Some(command) = command::for_key(state, key) else { return Vec::new() };
     match (command.enabled)(state) {
         Ok(()) => act::run(state, command.act),
+        Err(why) => {
+            state.refuse(why);
+            Vec::new()
+        }
+    }
+}
+
+/// A command that was given by its name: does it, or says why that cannot be now. What lies over the screen is left.
+pub(super) fn command(state: &mut State, act: command::Act) -> Vec<Effect> {
+    (state.status, state.dialog) = (None, None);
+    let Some(command) = command::now(state).find(|command| command.act == act) else {
+        state.refuse("this screen has no such command");
+        return Vec::new();
+    };
+    match (command.enabled)(state) {
+        Ok(()) => act::run(state, act),
         Err(why) => {
             state.refuse(why);
             Vec::new()
@@ -175,6 +193,10 @@ fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
             // What was said of the one does not hold for the other.
             act::make_plan(state, Wanted { directory, make_way: false, ..form.wanted })
         }
+        Dialog::FindInLog(field) => {
+            log::find(state, field.text());
+            Vec::new()
+        }
         Dialog::Runbook(field) if !field.text().trim().is_empty() => {
             act::write_runbook(state, field.text().trim().to_owned(), false)
         }
@@ -231,7 +253,7 @@ fn edit(state: &mut State, mut dialog: Dialog, key: Key) -> Vec<Effect> {
         Dialog::Value(form) => {
             form.field.press(key);
         }
-        Dialog::Runbook(field) | Dialog::BaseBackup(field) => {
+        Dialog::Runbook(field) | Dialog::BaseBackup(field) | Dialog::FindInLog(field) => {
             field.press(key);
         }
         Dialog::Confirm(confirm) => {
@@ -310,7 +332,7 @@ pub(super) fn paste(state: &mut State, text: &str) -> Vec<Effect> {
         }
         Dialog::Directory(form) => form.field.paste(text),
         Dialog::Value(form) => form.field.paste(text),
-        Dialog::Runbook(field) | Dialog::BaseBackup(field) => field.paste(text),
+        Dialog::Runbook(field) | Dialog::BaseBackup(field) | Dialog::FindInLog(field) => field.paste(text),
         // A name is typed so that somebody thinks about it.
         Dialog::Confirm(_) => state.refuse("the name has to be typed, not pasted"),
         Dialog::Sql(form) => form.field.paste(text),
@@ -368,6 +390,13 @@ pub(super) fn click(state: &mut State, hit: Hit) -> Vec<Effect> {
             focus(state, Pane::Chart);
             act::go_to_column(state, usize::from(column), usize::from(columns));
         }
+        (None, Hit::ArchiveRow(row)) => {
+            // The first click chooses, the second one goes there.
+            if state.archive.choose(row) && archive::place(state).is_some() {
+                archive::go(state);
+            }
+        }
+        (None, Hit::LogLine(at)) => log::choose(state, at),
         (None, Hit::Choice(_) | Hit::Suspect(_)) => {}
     }
     Vec::new()

@@ -1,10 +1,12 @@
 //! Everything that the interactive program knows.
 
+use super::archive::Archive;
 use super::chart::Chart;
 use super::course::Course;
 use super::dialog::Dialog;
 use super::find::{Located, Search};
 use super::keys::Keys;
+use super::log::Log;
 use super::msg::ActionKind;
 use super::points::Points;
 use super::query::Checks;
@@ -30,6 +32,12 @@ pub enum Screen {
     Recovery,
     /// A recovery that stands still: at its target, promoted, stopped, failed.
     Paused,
+    /// What the archive holds, and whether that is what the base backups need.
+    Archive,
+    /// What the recovered server writes.
+    Log,
+    /// What a drill is, and how to do one.
+    Drills,
 }
 
 /// A pane of the home screen.
@@ -248,6 +256,10 @@ pub struct State {
     pub checks: Checks,
     /// What is left to do after the promotion of the followed recovery, as it was listed last.
     pub checklist: Vec<Item>,
+    /// What is known of the archive as a whole.
+    pub archive: Archive,
+    /// What is held of the recovered server's log.
+    pub log: Log,
     /// What lies over the screen.
     pub dialog: Option<Dialog>,
     /// Words in the status line.
@@ -256,6 +268,8 @@ pub struct State {
     pub scroll: usize,
     /// Rows that it can be scrolled by, as last drawn; the help's where that lies over it.
     pub scroll_max: usize,
+    /// Rows that the list on the screen shows, as far as that was drawn.
+    pub page: usize,
     /// Rows that the help is scrolled by.
     pub help_scroll: usize,
     /// The keys of the commands.
@@ -304,10 +318,13 @@ impl State {
             asked: None,
             checks: Checks::default(),
             checklist: Vec::new(),
+            archive: Archive::default(),
+            log: Log::default(),
             dialog: None,
             status: None,
             scroll: 0,
             scroll_max: 0,
+            page: 0,
             help_scroll: 0,
             keys: Keys::default(),
             mouse: true,

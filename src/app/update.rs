@@ -1,12 +1,14 @@
 //! The one place where something that happened changes what is known.
 
 use super::act;
+use super::archive;
 use super::checklist;
 use super::command::Act;
 use super::dialog::Dialog;
 use super::editor;
 use super::effect::Effect;
 use super::keys::key_of;
+use super::log;
 use super::msg::{ActionKind, Msg};
 use super::points::Points;
 use super::press;
@@ -26,6 +28,8 @@ use crate::plan::{Approach, Plan, StepId};
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
     let mut effects = fold(state, msg);
     effects.extend(look_after_points(state));
+    effects.extend(archive::look_after(state));
+    effects.extend(log::look_after(state));
     effects.extend(ask_where(state).map(|target| Effect::Resolve { target }));
     effects
 }
@@ -57,11 +61,15 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
     match msg {
         Msg::Started => return started(state),
         Msg::Key(key) => return press::key(state, key),
+        Msg::Command(act) => return press::command(state, act),
         Msg::Paste(text) => return press::paste(state, &text),
         Msg::Click(hit) => return press::click(state, hit),
         Msg::Wheel { rows, over } => press::wheel(state, rows, over),
         Msg::Resize(columns, rows) => state.size = (columns, rows),
-        Msg::Drawn { scroll_max } => drawn(state, scroll_max),
+        Msg::Drawn { scroll_max, page } => {
+            state.page = page;
+            drawn(state, scroll_max);
+        }
         Msg::Tick(now) => tick(state, now),
         Msg::Catalog(answer) => return catalog(state, answer),
         Msg::Overview(overview) => return overview_came(state, overview),
@@ -82,6 +90,8 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::Databases(answer) => query::databases_came(state, answer),
         Msg::Answered(answer) => query::answered(state, answer),
         Msg::Checklist(answer) => checklist::came(state, answer),
+        Msg::Archive(news) => archive::came(state, news),
+        Msg::Log(news) => log::came(state, news),
         Msg::Event(event) => return happened(state, &event),
         Msg::Interrupted { recovery, found } => {
             if state.following.as_deref() == Some(recovery.as_str()) {
@@ -196,6 +206,12 @@ fn located(state: &mut State, xid: Xid, points: Result<Vec<Point>, Error>) {
 }
 
 fn scanned(state: &mut State, answer: Result<(), Error>) {
+    let first_backup = state.loaded().and_then(|catalog| {
+        catalog.backups.iter().filter(|backup| backup.is_usable()).filter_map(|backup| backup.finished_at).min()
+    });
+    if let Some(ended) = first_backup {
+        state.chart.leave_out_before(ended);
+    }
     state.scan.state = match answer {
         Ok(()) => ScanState::Finished,
         Err(error) if error.report().kind == ErrorKind::Interrupted => ScanState::Cancelled,

@@ -135,23 +135,16 @@ impl Window {
     #[must_use]
     pub fn ticks(&self, zone: Zone, columns: usize, least: usize) -> Vec<Tick> {
         let step = step(self.micros(), columns, least);
-        let offset = self.from().utc_offset_s(zone).saturating_mul(1_000_000);
-        let local = self.from.saturating_add(offset);
-        let mut next =
-            local.div_euclid(step).saturating_add(i64::from(local.rem_euclid(step) != 0)).saturating_mul(step);
-        let mut ticks = Vec::new();
-        let mut last = None;
-        while ticks.len() <= columns {
-            // Clocks may be changed within the window.
-            let offset = moment(next.saturating_sub(offset)).utc_offset_s(zone).saturating_mul(1_000_000);
-            let at = moment(next.saturating_sub(offset));
+        let mut ticks: Vec<Tick> = Vec::new();
+        let mut from = self.from();
+        for _ in 0..=columns {
+            let at = round(from, zone, step);
             let Some(column) = self.part(at, columns) else { break };
-            // A time that clocks leave out would be the one before it once more.
-            if last.is_none_or(|last| last < at) {
+            // Where clocks are changed, two of them may be nearer to each other than a step.
+            if ticks.last().is_none_or(|last| last.column + last.words.len() < column) {
                 ticks.push(Tick { column, words: words(at, zone, step) });
-                last = Some(at);
             }
-            next = next.saturating_add(step);
+            from = at.plus_micros(1);
         }
         ticks
     }
@@ -181,6 +174,26 @@ fn step(micros: i64, columns: usize, least: usize) -> i64 {
     decimal.chain(clock).chain(long).find(fits).unwrap_or(micros.max(1))
 }
 
+/// The first moment from `from` on at which clocks show a whole number of steps. Where they are changed on the way
+/// there, what they show after that counts: a time that they leave out is no tick, and one that they show twice is two.
+fn round(from: Timestamp, zone: Zone, step: i64) -> Timestamp {
+    let offset = |at: i64| moment(at).utc_offset_s(zone).saturating_mul(1_000_000);
+    let (start, shown) = (from.unix_micros(), offset(from.unix_micros()));
+    let missing = (step - start.saturating_add(shown).rem_euclid(step)) % step;
+    let at = start.saturating_add(missing);
+    if offset(at) == shown {
+        return moment(at);
+    }
+    // The clocks are changed behind `before`, and at `changed` or before it.
+    let (mut before, mut changed) = (start, at);
+    while changed - before > 1 {
+        let middle = before + (changed - before) / 2;
+        if offset(middle) == shown { before = middle } else { changed = middle }
+    }
+    let missing = (step - changed.saturating_add(offset(changed)).rem_euclid(step)) % step;
+    moment(changed.saturating_add(missing))
+}
+
 /// Columns of the words at a tick.
 fn columns_of(step: i64) -> usize {
     match step {
@@ -198,7 +211,9 @@ fn words(at: Timestamp, zone: Zone, step: i64) -> String {
     let is_midnight = clock == "00:00:00.000000";
     let part =
         if step >= MINUTE && (step >= DAY || is_midnight) { full.get(5..10) } else { clock.get(..columns_of(step)) };
-    part.unwrap_or_default().to_owned()
+    let is_clock = part.is_some_and(|part| clock.starts_with(part));
+    let offset = if is_clock { at.offset_if_twice(zone) } else { String::new() };
+    format!("{}{offset}", part.unwrap_or_default())
 }
 
 fn moment(micros: i64) -> Timestamp {
@@ -285,6 +300,11 @@ mod tests {
         let spring = Window::over(at(1_711_843_200), at(1_711_857_600));
         let hours: Vec<String> = words(spring).into_iter().map(|tick| tick.1).collect();
         assert_eq!(hours[..4], ["01:00", "01:30", "03:00", "03:30"].map(str::to_owned));
+        // 2024-10-27 from 01:00 to 04:00, with 02:00 twice.
+        let autumn = Window::over(at(1_729_983_600), at(1_729_998_000));
+        let hours: Vec<String> = words(autumn).into_iter().map(|tick| tick.1).collect();
+        let twice = ["01:00", "01:30", "02:00+02", "02:30+02", "02:00+01", "02:30+01", "03:00"].map(str::to_owned);
+        assert_eq!(hours[..7], twice);
         let days = Window::over(at(1_727_000_000), at(1_727_870_000));
         assert_eq!(words(days).first().map(|tick| tick.1.as_str()), Some("09-24"));
     }

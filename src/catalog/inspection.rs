@@ -12,6 +12,8 @@ pub struct Inspection {
     pub unfit: Vec<Unfit>,
     /// What `.partial` files hold, by name.
     pub partials: Vec<Partial>,
+    /// `.backup` files, by the segment in which their backup begins, with their own names.
+    pub backup_files: Vec<(SegmentName, String)>,
     /// Files that somebody has not finished writing, by their names.
     pub temporary: Vec<PathBuf>,
     /// Files that have no name that PostgreSQL gives.

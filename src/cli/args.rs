@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::catalog::PointKind;
 use crate::config::{Colour, Overrides};
-use crate::core::time::{Timestamp, parse_time};
+use crate::core::time::{BadTime, Timestamp, parse_end, parse_time, same_time_of_day};
 use crate::core::{Action, Lsn, RestorePointName, Target, TargetKind, TimelineChoice, TimelineId, Xid, Zone};
 use crate::error::{Error, Result};
 use crate::plan::checklist::ItemId;
@@ -31,6 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   walback demo                                             try everything on a cluster of its own
   walback --backups /backups/base --wal /backups/wal       open the interface
+  walback --plain …                                        the same as lines, for screen readers and pipes
   walback … backups                                        what there is to recover from
   walback … suspects                                       which transactions destroyed data
   walback … plan --time '14:29' --into /srv/restore        what a recovery would do, and whether it would work
@@ -107,6 +108,9 @@ pub struct Global {
     /// Print JSON on standard output.
     #[arg(long, global = true)]
     pub json: bool,
+    /// The interface as lines instead of a screen: for screen readers, serial consoles, pipes.
+    #[arg(long, global = true)]
+    pub plain: bool,
     /// When to use colour.
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
     pub color: Color,
@@ -145,6 +149,7 @@ impl Global {
             time_zone: self.time_zone.clone(),
             read_only: self.read_only,
             colour: self.color.into(),
+            plain: self.plain,
         }
     }
 }
@@ -364,7 +369,8 @@ pub enum Command {
 #[command(group = clap::ArgGroup::new("where").required(true).args(["time", "xid", "lsn", "name", "immediate", "latest"]))]
 #[group(skip)]
 pub struct TargetArgs {
-    /// Keep everything committed up to this time: “2024-10-02 14:30:05+02”, “14:30”, “20 min ago”.
+    /// Keep everything committed up to this time: '2024-10-02 14:30:05+02', '10-02 14:30', 14:30 (the newest that is
+    /// not to come), '20:40 New York', '8:40 pm EDT', 'yesterday 14:30', '20 min ago'.
     #[arg(long, alias = "target-time", alias = "recovery-target-time", value_name = "T", allow_hyphen_values = true)]
     pub time: Option<String>,
     /// Stop after this transaction.
@@ -472,6 +478,20 @@ impl TargetArgs {
         let timeline = self.timeline.unwrap_or(TimelineChoice::Latest);
         Ok(Target { inclusive: !self.exclusive, timeline, action, ..Target::new(kind) })
     }
+
+    /// An error of a target, and where that is a time behind the end of WAL, the same time of an earlier day that can
+    /// be reached: mostly it is the day that is wrong.
+    #[must_use]
+    pub fn with_offer(&self, error: Error, zone: Zone) -> Error {
+        let (Some(text), Some((from, to))) = (&self.time, error.report().times) else { return error };
+        let offered = same_time_of_day(text, zone, Some(from), to);
+        if offered.is_empty() {
+            return error;
+        }
+        let offered = offered.iter().map(|time| format!("--time '{time}'")).collect::<Vec<_>>().join(" or ");
+        let others = error.report().hint.as_ref().map(|hint| format!("; else {hint}")).unwrap_or_default();
+        error.hint(format!("did you mean {offered}? WAL has that{others}"))
+    }
 }
 
 /// A query.
@@ -514,10 +534,10 @@ fn item_parser() -> impl clap::builder::TypedValueParser<Value = ItemId> {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Part of the archive")]
 pub struct WindowArgs {
-    /// Only what ended at this time or later: “2024-10-02 14:30:05+02”, “14:30”, “20 min ago”.
+    /// Only what ended at this time or later: '2024-10-02 14:30:05+02', 14:30, '20:40 New York', '20 min ago'.
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub from: Option<String>,
-    /// Only what ended at this time or before.
+    /// Only what ended at this time or before; a mere 14:30 is the first one after --from.
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
     pub to: Option<String>,
     /// Only this timeline [default: all].
@@ -542,8 +562,13 @@ impl WindowArgs {
     /// # Errors
     /// When a time is none, or the end lies before the beginning.
     pub fn window(&self, zone: Zone, now: Timestamp) -> Result<Window> {
-        let read = |text: &Option<String>| text.as_deref().map(|text| read_time(text, zone, now)).transpose();
-        let (from, to) = (read(&self.from)?, read(&self.to)?);
+        let refused = |error: BadTime| refused(&error, zone);
+        let from = self.from.as_deref().map(|text| parse_time(text, zone, now)).transpose().map_err(refused)?;
+        let end = |text: &str| match from {
+            Some(from) => parse_end(text, zone, now, from),
+            None => parse_time(text, zone, now),
+        };
+        let to = self.to.as_deref().map(end).transpose().map_err(refused)?;
         if let (Some(from), Some(to)) = (from, to)
             && to < from
         {
@@ -576,10 +601,12 @@ impl Window {
 }
 
 fn read_time(text: &str, zone: Zone, now: Timestamp) -> Result<Timestamp> {
-    parse_time(text, zone, now).map_err(|error| {
-        Error::usage("bad-time", error.to_string())
-            .hint(format!("local times without a zone are read in {zone}; --time-zone chooses another zone"))
-    })
+    parse_time(text, zone, now).map_err(|error| refused(&error, zone))
+}
+
+fn refused(error: &BadTime, zone: Zone) -> Error {
+    Error::usage("bad-time", error.to_string())
+        .hint(format!("local times without a zone are read in {zone}; --time-zone chooses another zone"))
 }
 
 /// A kind of recovery point.
@@ -734,4 +761,66 @@ pub struct ActArgs {
     /// Print events as JSON lines on standard output, the recovery at the end.
     #[arg(long)]
     pub events: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        target: TargetArgs,
+    }
+
+    #[derive(Parser)]
+    struct Stretch {
+        #[command(flatten)]
+        window: WindowArgs,
+    }
+
+    fn utc(text: &str) -> Timestamp {
+        parse_time(text, Zone::UTC, Timestamp::UNIX_EPOCH).unwrap()
+    }
+
+    #[test]
+    fn of_a_time_behind_the_end_of_wal_that_of_the_newest_day_is_offered() {
+        let berlin: Zone = "Europe/Berlin".parse().unwrap();
+        let times = Some((utc("2026-10-23T00:00:00Z"), utc("2026-10-25T02:00:00Z")));
+        let offered = |words: &[&str], times| {
+            let line = Line::parse_from(std::iter::once(&"walback").chain(words));
+            let error = Error::new(ErrorKind::Unreachable, "target-not-reached", "it ends").hint("choose another");
+            let error = line.target.with_offer(error.times(times), berlin);
+            error.report().hint.clone().unwrap()
+        };
+        // In New York daylight saving goes on for a week more: by Berlin's clock it was another time the day before.
+        assert_eq!(
+            offered(&["--time", "2026-10-25 20:40 New York"], times),
+            "did you mean --time '2026-10-24 20:40:00 -04:00'? WAL has that; else choose another"
+        );
+        assert_eq!(
+            offered(&["--time", "02:40"], times),
+            "did you mean --time '2026-10-25 02:40:00 +02:00' or --time '2026-10-25 02:40:00 +01:00'? WAL has that; else choose another"
+        );
+        for (words, times) in
+            [(["--time", "20 min ago"], times), (["--time", "20:40"], None), (["--xid", "746"], times)]
+        {
+            assert_eq!(offered(&words, times), "choose another", "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_stretch_may_be_still_to_come() {
+        let stretch = |words: &[&str]| {
+            let line = Stretch::parse_from(std::iter::once(&"walback").chain(words));
+            line.window.window(Zone::UTC, utc("2026-10-25T14:15:00Z"))
+        };
+        let window = stretch(&["--from", "14:00", "--to", "14:30"]).unwrap();
+        assert_eq!((window.from, window.to), (Some(utc("2026-10-25T14:00:00Z")), Some(utc("2026-10-25T14:30:00Z"))));
+        let window = stretch(&["--from", "23:00", "--to", "01:00"]).unwrap();
+        assert_eq!((window.from, window.to), (Some(utc("2026-10-24T23:00:00Z")), Some(utc("2026-10-25T01:00:00Z"))));
+        assert!(stretch(&["--from", "10-25 14:00", "--to", "10-25 13:00"]).is_err());
+    }
 }

@@ -29,9 +29,9 @@ use super::{Context, Outcome, note};
 /// then.
 pub fn run(context: &Context, into: Option<&Path>, auto: bool, bin_dir: Option<&Path>) -> Result<Outcome> {
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    if !auto && !terminal {
-        return Err(Error::failed("no-terminal", "the interface needs a terminal, and this is none")
-            .hint("“walback demo --auto” shows a recovery without one"));
+    if !auto && !terminal && !context.config.plain {
+        return Err(Error::failed("no-terminal", "the demonstration is for a terminal, and this is none")
+            .hint("“walback demo --auto” shows a recovery without one, “walback demo --plain” reads commands"));
     }
     let started = Instant::now();
     let teller = Teller::new(context, into.is_some());

@@ -196,16 +196,21 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Timelines => timelines::run(&context),
         Command::Points { window, kind } => points::run(&context, &window, &kind),
         Command::Suspects { window, rows } => suspects::run(&context, &window, rows),
-        Command::Locate { target, backup } => locate::run(&context, &target, backup),
+        Command::Locate { target, backup } => {
+            locate::run(&context, &target, backup).map_err(|error| target.with_offer(error, context.config.zone))
+        }
         Command::Check { quick } => check::run(&context, quick),
-        Command::Plan { target, restore, script } => plan::run(&context, &target, &restore, &script),
-        Command::Restore { target, restore, act } => restore::run(&context, &target, &restore, act),
+        Command::Plan { target, restore, script } => plan::run(&context, &target, &restore, &script)
+            .map_err(|error| target.with_offer(error, context.config.zone)),
+        Command::Restore { target, restore, act } => restore::run(&context, &target, &restore, act)
+            .map_err(|error| target.with_offer(error, context.config.zone)),
         Command::Recoveries => recoveries::list(&context),
         Command::Status { recovery, events } => recoveries::status(&context, recovery.as_deref(), events),
         Command::Resume { recovery, events } => act::resume(&context, recovery.as_deref(), events),
         Command::Retarget { recovery, target, step, dry_run, act } => {
             let to = act::Retarget { target: &target, step: step.step(), dry_run, act };
             act::retarget(&context, recovery.as_deref(), &to)
+                .map_err(|error| target.with_offer(error, context.config.zone))
         }
         Command::Promote { recovery, act } => act::promote(&context, recovery.as_deref(), act),
         Command::Checks { recovery } => query::checks(&context, recovery.as_deref()),

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use chrono::{
-    DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike, Utc,
-};
+use chrono::{DateTime, LocalResult, Offset, TimeZone, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::abbreviation;
+mod reading;
+
+pub use reading::{BadTime, parse_end, parse_time, same_time_of_day};
 
 /// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01 00:00 UTC (`POSTGRES_EPOCH_JDATE`,
 /// `src/include/datatype/timestamp.h`).
@@ -82,16 +82,70 @@ impl Timestamp {
         self.local(zone).format("%Y-%m-%d %H:%M:%S%.3f %Z").to_string()
     }
 
-    /// For narrow places: `10-02 14:30` in `zone`.
+    /// For narrow places: `10-02 14:30` in `zone`; `10-27 02:30+02` where clocks show that twice.
     #[must_use]
     pub fn short(self, zone: Zone) -> String {
-        self.local(zone).format("%m-%d %H:%M").to_string()
+        self.formatted(zone, "%m-%d %H:%M")
+    }
+
+    /// The same with seconds: `10-02 14:30:05`, `10-27 02:30:05+02`.
+    #[must_use]
+    pub fn to_the_second(self, zone: Zone) -> String {
+        self.formatted(zone, "%m-%d %H:%M:%S")
+    }
+
+    /// Time of day to the second: `14:30:05`, `02:30:05+02`.
+    #[must_use]
+    pub fn clock(self, zone: Zone) -> String {
+        self.formatted(zone, "%H:%M:%S")
+    }
+
+    /// For rows of lists, 21 columns wide: `10-02 14:30:05.123456`. With the offset for fewer digits,
+    /// `10-27 02:30:05.123+02`, where clocks in `zone` show that time twice, or where it is wanted.
+    #[must_use]
+    pub fn in_row(self, zone: Zone, with_offset: bool) -> String {
+        let full = self.local(zone).format("%m-%d %H:%M:%S%.6f").to_string();
+        if !with_offset && !self.comes_twice(zone) {
+            return full;
+        }
+        let offset = self.offset(zone);
+        let room = full.len().saturating_sub(offset.len());
+        format!("{}{offset}", full.get(..room).unwrap_or(&full).trim_end_matches('.'))
+    }
+
+    /// Whether clocks in `zone` show the time of this moment at another one too, because they are put back.
+    #[must_use]
+    pub fn comes_twice(self, zone: Zone) -> bool {
+        matches!(zone.0.from_local_datetime(&self.local(zone).naive_local()), LocalResult::Ambiguous(..))
+    }
+
+    /// The offset of `zone` at this moment, as short as it can be read: `+02`, `+0530`.
+    #[must_use]
+    pub fn offset(self, zone: Zone) -> String {
+        let offset = self.local(zone).format("%z").to_string();
+        offset.strip_suffix("00").map_or(offset.clone(), str::to_owned)
+    }
+
+    /// Nothing, or the offset where clocks in `zone` show the time of this moment twice.
+    #[must_use]
+    pub fn offset_if_twice(self, zone: Zone) -> String {
+        if self.comes_twice(zone) { self.offset(zone) } else { String::new() }
+    }
+
+    fn formatted(self, zone: Zone, format: &str) -> String {
+        format!("{}{}", self.local(zone).format(format), self.offset_if_twice(zone))
     }
 
     /// For names of files: `20241002-123005`, in UTC.
     #[must_use]
     pub fn compact(self) -> String {
-        self.utc().format("%Y%m%d-%H%M%S").to_string()
+        self.compact_in(Zone::UTC)
+    }
+
+    /// The same by the clocks of `zone`.
+    #[must_use]
+    pub fn compact_in(self, zone: Zone) -> String {
+        self.local(zone).format("%Y%m%d-%H%M%S").to_string()
     }
 
     /// Time of day in `zone`: `14:30:05.123456`.
@@ -194,276 +248,6 @@ fn nearest(name: &str) -> Option<String> {
         .filter(|(likeness, _)| *likeness > 0.85)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name.to_owned())
-}
-
-/// Why a text is not one point in time.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadTime {
-    /// None of the forms that are understood.
-    #[error(
-        "“{0}” is not a time: give 2024-10-02T14:30:05+02:00, “2024-10-02 14:30:05.123456+02”, “2024-10-02 14:30 Europe/Berlin”, a local “2024-10-02 14:30” or 14:30, or “20 min ago”"
-    )]
-    NotATime(String),
-    /// The words behind the time name no zone.
-    #[error("in “{text}”: {zone} (use an IANA name like Europe/Berlin, or an offset like +02:00)")]
-    Zone {
-        /// What was given.
-        text: String,
-        /// Which part of it, and what it may have meant.
-        zone: UnknownZone,
-    },
-    /// When clocks are put back, local times come twice.
-    #[error("“{text}” comes twice in {zone}: it is {first} or {second}; give the one that you mean, like this")]
-    Ambiguous {
-        /// What was given.
-        text: String,
-        /// Where it is ambiguous.
-        zone: String,
-        /// The earlier reading.
-        first: String,
-        /// The later reading.
-        second: String,
-    },
-    /// An abbreviation that means several zones, or another offset than the zone of that name has then.
-    #[error("in “{text}”: {name} {why}; give the offset, like +02:00, or an IANA name like Europe/Berlin")]
-    Abbreviation {
-        /// What was given.
-        text: String,
-        /// The abbreviation.
-        name: String,
-        /// Why it is not taken.
-        why: String,
-    },
-    /// An offset and a zone that do not go together.
-    #[error("in “{text}”: clocks in {zone} did not show {offset} then; give one of the two")]
-    Mismatch {
-        /// What was given.
-        text: String,
-        /// The zone.
-        zone: String,
-        /// The offset.
-        offset: String,
-    },
-    /// When clocks are put forward, local times are left out.
-    #[error("“{text}” never came in {zone}: clocks went from {before} to {after}; give one of these, or add an offset")]
-    Skipped {
-        /// What was given.
-        text: String,
-        /// Where it is missing.
-        zone: String,
-        /// The last moment before the clocks were changed.
-        before: String,
-        /// The first moment after it.
-        after: String,
-    },
-}
-
-/// Reads a point in time as an operator types it. `now` is what "14:30" and "20 min ago" are counted from.
-///
-/// # Errors
-/// See [`BadTime`]; nothing is ever assumed about a time that has two readings or none.
-pub fn parse_time(text: &str, zone: Zone, now: Timestamp) -> Result<Timestamp, BadTime> {
-    let trimmed = text.trim();
-    let not_a_time = || BadTime::NotATime(text.to_owned());
-    if trimmed.eq_ignore_ascii_case("now") {
-        return Ok(now);
-    }
-    if let Some(span) = trimmed.strip_suffix("ago") {
-        let micros = parse_span(span).ok_or_else(not_a_time)?;
-        return Timestamp::from_unix_micros(now.0.saturating_sub(micros)).ok_or_else(not_a_time);
-    }
-    let today = now.local(zone).date_naive();
-    let (date, rest) = take_date(trimmed, today).ok_or_else(not_a_time)?;
-    let (time, rest) = take_time(rest).ok_or_else(not_a_time)?;
-    let local = NaiveDateTime::new(date, time);
-    let words: Vec<&str> = rest.split_whitespace().collect();
-    let at_offset = |offset_s: i32| {
-        let micros = local.and_utc().timestamp_micros() - i64::from(offset_s) * 1_000_000;
-        Timestamp::from_unix_micros(micros).ok_or_else(not_a_time)
-    };
-    match words.as_slice() {
-        [] => to_moment(local, zone, text),
-        [one] => match parse_offset(one) {
-            Some(offset_s) => at_offset(offset_s),
-            None if one.starts_with(|c: char| c.is_ascii_alphabetic()) => in_named_zone(local, one, text),
-            None => Err(not_a_time()),
-        },
-        // As they are shown: an offset, and in which zone that was.
-        [first, second] => {
-            let (offset, name) = if parse_offset(first).is_some() { (first, second) } else { (second, first) };
-            let offset_s = parse_offset(offset).ok_or_else(not_a_time)?;
-            let moment = at_offset(offset_s)?;
-            let name = name.strip_prefix('(').and_then(|name| name.strip_suffix(')')).unwrap_or(name);
-            let mismatch =
-                || BadTime::Mismatch { text: text.to_owned(), zone: name.to_owned(), offset: (*offset).to_owned() };
-            let theirs = match abbreviation::offset_s(name) {
-                Some(theirs) => i64::from(theirs),
-                None => moment.utc_offset_s(name.parse().map_err(|_| not_a_time())?),
-            };
-            (theirs == i64::from(offset_s)).then_some(moment).ok_or_else(mismatch)
-        }
-        _ => Err(not_a_time()),
-    }
-}
-
-/// The moment at which clocks showed `local` in a zone that is called by its name or an abbreviation.
-fn in_named_zone(local: NaiveDateTime, name: &str, text: &str) -> Result<Timestamp, BadTime> {
-    let refused = |why: String| Err(BadTime::Abbreviation { text: text.to_owned(), name: name.to_owned(), why });
-    let zone: Result<Zone, UnknownZone> = name.parse();
-    match (abbreviation::offset_s(name), zone) {
-        (Some(offset_s), zone) => {
-            let micros = local.and_utc().timestamp_micros() - i64::from(offset_s) * 1_000_000;
-            let moment = Timestamp::from_unix_micros(micros).ok_or_else(|| BadTime::NotATime(text.to_owned()))?;
-            // In July who says CET may mean what clocks show then, which is CEST.
-            match zone {
-                Ok(zone) if moment.utc_offset_s(zone) != i64::from(offset_s) => refused(format!(
-                    "means {}, and where it is used clocks showed {} then",
-                    offset_in_words(offset_s),
-                    moment.local(zone).format("%:z (%Z)")
-                )),
-                _ => Ok(moment),
-            }
-        }
-        (None, Ok(zone)) => to_moment(local, zone, text),
-        (None, Err(_)) if abbreviation::looks_like_one(name) => {
-            refused("does not mean one offset everywhere".to_owned())
-        }
-        (None, Err(zone)) => Err(BadTime::Zone { text: text.to_owned(), zone }),
-    }
-}
-
-/// `+02:00`
-fn offset_in_words(offset_s: i32) -> String {
-    let sign = if offset_s < 0 { '-' } else { '+' };
-    format!("{sign}{:02}:{:02}", offset_s.abs() / 3600, offset_s.abs() / 60 % 60)
-}
-
-/// The moment at which clocks in `zone` show `local`, if there is exactly one.
-fn to_moment(local: NaiveDateTime, zone: Zone, text: &str) -> Result<Timestamp, BadTime> {
-    let show = |moment: &DateTime<Tz>| moment.format("%Y-%m-%d %H:%M:%S %:z (%Z)").to_string();
-    match zone.0.from_local_datetime(&local) {
-        LocalResult::Single(moment) => {
-            Timestamp::from_chrono(&moment).ok_or_else(|| BadTime::NotATime(text.to_owned()))
-        }
-        LocalResult::Ambiguous(first, second) => Err(BadTime::Ambiguous {
-            text: text.to_owned(),
-            zone: zone.to_string(),
-            first: show(&first),
-            second: show(&second),
-        }),
-        LocalResult::None => {
-            // No zone ever skipped more than a day and a bit (Samoa, 2011-12-30).
-            let minutes = |sign: i64| (1..=1500).map(move |m| TimeDelta::minutes(sign * m));
-            let minute = local.with_second(0).and_then(|l| l.with_nanosecond(0)).unwrap_or(local);
-            let at = |delta| minute.checked_add_signed(delta).and_then(|l| zone.0.from_local_datetime(&l).single());
-            let edge = |sign| minutes(sign).find_map(at);
-            // What the clocks would have shown when they were put forward.
-            let before = edge(-1).map(|last| {
-                let shown = last.naive_local() + TimeDelta::minutes(1);
-                format!("{} {}", shown.format("%Y-%m-%d %H:%M:%S"), last.format("%:z (%Z)"))
-            });
-            Err(BadTime::Skipped {
-                text: text.to_owned(),
-                zone: zone.to_string(),
-                before: before.unwrap_or_default(),
-                after: edge(1).map(|moment| show(&moment)).unwrap_or_default(),
-            })
-        }
-    }
-}
-
-/// The date at the start of `text` (or `today` where there is only a time), and what follows it.
-fn take_date(text: &str, today: NaiveDate) -> Option<(NaiveDate, &str)> {
-    for (word, date) in [("today", Some(today)), ("yesterday", today.checked_sub_days(Days::new(1)))] {
-        if text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)) {
-            return Some((date?, text.get(word.len()..)?.trim_start()));
-        }
-    }
-    let looks_like_date = text.get(4..5) == Some("-") && text.get(7..8) == Some("-");
-    if !looks_like_date {
-        return Some((today, text)).filter(|_| !text.is_empty());
-    }
-    let date = NaiveDate::parse_from_str(text.get(..10)?, "%Y-%m-%d").ok()?;
-    let rest = text.get(10..)?;
-    match rest.strip_prefix(['T', 't', ' ']) {
-        Some(rest) => Some((date, rest.trim_start())),
-        None => rest.is_empty().then_some((date, rest)),
-    }
-}
-
-/// `14:30`, `14:30:05` or `14:30:05.123456` at the start of `text`, midnight where it is empty, and what follows.
-fn take_time(text: &str) -> Option<(NaiveTime, &str)> {
-    if text.is_empty() {
-        return Some((NaiveTime::MIN, text));
-    }
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == ':' || c == '.')).unwrap_or(text.len());
-    let (clock, rest) = text.split_at(end);
-    let (clock, fraction) = clock.split_once('.').map_or((clock, None), |(c, f)| (c, Some(f)));
-    let mut parts = clock.split(':');
-    let mut number = |width: std::ops::RangeInclusive<usize>| -> Option<u32> {
-        parts.next().filter(|p| width.contains(&p.len())).and_then(|p| p.parse().ok())
-    };
-    let (hour, minute, seconds) = (number(1..=2)?, number(2..=2)?, number(2..=2));
-    let micros = match fraction {
-        None => 0,
-        Some(digits) if (1..=6).contains(&digits.len()) && seconds.is_some() => {
-            digits.parse::<u32>().ok()? * 10_u32.pow(6 - digits.len() as u32)
-        }
-        Some(_) => return None,
-    };
-    let colons = clock.matches(':').count();
-    if colons != 1 + usize::from(seconds.is_some()) {
-        return None;
-    }
-    Some((NaiveTime::from_hms_micro_opt(hour, minute, seconds.unwrap_or(0), micros)?, rest))
-}
-
-/// `Z`, `+02`, `+0230`, `+02:30`, `-02:30:15` in seconds east of UTC.
-fn parse_offset(text: &str) -> Option<i32> {
-    if text.eq_ignore_ascii_case("z") {
-        return Some(0);
-    }
-    let (sign, digits) = match text.strip_prefix('+') {
-        Some(digits) => (1, digits),
-        None => (-1, text.strip_prefix('-')?),
-    };
-    let packed: String = digits.split(':').collect();
-    let well_formed = packed.bytes().all(|b| b.is_ascii_digit())
-        && digits.split(':').enumerate().all(|(i, part)| part.len() == 2 || (i == 0 && part.len() == 4));
-    let part = |range| packed.get(range).map_or(Some(0), |p: &str| p.parse::<i32>().ok());
-    let (hours, minutes, seconds) = match (well_formed, packed.len()) {
-        (true, 2) => (part(0..2)?, 0, 0),
-        (true, 4) => (part(0..2)?, part(2..4)?, 0),
-        (true, 6) => (part(0..2)?, part(2..4)?, part(4..6)?),
-        _ => return None,
-    };
-    (hours <= 15 && minutes < 60 && seconds < 60).then_some(sign * (hours * 3600 + minutes * 60 + seconds))
-}
-
-/// `20 min`, `1h 30m`, `2 days` in microseconds.
-fn parse_span(text: &str) -> Option<i64> {
-    let mut rest = text.trim();
-    let mut total: i64 = 0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let count: i64 = rest.get(..digits)?.parse().ok()?;
-        rest = rest.get(digits..)?.trim_start();
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-        let seconds = match rest.get(..letters)?.to_ascii_lowercase().as_str() {
-            "s" | "sec" | "secs" | "second" | "seconds" => 1,
-            "m" | "min" | "mins" | "minute" | "minutes" => 60,
-            "h" | "hr" | "hrs" | "hour" | "hours" => 3600,
-            "d" | "day" | "days" => 86400,
-            "w" | "week" | "weeks" => 7 * 86400,
-            _ => return None,
-        };
-        total = total.checked_add(count.checked_mul(seconds)?)?;
-        rest = rest.get(letters..)?.trim_start();
-    }
-    total.checked_mul(1_000_000)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Carries plans out: the only part that changes anything, and all of that in [`host`].
 
+pub mod archive;
 pub mod checklist;
 pub mod data_directory;
 mod experience;

@@ -612,6 +612,8 @@ impl<'a> Preparation<'a> {
                 request.target.in_words_on(request.zone, timeline)
             ),
         );
+        let ends = last.and_then(|place| place.at).filter(|_| matches!(request.target.kind, TargetKind::Time(_)));
+        let error = error.times(self.begins(backup, path, request).zip(ends));
         let error = match last {
             Some(Place { xid: Some(xid), at: Some(at), .. }) => {
                 error.because(format!("the last transaction in it is {xid}, {}", at.in_zone(request.zone)))
@@ -679,6 +681,13 @@ impl<'a> Preparation<'a> {
         }
     }
 
+    /// From when on there are transactions that a backup leads to: any, unless one was chosen.
+    fn begins(&self, backup: &Backup, path: &TimelinePath, request: &Request) -> Option<Timestamp> {
+        let others = self.catalog.usable_backups().filter(|other| self.catalog.leads_along(other, path));
+        let others = others.filter(|_| request.backup.is_none());
+        others.chain([backup]).filter_map(|backup| backup.finished_at.or(backup.started_at)).min()
+    }
+
     /// What is to be known of the timelines that recovery does not follow.
     fn branches(&self, choice: TimelineChoice, backup: &Backup, path: &TimelinePath) -> Vec<Finding> {
         match choice {
@@ -709,7 +718,11 @@ impl<'a> Preparation<'a> {
         let are = if others.len() == 1 { "timeline" } else { "timelines" };
         let text = format!("recovery follows timeline {}; not followed: {are} {named}{more}", path.last());
         let finding = Finding::note("other-branches", text);
-        Some(finding.hint(format!("if production went on with timeline {newest}, give --timeline {newest}")))
+        let own = path.last();
+        Some(finding.hint(format!(
+            "right where what only timeline {own} has is wanted back; for what production went on with, if that is timeline \
+             {newest}, give --timeline {newest}"
+        )))
     }
 
     /// Where “latest” is not the newest of all: the backup does not lead to that one.

@@ -316,7 +316,7 @@ impl Audit<'_> {
     }
 
     /// Where recovery from a backup along a path ends, and why there, unless that is where WAL does.
-    fn end_of(&self, backup: &Backup, path: &TimelinePath, start: Lsn) -> (Lsn, Option<String>) {
+    pub(super) fn end_of(&self, backup: &Backup, path: &TimelinePath, start: Lsn) -> (Lsn, Option<String>) {
         let size = self.catalog.segment_size;
         let is_on_the_way = |timeline: TimelineId, at: Lsn| {
             size.number_of(at) >= size.number_of(start) && path.timeline_at(at) == Some(timeline)
@@ -347,7 +347,7 @@ impl Audit<'_> {
         end.unwrap_or(forked).max(forked)
     }
 
-    fn last_commit_before(&self, path: &TimelinePath, end: Lsn) -> Option<crate::core::Timestamp> {
+    pub(super) fn last_commit_before(&self, path: &TimelinePath, end: Lsn) -> Option<crate::core::Timestamp> {
         let size = self.catalog.segment_size;
         let last = size.number_of(Lsn(end.0.saturating_sub(1)));
         let on_the_way = self.overview?.segments.iter().filter(|segment| {

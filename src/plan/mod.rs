@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 use crate::pgdata::configuration::NotFollowed;
 use crate::resolve::Resolved;
 
+pub mod archive;
+pub mod archiving;
 pub mod audit;
 pub mod build;
 pub mod candidates;

@@ -47,6 +47,7 @@ pub fn inspect(archives: &[PathBuf], catalog: &Catalog, cancel: &Cancel) -> Resu
     }
     found.unfit.sort_by_key(|unfit| unfit.name);
     found.partials.sort_by_key(|partial| partial.name);
+    found.backup_files.sort();
     found.temporary.sort();
     found.unknown.sort();
     Ok(found)
@@ -68,7 +69,8 @@ fn look_at(path: &Path, catalog: &Catalog, found: &mut Inspection) {
             Ok(partial) => found.partials.push(partial),
             Err(error) => found.problems.push(format!("cannot read {}: {error}", path.display())),
         },
-        Some((ArchiveFile::History(_) | ArchiveFile::BackupHistory(..), _)) => {}
+        Some((ArchiveFile::BackupHistory(segment, _), _)) => found.backup_files.push((segment, name)),
+        Some((ArchiveFile::History(_), _)) => {}
         None if is_temporary(&name) || name.ends_with(".partial") => found.temporary.push(path.to_owned()),
         None => found.unknown.push(path.to_owned()),
     }

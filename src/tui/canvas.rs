@@ -17,6 +17,8 @@ pub struct Drawn {
     pub hits: Vec<(Rect, Hit)>,
     /// Rows of text that did not fit.
     pub scroll_max: usize,
+    /// Rows that the list on the screen shows; 0 where there is none.
+    pub page: usize,
     /// Where text is being typed.
     pub cursor: Option<Position>,
 }
@@ -66,6 +68,27 @@ impl<'a> Canvas<'a> {
         }
         self.drawn.scroll_max = scroll_max;
         self.scroll_signs(area, scroll, scroll_max);
+    }
+
+    /// Draws as many lines as there is room for; where that are not all, the last one ends with a mark.
+    pub(crate) fn cut_off(&mut self, area: Rect, lines: &[Line<'_>]) {
+        let height = usize::from(self.within(area).height);
+        for (row, line) in lines.iter().take(height).enumerate() {
+            self.line(area, row, line);
+        }
+        if lines.len() > height && height > 0 {
+            self.sign(area.right().saturating_sub(1), area.bottom().saturating_sub(1), "…", self.theme.key());
+        }
+    }
+
+    /// Draws two texts beside each other, scrolled together.
+    pub(crate) fn scrolled_beside(&mut self, areas: [Rect; 2], texts: [&[Line<'_>]; 2], scroll: usize) {
+        let mut scroll_max = 0;
+        for (area, lines) in areas.into_iter().zip(texts) {
+            self.scrolled(area, lines, scroll);
+            scroll_max = self.drawn.scroll_max.max(scroll_max);
+        }
+        self.drawn.scroll_max = scroll_max;
     }
 
     fn scroll_signs(&mut self, area: Rect, scroll: usize, scroll_max: usize) {

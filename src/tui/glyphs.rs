@@ -46,7 +46,7 @@ pub fn braille(left: usize, right: usize) -> char {
 }
 
 /// One ASCII character for whatever stands in a cell.
-fn ascii(symbol: &str) -> char {
+pub(crate) fn ascii(symbol: &str) -> char {
     match symbol.chars().next().unwrap_or(' ') {
         c if c.is_ascii() => c,
         '─' | '━' | '–' | '—' => '-',
@@ -88,4 +88,9 @@ pub fn make_ascii(buffer: &mut Buffer) {
             cell.set_char(sign);
         }
     }
+}
+
+/// Whether a symbol is part of a frame.
+pub(crate) fn is_frame(symbol: &str) -> bool {
+    symbol.chars().all(|c| ('\u{2500}'..='\u{257f}').contains(&c)) && !symbol.is_empty()
 }

@@ -5,6 +5,7 @@
 mod canvas;
 pub mod glyphs;
 pub mod perform;
+pub mod plain;
 pub mod run;
 mod screens;
 mod terminal;
@@ -57,6 +58,9 @@ fn whole(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
         Screen::Plan => screens::plan::draw(canvas, state, body),
         Screen::Recovery => screens::recovery::draw(canvas, state, body),
         Screen::Paused => screens::paused::draw(canvas, state, body),
+        Screen::Archive => screens::archive::draw(canvas, state, body),
+        Screen::Log => screens::log::draw(canvas, state, body),
+        Screen::Drills => screens::drills::draw(canvas, state, body),
     }
     if let Some(dialog) = &state.dialog {
         screens::dialog::draw(canvas, state, dialog, area);

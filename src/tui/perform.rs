@@ -10,29 +10,35 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::plain;
 use super::run::{self, MsgSender, Perform};
 use super::theme::{Background, Bars, Depth, detect::Wishes};
 use crate::app::keys::Keys;
 use crate::app::msg::ActionKind;
 use crate::app::query::{Checks, likeliest};
 use crate::app::state::{Known, Setup, Wanted};
-use crate::app::{Effect, Msg, State};
+use crate::app::{Effect, Msg, State, archive, log};
+use crate::catalog::inspection::Inspection;
 use crate::catalog::suspect::MANY_ROWS;
-use crate::catalog::{Catalog, Point, PointKind};
-use crate::config::{Colour, Config, RestoreConfig, SourceConfig, interface, is_utf8_locale};
+use crate::catalog::{Catalog, Overview, Point, PointKind};
+use crate::config::{Colour, Config, FROM_COMMAND_LINE, RestoreConfig, SourceConfig, interface, is_utf8_locale};
 use crate::core::{Check, Target, TimelineId, Xid, Zone};
+use crate::engine::archive::{archiver, space};
 use crate::engine::checklist;
 use crate::engine::host::{Host, facts::server_account, now};
 use crate::engine::prepare::plan_retarget;
 use crate::engine::query::{ask, check, databases};
 use crate::engine::resume::{Standing, standing};
 use crate::engine::runbook::Runbook;
-use crate::engine::server::last_lines;
+use crate::engine::server::{LogTail, last_lines};
 use crate::engine::{Engine, Preparation, Recoveries, Request};
 use crate::error::{Error, Result};
 use crate::event::{Event, Recovery, RecoveryState, What};
-use crate::plan::{Plan, to_database};
+use crate::plan::archive::Report;
+use crate::plan::audit::Audit;
+use crate::plan::{Plan, ServerPlan, to_database};
 use crate::source::index::Index;
+use crate::source::inspect::inspect;
 use crate::source::names::NameBook;
 use crate::source::{Cancel, LocalSource, Source};
 
@@ -43,22 +49,23 @@ const MOST_ROWS: usize = 1000;
 /// Lines of a server's log that are shown when a recovery is opened.
 const LOG_LINES: usize = 100;
 
-/// Opens the interface on the configured source, and returns when the operator leaves it. Where it is `fleeting`,
+/// Opens the interface on the configured source, as a screen or as lines, and returns its exit status when the operator
+/// leaves it. Where it is `fleeting`,
 /// nothing is there afterwards: no recovery can be picked up again.
 ///
 /// # Errors
-/// When no source is configured, or there is no usable terminal.
-pub fn open(config: Config, fleeting: bool) -> Result<()> {
+/// When no source is configured, or the terminal cannot be used.
+pub fn open(config: Config, fleeting: bool) -> Result<u8> {
     let source = config.source()?.clone();
     let variable = |name: &str| std::env::var(name).ok();
     let (wishes, is_utf8) = (wishes(&config), is_utf8_locale(variable));
     let mut state = State::new(Setup {
-        source: source.name.clone(),
+        source: shown_name(&source),
         zone: config.zone,
         now: now(),
         read_only: config.read_only,
         unicode: wishes.unicode(is_utf8),
-        directory: default_directory(&source),
+        directory: default_directory(&source, config.zone),
     });
     state.fleeting = fleeting;
     state.keys = keys(&config)?;
@@ -67,9 +74,15 @@ pub fn open(config: Config, fleeting: bool) -> Result<()> {
     if !source.checks.is_empty() {
         state.checks = Checks::Waiting;
     }
+    if source.primary.is_some() {
+        state.archive.primary = archive::Primary::Asking;
+    }
+    if let Some(why) = plain::why(config.plain) {
+        return plain::run(state, Performer::new(config, source), why);
+    }
     // What crossterm makes of NO_COLOR was weighed here, and may have been overruled.
     crossterm::style::force_color_output(true);
-    run::run(state, Performer::new(config, source), wishes.theme(is_utf8, variable))
+    run::run(state, Performer::new(config, source), wishes.theme(is_utf8, variable)).map(|()| 0)
 }
 
 /// How the program is to look, as configured.
@@ -100,6 +113,12 @@ fn wishes(config: &Config) -> Wishes {
     }
 }
 
+/// What a source is called on the screen: by where its backups are, if no configuration gives it a name.
+fn shown_name(source: &SourceConfig) -> String {
+    let path = source.backups.first().or(source.wal.first()).filter(|_| source.name == FROM_COMMAND_LINE);
+    path.map_or_else(|| source.name.clone(), |path| path.display().to_string())
+}
+
 /// The keys of the commands, as the configuration has them.
 fn keys(config: &Config) -> Result<Keys> {
     Keys::new(&config.keys).map_err(|wrong| {
@@ -112,12 +131,12 @@ fn keys(config: &Config) -> Result<Keys> {
 
 /// Where a recovery goes unless the operator says otherwise: as configured, else a new directory in the home of the
 /// server's user, which that user can reach.
-fn default_directory(source: &SourceConfig) -> String {
+fn default_directory(source: &SourceConfig, zone: Zone) -> String {
     if let Some(directory) = &source.restore.directory {
         return directory.display().to_string();
     }
     let home = server_account(source.restore.run_as.as_deref()).ok().and_then(|account| account.home);
-    let name = format!("restore-{}", now().compact());
+    let name = format!("restore-{}", now().compact_in(zone));
     home.map(|home| home.join(name).display().to_string()).unwrap_or_default()
 }
 
@@ -133,6 +152,10 @@ struct Performer {
     checks: Vec<Check>,
     /// Gives up the query that an operator typed.
     query: Cancel,
+    /// How the primary is reached, where one is configured.
+    primary: Option<String>,
+    /// Ends telling what a server logs.
+    log: Cancel,
     /// Where questions about the archive go, once it is being read.
     archive: Option<Sender<Question>>,
 }
@@ -141,6 +164,8 @@ struct Performer {
 #[derive(Default)]
 struct Shared {
     catalog: Mutex<Option<Arc<Catalog>>>,
+    /// What names, sizes and beginnings of files tell, and of which catalog: they are looked at once.
+    inspected: Mutex<Option<(Arc<Catalog>, Arc<Inspection>)>>,
     /// The hash of every plan that was shown, by the name of its recovery.
     hashes: Mutex<HashMap<String, String>>,
     /// What asks the running step of a recovery to stop.
@@ -249,6 +274,10 @@ impl Perform for Performer {
                     cancel.cancel();
                 }
             }
+            Effect::Archive(archive::Ask::Judge(overview)) => self.judge(overview, reply),
+            Effect::Archive(archive::Ask::Look) => self.look_around(reply),
+            Effect::Log(log::Ask::Open { recovery }) => self.open_log(recovery, reply),
+            Effect::Log(log::Ask::Close) => self.log.cancel(),
             Effect::Look { .. }
             | Effect::Page { .. }
             | Effect::Edit(_)
@@ -286,6 +315,17 @@ impl Shared {
         Ok(())
     }
 
+    /// What names, sizes and beginnings of the files of an archive tell.
+    fn inspect(&self, source: &LocalSource, catalog: &Arc<Catalog>) -> Result<Arc<Inspection>> {
+        let known = lock(&self.inspected).clone();
+        if let Some((_, inspection)) = known.filter(|(of, _)| Arc::ptr_eq(of, catalog)) {
+            return Ok(inspection);
+        }
+        let inspection = Arc::new(inspect(source.archives(), catalog, &Cancel::default())?);
+        *lock(&self.inspected) = Some((Arc::clone(catalog), Arc::clone(&inspection)));
+        Ok(inspection)
+    }
+
     /// The hash of the plan that was shown for this recovery; of none where none was.
     fn hash_of(&self, plan: &Plan) -> String {
         lock(&self.hashes).get(&plan.recovery).cloned().unwrap_or_default()
@@ -303,6 +343,8 @@ impl Performer {
             resolving: Cancel::default(),
             checks: source.checks,
             query: Cancel::default(),
+            primary: source.primary,
+            log: Cancel::default(),
             archive: None,
         }
     }
@@ -356,6 +398,55 @@ impl Performer {
                 scope.spawn(|| tell_overview(&index, &catalog, &cancel, reply));
                 serve(&index, &catalog, &asked, reply);
             });
+            Ok(())
+        });
+    }
+
+    /// Says what the archive holds, by what is known of its segments.
+    fn judge(&self, overview: Arc<Overview>, reply: &MsgSender) {
+        let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
+        let (source, shared, zone) = (Arc::clone(&self.source), Arc::clone(&self.shared), self.config.zone);
+        work(reply, move |reply| {
+            let report = guarded(|| {
+                let inspection = shared.inspect(&source, &catalog)?;
+                let overview = Some(overview.as_ref());
+                let audit = Audit { catalog: &catalog, inspection: &inspection, overview, zone };
+                Ok(Arc::new(Report::of(&audit)))
+            });
+            reply.send(Msg::Archive(archive::News::Judged { overview, report }));
+            Ok(())
+        });
+    }
+
+    /// Says how much room there is, and what the primary says. A file system or a server that hangs keeps nobody.
+    fn look_around(&self, reply: &MsgSender) {
+        let source = Arc::clone(&self.source);
+        work(reply, move |reply| {
+            let space = space(source.archives().iter().chain(source.backups()));
+            reply.send(Msg::Archive(archive::News::Space(space)));
+            Ok(())
+        });
+        if let Some(connection) = self.primary.clone() {
+            work(reply, move |reply| {
+                reply.send(Msg::Archive(archive::News::Primary(guarded(|| archiver(&connection)))));
+                Ok(())
+            });
+        }
+    }
+
+    /// Tells what the server of a recovery logs, until that is not wanted any more.
+    fn open_log(&mut self, recovery: String, reply: &MsgSender) {
+        std::mem::take(&mut self.log).cancel();
+        let cancel = self.log.clone();
+        let recoveries = Recoveries::below(&self.config.state_directory);
+        work(reply, move |reply| {
+            let tell = |what| reply.send(Msg::Log(log::News { recovery: recovery.clone(), what }));
+            let plan = recoveries.load(&recovery).map(|buffer| buffer.plan);
+            match plan {
+                Ok(Some(plan)) => tell_lines(&plan.server, &cancel, &tell),
+                Ok(None) => _ = tell(log::What::Failed(Error::failed("journal-empty", "the journal has no plan"))),
+                Err(error) => _ = tell(log::What::Failed(error)),
+            }
             Ok(())
         });
     }
@@ -542,6 +633,39 @@ impl Performer {
                 std::thread::sleep(READ_EVERY);
             }
         });
+    }
+}
+
+/// Bytes at the end of a log that are read when it is opened.
+const LOG_BYTES: u64 = 4 << 20;
+
+/// Tells what is in a server's log and what comes to it, until it is cancelled or nobody listens. A log that became
+/// shorter is another one, and is told from its beginning.
+fn tell_lines(server: &ServerPlan, cancel: &Cancel, tell: &dyn Fn(log::What) -> bool) {
+    let mut length = LogTail::end_of(&server.log);
+    let from = length.saturating_sub(LOG_BYTES);
+    let mut tail = LogTail::new(&server.log, from);
+    let path = server.log.display().to_string();
+    let mut listened = tell(log::What::Begins { path: path.clone(), earlier: from > 0 });
+    let mut is_first = from > 0;
+    while listened && !cancel.is_cancelled() {
+        let now = LogTail::end_of(&server.log);
+        if now < length {
+            tail = LogTail::new(&server.log, 0);
+            is_first = false;
+            listened = tell(log::What::Begins { path: path.clone(), earlier: false });
+        }
+        length = now;
+        let mut lines = tail.lines();
+        if lines.is_empty() {
+            std::thread::sleep(READ_EVERY);
+            continue;
+        }
+        if std::mem::take(&mut is_first) {
+            // It was begun to be read in the middle of a line.
+            lines.remove(0);
+        }
+        listened = tell(log::What::Lines(lines));
     }
 }
 

@@ -1,8 +1,8 @@
 //! The loop: message → update → effects → draw.
 
-mod lend;
+pub(super) mod lend;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -64,12 +64,8 @@ const BATCH: Duration = Duration::from_millis(8);
 /// Runs the interactive program until the operator leaves it or the terminal goes away. Recoveries go on.
 ///
 /// # Errors
-/// When there is no terminal, or it cannot be used.
+/// When the terminal cannot be used.
 pub fn run(state: State, perform: impl Perform, theme: Theme) -> Result<(), Error> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return Err(Error::usage("no-terminal", "the interactive program needs a terminal")
-            .hint("use the commands instead: walback --help lists them"));
-    }
     let broken = |error: std::io::Error| Error::failed("terminal", "cannot use this terminal").caused_by(&error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
     let farewell = runtime.block_on(async {
@@ -94,15 +90,15 @@ enum Next {
 
 /// The signals that end the program, of which one must not while another program has the terminal; and the one that
 /// comes when it goes on after it was stopped.
-struct Signals {
-    terminate: Signal,
-    hangup: Signal,
-    interrupt: Signal,
+pub(super) struct Signals {
+    pub(super) terminate: Signal,
+    pub(super) hangup: Signal,
+    pub(super) interrupt: Signal,
     go_on: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    pub(super) fn new() -> std::io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
@@ -215,7 +211,7 @@ impl<P: Perform> Loop<P> {
     fn draw(&mut self, terminal: &mut Terminal) -> std::io::Result<()> {
         let drawn = terminal.draw(&self.state)?;
         self.hits = drawn.hits;
-        update(&mut self.state, Msg::Drawn { scroll_max: drawn.scroll_max });
+        update(&mut self.state, Msg::Drawn { scroll_max: drawn.scroll_max, page: drawn.page });
         Ok(())
     }
 
@@ -280,13 +276,13 @@ impl<P: Perform> Loop<P> {
     }
 }
 
-fn ticks() -> Interval {
+pub(super) fn ticks() -> Interval {
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     tick
 }
 
-fn now(before: Timestamp) -> Timestamp {
+pub(super) fn now(before: Timestamp) -> Timestamp {
     Timestamp::from_chrono(&chrono::Utc::now()).unwrap_or(before)
 }
 

@@ -46,6 +46,15 @@ pub(crate) fn happened(stopped: &Stopped) -> String {
     }
 }
 
+/// Whether the server only said that it could not let Walback in yet, which asks it several times a second (`FATAL` in
+/// `ProcessStartupPacket`, src/backend/tcop/backend_startup.c, PostgreSQL 18).
+#[must_use]
+pub(crate) fn is_not_yet(line: &str) -> bool {
+    ["the database system is starting up", "the database system is not yet accepting connections"]
+        .iter()
+        .any(|words| line.contains(words))
+}
+
 /// The same two in a few words, to stand beside each other: `before commit of 735`.
 pub(crate) fn in_short(words: &str) -> String {
     let parts = ["commit", "rollback", "first lock", "database drop"];
@@ -95,8 +104,7 @@ pub(crate) fn position(lsn: Option<Lsn>) -> String {
 pub(crate) fn log_line(line: &str, zone: Zone) -> String {
     let parsed = LogLine::parse(line);
     let (Some(at), Some(severity)) = (parsed.at, parsed.severity) else { return line.to_owned() };
-    let time = at.time_of_day(zone);
-    let time = time.get(..8).unwrap_or(&time);
+    let time = at.clock(zone);
     match severity {
         Severity::Log => format!("{time} {}", parsed.text),
         other => format!("{time} {}: {}", other.word(), parsed.text),
@@ -106,8 +114,7 @@ pub(crate) fn log_line(line: &str, zone: Zone) -> String {
 /// `10-02 14:30:05.123456` in the operator's zone, for rows of a list.
 #[must_use]
 pub(crate) fn row_time(at: Timestamp, zone: Zone) -> String {
-    let full = at.in_zone(zone);
-    full.get(5..26).unwrap_or(&full).to_owned()
+    at.in_row(zone, false)
 }
 
 #[cfg(test)]

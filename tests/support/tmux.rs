@@ -123,6 +123,19 @@ impl Tmux {
         self.run(self.command().args(["display-message", "-p", &format!("#{{{name}}}")])).trim_end().to_owned()
     }
 
+    /// Lets programs in it set the clipboard.
+    #[track_caller]
+    pub fn allow_clipboard(&self) {
+        self.run(self.command().args(["set-option", "-s", "set-clipboard", "on"]));
+    }
+
+    /// What was sent to the clipboard last.
+    #[track_caller]
+    pub fn clipboard(&self) -> Option<String> {
+        let output = self.command().arg("show-buffer").output().unwrap();
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// The process that was started in it.
     #[track_caller]
     pub fn pid(&self) -> u32 {

@@ -140,7 +140,7 @@ fn target(kind: TargetKind, inclusive: bool, timeline: u32) -> Target {
     Target { inclusive, timeline: TimelineChoice::Number(TimelineId(timeline)), ..Target::new(kind) }
 }
 
-fn xid_50() -> Target {
+pub(crate) fn xid_50() -> Target {
     target(TargetKind::Xid(Xid(50)), false, 1)
 }
 
@@ -153,7 +153,7 @@ fn approach(strategy: Strategy) -> Box<Approach> {
     Box::new(Approach { strategy, why: why.to_owned(), estimate: Estimate::default(), otherwise: None })
 }
 
-fn plan(target: Target) -> Box<Plan> {
+pub(crate) fn plan(target: Target) -> Box<Plan> {
     Box::new(Plan {
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/new"),
@@ -199,15 +199,15 @@ pub(crate) fn planned() -> State {
     state
 }
 
-fn event(what: What) -> Msg {
+pub(crate) fn event(what: What) -> Msg {
     Msg::Event(Event { at: now(), recovery: NAME.to_owned(), what })
 }
 
-fn turns(state: RecoveryState) -> Msg {
+pub(crate) fn turns(state: RecoveryState) -> Msg {
     event(What::State { state })
 }
 
-fn begun() -> Msg {
+pub(crate) fn begun() -> Msg {
     event(What::Planned { plan: plan(xid_50()), hash: String::new(), strategy: None })
 }
 

@@ -480,7 +480,10 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         assert!(port_taken_by(port).is_some());
         // Somebody else may take a port as soon as it is free, but not every one.
-        let free = || Some(listen().local_addr().unwrap().port()).filter(|port| port_taken_by(*port).is_none());
+        let free = || {
+            let port = listen().local_addr().unwrap().port();
+            port_taken_by(port).is_none().then_some(port)
+        };
         assert!((0..100).find_map(|_| free()).is_some());
     }
 

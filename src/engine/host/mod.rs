@@ -20,6 +20,7 @@ pub mod clusters;
 pub mod facts;
 pub mod launch;
 pub mod lock;
+pub(crate) mod space;
 pub mod spool;
 mod system;
 pub mod tree;

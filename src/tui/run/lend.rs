@@ -18,7 +18,7 @@ use crate::tui::text::clean;
 
 /// What the terminal is lent for.
 #[derive(Debug)]
-pub(super) enum Errand {
+pub(in crate::tui) enum Errand {
     /// psql on the server of this recovery.
     Look(String),
     /// A pager with its log.
@@ -133,9 +133,11 @@ impl<P: Perform> Loop<P> {
         // This is the process's main thread, which takes the signal before it comes back from here.
         let stopped = kill(Pid::from_raw(0), Signal::SIGTSTP);
         self.resume(terminal)?;
-        self.settle().await;
-        if let Err(error) = stopped {
-            self.take(Msg::Note(format!("it cannot be stopped: {error}")));
+        let went_on = self.settle().await;
+        match stopped {
+            Err(error) => _ = self.take(Msg::Note(format!("it cannot be stopped: {error}"))),
+            Ok(()) if !went_on => _ = self.take(Msg::Note("not stopped: no shell would bring it back".to_owned())),
+            Ok(()) => {}
         }
         Ok(Next::Go)
     }
@@ -168,7 +170,7 @@ impl<P: Perform> Loop<P> {
         loop {
             tokio::select! {
                 outcome = &mut end => {
-                    self.settle().await;
+                    let _ = self.settle().await;
                     return Some(outcome.unwrap_or_else(|_| Err(std::io::Error::other("nobody waited for it"))));
                 }
                 _ = self.signals.terminate.recv() => return None,
@@ -179,27 +181,30 @@ impl<P: Perform> Loop<P> {
     }
 
     /// Lets pass what was meant for whoever had the terminal: a Ctrl-C that ended it came to this program too, and may
-    /// still be on its way; and so may the signal to go on, which has nothing to bring back any more.
-    async fn settle(&mut self) {
+    /// still be on its way; and so may the signal to go on, which has nothing to bring back any more. Returns whether
+    /// that came.
+    async fn settle(&mut self) -> bool {
+        let mut went_on = false;
         let theirs = async {
             loop {
                 tokio::select! {
                     _ = self.signals.interrupt.recv() => {}
-                    _ = self.signals.go_on.recv() => {}
+                    _ = self.signals.go_on.recv() => went_on = true,
                 }
             }
         };
         let _ = tokio::time::timeout(SETTLE, theirs).await;
+        went_on
     }
 }
 
-fn cannot_start(code: &'static str, command: &Command, error: &std::io::Error) -> Error {
+pub(in crate::tui) fn cannot_start(code: &'static str, command: &Command, error: &std::io::Error) -> Error {
     let program = command.get_program().to_string_lossy();
     Error::failed(code, format!("cannot start {program}")).caused_by(error)
 }
 
 /// The program that the first of these variables names that is set and not empty, with the arguments that it has there.
-fn program_of(variables: &[&str], otherwise: &str) -> std::result::Result<Command, String> {
+pub(in crate::tui) fn program_of(variables: &[&str], otherwise: &str) -> std::result::Result<Command, String> {
     let set = variables.iter().find_map(|name| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
         Some((name, value))
@@ -222,7 +227,7 @@ fn split(value: &OsString) -> std::result::Result<Command, String> {
 
 /// A text in a file that nobody else can read, in a directory that nobody else can enter: what an editor puts beside it
 /// goes with it.
-struct Draft {
+pub(in crate::tui) struct Draft {
     directory: PathBuf,
 }
 
@@ -230,7 +235,7 @@ struct Draft {
 const LONGEST: u64 = 1 << 20;
 
 impl Draft {
-    fn write(text: &str) -> Result<Draft> {
+    pub(in crate::tui) fn write(text: &str) -> Result<Draft> {
         let cannot =
             |error: std::io::Error| Error::failed("editor", "cannot write a file to be edited").caused_by(&error);
         let draft = Draft { directory: private_directory().map_err(cannot)? };
@@ -240,11 +245,11 @@ impl Draft {
         Ok(draft)
     }
 
-    fn file(&self) -> PathBuf {
+    pub(in crate::tui) fn file(&self) -> PathBuf {
         self.directory.join("settings.conf")
     }
 
-    fn read(&self) -> Result<String> {
+    pub(in crate::tui) fn read(&self) -> Result<String> {
         let cannot = |error: std::io::Error| {
             Error::failed("editor", "cannot read what was edited").caused_by(&error).hint("nothing was changed")
         };

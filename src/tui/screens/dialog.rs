@@ -31,6 +31,11 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
         Dialog::Directory(form) => draw_directory(canvas, form, area),
         Dialog::Runbook(field) => draw_runbook(canvas, field, area),
         Dialog::BaseBackup(field) => draw_base_backup(canvas, field, area),
+        Dialog::FindInLog(field) => {
+            let text =
+                "Capital and small letters are the same. What is listed is looked through, the last lines first.";
+            draw_path(canvas, field, area, "Find in the server's log", "Enter finds, Esc leaves", text);
+        }
         Dialog::Sql(form) => sql::draw(canvas, form, area),
         Dialog::Value(form) => draw_value(canvas, form, area),
         Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),
@@ -70,7 +75,9 @@ pub(super) fn open_wide(
     let x = area.x + (area.width - columns) / 2;
     let y = area.y + (area.height - height) / 2;
     let place = Rect { x, y, width: columns, height };
-    canvas.clear(place);
+    // A column free on either side: frames do not touch those below.
+    let around = Rect { x: x.saturating_sub(1), width: columns.saturating_add(2), ..place };
+    canvas.clear(around.intersection(area));
     // Nothing below a dialog can be clicked.
     canvas.drawn.hits.clear();
     let inner = canvas.frame(place, title, keys, true);
@@ -172,6 +179,10 @@ fn draw_target(canvas: &mut Canvas<'_>, zone: Zone, form: &TargetForm, area: Rec
     let other = if form.timelines.len() > 1 { "   (Tab changes)" } else { "" };
     below.row("Timeline", &format!("{}{other}", form.timeline()), theme.plain());
     write_stop(&mut below, theme, zone, &form.stop);
+    let offered = form.offered(zone);
+    if !offered.is_empty() {
+        below.row("did you mean", &offered.join(" or "), theme.name());
+    }
     let (mut above, below) = (above.lines(), below.lines());
     // In a low terminal the examples give way: what was typed and what it means stay.
     above.truncate(room(area).saturating_sub(1 + below.len()));
@@ -228,7 +239,10 @@ fn draw_directory(canvas: &mut Canvas<'_>, form: &DirectoryForm, area: Rect) {
     let mut doc = Doc::new(inside(area), theme);
     match form.problem() {
         Some(problem) => doc.paragraph(problem, theme.warning()),
-        None => doc.paragraph("It must not exist yet, or be empty; the plan checks that, and the space.", theme.dim()),
+        None => doc.paragraph(
+            "It must not exist yet, or be empty; the plan checks that, and the space. Ctrl-U empties the line.",
+            theme.dim(),
+        ),
     }
     let below = doc.lines();
     let inner = open(canvas, area, "Recover into which directory?", "Enter plans, Esc leaves", below.len() + 1);
@@ -358,18 +372,18 @@ fn draw_suspects(canvas: &mut Canvas<'_>, state: &State, list: SuspectList, area
     let wanted = if area.height > 15 { text.len().max(DETAILS) } else { 0 };
     let lines = all.len() + 2 + wanted.max(DETAILS);
     let inner = open_wide(canvas, area, &title, "Enter goes there, Esc leaves", lines, WIDE);
-    let heading = format!("  {:<13} {:<14} {:>10} {:>9}  {}", "kind", "committed", "xid", "rows", "of");
+    let times = all.iter().map(|suspect| width(&suspect.at.to_the_second(state.zone))).max().unwrap_or(14);
+    let heading = format!("  {:<13} {:<times$} {:>10} {:>9}  {}", "kind", "committed", "xid", "rows", "of");
     canvas.line(inner, 0, &Line::from(Span::styled(heading, theme.label())));
     let details = wanted.min(usize::from(inner.height).saturating_sub(1 + IN_VIEW));
     let height = usize::from(inner.height).saturating_sub(1 + details);
     let first = list.selected.saturating_sub(height / 2).min(all.len().saturating_sub(height));
     for (row, (rank, suspect)) in all.iter().enumerate().skip(first).take(height).enumerate() {
         let here = rank == list.selected;
-        let at = words::row_time(suspect.at, state.zone);
-        let at = at.get(..14).unwrap_or(&at);
+        let at = suspect.at.to_the_second(state.zone);
         let rows = if suspect.rows > 0 { grouped(suspect.rows) } else { String::new() };
         let (cursor, kind) = (if here { glyphs::CURSOR } else { " " }, suspect.kind.name().replace('-', " "));
-        let lead = format!("{cursor} {kind:<13} {at:<14} {:>10} {rows:>9}  ", suspect.xid);
+        let lead = format!("{cursor} {kind:<13} {at:<times$} {:>10} {rows:>9}  ", suspect.xid);
         let of = format!("{}{}", suspects::relations(suspect), suspect.in_databases());
         let of = cut(&clean(&of), usize::from(inner.width).saturating_sub(width(&lead)));
         canvas.line(

@@ -20,7 +20,8 @@ use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::{clean, width};
 use crate::tui::theme::Theme;
-use crate::tui::widgets::{course, doc::Doc};
+use crate::tui::widgets::course;
+use crate::tui::widgets::doc::{Doc, halves};
 use crate::tui::words;
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
@@ -29,39 +30,90 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let inner = canvas.frame(body, &format!("Recovery {name}"), word, true);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     let theme = canvas.theme;
-    let mut doc = Doc::new(inner.width, theme);
-    if let Some(recovery) = state.recovery.recovery() {
-        super::recovery::interrupted(&mut doc, theme, state);
-        headline(&mut doc, state, theme, &recovery);
-        if let Some(failure) = recovery.failure.as_ref().filter(|_| recovery.state == RecoveryState::Failed) {
-            why(&mut doc, theme, state, failure);
-        }
-        if recovery.state == RecoveryState::Paused {
-            compared(&mut doc, state, &recovery, inner.width, theme);
-            connection(&mut doc, theme, &recovery);
-            way(&mut doc, theme, state, inner);
-            checks(&mut doc, theme, state);
-            ways(&mut doc, theme, state);
-            let (on, end) = (key_of(state, Act::Retarget), key_of(state, Act::Promote));
-            let text = format!("{NEVER_RESUME} Go on with {on}, end with {end}.");
-            doc.paragraph(&text, theme.dim());
-        } else {
-            ways(&mut doc, theme, state);
-            doc.blank();
-            connection(&mut doc, theme, &recovery);
-            compared(&mut doc, state, &recovery, inner.width, theme);
-        }
-        if recovery.state != RecoveryState::Discarded {
-            doc.heading("Where it is");
-            doc.row("Directory", &recovery.directory.display().to_string(), theme.plain());
-            if let Some(plan) = &state.recovery.plan {
-                doc.row("Server log", &plan.server.log.display().to_string(), theme.plain());
-            }
-        }
-    } else {
+    let Some(recovery) = state.recovery.recovery() else {
+        let mut doc = Doc::new(inner.width, theme);
         doc.paragraph("Waiting for its first news …", theme.plain());
+        return canvas.scrolled(inner, &doc.lines(), state.scroll);
+    };
+    if let Some((left, right)) = halves(inner) {
+        let column = |area: Rect| Doc::new(area.width.saturating_sub(1), theme);
+        let (mut what, mut now) = (column(left), column(right));
+        head(&mut what, theme, state, &recovery);
+        let area = Rect { width: left.width.saturating_sub(1), ..left };
+        happened(&mut what, theme, state, &recovery, area);
+        place(&mut what, theme, state, &recovery);
+        next(&mut now, theme, state, &recovery);
+        let (what, now) = (what.lines(), now.lines());
+        canvas.scrolled_beside([left, right], [&what, &now], state.scroll);
+        return super::recovery::log_below(canvas, state, body, inner, what.len().max(now.len()));
     }
+    let mut doc = Doc::new(inner.width, theme);
+    head(&mut doc, theme, state, &recovery);
+    if recovery.state == RecoveryState::Paused {
+        happened(&mut doc, theme, state, &recovery, inner);
+        next(&mut doc, theme, state, &recovery);
+    } else {
+        next(&mut doc, theme, state, &recovery);
+        doc.blank();
+        happened(&mut doc, theme, state, &recovery, inner);
+    }
+    place(&mut doc, theme, state, &recovery);
     canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+/// All that there is to say about how it stands, for a reader of lines; what can be done with it is not among it.
+pub(crate) fn write(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
+    // Beside each other is for eyes: one below the other is for ears.
+    const BELOW: u16 = 60;
+    head(doc, theme, state, recovery);
+    compared(doc, state, recovery, BELOW, theme);
+    connection(doc, theme, recovery);
+    place(doc, theme, state, recovery);
+}
+
+/// How it stands, and why where it failed.
+fn head(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
+    super::recovery::interrupted(doc, theme, state);
+    headline(doc, state, theme, recovery);
+    if let Some(failure) = recovery.failure.as_ref().filter(|_| recovery.state == RecoveryState::Failed) {
+        why(doc, theme, state, failure);
+    }
+}
+
+/// What was predicted and what happened, and how to look at it.
+fn happened(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery, area: Rect) {
+    if recovery.state == RecoveryState::Paused {
+        compared(doc, state, recovery, area.width, theme);
+        connection(doc, theme, recovery);
+        way(doc, theme, state, area);
+    } else {
+        connection(doc, theme, recovery);
+        compared(doc, state, recovery, area.width, theme);
+    }
+}
+
+/// What the checks say, and what can be done now.
+fn next(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
+    if recovery.state == RecoveryState::Paused {
+        checks(doc, theme, state);
+    }
+    ways(doc, theme, state);
+    if recovery.state == RecoveryState::Paused {
+        let (on, end) = (key_of(state, Act::Retarget), key_of(state, Act::Promote));
+        doc.hanging("  ", theme.plain(), &format!("{NEVER_RESUME} {on} goes on, {end} promotes."), theme.dim());
+    }
+}
+
+/// Where its directory and its log are.
+fn place(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
+    if recovery.state == RecoveryState::Discarded {
+        return;
+    }
+    doc.heading("Where it is");
+    doc.row("Directory", &recovery.directory.display().to_string(), theme.plain());
+    if let Some(plan) = &state.recovery.plan {
+        doc.row("Server log", &plan.server.log.display().to_string(), theme.plain());
+    }
 }
 
 /// Where it stands in time, where there is room for that.
@@ -81,7 +133,7 @@ fn way(doc: &mut Doc, theme: Theme, state: &State, inner: Rect) {
 }
 
 /// The checks of the configuration, with what came of them.
-fn checks(doc: &mut Doc, theme: Theme, state: &State) {
+pub(crate) fn checks(doc: &mut Doc, theme: Theme, state: &State) {
     let results = match &state.checks {
         Checks::None | Checks::Waiting => return,
         Checks::Running => return doc.row("Checks", "the server is being asked …", theme.dim()),
@@ -120,7 +172,7 @@ fn headline(doc: &mut Doc, state: &State, theme: Theme, recovery: &Recovery) {
         RecoveryState::Paused => (
             glyphs::GOOD,
             theme.good(),
-            "PAUSED AT THE TARGET".to_owned(),
+            format!("PAUSED AT THE TARGET, ON TIMELINE {timeline}"),
             "The database is readable, nobody can write to it, nothing is decided yet.",
         ),
         RecoveryState::Promoting => {
@@ -204,7 +256,7 @@ fn why(doc: &mut Doc, theme: Theme, state: &State, failure: &Failure) {
 fn last_words(log: &VecDeque<String>) -> Vec<&str> {
     const LINES: usize = 3;
     const GRAVE: [&str; 6] = ["ERROR:", "FATAL:", "PANIC:", "DETAIL:", "HINT:", "WARNING:"];
-    let all: Vec<&String> = log.iter().collect();
+    let all: Vec<&String> = log.iter().filter(|line| !words::is_not_yet(line)).collect();
     let grave: Vec<&String> = all.iter().copied().filter(|line| GRAVE.iter().any(|word| line.contains(word))).collect();
     let lines = if grave.is_empty() { all } else { grave };
     let skip = lines.len().saturating_sub(LINES);

@@ -16,7 +16,8 @@ use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::clean;
 use crate::tui::theme::Theme;
-use crate::tui::widgets::doc::Doc;
+use crate::tui::widgets::chart;
+use crate::tui::widgets::doc::{Doc, halves};
 use crate::tui::words;
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
@@ -28,14 +29,55 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     };
     let inner = canvas.frame(body, &title, "nothing was changed yet", true);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    if let (Answer::Made(plan, approach), Some((left, right))) = (&planning.answer, halves(inner)) {
+        let column = |area: Rect| Doc::new(area.width.saturating_sub(1), canvas.theme);
+        let (mut what, mut how) = (column(left), column(right));
+        decision(&mut what, canvas.theme, state, plan, approach.as_deref());
+        carrying_out(&mut how, canvas.theme, plan);
+        let (what, how) = (what.lines(), how.lines());
+        canvas.scrolled_beside([left, right], [&what, &how], state.scroll);
+        return axis_below(canvas, state, body, inner, what.len().max(how.len()));
+    }
     // A full line does not touch the signs that there is more.
     let mut doc = Doc::new(inner.width.saturating_sub(1), canvas.theme);
-    match &planning.answer {
-        Answer::Making => making(&mut doc, canvas.theme, state.zone, planning),
-        Answer::Failed(error) => failed(&mut doc, canvas.theme, state, planning, error),
-        Answer::Made(plan, approach) => made(&mut doc, canvas.theme, state, plan, approach.as_deref()),
-    }
+    write(&mut doc, canvas.theme, state, planning);
     canvas.scrolled(inner, &doc.lines(), state.scroll);
+}
+
+/// All that there is to say about what was planned.
+pub(crate) fn write(doc: &mut Doc, theme: Theme, state: &State, planning: &Planning) {
+    match &planning.answer {
+        Answer::Making => making(doc, theme, state.zone, planning),
+        Answer::Failed(error) => failed(doc, theme, state, planning, error),
+        Answer::Made(plan, approach) => {
+            decision(doc, theme, state, plan, approach.as_deref());
+            carrying_out(doc, theme, plan);
+        }
+    }
+}
+
+/// What has to be known before a plan is begun: all but its settings and the commands that do the same by hand.
+pub(crate) fn write_short(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
+    decision(doc, theme, state, plan, approach);
+    doc.heading("Steps");
+    for (number, step) in (1..).zip(&plan.steps) {
+        doc.hanging(&format!("{number:>2} "), theme.key(), &step.title, theme.strong());
+    }
+}
+
+/// Below a text that leaves so much of the frame free: where in time recovery stops.
+fn axis_below(canvas: &mut Canvas<'_>, state: &State, body: Rect, inner: Rect, lines: usize) {
+    const LEAST: u16 = 8;
+    const MOST: u16 = 16;
+    let used = (lines as u16).saturating_add(1);
+    let free = inner.height.saturating_sub(used).min(MOST);
+    if free < LEAST || state.chart.view().window.is_none() {
+        return;
+    }
+    let y = inner.bottom() - free;
+    let (title, legend) = chart::titles(state, body.width);
+    canvas.divider(body, y, &title, &legend, true);
+    chart::show(canvas, state, Rect { y: y + 1, height: free - 1, ..inner }, (free - 3, 2));
 }
 
 fn making(doc: &mut Doc, theme: Theme, zone: Zone, planning: &Planning) {
@@ -92,7 +134,8 @@ fn instead(target: &Target, backup: Option<&str>, zone: Zone) -> String {
     format!("stop {place} on {timeline}{from} instead")
 }
 
-fn made(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
+/// What there is to decide: whether it can be begun, where it stops, what is lost, how long it takes.
+fn decision(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
     verdict(doc, theme, plan, approach);
     findings(doc, theme, plan, "", &[Severity::Error, Severity::Warning]);
     before_what_is_kept(doc, theme, state);
@@ -100,6 +143,10 @@ fn made(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Optio
     means(doc, theme, state, plan, approach.is_some());
     findings(doc, theme, plan, "Good to know", &[Severity::Note]);
     estimate(doc, theme, plan);
+}
+
+/// What will be done.
+fn carrying_out(doc: &mut Doc, theme: Theme, plan: &Plan) {
     steps(doc, theme, plan);
     settings(doc, theme, plan);
 }
@@ -170,7 +217,7 @@ fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
     }
     let change = key_of(state, Act::Change);
     for place in resolved.before.iter().filter(|place| !place.chosen) {
-        doc.row("Or stop", &format!("{} ({change}, w)", in_words(place)), theme.plain());
+        doc.row("Or else", &format!("{} ({change}, then w)", in_words(place)), theme.dim());
     }
     doc.row("Then", action(plan), theme.plain());
 }

@@ -21,7 +21,7 @@ use crate::app::{Act, Hit, Pane, State, course, suspects};
 use crate::catalog::overview::SegmentRows;
 use crate::catalog::{Backup, Catalog, Point, PointKind, Suspect};
 use crate::core::progress::{Bytes, Seconds, counted, grouped};
-use crate::core::{SegmentName, Zone};
+use crate::core::{SegmentName, Timestamp, Zone};
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::{clean, cut, width};
@@ -57,10 +57,11 @@ fn only_chart(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
 }
 
 fn panes_height(state: &State, body: Rect) -> u16 {
-    let wanted = state.loaded().map_or(1, |catalog| catalog.backups.len().max(catalog.timelines.len())) as u16;
+    // The graph has a row for its axis.
+    let wanted = state.loaded().map_or(1, |catalog| catalog.backups.len().max(catalog.timelines.len() + 1)) as u16;
     match body.height {
         0..14 => 0,
-        14..30 => 5,
+        14..30 => 2 + wanted.clamp(2, 3),
         height => 2 + wanted.clamp(3, height / 4),
     }
 }
@@ -104,7 +105,7 @@ fn catalog_or_why<'s>(canvas: &mut Canvas<'_>, state: &'s State, area: Rect) -> 
 }
 
 /// Format and compression as they are called in a directory listing.
-fn format(backup: &Backup) -> String {
+pub(crate) fn format(backup: &Backup) -> String {
     use crate::catalog::BackupKind::{Directory, Tar};
     match (backup.kind, backup.compression) {
         (Tar, compression) => format!("tar{}", compression.ending()),
@@ -229,6 +230,14 @@ fn list_titles(state: &State) -> (String, String) {
 /// Below so many columns the rows have only what names a transaction; the rest is in the details.
 const NARROW: usize = 64;
 
+/// From so many columns on, rows have the position in WAL, too; the details have it always.
+const WIDE: usize = 100;
+
+/// Whether rows say which timeline they are on: where there is room, or more than one.
+fn says_timeline(state: &State, columns: usize) -> bool {
+    columns >= WIDE || state.points.timelines().len() > 1
+}
+
 /// Only the rows that are seen are made, around the cursor: what happened before and after it is always in view.
 fn rows(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     if area.height < 2 {
@@ -239,21 +248,31 @@ fn rows(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let zone = cut(&state.zone.to_string(), 21);
     let heading = match columns {
         0..NARROW => format!("  {:<15} {:>10}  what", cut(&zone, 15), "xid"),
-        _ => format!("  {zone:<21} TLI {:>10} {:>12}  what", "xid", "LSN"),
+        _ => {
+            let timeline = if says_timeline(state, columns) { " TLI" } else { "" };
+            let position = if columns >= WIDE { format!(" {:>12}", "LSN") } else { String::new() };
+            format!("  {zone:<21}{timeline} {:>10}{position}  what", "xid")
+        }
     };
     canvas.line(area, 0, &Line::from(Span::styled(heading, theme.label())));
     let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
     if state.points.is_empty() {
         empty(canvas, state, area);
     }
+    canvas.drawn.page = usize::from(area.height);
     let height = u64::from(area.height);
     let cursor = state.points.cursor();
     let first = cursor.saturating_sub(height / 2).min(state.points.len().saturating_sub(height));
-    for (place, number) in (first..).take(usize::from(area.height)).enumerate() {
+    // One more on either side: clocks may be changed between what is seen and what is not.
+    let before = first.saturating_sub(1);
+    let at = |number: u64| if number == cursor { state.points.here() } else { state.points.row(number) };
+    let around: Vec<_> = (before..first.saturating_add(height).saturating_add(1)).map_while(at).collect();
+    let offsets = changed_offsets(&around, state.zone);
+    let skipped = usize::from(before < first);
+    let seen = (first..).zip(around.into_iter().zip(offsets).skip(skipped));
+    for (place, (number, (row, with_offset))) in seen.take(usize::from(area.height)).enumerate() {
         let here = number == cursor;
-        let row = if here { state.points.here() } else { state.points.row(number) };
-        let Some(row) = row else { break };
-        canvas.line(area, place, &row_line(canvas, state, row, here, columns));
+        canvas.line(area, place, &row_line(canvas, state, row, (here, with_offset), columns));
         let place = Rect { y: area.y + place as u16, height: 1, ..area };
         if here && state.pane == Pane::Points {
             canvas.style(place, theme.selected());
@@ -273,25 +292,58 @@ fn empty(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     canvas.line(area, 0, &Line::from(line));
 }
 
-fn row_line(canvas: &Canvas<'_>, state: &State, row: Row<'_>, here: bool, columns: usize) -> Line<'static> {
+/// From when to when a row goes.
+fn times_of(row: Row<'_>) -> Option<(Timestamp, Timestamp)> {
+    match row {
+        Row::Point(point) => point.at.map(|at| (at, at)),
+        Row::Waiting(segment) | Row::Failed(segment, _) => segment.earliest.zip(segment.latest),
+        Row::Lack(lack) => lack.after.map(|at| (at, at)),
+    }
+}
+
+/// Of rows that follow each other, those between which a zone's clocks are changed.
+fn changed_offsets(rows: &[Row<'_>], zone: Zone) -> Vec<bool> {
+    let mut changed = vec![false; rows.len()];
+    let mut last: Option<(usize, i64)> = None;
+    for (number, row) in rows.iter().enumerate() {
+        let Some((from, to)) = times_of(*row) else { continue };
+        if let Some((before, offset)) = last
+            && offset != from.utc_offset_s(zone)
+        {
+            for row in [before, number] {
+                changed.get_mut(row).into_iter().for_each(|changed| *changed = true);
+            }
+        }
+        last = Some((number, to.utc_offset_s(zone)));
+    }
+    changed
+}
+
+fn row_line(
+    canvas: &Canvas<'_>,
+    state: &State,
+    row: Row<'_>,
+    (here, with_offset): (bool, bool),
+    columns: usize,
+) -> Line<'static> {
     let theme = canvas.theme;
     let cursor = if here { glyphs::CURSOR } else { " " };
     let (time, timeline, xid, lsn, what, style) = match row {
         Row::Point(point) => {
             let (what, style) = what(canvas, state, point, columns >= 100);
-            let time = point.at.map_or(String::new(), |at| words::row_time(at, state.zone));
+            let time = point.at.map_or(String::new(), |at| at.in_row(state.zone, with_offset));
             let xid = point.xid.map_or(String::new(), |xid| xid.to_string());
             (time, point.timeline, xid, point.lsn.to_string(), what, style)
         }
         Row::Waiting(segment) => {
             let name = SegmentName::new(segment.timeline, segment.number, state.points.segment_size());
-            let time = stretch_of(segment, state.zone);
+            let time = stretch_of(segment, state.zone, with_offset);
             (time, segment.timeline, "…".into(), "…".into(), name.to_string(), theme.dim())
         }
         Row::Failed(segment, why) => {
             let what = format!("{} {why}", glyphs::BAD);
             (
-                stretch_of(segment, state.zone),
+                stretch_of(segment, state.zone, with_offset),
                 segment.timeline,
                 "?".into(),
                 "?".into(),
@@ -300,16 +352,19 @@ fn row_line(canvas: &Canvas<'_>, state: &State, row: Row<'_>, here: bool, column
             )
         }
         Row::Lack(lack) => {
-            let time = lack.after.map_or(String::new(), |at| words::row_time(at, state.zone));
+            let time = lack.after.map_or(String::new(), |at| at.in_row(state.zone, with_offset));
             let what = format!("{} {}", glyphs::BAD, lack.words);
             (time, lack.timeline, String::new(), lack.lsn.to_string(), what, theme.bad())
         }
     };
     let lead = if columns < NARROW {
-        let time = time.get(6..).unwrap_or_default();
+        let has_date = time.get(2..3) == Some("-");
+        let time = if has_date { time.get(6..).unwrap_or_default() } else { &time };
         format!("{cursor} {:<15} {xid:>10}  ", cut(time, 15))
     } else {
-        format!("{cursor} {time:<21} {:>3} {xid:>10} {lsn:>12}  ", timeline.0)
+        let timeline = if says_timeline(state, columns) { format!(" {:>3}", timeline.0) } else { String::new() };
+        let position = if columns >= WIDE { format!(" {lsn:>12}") } else { String::new() };
+        format!("{cursor} {time:<21}{timeline} {xid:>10}{position}  ")
     };
     let room = columns.saturating_sub(width(&lead));
     let reached = match row {
@@ -321,11 +376,16 @@ fn row_line(canvas: &Canvas<'_>, state: &State, row: Row<'_>, here: bool, column
     Line::from(vec![Span::styled(lead, lead_style), Span::styled(cut(&what, room), style)])
 }
 
-/// `10-02 14:30 – 14:35`: from when to when a segment goes.
-fn stretch_of(segment: &SegmentRows, zone: Zone) -> String {
+/// `10-02 14:30 – 14:35`: from when to when a segment goes. Where offsets have to be told, the date gives way.
+fn stretch_of(segment: &SegmentRows, zone: Zone, with_offset: bool) -> String {
     let Some((from, to)) = segment.earliest.zip(segment.latest) else { return String::new() };
-    let (from, to) = (from.short(zone), to.short(zone));
-    format!("{from} – {}", to.get(6..).unwrap_or_default())
+    let is_clear = !with_offset && !from.comes_twice(zone) && !to.comes_twice(zone);
+    let clock = |at: Timestamp| at.in_row(zone, false).get(6..11).unwrap_or_default().to_owned();
+    match (is_clear, from.offset(zone) == to.offset(zone)) {
+        (true, true) => format!("{} – {}", from.short(zone), clock(to)),
+        (false, true) => format!("{} – {}{}", clock(from), clock(to), to.offset(zone)),
+        (_, false) => format!("{}{} – {}{}", clock(from), from.offset(zone), clock(to), to.offset(zone)),
+    }
 }
 
 fn what(canvas: &Canvas<'_>, state: &State, point: &Point, wide: bool) -> (String, Style) {
@@ -356,7 +416,7 @@ fn what(canvas: &Canvas<'_>, state: &State, point: &Point, wide: bool) -> (Strin
 }
 
 /// `deletes 12 rows, updates 3`: what is too little to be a suspect.
-fn changes(point: &Point) -> Option<String> {
+pub(crate) fn changes(point: &Point) -> Option<String> {
     let parts = [("drops", point.drops, "file"), ("deletes", point.deletes, "row"), ("updates", point.updates, "row")];
     let parts = parts.into_iter().filter(|(_, number, _)| *number > 0);
     let parts: Vec<String> = parts.map(|(verb, number, of)| format!("{verb} {}", counted(number, of))).collect();
@@ -420,7 +480,9 @@ fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State, names: usize)
         (PointKind::RestorePoint, _) => format!("Restore point “{name}”"),
         (PointKind::BackupEnd, _) => "A base backup ended".to_owned(),
         (PointKind::EndOfRecovery, _) => "A server was promoted".to_owned(),
-        (PointKind::EndOfWal, _) => "The archived WAL ends".to_owned(),
+        (PointKind::EndOfWal, _) => {
+            "The archived WAL ends. A server that went on may have more in its pg_wal: --wal".to_owned()
+        }
         _ => "This record was written".to_owned(),
     };
     let when = point.at.map_or(String::new(), |at| format!(" at {}", at.in_zone(state.zone)));
@@ -544,5 +606,47 @@ fn timeline_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
     }
     for file in &timeline.damaged {
         doc.hanging(&format!("{} damaged: ", glyphs::BAD), theme.bad(), file, theme.bad());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Lsn, TimelineId};
+
+    #[test]
+    fn rows_tell_the_offset_where_it_changes_between_them() {
+        let berlin: Zone = "Europe/Berlin".parse().unwrap();
+        // Clocks are put back at 2026-10-25 01:00 UTC. None of these times comes twice.
+        let change = 1_792_890_000;
+        let point = |seconds: Option<i64>| Point {
+            at: seconds.and_then(|seconds| Timestamp::from_unix_seconds(change + seconds)),
+            ..Point::at(PointKind::Commit, TimelineId(1), Lsn(8), Lsn(16))
+        };
+        let points = [-9000, -7200].map(Some).into_iter().chain([None]).chain([7200, 9000].map(Some)).map(point);
+        let points: Vec<Point> = points.collect();
+        let rows: Vec<Row<'_>> = points.iter().map(Row::Point).collect();
+        assert_eq!(changed_offsets(&rows, berlin), [false, true, false, true, false]);
+        assert_eq!(changed_offsets(&rows, Zone::UTC), [false; 5]);
+        assert_eq!(changed_offsets(&[], berlin), [false; 0]);
+    }
+
+    #[test]
+    fn a_stretch_tells_its_offsets_where_they_are_needed_and_has_room() {
+        let stretch = |from: i64, to: i64, zone: &str, with_offset| {
+            let [from, to] = [from, to].map(|s| Timestamp::from_unix_seconds(1_792_890_000 + s));
+            let (timeline, number) = (TimelineId(1), 5);
+            let segment = SegmentRows { timeline, number, read: true, rows: 1, commits: 1, earliest: from, latest: to };
+            let text = stretch_of(&segment, zone.parse().unwrap(), with_offset);
+            assert!(width(&text) <= 21, "{text}");
+            text
+        };
+        assert_eq!(stretch(-9000, -7200, "Europe/Berlin", false), "10-25 00:30 – 01:00");
+        assert_eq!(stretch(-7200, -6000, "Europe/Berlin", true), "01:00 – 01:20+02");
+        assert_eq!(stretch(-1800, -600, "Europe/Berlin", false), "02:30 – 02:50+02");
+        assert_eq!(stretch(-600, 600, "Europe/Berlin", false), "02:50+02 – 02:10+01");
+        // Lord Howe Island put its clocks forward by half an hour three weeks before.
+        assert_eq!(stretch(-600, 600, "Australia/Lord_Howe", true), "11:50 – 12:10+11");
+        assert_eq!(stretch(-600, 600, "Asia/Kolkata", true), "06:20 – 06:40+0530");
     }
 }

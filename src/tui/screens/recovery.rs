@@ -47,16 +47,16 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
         Some(plan) if inner.height < COMPACT => {
             interrupted(&mut doc, canvas.theme, state);
             progress(&mut doc, canvas.theme, state, plan, inner.width);
-            steps(&mut doc, canvas.theme, state, plan);
+            steps(&mut doc, canvas.theme, state, plan, inner.width);
         }
         Some(plan) => {
             interrupted(&mut doc, canvas.theme, state);
-            doc.row("Goes to", &words::predicted(&plan.resolved), canvas.theme.strong());
+            doc.row("Will stop", &words::predicted(&plan.resolved), canvas.theme.strong());
             if inner.height >= DENSE {
                 doc.row("Into", &plan.directory.display().to_string(), canvas.theme.plain());
                 doc.blank();
             }
-            steps(&mut doc, canvas.theme, state, plan);
+            steps(&mut doc, canvas.theme, state, plan, inner.width);
             if inner.height >= DENSE {
                 doc.blank();
             }
@@ -86,7 +86,7 @@ pub(super) fn interrupted(doc: &mut Doc, theme: Theme, state: &State) {
     doc.blank();
 }
 
-fn steps(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
+fn steps(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, columns: u16) {
     let buffer = &state.recovery;
     for step in &plan.steps {
         let phase = buffer.phases.iter().rev().find(|phase| phase.step == step.id);
@@ -98,7 +98,9 @@ fn steps(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
             Some(phase) => (glyphs::GOOD, theme.good(), took(phase)),
             None => (glyphs::WAITING, theme.dim(), "to come".to_owned()),
         };
-        let title = clean(&step.title).into_owned();
+        // Below so much room a title is no more than its first word.
+        let room = usize::from(columns).saturating_sub(37);
+        let title = if room < 16 { String::new() } else { cut(&clean(&step.title), room) };
         doc.line(Line::from(vec![
             Span::styled(format!("{sign} {:<10}", step.id), style),
             Span::styled(format!("{words:<24} "), style),
@@ -144,7 +146,8 @@ fn way(doc: &mut Doc, theme: Theme, state: &State, inner: Rect) {
         0..16 => return,
         16..DENSE => 1,
         DENSE..34 => 2,
-        _ => 4,
+        34..48 => 4,
+        _ => 8,
     };
     if inner.height >= DENSE {
         doc.blank();
@@ -162,18 +165,32 @@ fn replay(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, progress: Opt
     doc.row("Replayed to", &format!("{}, last transaction {last}", words::position(replayed)), theme.plain());
     let goal = plan.resolved.replay_end;
     let ahead = replayed.map(|lsn| format!(", {} ahead", Bytes(goal.bytes_since(lsn)))).unwrap_or_default();
-    doc.row("Will stop at", &format!("{goal}{ahead}"), theme.plain());
+    doc.row("Up to", &format!("{goal}{ahead}"), theme.plain());
+}
+
+/// Below a text that leaves so much of a frame free: what the server says.
+pub(super) fn log_below(canvas: &mut Canvas<'_>, state: &State, body: Rect, inner: Rect, lines: usize) {
+    const LEAST: u16 = 8;
+    let used = (lines as u16).saturating_add(1);
+    let free = inner.height.saturating_sub(used);
+    if free < LEAST || state.recovery.log.is_empty() {
+        return;
+    }
+    canvas.divider(body, inner.y + used, "The server says", "", true);
+    let area = Rect { y: inner.y + used + 1, height: free - 1, ..inner };
+    log(canvas, &state.recovery, state.zone, area);
 }
 
 /// The last lines of the server's log that fit, cut off at the edge: the log itself has them whole.
 fn log(canvas: &mut Canvas<'_>, buffer: &EventBuffer, zone: Zone, area: Rect) {
     let rows = usize::from(area.height);
-    let skip = buffer.log.len().saturating_sub(rows);
-    if buffer.log.is_empty() {
+    let mut last: Vec<&String> = buffer.log.iter().rev().filter(|line| !words::is_not_yet(line)).take(rows).collect();
+    last.reverse();
+    if last.is_empty() {
         let line = Line::from(Span::styled("nothing yet", canvas.theme.dim()));
         canvas.line(area, 0, &line);
     }
-    for (row, line) in buffer.log.iter().skip(skip).enumerate() {
+    for (row, line) in last.into_iter().enumerate() {
         let text = cut(&clean(&words::log_line(line, zone)), usize::from(area.width));
         let bad = ["FATAL", "PANIC", "ERROR"].iter().any(|word| text.contains(word));
         let style = if bad { canvas.theme.bad() } else { canvas.theme.dim() };

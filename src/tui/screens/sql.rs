@@ -51,7 +51,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, form: &SqlForm, area: Rect) {
 }
 
 /// The rows from `from` on that there is room for, in columns, with how many there are below.
-fn table(rows: &Rows, from: usize, room: usize, theme: Theme) -> Vec<Line<'static>> {
+pub(crate) fn table(rows: &Rows, from: usize, room: usize, theme: Theme) -> Vec<Line<'static>> {
     let shown = |cell: &Option<String>| cell.as_deref().map_or_else(|| "null".to_owned(), |cell| short(&clean(cell)));
     let count = match (rows.rows.len(), rows.more) {
         (1, false) => "1 row".to_owned(),

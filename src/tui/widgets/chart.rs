@@ -49,9 +49,12 @@ pub(crate) fn titles(state: &State, columns: u16) -> (String, String) {
     let keys = "← → pan  + - zoom  0 all";
     let room = usize::from(columns).saturating_sub(width(&title) + 9);
     let legend = legend(&signs(state), room);
-    let both = format!("{legend}   {keys}");
-    let right = [both, legend].into_iter().find(|right| width(right) <= room && right.contains("  "));
-    (title, right.unwrap_or_else(|| keys.to_owned()))
+    let right = match legend.is_empty() {
+        true => keys.to_owned(),
+        false if width(&legend) + 3 + width(keys) <= room => format!("{legend}   {keys}"),
+        false => legend,
+    };
+    (title, right)
 }
 
 /// Signs with their words, as many as there is room for; none where there is hardly any.
@@ -101,27 +104,23 @@ fn range(window: Window, state: &State) -> String {
         5_000_000..3_600_000_000 => 19,
         _ => 16,
     };
-    between(&window.from().in_zone(state.zone), &window.last().in_zone(state.zone), end)
+    let (from, to) = (window.from(), window.last());
+    let offsets = [from, to].map(|at| at.offset_if_twice(state.zone));
+    between(&from.in_zone(state.zone), &to.in_zone(state.zone), end, &offsets)
 }
 
-fn between(from: &str, to: &str, end: usize) -> String {
+/// Two times of [`Timestamp::in_zone`] up to this column, with what is to be read behind each of them.
+fn between(from: &str, to: &str, end: usize, [behind_from, behind_to]: &[String; 2]) -> String {
     let part = |time: &str, from: usize| time.get(from..end).unwrap_or_default().to_owned();
     let same_day = from.get(..10) == to.get(..10);
-    format!("{} – {}", part(from, 5), part(to, if same_day { 11 } else { 5 }))
+    format!("{}{behind_from} – {}{behind_to}", part(from, 5), part(to, if same_day { 11 } else { 5 }))
 }
 
-/// Bars, and below them marks and times, in one row or in two.
+/// Bars, and below them marks and times, in one row or in two; what is clicked there is gone to.
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect, rows: (u16, u16)) {
-    let view = state.chart.view();
-    let columns = usize::from(area.width);
-    let Some(window) = view.window.filter(|_| columns > 0) else { return };
-    let column = |at: Option<Timestamp>| at.and_then(|at| column_at(window, at, columns));
-    let mut pins = Vec::new();
-    if let Some(column) = column(course::chosen(state).and_then(course::time_of)) {
-        pins.push(Pin { column, symbol: glyphs::TARGET, style: canvas.theme.target(), words: "stops here".into() });
-    }
-    let selected = column(state.points.moment());
-    draw_axis(canvas, state, view, area, rows, &pins, selected);
+    let Some(window) = state.chart.view().window.filter(|_| area.width > 0) else { return };
+    show(canvas, state, area, rows);
+    let selected = state.points.moment().and_then(|at| column_at(window, at, usize::from(area.width)));
     if let Some(column) = selected.filter(|_| state.pane == Pane::Chart) {
         let x = area.x + column as u16;
         canvas.style(Rect { x, width: 1, height: rows.0, ..area }, canvas.theme.selected());
@@ -130,6 +129,18 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect, rows: (u1
         let place = Rect { x: area.x + column, width: 1, height: rows.0 + rows.1, ..area };
         canvas.hit(place, Hit::Chart { column, columns: area.width });
     }
+}
+
+/// The same, to look at.
+pub(crate) fn show(canvas: &mut Canvas<'_>, state: &State, area: Rect, rows: (u16, u16)) {
+    let view = state.chart.view();
+    let columns = usize::from(area.width);
+    let column = |at: Option<Timestamp>| view.window.zip(at).and_then(|(window, at)| column_at(window, at, columns));
+    let stop = column(course::chosen(state).and_then(course::time_of));
+    let style = canvas.theme.target();
+    let pin = |column| Pin { column, symbol: glyphs::TARGET, style, words: "stops here".into() };
+    let pins: Vec<Pin> = stop.map(pin).into_iter().collect();
+    draw_axis(canvas, state, view, area, rows, &pins, column(state.points.moment()));
 }
 
 /// A sign of its own on the axis, over all others.
@@ -355,11 +366,16 @@ mod tests {
 
     #[test]
     fn a_range_is_as_fine_as_it_is_long_and_one_day_is_said_once() {
+        let said = |from, to, end| between(from, to, end, &[String::new(), String::new()]);
         let from = "2024-10-02 14:30:05.000000 +02:00";
-        assert_eq!(between(from, "2024-10-02 14:31:10.000000 +02:00", 19), "10-02 14:30:05 – 14:31:10");
-        assert_eq!(between(from, "2024-10-02 16:00:00.000000 +02:00", 16), "10-02 14:30 – 16:00");
-        assert_eq!(between(from, "2024-10-03 14:30:05.000000 +02:00", 16), "10-02 14:30 – 10-03 14:30");
-        assert_eq!(between(from, "2024-10-02 14:30:05.000250 +02:00", 26), "10-02 14:30:05.000000 – 14:30:05.000250");
+        assert_eq!(said(from, "2024-10-02 14:31:10.000000 +02:00", 19), "10-02 14:30:05 – 14:31:10");
+        assert_eq!(said(from, "2024-10-02 16:00:00.000000 +02:00", 16), "10-02 14:30 – 16:00");
+        assert_eq!(said(from, "2024-10-03 14:30:05.000000 +02:00", 16), "10-02 14:30 – 10-03 14:30");
+        assert_eq!(said(from, "2024-10-02 14:30:05.000250 +02:00", 26), "10-02 14:30:05.000000 – 14:30:05.000250");
+        let offsets = ["+02".to_owned(), "+01".to_owned()];
+        let to = "2024-10-27 02:15:00.000000 +01:00";
+        let twice = between("2024-10-27 02:30:05.000000 +02:00", to, 16, &offsets);
+        assert_eq!(twice, "10-27 02:30+02 – 02:15+01");
     }
 
     #[test]

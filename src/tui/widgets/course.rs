@@ -46,14 +46,10 @@ fn legend(state: &State, columns: usize, theme: Theme) -> Line<'static> {
     if let Some(at) = replayed {
         let before = stop.map(|stop| stop.seconds_since(at)).filter(|seconds| *seconds >= 1.0);
         let before = before.map(|seconds| format!(", {} before the stop", Seconds(seconds))).unwrap_or_default();
-        parts.push((
-            glyphs::REPLAY,
-            format!("replayed to {}{before}", clock(&at.time_of_day(state.zone))),
-            theme.replay(),
-        ));
+        parts.push((glyphs::REPLAY, format!("replayed to {}{before}", at.clock(state.zone)), theme.replay()));
     }
     if let Some(at) = stop {
-        parts.push((glyphs::TARGET, format!("stop {}", clock(&at.time_of_day(state.zone))), theme.target()));
+        parts.push((glyphs::TARGET, format!("stop {}", at.clock(state.zone)), theme.target()));
     }
     let spans = parts.into_iter().map(|(sign, words, style)| Span::styled(format!("{sign} {words}  "), style));
     let mut line: Line<'static> = spans.collect::<Vec<_>>().into();
@@ -61,11 +57,6 @@ fn legend(state: &State, columns: usize, theme: Theme) -> Line<'static> {
     let signs = chart::marked(state.course.view());
     line.push_span(Span::styled(chart::legend(&signs, room), theme.dim()));
     line
-}
-
-/// A time of day to the second.
-fn clock(time: &str) -> String {
-    time.get(..8).unwrap_or(time).to_owned()
 }
 
 /// The rows of a buffer, for a text that is scrolled.

@@ -1,5 +1,6 @@
 //! A text of labelled rows and paragraphs, wrapped to a width, for screens that are read from top to bottom.
 
+use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
@@ -8,6 +9,20 @@ use crate::tui::theme::Theme;
 
 /// Columns of the labels on the left.
 const LABEL: usize = 13;
+
+/// From so many columns on, a text has two columns beside each other.
+const BESIDE: u16 = 150;
+
+/// The areas of a text's two columns, where there is room for two.
+pub(crate) fn halves(area: Rect) -> Option<(Rect, Rect)> {
+    const BETWEEN: u16 = 3;
+    if area.width < BESIDE {
+        return None;
+    }
+    let left = (area.width - BETWEEN) / 2;
+    let right = Rect { x: area.x + left + BETWEEN, width: area.width - left - BETWEEN, ..area };
+    Some((Rect { width: left, ..area }, right))
+}
 
 /// Lines, in the making.
 pub(crate) struct Doc {

@@ -7,30 +7,36 @@ use crate::app::command::{self, Act, Command};
 use crate::app::{Hit, State, guide};
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
-use crate::tui::text::{clean, cut, width};
+use crate::tui::text::{clean, cut, width, wrap};
 
-/// Rows that it takes.
+/// Below so many columns what is said may take two rows.
+const NARROW: u16 = 80;
+
+/// Rows that it takes. In a narrow place always as many, so that nothing moves when something else is said.
 pub(crate) fn height(state: &State, area: Rect) -> u16 {
-    let most = if area.height >= 20 { 3 } else { 1 };
-    1 + (rows(state, area.width).len() as u16).clamp(1, most)
+    match area.height {
+        0..20 => 2,
+        _ if area.width < NARROW => 4,
+        _ => 1 + (rows(state, area.width).len() as u16).clamp(1, 3),
+    }
 }
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
-    say(canvas, state, area);
+    let said = say(canvas, state, area);
     // What lies over the screen has the keys; the rows stay, so that the screen below does not move.
     if state.dialog.is_some() {
         return;
     }
     let theme = canvas.theme;
     let mut rows = rows(state, area.width);
-    let room = usize::from(area.height).saturating_sub(1);
+    let room = usize::from(area.height).saturating_sub(said);
     if rows.len() > room {
         rows.truncate(room);
         end_with_help(&mut rows, state, area.width);
     }
     for (row, commands) in rows.into_iter().enumerate() {
         let mut x = area.x + 1;
-        let y = area.y + 1 + row as u16;
+        let y = area.y + (said + row) as u16;
         for (command, key) in commands {
             let columns = (width(&key) + 1 + width(command.label)) as u16;
             let place = Rect { x, y, width: columns, height: 1 }.intersection(area);
@@ -62,21 +68,29 @@ fn end_with_help(rows: &mut [Row], state: &State, columns: u16) {
     }
 }
 
-fn say(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
+/// Says what to do next, or what was just done, and returns how many rows that took.
+fn say(canvas: &mut Canvas<'_>, state: &State, area: Rect) -> usize {
     let theme = canvas.theme;
     let room = usize::from(area.width).saturating_sub(3);
-    let line = match &state.status {
-        Some(status) => {
-            let (sign, style) =
-                if status.refusal { (glyphs::SUSPECT, theme.warning()) } else { ("→", theme.strong()) };
-            Line::from(Span::styled(format!(" {sign} {}", cut(&clean(&status.text), room)), style))
-        }
-        None => Line::from(vec![
-            Span::styled(" → ", theme.key()),
-            Span::styled(cut(&clean(&guide::next(state)), room), theme.strong()),
-        ]),
+    let (sign, sign_style, text, style) = match &state.status {
+        Some(status) if status.refusal => (glyphs::SUSPECT, theme.warning(), status.text.clone(), theme.warning()),
+        Some(status) => ("→", theme.strong(), status.text.clone(), theme.strong()),
+        None => ("→", theme.key(), guide::next(state), theme.strong()),
     };
-    canvas.line(area, 0, &line);
+    let text = clean(&text);
+    let most = if area.height > 3 && area.width < NARROW { 2 } else { 1 };
+    let mut parts = if most > 1 { wrap(&text, room) } else { vec![cut(&text, room)] };
+    if parts.len() > most {
+        // What does not fit at all is cut off where it can be seen to be.
+        let rest = parts.split_off(most - 1).join(" ");
+        parts.push(cut(&rest, room));
+    }
+    for (row, part) in parts.iter().enumerate() {
+        let sign = if row == 0 { sign } else { " " };
+        let spans = vec![Span::styled(format!(" {sign} "), sign_style), Span::styled(part.clone(), style)];
+        canvas.line(area, row, &Line::from(spans));
+    }
+    parts.len().max(1)
 }
 
 /// What is worth a place: what can be done now. Nothing leads out of the outermost level.

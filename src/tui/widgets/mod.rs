@@ -1,6 +1,7 @@
 //! Parts that screens are made of.
 
 pub(super) mod chart;
+pub(super) mod continuity;
 pub(super) mod course;
 pub(super) mod doc;
 pub(super) mod footer;
