@@ -105,7 +105,7 @@ fn begin(session: &mut Session) -> String {
 #[track_caller]
 fn waits(recovery: &Value, query: &str) -> bool {
     let mut psql = client("psql");
-    psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", recovery["connection"].as_str().unwrap()]);
+    psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &support::connection_to(recovery, "postgres")]);
     let output = psql.args(["-c", "set statement_timeout = '1s'", "-c", query]).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() || error.contains("statement timeout"), "{error}");
@@ -281,14 +281,14 @@ fn database(scene: &Scene<'_>) {
     let suspect: Vec<&str> = drop["stop_before"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
     assert_eq!(&suspect[..3], options(saving), "the list of suspects says the same");
     let recovery = scene.recovers(&["--xid", &xid, "--exclusive"], "1,2,3,4");
-    let doomed = recovery["connection"].as_str().unwrap().replace("dbname=postgres", "dbname=doomed");
+    let doomed = support::connection_to(&recovery, "doomed");
     assert_eq!(support::run(client("psql").args(["-XAtq", "-d", &doomed, "-c", "select 1"])), "1");
     scene.discards();
     let commit = options(&plan["resolved"]["before"][1]);
     let plan = scene.plan(&commit);
     assert!(codes(&plan).contains(&"database-dropped-before"), "{plan:#}");
     let gone = scene.recovers(&commit, "1,2,3,4");
-    let doomed = gone["connection"].as_str().unwrap().replace("dbname=postgres", "dbname=doomed");
+    let doomed = support::connection_to(&gone, "doomed");
     assert!(!client("psql").args(["-XAtq", "-d", &doomed, "-c", "select 1"]).output().unwrap().status.success());
     scene.discards();
 }

@@ -189,7 +189,7 @@ fn a_copy_that_dropped_something_does_not_go_back_in_place() {
     let (strategy, why) = approach(&operator, &["--name", "committed"]);
     assert!(strategy == "unpack" && why.contains("a database was dropped"), "{strategy}: {why}");
     let back = retarget(&operator, &["--name", "committed"], "unpack", "0,5");
-    let shop = back["connection"].as_str().unwrap().replace("dbname=postgres", "dbname=shop");
+    let shop = support::connection_to(&back, "shop");
     assert_eq!(run(support::client("psql").args(["-XAtq", "-d", &shop, "-c", "select 1"])), "1");
     retarget(&operator, &["--name", "gone"], "in-place", "0,5");
     let (strategy, why) = approach(&operator, &["--name", "dropped"]);

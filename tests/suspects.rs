@@ -785,7 +785,7 @@ fn every_statement_is_told_where_wal_is_written_for_decoding() {
 
 /// Asks a recovered server, in another of its databases.
 fn sql_in(recovery: &Value, database: &str, query: &str) -> String {
-    let connection = recovery["connection"].as_str().unwrap().replace("dbname=postgres", &format!("dbname={database}"));
+    let connection = support::connection_to(recovery, database);
     run(client("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &connection, "-c", query]))
 }
 

@@ -11,7 +11,7 @@ use super::find::Trust;
 use super::prepare::Preparation;
 
 /// So many segments that nobody has read yet are read for it where little is to be read.
-const READ: usize = 8;
+const READ: usize = 3;
 /// The first transaction that is lost is looked for in so many segments behind the stop.
 const BEHIND: u64 = 8;
 /// A microsecond is the unit of time in WAL.

@@ -32,8 +32,8 @@ pub use digest::{TreeDigest, tree_digest};
 pub use directory::Directory;
 pub use history::{History, ROWS, Transaction, rows};
 pub use operator::{
-    Abandoned, Gate, Operator, assert_is, assert_paused, auto_conf_names, is_running, is_worked_in, postmaster, sql,
-    within_seconds,
+    Abandoned, Gate, Operator, assert_is, assert_paused, auto_conf_names, connection_to, is_running, is_worked_in,
+    postmaster, sql, within_seconds,
 };
 pub use packed::{FORMS, Pack, bzip2, gzip, lz4, xz, zstd};
 pub use picture::{svg, text_of};

@@ -134,11 +134,19 @@ pub fn assert_paused(recovery: &Value, expected: &str) {
     assert_is(recovery, "resolved/replay_end", replayed.as_str());
 }
 
-/// Asks the recovered server, by the connection string that the program gave.
+/// The connection string that the program gave, to this database.
+#[track_caller]
+pub fn connection_to(recovery: &Value, database: &str) -> String {
+    let (to, _) = recovery["connection"].as_str().unwrap().rsplit_once(" dbname=").unwrap();
+    format!("{to} dbname={database}")
+}
+
+/// Asks the recovered server, by the connection string that the program gave, but in the database `postgres`: which one
+/// that string opens depends on what was destroyed.
 #[track_caller]
 pub fn sql(recovery: &Value, query: &str) -> String {
-    let connection = recovery["connection"].as_str().unwrap();
-    run(client("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", connection, "-c", query]))
+    let connection = connection_to(recovery, "postgres");
+    run(client("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &connection, "-c", query]))
 }
 
 /// The names that `postgresql.auto.conf` sets.
