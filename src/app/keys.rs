@@ -197,7 +197,8 @@ mod tests {
     #[test]
     fn lists_move_with_the_keys_of_the_table_and_with_the_arrows() {
         let mut state = crate::app::update::tests::paused();
-        state.keys = keys(&[("down", &["n"]), ("last", &["Z"]), ("target-name", &["F6"])]).unwrap();
+        let others: [(&str, &[&str]); 2] = [("target-name", &["F6"]), ("next-in-log", &["F7"])];
+        state.keys = keys(&[("down", &["n"]), ("last", &["Z"]), others[0], others[1]]).unwrap();
         let selected = |state: &State| match &state.dialog {
             Some(Dialog::Menu(menu)) => menu.selected,
             other => panic!("no menu: {other:?}"),
