@@ -8,8 +8,9 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,49 +20,110 @@ use support::{Directory, Tmux, run, svg, text_of, walback};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The pictures, and words that each has to show.
-const PICTURES: [(&str, &[&str]); 7] = [
+const PICTURES: [(&str, &[&str]); 13] = [
     ("recovery-points", &["Backups", "Timelines", "Transactions", "2 suspects"]),
     ("recovery-points-wide", &["Backups", "Timelines", "Transactions", "2 suspects"]),
+    ("suspects", &["the worst first", "drop", "delete", "in database shop"]),
+    ("time", &["Stop at a time", "Will stop", "Last kept", "First lost"]),
+    ("archive", &["Archive", "every one read", "What there is to say"]),
+    ("drills", &["Drills"]),
     ("plan", &["Nothing speaks against it.", "Will stop", "First lost"]),
-    ("recovery", &["replay", "running", "The server says"]),
+    (IN_FLUX, &["replay", "running", "The server says"]),
     ("paused", &["PAUSED AT THE TARGET", "predicted", "happened"]),
+    ("psql", &["The recovered server of", "Never call pg_wal_replay_resume() here", "shop=#"]),
+    ("log", &["Log of before-delete", "pausing at the end of recovery"]),
     ("promoted", &["PROMOTED TO TIMELINE", "What is left to do"]),
     ("help", &["Keys of this screen"]),
 ];
 
-fn file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/images").join(name).with_extension("svg")
+/// The picture of what goes on by itself: no two are alike.
+const IN_FLUX: &str = "recovery";
+
+fn documents() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/images")
+}
+
+fn file(directory: &Path, name: &str) -> PathBuf {
+    directory.join(name).with_extension("svg")
+}
+
+fn text_in(path: &Path) -> String {
+    let picture = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text_of(&picture).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
+}
+
+/// The words that a screen always has: no numbers, and nothing that depends on when and where it was, as what there is
+/// room for on the time axis does.
+fn words(text: &str) -> BTreeSet<&str> {
+    let is_path = |word: &&str| word.contains('/');
+    let letters = |word: &str| word.len() >= 4 && word.chars().all(|c| c.is_ascii_lowercase());
+    let axis = match text.split_once("Activity") {
+        Some((before, behind)) => [before, behind.split_once("Transactions").map_or("", |(_, behind)| behind)],
+        None => [text, ""],
+    };
+    let whole = axis.into_iter().flat_map(str::split_whitespace).filter(|word| !is_path(word));
+    whole.flat_map(|word| word.split(|c: char| !c.is_ascii_alphanumeric())).filter(|word| letters(word)).collect()
 }
 
 #[test]
-fn the_pictures_are_there_and_sound() {
-    if std::env::var_os("WALBACK_PICTURES").is_some() {
-        make();
-    }
-    for (name, words) in PICTURES {
-        let path = file(name);
-        let picture = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let text = text_of(&picture).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
-        for word in words {
-            assert!(text.contains(word), "{} does not show {word:?}:\n{text}", path.display());
+fn the_pictures_show_what_the_program_shows_now() {
+    let again = std::env::var_os("WALBACK_PICTURES").is_some();
+    let beside = Directory::new();
+    let now = if again { documents() } else { beside.path().to_owned() };
+    make(&now);
+    for (name, shown) in PICTURES {
+        let [old, new] = [documents(), now.clone()].map(|directory| text_in(&file(&directory, name)));
+        for word in shown {
+            assert!(old.contains(word) && new.contains(word), "{name} does not show {word:?}:\n{old}\n{new}");
         }
+        let (old, new) = (words(&old), words(&new));
+        let changed: Vec<_> = old.symmetric_difference(&new).collect();
+        assert!(
+            name == IN_FLUX || changed.is_empty(),
+            "docs/images/{name}.svg is not what the program shows any more: {changed:?}. Make the pictures anew: \
+             WALBACK_PICTURES=1 cargo test --test pictures"
+        );
     }
+    let mut here: Vec<String> =
+        fs::read_dir(documents()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    here.sort_unstable();
+    let mut named: Vec<String> = PICTURES.iter().map(|(name, _)| format!("{name}.svg")).collect();
+    named.sort_unstable();
+    assert_eq!(here, named, "docs/images has these pictures and no others");
 }
 
 /// The program, with colours and in a zone whose offset can be seen, in a terminal of that size.
 struct Stage {
     terminal: Tmux,
+    /// Where the pictures go.
+    into: PathBuf,
 }
 
 impl Stage {
-    fn open(directory: &Directory, command: &mut Command, columns: u16, rows: u16) -> Stage {
+    fn open(directory: &Directory, command: &mut Command, (columns, rows): (u16, u16), into: &Path) -> Stage {
         let command = command.args(["--time-zone", "Europe/Berlin"]).env_remove("NO_COLOR");
-        Stage { terminal: Tmux::start(directory, command, columns, rows) }
+        let terminal = Tmux::start(directory, command, columns, rows);
+        Stage { terminal, into: into.to_owned() }
     }
 
     fn press(&self, key: &str, brings: &str) {
         self.terminal.send(&[key]);
         self.wait_for(brings);
+    }
+
+    /// Leaves what lies over the home screen, or over the pause.
+    fn back(&self) {
+        let before = self.terminal.screen();
+        self.terminal.send(&["Escape"]);
+        self.terminal.wait_for_screen("what lies below", LIMIT, |screen| screen != before);
+    }
+
+    /// What the clock showed when the transaction under the cursor committed, in full.
+    fn time_under_the_cursor(&self) -> String {
+        let committed = " committed at ";
+        let screen = self.terminal.wait_for(committed, LIMIT);
+        let line = screen.lines().find_map(|line| line.split_once(committed)).unwrap().1;
+        line.trim_end_matches(['│', ' ']).to_owned()
     }
 
     fn wait_for(&self, words: &str) {
@@ -71,13 +133,13 @@ impl Stage {
     fn photograph(&self, name: &str) {
         let size = |name| self.terminal.knows(name).parse().unwrap();
         let screen = self.terminal.screen_with_styles();
-        fs::create_dir_all(file(name).parent().unwrap()).unwrap();
-        fs::write(file(name), svg(&screen, size("pane_width"), size("pane_height"), "walback")).unwrap();
+        fs::create_dir_all(&self.into).unwrap();
+        fs::write(file(&self.into, name), svg(&screen, size("pane_width"), size("pane_height"), "walback")).unwrap();
     }
 }
 
 /// Recovers the demonstration's shop to just before its first accident, and takes a picture of every screen on the way.
-fn make() {
+fn make(into: &Path) {
     let directory = Directory::new();
     // An archive that is slow where it shall be, so that replay is there to be seen: the server copies with this `cp`.
     let bin = directory.create("bin");
@@ -87,17 +149,33 @@ fn make() {
     let mut command = walback(&directory);
     command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())).arg("demo");
 
-    let stage = Stage::open(&directory, &mut command, 80, 24);
+    let stage = Stage::open(&directory, &mut command, (80, 24), into);
     stage.wait_for("2 suspects");
     // The first accident is the one to go back before.
     stage.terminal.send(&["W"]);
     stage.terminal.wait_for_screen("the deletion under the cursor", LIMIT, |screen| {
-        screen.lines().any(|line| line.contains("▸") && line.contains("⚠ deletes"))
+        let under = |line: &str| line.contains("▸") && line.contains("⚠ deletes");
+        screen.lines().any(under) && screen.contains("✓ healthy") && screen.contains("in database shop")
     });
     stage.photograph("recovery-points");
     stage.press("?", "Keys of this screen");
     stage.photograph("help");
-    stage.terminal.send(&["Escape"]);
+    stage.back();
+    stage.press("s", "the worst first");
+    stage.photograph("suspects");
+    stage.back();
+    stage.press("d", "Esc goes back");
+    stage.photograph("drills");
+    stage.back();
+    stage.press("A", "every one read");
+    stage.photograph("archive");
+    stage.back();
+    let at = stage.time_under_the_cursor();
+    stage.press("t", "Stop at a time");
+    stage.terminal.type_text(&at);
+    stage.wait_for("First lost");
+    stage.photograph("time");
+    stage.back();
     stage.terminal.resize(120, 36);
     stage
         .terminal
@@ -116,6 +194,13 @@ fn make() {
     fs::remove_file(&slow).unwrap();
     stage.wait_for("PAUSED AT THE TARGET");
     stage.photograph("paused");
+    stage.press("i", "shop=#");
+    stage.photograph("psql");
+    stage.terminal.type_text("\\q");
+    stage.press("Enter", "PAUSED AT THE TARGET");
+    stage.press("L", "pausing at the end of recovery");
+    stage.photograph("log");
+    stage.back();
     stage.press("p", "To do it, type before-delete");
     stage.terminal.type_text("before-delete");
     stage.wait_for("Enter does it.");

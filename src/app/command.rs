@@ -175,7 +175,7 @@ pub static COMMANDS: &[Command] = &[
         "Lists every transaction that destroyed data, the worst first."),
     command!(Find, "find", "find", &[Key::Char('/')], HOME, None, can_ask,
         "Finds a restore point, a suspect's relation, a transaction id, a time or an LSN."),
-    command!(ZoomIn, "zoom-in", "zoom", &[Key::Char('+'), Key::Char('=')], HOME, None, has_chart,
+    command!(ZoomIn, "zoom-in", "", &[Key::Char('+'), Key::Char('=')], HOME, None, has_chart,
         "Shows less time on the chart, around the selected moment."),
     command!(ZoomOut, "zoom-out", "", &[Key::Char('-')], HOME, None, has_chart,
         "Shows more time on the chart."),
