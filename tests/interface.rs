@@ -49,6 +49,8 @@ impl<'a> Shop<'a> {
         cluster.restore_point("before_deploy");
         order(&cluster, 2011..=2015);
         let dropped = cluster.psql("begin; drop table customers; select pg_current_xact_id(); commit");
+        // What goes on in between: a plan that keeps the drop as its last transaction would warn of it.
+        cluster.psql("create table deliveries (n int)");
         // With a subtransaction, whose number follows.
         let deleted = cluster.psql(
             "begin; delete from orders; select pg_current_xact_id(); savepoint s; insert into orders values (0); commit",

@@ -102,6 +102,8 @@ struct Stage {
 impl Stage {
     fn open(directory: &Directory, command: &mut Command, (columns, rows): (u16, u16), into: &Path) -> Stage {
         let command = command.args(["--time-zone", "Europe/Berlin"]).env_remove("NO_COLOR");
+        // As a terminal does that says what it can show, and on what.
+        let command = command.env("COLORTERM", "truecolor").env("COLORFGBG", "15;0");
         let terminal = Tmux::start(directory, command, columns, rows);
         Stage { terminal, into: into.to_owned() }
     }

@@ -446,7 +446,9 @@ fn explain_stop(state: &mut State) {
         then: Then::StopAt(target_at(state, point, inclusive)),
     };
     let sides = target_at(state, point, false) != target_at(state, point, true);
-    let stop_here = || vec![choice('b', "stop here", format!("everything before it stays; {after}"), true)];
+    let stop_here = || {
+        vec![choice('b', "stop here", format!("everything before it stays; {after}; the server pauses there"), true)]
+    };
     let two_sides = || {
         vec![
             choice(
@@ -770,7 +772,7 @@ fn ask_retarget(state: &mut State) {
     };
     let choices = vec![
         choice('p', "pick it from the list", &from_list, Then::Pick),
-        choice('t', "a time", "like 14:30 or 20 min ago", Then::Ask(FormKind::Time)),
+        choice('t', "a time", "like 14:30 or 2 hours ago", Then::Ask(FormKind::Time)),
         choice('x', "a transaction id", "like 1234567", Then::Ask(FormKind::Xid)),
         choice('l', "an LSN", "like 1/AB1233F8", Then::Ask(FormKind::Lsn)),
         choice('n', "a restore point", "by its name", Then::Ask(FormKind::Name)),

@@ -142,7 +142,7 @@ impl FormKind {
     #[must_use]
     pub fn examples(self) -> &'static str {
         match self {
-            Self::Time => "14:30   8:40 pm New York   2024-10-02 14:30:05+02   20 min ago",
+            Self::Time => "14:30   8:40 pm New York   2024-10-02 14:30:05+02   2 hours ago",
             Self::Xid => "a decimal number, like 1234567",
             Self::Lsn => "two hexadecimal numbers, like 1/AB1233F8",
             Self::Name => "the name given to pg_create_restore_point(), like before_deploy",

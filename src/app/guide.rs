@@ -11,6 +11,7 @@ use crate::core::Xid;
 use crate::core::progress::counted;
 use crate::event::RecoveryState;
 use crate::pgdata::server_log::StopKind;
+use crate::plan::suspects_kept::keeps_last;
 use crate::plan::{Finding, Severity, StepId};
 
 /// What to do next: in what lies over the screen where something does.
@@ -220,12 +221,12 @@ fn on_plan(state: &State) -> String {
         Answer::Made(plan, None) if plan.make_way.is_some() => {
             format!("{start} asks for the name; then it renames what is there, and starts.")
         }
-        Answer::Made(..) if can(state, "take") => {
+        Answer::Made(plan, _) if keeps_last(&plan.resolved) && can(state, "take") => {
             format!("Is what is kept the accident? {} stops before it. {start} starts as it is.", key(Act::Take))
         }
         Answer::Made(_, Some(_)) => format!("{start} goes to this target. Nothing was changed yet."),
         Answer::Made(..) => {
-            format!("Read it ({} scrolls), then {start} starts. Nothing was changed yet.", key(Act::Down))
+            format!("Read it ({} goes on), then {start} starts. Nothing was changed yet.", key(Act::PageDown))
         }
     }
 }

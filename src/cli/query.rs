@@ -54,7 +54,8 @@ pub fn checks(context: &Context, wanted: Option<&str>) -> Result<u8> {
 /// When there is no recovery, or the server refuses the query.
 pub fn sql(context: &Context, args: &SqlArgs) -> Result<u8> {
     let (recovery, plan) = find(context, args.recovery.as_deref())?;
-    let rows = ask(&recovery, &plan, &args.database, &args.query, args.rows, &context.cancel)?;
+    let rows =
+        ask(&recovery, &plan, (&args.database, Some(context.config.zone)), &args.query, args.rows, &context.cancel)?;
     if context.json {
         context.print_json("answer", &rows)?;
     } else {

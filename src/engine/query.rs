@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::core::{Check, Checked, Rows};
+use crate::core::{Check, Checked, Rows, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Recovery;
 use crate::plan::Plan;
@@ -25,18 +25,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// When the server cannot be asked.
 pub fn databases(recovery: &Recovery, plan: &Plan) -> Result<Vec<String>> {
     let query = "SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1";
-    let rows = ask(recovery, plan, "postgres", query, usize::MAX, &Cancel::default())?;
+    let rows = ask(recovery, plan, ("postgres", None), query, usize::MAX, &Cancel::default())?;
     Ok(rows.rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
 }
 
-/// Asks a recovered server one query, in a transaction that can only read, for at most so many rows.
+/// Asks a database of a recovered server one query, in a transaction that can only read, for at most so many rows. Its
+/// times are read and shown in the zone, or else as the server's configuration has it.
 ///
 /// # Errors
 /// When the server cannot be asked, the query is none or not one, or it was given up.
 pub fn ask(
     recovery: &Recovery,
     plan: &Plan,
-    database: &str,
+    (database, zone): (&str, Option<Zone>),
     query: &str,
     most: usize,
     cancel: &Cancel,
@@ -51,6 +52,9 @@ pub fn ask(
             .caused_by(&error)
     })?;
     config.dbname(database).application_name("walback").connect_timeout(CONNECT);
+    if let Some(zone) = zone {
+        config.options(format!("-c TimeZone={zone}"));
+    }
     runtime.block_on(async {
         let connected = config.connect(NoTls).await;
         let (client, connection) = connected.map_err(|error| not_asked(&error, database, plan))?;
@@ -129,7 +133,7 @@ fn refused(error: &tokio_postgres::Error) -> Error {
 /// When they were given up.
 pub fn check(recovery: &Recovery, plan: &Plan, checks: &[Check], cancel: &Cancel) -> Result<Vec<Checked>> {
     let one = |check: &Check| {
-        let answer = ask(recovery, plan, &check.database, &check.sql, 1, cancel);
+        let answer = ask(recovery, plan, (&check.database, None), &check.sql, 1, cancel);
         let (value, error) = match answer {
             Ok(found) => (found.rows.into_iter().next().and_then(|row| row.into_iter().next().flatten()), None),
             Err(error) if error.report().kind == ErrorKind::Interrupted => return Err(error),

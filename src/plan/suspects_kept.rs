@@ -53,6 +53,12 @@ pub fn kept(resolved: &Resolved) -> Vec<&Suspect> {
     kept
 }
 
+/// Whether the very last transaction that is kept is one of them.
+#[must_use]
+pub fn keeps_last(resolved: &Resolved) -> bool {
+    kept(resolved).first().is_some_and(|suspect| is_last(suspect, resolved))
+}
+
 /// The target that stops before the first of them.
 #[must_use]
 pub fn instead(target: &Target, resolved: &Resolved) -> Option<Target> {

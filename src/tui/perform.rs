@@ -242,11 +242,13 @@ impl Perform for Performer {
             }
             Effect::Query { recovery, database, sql } => {
                 self.query = Cancel::default();
-                let cancel = self.query.clone();
+                let (cancel, zone) = (self.query.clone(), Some(self.config.zone));
                 self.ask_server(
                     recovery,
                     reply,
-                    move |recovery, plan| Msg::Answered(ask(recovery, plan, &database, &sql, MOST_ROWS, &cancel)),
+                    move |recovery, plan| {
+                        Msg::Answered(ask(recovery, plan, (&database, zone), &sql, MOST_ROWS, &cancel))
+                    },
                     Msg::Answered,
                 );
             }
@@ -299,6 +301,8 @@ impl Perform for Performer {
         command.arg(to_database(&recovery.connection, &database));
         // Times that are asked for are those that the screens tell.
         command.env("PGTZ", self.config.zone.to_string());
+        // Keys that were meant for psql make its pager write no files.
+        command.env("LESSSECURE", "1");
         Some((command, database))
     }
 

@@ -16,7 +16,7 @@ const HOUR: i64 = 3_600_000_000;
 pub enum BadTime {
     /// None of the forms that are understood.
     #[error(
-        "“{0}” is not a time: give 14:30, '8:40 pm', '20:40 New York', '20:40 EDT', 'yesterday 20:40', '10-02 14:30:05', '2024-10-02 14:30', '2024-10-02 14:30:05.123456+02' or '20 min ago'"
+        "“{0}” is not a time: give 14:30, '8:40 pm', '20:40 New York', '20:40 EDT', 'yesterday 20:40', '10-02 14:30:05', '2024-10-02 14:30', '2024-10-02 14:30:05.123456+02' or '2 hours ago'"
     )]
     NotATime(String),
     /// The words behind the time name no zone.
@@ -197,7 +197,11 @@ impl Told {
     fn parse(text: &str, zone: Zone) -> Result<Told, BadTime> {
         let not_a_time = || BadTime::NotATime(text.to_owned());
         let is_quote = |c: char| matches!(c, '"' | '\'' | '“' | '”') || c.is_whitespace();
-        let trimmed = text.trim_matches(is_quote);
+        // “about 20:40, New York time”, as it is said on the telephone.
+        let said = text.replace(',', " ");
+        let said = said.trim_matches(is_quote);
+        let about = ["about", "around", "at"].into_iter().find_map(|word| without_start(said, word));
+        let trimmed = about.unwrap_or(said).trim_start();
         if trimmed.eq_ignore_ascii_case("now") {
             return Ok(Told::Back(0));
         }
@@ -207,7 +211,10 @@ impl Told {
         let (day, rest) = take_day(trimmed).ok_or_else(not_a_time)?;
         let rest = without_start(rest, "at").map_or(rest, str::trim_start);
         let (time, rest) = take_time(rest).ok_or_else(not_a_time)?;
-        let words: Vec<&str> = rest.split_whitespace().collect();
+        let mut words: Vec<&str> = rest.split_whitespace().collect();
+        if words.len() > 1 && words.last().is_some_and(|word| word.eq_ignore_ascii_case("time")) {
+            words.pop();
+        }
         let place = Place::parse(&words, zone, text)?;
         Ok(Told::Clock(ByClock { day, time, place }))
     }
@@ -684,6 +691,9 @@ mod tests {
             ("13:00 Amsterdam", "07-01T11:00:00"),
             ("13:00 us/eastern", "06-30T17:00:00"),
             ("13:00 +02:00 Berlin", "07-01T11:00:00"),
+            ("about 1 pm, New York time", "06-30T17:00:00"),
+            ("around 13:00, Berlin", "07-01T11:00:00"),
+            ("about 2 hours ago", "07-01T10:00:00"),
         ] {
             assert_eq!(read(text).as_deref(), Ok(expected), "{text}");
         }

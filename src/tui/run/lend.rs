@@ -52,6 +52,8 @@ impl<P: Perform> Loop<P> {
             return Ok(Next::Go);
         };
         let before = guide::look(&self.state, &clean(recovery), &clean(&database));
+        // Whoever comes back sees first how it stands.
+        self.state.scroll = 0;
         match self.run_in_terminal(terminal, &mut command, &before).await? {
             None => return Ok(Next::Leave),
             Some(Ok(status)) if status.success() => {}

@@ -36,7 +36,7 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
                 "Capital and small letters are the same. What is listed is looked through, the last lines first.";
             draw_path(canvas, field, area, "Find in the server's log", "Enter finds, Esc leaves", text);
         }
-        Dialog::Sql(form) => sql::draw(canvas, form, area),
+        Dialog::Sql(form) => sql::draw(canvas, state.zone, form, area),
         Dialog::Value(form) => draw_value(canvas, form, area),
         Dialog::Confirm(confirm) => draw_confirm(canvas, confirm, area),
         Dialog::Find(form) => draw_find(canvas, state, form, area),
@@ -75,8 +75,13 @@ pub(super) fn open_wide(
     let x = area.x + (area.width - columns) / 2;
     let y = area.y + (area.height - height) / 2;
     let place = Rect { x, y, width: columns, height };
-    // A column free on either side: frames do not touch those below.
-    let around = Rect { x: x.saturating_sub(1), width: columns.saturating_add(2), ..place };
+    // A column free on either side: frames do not touch those below. Where next to nothing is left of those, all of it.
+    const SLIVER: u16 = 8;
+    let around = if area.width - columns <= SLIVER {
+        Rect { x: area.x, width: area.width, ..place }
+    } else {
+        Rect { x: x.saturating_sub(1), width: columns.saturating_add(2), ..place }
+    };
     canvas.clear(around.intersection(area));
     // Nothing below a dialog can be clicked.
     canvas.drawn.hits.clear();
@@ -373,7 +378,10 @@ fn draw_suspects(canvas: &mut Canvas<'_>, state: &State, list: SuspectList, area
     let lines = all.len() + 2 + wanted.max(DETAILS);
     let inner = open_wide(canvas, area, &title, "Enter goes there, Esc leaves", lines, WIDE);
     let times = all.iter().map(|suspect| width(&suspect.at.to_the_second(state.zone))).max().unwrap_or(14);
-    let heading = format!("  {:<13} {:<times$} {:>10} {:>9}  {}", "kind", "committed", "xid", "rows", "of");
+    // Drops have no rows.
+    let counts = if all.iter().any(|suspect| suspect.rows > 0) { 10 } else { 0 };
+    let heading = if counts > 0 { "rows" } else { "" };
+    let heading = format!("  {:<13} {:<times$} {:>10}{heading:>counts$}  {}", "kind", "committed", "xid", "of");
     canvas.line(inner, 0, &Line::from(Span::styled(heading, theme.label())));
     let details = wanted.min(usize::from(inner.height).saturating_sub(1 + IN_VIEW));
     let height = usize::from(inner.height).saturating_sub(1 + details);
@@ -383,8 +391,9 @@ fn draw_suspects(canvas: &mut Canvas<'_>, state: &State, list: SuspectList, area
         let at = suspect.at.to_the_second(state.zone);
         let rows = if suspect.rows > 0 { grouped(suspect.rows) } else { String::new() };
         let (cursor, kind) = (if here { glyphs::CURSOR } else { " " }, suspect.kind.name().replace('-', " "));
-        let lead = format!("{cursor} {kind:<13} {at:<times$} {:>10} {rows:>9}  ", suspect.xid);
-        let of = format!("{}{}", suspects::relations(suspect), suspect.in_databases());
+        let lead = format!("{cursor} {kind:<13} {at:<times$} {:>10}{rows:>counts$}  ", suspect.xid);
+        // The details have the database.
+        let of = suspects::relations(suspect);
         let of = cut(&clean(&of), usize::from(inner.width).saturating_sub(width(&lead)));
         canvas.line(
             inner,

@@ -9,7 +9,7 @@ use crate::app::state::{Answer, Planning};
 use crate::app::{Act, State};
 use crate::core::progress::{Bytes, Seconds, counted};
 use crate::core::{Target, TargetKind, TimelineChoice, Zone};
-use crate::plan::suspects_kept::kept;
+use crate::plan::suspects_kept::{keeps_last, kept};
 use crate::plan::{Approach, Finding, Plan, Severity, way};
 use crate::resolve::{Resolved, StopSide};
 use crate::tui::canvas::Canvas;
@@ -19,6 +19,9 @@ use crate::tui::theme::Theme;
 use crate::tui::widgets::chart;
 use crate::tui::widgets::doc::{Doc, halves};
 use crate::tui::words;
+
+/// So many relations of a suspect are named.
+const NAMED: usize = 2;
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let Some(planning) = &state.planning else { return };
@@ -138,7 +141,7 @@ fn instead(target: &Target, backup: Option<&str>, zone: Zone) -> String {
 fn decision(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, approach: Option<&Approach>) {
     verdict(doc, theme, plan, approach);
     findings(doc, theme, plan, "", &[Severity::Error, Severity::Warning]);
-    before_what_is_kept(doc, theme, state);
+    before_what_is_kept(doc, theme, state, plan);
     stop(doc, theme, state, plan);
     means(doc, theme, state, plan, approach.is_some());
     findings(doc, theme, plan, "Good to know", &[Severity::Note]);
@@ -153,13 +156,8 @@ fn carrying_out(doc: &mut Doc, theme: Theme, plan: &Plan) {
 
 /// Whether it can be begun, and how a retarget gets there.
 fn verdict(doc: &mut Doc, theme: Theme, plan: &Plan, approach: Option<&Approach>) {
-    let keeps = !kept(&plan.resolved).is_empty();
     let count = |severity| plan.findings.iter().filter(|f| f.severity == severity).count() as u64;
     match (count(Severity::Error), count(Severity::Warning)) {
-        (0, 0) if keeps => {
-            let text = "It can be started, and keeps what destroyed data shortly before the stop.";
-            doc.hanging(&format!("{} ", glyphs::SUSPECT), theme.warning(), text, theme.warning());
-        }
         (0, 0) => doc.hanging(&format!("{} ", glyphs::GOOD), theme.good(), "Nothing speaks against it.", theme.good()),
         (0, warnings) => {
             let text = format!("It can be started, with {}.", counted(warnings, "warning"));
@@ -176,11 +174,18 @@ fn verdict(doc: &mut Doc, theme: Theme, plan: &Plan, approach: Option<&Approach>
     }
 }
 
-/// The key that plans to stop before what destroyed data and is kept.
-fn before_what_is_kept(doc: &mut Doc, theme: Theme, state: &State) {
-    if let Some((target, _)) = state.planning.as_ref().and_then(Planning::reachable) {
-        let key = format!("{}: ", key_of(state, Act::Take));
-        doc.hanging(&key, theme.key(), &instead(&target, None, state.zone), theme.strong());
+/// What destroyed data and is kept, and the key that plans to stop before it. It is the accident itself where it is the
+/// last transaction that is kept; else it was most often meant.
+fn before_what_is_kept(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
+    let Some((target, _)) = state.planning.as_ref().and_then(Planning::reachable) else { return };
+    let key = key_of(state, Act::Take);
+    if keeps_last(&plan.resolved) {
+        doc.hanging(&format!("{key}: "), theme.key(), &instead(&target, None, state.zone), theme.strong());
+    } else if let Some(suspect) = kept(&plan.resolved).first() {
+        let what = suspect.with_time(NAMED, state.zone);
+        let text =
+            format!("Kept is also {what}. If that was no accident, all is well; if it was, {key} stops before it.");
+        doc.hanging(&format!("{} ", glyphs::NOTE), theme.label(), &text, theme.plain());
     }
 }
 
@@ -226,11 +231,11 @@ fn stop(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan) {
 fn all_lost(state: &State, resolved: &Resolved) -> Option<String> {
     let timeline = resolved.timeline;
     if let Some(lost) = resolved.commits_lost {
-        return (lost > 0).then(|| format!("in all {} on timeline {timeline}", counted(lost, "commit")));
+        return (lost > 0).then(|| format!("{} lost in all on timeline {timeline}", counted(lost, "commit")));
     }
     let after = if resolved.stop == StopSide::Before { resolved.lsn } else { resolved.lsn.plus(1) };
     let lost = state.points.commits_from(timeline, after);
-    (lost.number > 0).then(|| format!("in all {} on timeline {timeline}, as far as read", lost.of("commit")))
+    (lost.number > 0).then(|| format!("{} lost in all on timeline {timeline}, as far as read", lost.of("commit")))
 }
 
 fn action(plan: &Plan) -> &'static str {
@@ -291,7 +296,9 @@ fn findings(doc: &mut Doc, theme: Theme, plan: &Plan, heading: &str, wanted: &[S
         };
         doc.hanging(&format!("{sign} {:<8} ", finding.severity), style, &finding.message, theme.plain());
         if let Some(hint) = &finding.hint {
-            doc.hanging("    to do: ", theme.label(), hint, theme.plain());
+            // A note asks for nothing.
+            let lead = if finding.severity == Severity::Note { "    or: " } else { "    to do: " };
+            doc.hanging(lead, theme.label(), hint, theme.plain());
         }
     }
 }

@@ -481,7 +481,7 @@ fn point_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State, names: usize)
         (PointKind::BackupEnd, _) => "A base backup ended".to_owned(),
         (PointKind::EndOfRecovery, _) => "A server was promoted".to_owned(),
         (PointKind::EndOfWal, _) => {
-            "The archived WAL ends. A server that went on may have more in its pg_wal: --wal".to_owned()
+            "The archived WAL ends. The server may have written more: see its pg_wal".to_owned()
         }
         _ => "This record was written".to_owned(),
     };

@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span};
 
 use super::dialog::{draw_field, open_wide};
 use crate::app::query::{Said, SqlForm};
-use crate::core::Rows;
+use crate::core::{Rows, Zone};
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
 use crate::tui::text::{clean, width};
@@ -15,7 +15,7 @@ use crate::tui::widgets::doc::Doc;
 /// A column is at most so wide.
 const WIDEST: usize = 40;
 
-pub(super) fn draw(canvas: &mut Canvas<'_>, form: &SqlForm, area: Rect) {
+pub(super) fn draw(canvas: &mut Canvas<'_>, zone: Zone, form: &SqlForm, area: Rect) {
     let theme = canvas.theme;
     let room = usize::from(area.height.saturating_sub(2));
     let title = format!("Ask the recovered server: database {}", clean(form.database()));
@@ -25,7 +25,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, form: &SqlForm, area: Rect) {
         Said::Unasked => {
             let mut doc = Doc::new(inner.width, theme);
             doc.paragraph(
-                "One statement, in a transaction that can only read: nothing can be changed this way.",
+                &format!("One statement, in a transaction that can only read: nothing can be changed this way. Times are in {zone}."),
                 theme.dim(),
             );
             doc.lines()

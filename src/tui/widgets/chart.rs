@@ -186,9 +186,15 @@ pub(crate) fn draw_axis(
         draw_tick(canvas, tick, axis, taken);
     }
     draw_marks(canvas, &shown, marks, below > 1);
-    // Where recovery is to stop is the last thing to be hidden; the cursor is in the list below, too.
-    if let Some(column) = selected.filter(|column| below > 1 || !pins.iter().any(|pin| pin.column == *column)) {
-        canvas.sign(area.x + column as u16, axis.y, glyphs::HERE, canvas.theme.key());
+    // What there is at the cursor is not hidden by it.
+    let marked = |column: usize| shown.iter().find(|mark| below == 1 && mark.column == column);
+    match selected.map(|column| (column, marked(column))) {
+        Some((column, Some(mark))) if mark.symbol != glyphs::UNREACHED => {
+            let style = mark.style.patch(canvas.theme.selected());
+            canvas.sign(area.x + column as u16, axis.y, mark.symbol, style);
+        }
+        Some((column, _)) => canvas.sign(area.x + column as u16, axis.y, glyphs::HERE, canvas.theme.key()),
+        None => {}
     }
 }
 
