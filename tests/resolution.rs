@@ -274,7 +274,8 @@ fn database(scene: &Scene<'_>) {
     let drop = drop.unwrap();
     let xid = drop["xid"].to_string();
     let plan = scene.plan(&["--xid", &xid, "--exclusive"]);
-    assert_eq!(codes(&plan), ["stops-before-drop"]);
+    // What the transactions before it dropped is kept, and said.
+    assert_eq!(codes(&plan), ["stops-before-drop", "suspect-kept"]);
     let saving = &plan["resolved"]["before"][0];
     assert_is(saving, "what", "database-drop");
     assert_is(saving, "saves", true);

@@ -720,8 +720,8 @@ impl<'a> Preparation<'a> {
         let finding = Finding::note("other-branches", text);
         let own = path.last();
         Some(finding.hint(format!(
-            "right where what only timeline {own} has is wanted back; for what production went on with, if that is timeline \
-             {newest}, give --timeline {newest}"
+            "this is right to get back what only timeline {own} has; did production go on with timeline {newest}, and is \
+             that what is wanted, then give --timeline {newest}"
         )))
     }
 

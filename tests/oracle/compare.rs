@@ -253,6 +253,9 @@ impl<'a> Judge<'a> {
             _ => "",
         };
         let never_there = fatal.contains("is not a child of this server's history")
+            // The backup's own timeline is none that the wanted one came from (`tliOfPointInHistory` and
+            // `tliSwitchPoint`, src/backend/access/transam/timeline.c, 13 to 18).
+            || fatal.contains("is not in this server's history")
             // Its checkpoint is not on that timeline.
             || fatal.contains("could not locate required checkpoint record")
             || fatal.contains("WAL ends before end of online backup")

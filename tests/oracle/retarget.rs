@@ -13,7 +13,7 @@ use crate::compare::{Judge, Verdict, compare, words};
 use crate::past::Past;
 use crate::recovery::{End, Settings, contents, read};
 use crate::support::Random;
-use crate::support::{Answer, Server, ask, walback};
+use crate::support::{Answer, Server, ask, connection_to, walback};
 use crate::targets::{Aim, Ground};
 use crate::{kept, number, say, seed};
 
@@ -155,8 +155,8 @@ impl Walk<'_> {
         let id = recovery["backup"].as_str().unwrap().to_owned();
         let straight = self.judge.bench(&id).recover_and_tell(&settings, None);
         if recovery["state"] == "paused" && straight.end == End::Paused {
-            let connection = recovery["connection"].as_str().unwrap();
-            verdict.same("the data", straight.contents.unwrap_or_default(), contents(connection, ""));
+            let connection = connection_to(recovery, "postgres");
+            verdict.same("the data", straight.contents.unwrap_or_default(), contents(&connection, ""));
         }
         if !verdict.differences.is_empty() {
             let text = format!("{verdict}\n{recovery:#}\n--- log\n{}", told.log);
@@ -184,9 +184,9 @@ impl Walk<'_> {
         }
         let recovery = promoted.recovery();
         let mut verdict = Verdict::default();
-        let connection = recovery["connection"].as_str().unwrap();
+        let connection = connection_to(&recovery, "postgres");
         verdict.same("the end", End::Promoted, straight.end);
-        verdict.same("what was promoted", straight.contents.unwrap_or_default(), contents(connection, ""));
+        verdict.same("what was promoted", straight.contents.unwrap_or_default(), contents(&connection, ""));
         self.about(&["stop", "copy"]);
         if !verdict.differences.is_empty() {
             self.differs(&verdict.to_string());
