@@ -12,6 +12,7 @@ mod made_up;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use made_up::{MadeUp, Writer};
@@ -129,6 +130,7 @@ fn stop(archive: &Path, cache: Option<&Path>, kind: TargetKind) {
         catalog: &catalog,
         recoveries: &Recoveries::below(archive),
         cache,
+        names: &Mutex::default(),
         progress: &|_| {},
         cancel: &cancel,
     };

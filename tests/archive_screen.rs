@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{Cluster, Directory, Format, Options, Server, Stop, Tmux, run, tree_digest, walback};
+use support::{Cluster, Directory, Format, Options, Server, Stop, Tmux, press, run, tree_digest, walback};
 
 /// How long anything may take; far more than it should, for busy machines.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -28,13 +28,6 @@ fn program(directory: &Directory, cluster: &Cluster<'_>, arguments: &[&str]) -> 
     let mut command = walback(directory);
     command.arg("--config").arg(file).args(arguments);
     command
-}
-
-#[track_caller]
-fn press(tmux: &Tmux, key: &str, brings: &str) -> String {
-    let before = if key == "Escape" { tmux.screen() } else { String::new() };
-    tmux.send(&[key]);
-    tmux.wait_for_screen(&format!("{brings:?}"), LIMIT, |screen| screen.contains(brings) && screen != before)
 }
 
 #[test]

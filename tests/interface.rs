@@ -19,7 +19,8 @@ use walback::core::{Timestamp, Zone};
 use walback::tui::{MsgSender, Perform, Theme};
 
 use support::{
-    Cluster, Directory, Format, Options, Server, Stop, Tmux, as_server, client, run, tree_digest, wait_until, walback,
+    Cluster, Directory, Format, Options, Server, Stop, Tmux, as_server, client, press, run, tree_digest, wait_until,
+    walback,
 };
 
 /// How long anything may take; far more than it should, for busy machines.
@@ -197,15 +198,6 @@ fn assert_left_clean(directory: &Directory, tmux: &Tmux, status: i32) -> String 
 fn assert_given_back(tmux: &Tmux) {
     let flags = ["alternate_on", "cursor_flag", "mouse_any_flag", "keypad_cursor_flag"].map(|name| tmux.knows(name));
     assert_eq!(flags, ["0", "1", "0", "0"], "alternate screen, cursor, mouse, keypad");
-}
-
-/// Presses `key` and waits for what it brings. After Escape the screen has to change, too: what it uncovers may have
-/// been in view before, and a key that follows Escape at once is one with Alt to any terminal program.
-#[track_caller]
-fn press(tmux: &Tmux, key: &str, brings: &str) -> String {
-    let before = if key == "Escape" { tmux.screen() } else { String::new() };
-    tmux.send(&[key]);
-    tmux.wait_for_screen(&format!("{brings:?}"), LIMIT, |screen| screen.contains(brings) && screen != before)
 }
 
 /// Types a name where it is asked for, and waits for what that brings.

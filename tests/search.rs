@@ -8,6 +8,7 @@ mod made_up;
 
 use made_up::{MadeUp, SYSTEM, Writer};
 use std::ops::ControlFlow;
+use std::sync::Mutex;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -79,6 +80,7 @@ impl Archive {
             catalog: &self.catalog,
             recoveries: &recoveries,
             cache: cached.then_some(cache.as_path()),
+            names: &Mutex::default(),
             progress: &|_| {},
             cancel: &cancel,
         };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use crate::catalog::Backup;
 use crate::config::{RestoreConfig, is_utf8_locale};
@@ -40,6 +41,7 @@ pub fn run(context: &Context, target: &TargetArgs, backup: Option<String>) -> Re
         catalog: &catalog,
         recoveries: &recoveries,
         cache: context.config.cache_directory.as_deref(),
+        names: &Mutex::default(),
         progress: &|bytes| bar.show(bytes, None, None, None),
         cancel: &context.cancel,
     };

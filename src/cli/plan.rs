@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds};
@@ -85,6 +86,7 @@ pub fn make(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Re
         catalog: &catalog,
         recoveries: &recoveries,
         cache: context.config.cache_directory.as_deref(),
+        names: &Mutex::default(),
         progress: &|bytes| bar.show(bytes, None, None, None),
         cancel: &context.cancel,
     };

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::config::{Config, Overrides};
@@ -306,6 +307,7 @@ pub(super) fn plan(
         catalog: &catalog,
         recoveries: engine.recoveries(),
         cache: engine.cache(),
+        names: &Mutex::default(),
         progress: &|_| {},
         cancel,
     };

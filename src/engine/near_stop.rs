@@ -1,5 +1,7 @@
 //! What destroyed data near a stop: whether it is kept or lost is what the stop was chosen for.
 
+use std::sync::{MutexGuard, PoisonError};
+
 use crate::catalog::{Backup, Suspect, SuspectKind};
 use crate::core::TimelinePath;
 use crate::error::Result;
@@ -22,13 +24,7 @@ impl Preparation<'_> {
     ///
     /// # Errors
     /// When it was cancelled.
-    pub(super) fn look_around(
-        &self,
-        path: &TimelinePath,
-        resolved: &mut Resolved,
-        trust: Trust,
-        names: &mut NameBook,
-    ) -> Result<()> {
+    pub(super) fn look_around(&self, path: &TimelinePath, resolved: &mut Resolved, trust: Trust) -> Result<()> {
         let size = self.catalog.segment_size;
         let index = self.index();
         let stop = size.number_of(resolved.last_kept.map_or(resolved.lsn, |last| last.lsn));
@@ -45,7 +41,7 @@ impl Preparation<'_> {
         let last = lost.filter(|lost| lost.saturating_sub(stop) <= BEHIND).unwrap_or(stop).max(stop);
         let found = index.suspects_along(path, *back.start()..=last, self.cancel)?;
         resolved.suspects = suspects_kept::around(resolved, found);
-        names.name(&mut resolved.suspects, self.catalog, self.cancel)
+        self.book().name(&mut resolved.suspects, self.catalog, self.cancel)
     }
 
     /// The database that is looked at first: that of what the first lost transaction destroys, else of what was
@@ -53,19 +49,19 @@ impl Preparation<'_> {
     ///
     /// # Errors
     /// When it was cancelled.
-    pub(super) fn database(
-        &self,
-        backup: &Backup,
-        resolved: &Resolved,
-        names: &mut NameBook,
-    ) -> Result<Option<String>> {
+    pub(super) fn database(&self, backup: &Backup, resolved: &Resolved) -> Result<Option<String>> {
         let of = |suspect: &Suspect| suspect.databases().first().map(|name| (*name).to_owned());
         let lost = destroyed_by(resolved, resolved.first_lost).find_map(of);
         let is_there = |suspect: &&Suspect| suspect.kind != SuspectKind::DropDatabase;
         let kept = || suspects_kept::kept(resolved).into_iter().filter(is_there).find_map(of);
         match lost.or_else(kept) {
             Some(name) => Ok(Some(name)),
-            None => names.only_database(backup, self.cancel),
+            None => self.book().only_database(backup, self.cancel),
         }
+    }
+
+    /// The names that are known. Whoever else wants some waits: most often for the same backup.
+    fn book(&self) -> MutexGuard<'_, NameBook> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

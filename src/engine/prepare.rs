@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Backup, Catalog, Gap};
@@ -61,6 +62,8 @@ pub struct Preparation<'a> {
     pub recoveries: &'a Recoveries,
     /// Where what is read of WAL is kept for the next time.
     pub cache: Option<&'a Path>,
+    /// The names that base backups know: read once for all who share it, since a compressed backup is read for that.
+    pub names: &'a Mutex<NameBook>,
     /// Told the bytes of WAL that were read.
     pub progress: &'a dyn Fn(u64),
     /// Asks it to stop.
@@ -87,9 +90,8 @@ impl<'a> Preparation<'a> {
         let (backup, path, mut resolved) = self.choose(request, Trust::Nothing)?;
         let ways = self.ways(request, &backup.id, &path, &resolved);
         resolved.backups = usable(&ways);
-        let mut names = NameBook::default();
-        self.look_around(&path, &mut resolved, Trust::Nothing, &mut names)?;
-        let database = self.database(backup, &resolved, &mut names)?;
+        self.look_around(&path, &mut resolved, Trust::Nothing)?;
+        let database = self.database(backup, &resolved)?;
         let major = backup.pg_version.ok_or_else(|| {
             Error::failed(
                 "unknown-version",
@@ -172,7 +174,7 @@ impl<'a> Preparation<'a> {
     pub fn locate(&self, request: &Request) -> Result<Resolved> {
         let (backup, path, mut resolved) = self.choose(request, Trust::Order)?;
         resolved.backups = usable(&self.ways(request, &backup.id, &path, &resolved));
-        self.look_around(&path, &mut resolved, Trust::Order, &mut NameBook::default())?;
+        self.look_around(&path, &mut resolved, Trust::Order)?;
         Ok(resolved)
     }
 
@@ -215,9 +217,8 @@ impl<'a> Preparation<'a> {
         let index = self.index();
         let mut resolved = self.resolve(&index, backup, &path, &request, Trust::Nothing, restart)?;
         resolved.backups = vec![current.backup.id.clone()];
-        let mut names = NameBook::default();
-        self.look_around(&path, &mut resolved, Trust::Nothing, &mut names)?;
-        let database = self.database(backup, &resolved, &mut names)?;
+        self.look_around(&path, &mut resolved, Trust::Nothing)?;
+        let database = self.database(backup, &resolved)?;
         let missing = self.missing(backup, &path, &resolved);
         let mut findings: Vec<Finding> = wal_missing(&missing, &resolved).into_iter().collect();
         findings.extend(obstacles(&resolved, current.server.major, &current.settings));

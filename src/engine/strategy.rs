@@ -1,6 +1,7 @@
 //! How a recovery gets to another target: looks at its copy and at WAL, and has [`crate::plan::retarget`] judge.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Mutex;
 
 use crate::catalog::Catalog;
 use crate::config::SourceConfig;
@@ -178,6 +179,7 @@ pub(super) fn with_preparation<T>(
         catalog: &catalog,
         recoveries: engine.recoveries(),
         cache: engine.cache(),
+        names: &Mutex::default(),
         progress,
         cancel,
     })

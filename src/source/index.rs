@@ -424,16 +424,19 @@ impl<'a> Index<'a> {
         each: &mut dyn FnMut(u64, Read) -> ControlFlow<()>,
     ) -> Result<()> {
         self.stream_known(entries, &mut |entry, known| {
-            let read = match known {
-                Some(read) => read,
-                None => {
-                    let (fresh, read) = self.read_fresh(entry, cancel)?;
-                    self.keep(std::slice::from_ref(&fresh));
-                    read
-                }
-            };
+            let read = self.known_or_read(entry, known, cancel)?;
             Ok(each(entry.number, read))
         })
+    }
+
+    /// What lies in a segment: what is known of it, or else what is read of it now, and kept.
+    fn known_or_read(&self, entry: &Entry, known: Option<Read>, cancel: &Cancel) -> Result<Read> {
+        if let Some(read) = known {
+            return Ok(read);
+        }
+        let (fresh, read) = self.read_fresh(entry, cancel)?;
+        self.keep(std::slice::from_ref(&fresh));
+        Ok(read)
     }
 
     /// Hands out what the cache has of these segments, in order.

@@ -164,6 +164,8 @@ struct Performer {
 #[derive(Default)]
 struct Shared {
     catalog: Mutex<Option<Arc<Catalog>>>,
+    /// What the base backups of that know of names. It is locked while they are read, and only by who needs them.
+    names: Mutex<Arc<Mutex<NameBook>>>,
     /// What names, sizes and beginnings of files tell, and of which catalog: they are looked at once.
     inspected: Mutex<Option<(Arc<Catalog>, Arc<Inspection>)>>,
     /// The hash of every plan that was shown, by the name of its recovery.
@@ -172,7 +174,8 @@ struct Shared {
     steps: Mutex<HashMap<String, Cancel>>,
 }
 
-/// A lock is only ever held for a moment, and what it guards is whole even where a thread panicked.
+/// But for the names of base backups a lock is only ever held for a moment, and what it guards is whole even where a
+/// thread panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -380,6 +383,7 @@ impl Performer {
             let catalog = source.list(&Cancel::default());
             if let Ok(catalog) = &catalog {
                 *lock(&shared.catalog) = Some(Arc::new(catalog.clone()));
+                *lock(&shared.names) = Arc::default();
             }
             reply.send(Msg::Catalog(catalog));
             Ok(())
@@ -393,13 +397,14 @@ impl Performer {
         let (source, cancel) = (Arc::clone(&self.source), self.scan.clone());
         let rows = self.config.suspect_rows.unwrap_or(MANY_ROWS);
         let cache = self.config.cache_directory.clone();
+        let names = Arc::clone(&lock(&self.shared.names));
         // Whoever served the catalog before ends with the old channel.
         let (ask, asked) = channel();
         self.archive = Some(ask);
         work(reply, move |reply| {
             let index = Index::new(source.as_ref(), &catalog, cache.as_deref(), rows);
             std::thread::scope(|scope| {
-                scope.spawn(|| tell_overview(&index, &catalog, &cancel, reply));
+                scope.spawn(|| tell_overview(&index, &catalog, &names, &cancel, reply));
                 serve(&index, &catalog, &asked, reply);
             });
             Ok(())
@@ -529,12 +534,14 @@ impl Performer {
     ) {
         let Some(catalog) = lock(&self.shared.catalog).clone() else { return };
         let (source, config) = (Arc::clone(&self.source), self.config.clone());
+        let names = Arc::clone(&lock(&self.shared.names));
         work(reply, move |reply| {
             let preparation = Preparation {
                 source: source.as_ref(),
                 catalog: &catalog,
                 recoveries: &Recoveries::below(&config.state_directory),
                 cache: config.cache_directory.as_deref(),
+                names: &names,
                 progress: &|_| {},
                 cancel: &cancel,
             };
@@ -682,8 +689,8 @@ fn tell_log(recoveries: &Recoveries, id: &str, reply: &MsgSender) {
 }
 
 /// Tells what is known of the archive, more and more, until everything is.
-fn tell_overview(index: &Index<'_>, catalog: &Catalog, cancel: &Cancel, reply: &MsgSender) {
-    let read = guarded(|| read_archive(index, catalog, cancel, reply));
+fn tell_overview(index: &Index<'_>, catalog: &Catalog, names: &Mutex<NameBook>, cancel: &Cancel, reply: &MsgSender) {
+    let read = guarded(|| read_archive(index, catalog, names, cancel, reply));
     reply.send(Msg::ScanFinished(read));
     // Without a cache everything works, only slower.
     if let Some(warning) = index.warnings().into_iter().next() {
@@ -691,7 +698,13 @@ fn tell_overview(index: &Index<'_>, catalog: &Catalog, cancel: &Cancel, reply: &
     }
 }
 
-fn read_archive(index: &Index<'_>, catalog: &Catalog, cancel: &Cancel, reply: &MsgSender) -> Result<()> {
+fn read_archive(
+    index: &Index<'_>,
+    catalog: &Catalog,
+    names: &Mutex<NameBook>,
+    cancel: &Cancel,
+    reply: &MsgSender,
+) -> Result<()> {
     let mut told = None;
     let mut overview = index.build(
         cancel,
@@ -709,7 +722,7 @@ fn read_archive(index: &Index<'_>, catalog: &Catalog, cancel: &Cancel, reply: &M
     )?;
     reply.send(Msg::Overview(Arc::new(overview.clone())));
     // Names come last: reading them may take a while.
-    NameBook::default().name(&mut overview.suspects, catalog, cancel)?;
+    lock(names).name(&mut overview.suspects, catalog, cancel)?;
     reply.send(Msg::Overview(Arc::new(overview)));
     Ok(())
 }

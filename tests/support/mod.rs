@@ -40,7 +40,7 @@ pub use picture::{svg, text_of};
 pub use program::walback;
 pub use random::Random;
 pub use server::{Server, as_server, client, server_user};
-pub use tmux::Tmux;
+pub use tmux::{Tmux, press};
 pub use traced::{Moment, Traced, run_and_kill};
 pub use waldump::{Dump, Ended, Said, Told, Waldump, What, assert_same, said_by_walback};
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::cluster::LIMIT;
 use super::{Directory, describe};
 
 /// A terminal with one program in it. It ends, and the program with it, when this is dropped.
@@ -161,6 +162,15 @@ impl Tmux {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Presses `key` and waits for what it brings. After Escape the screen has to change, too: what it uncovers may have
+/// been in view before, and a key that follows Escape at once is one with Alt to any terminal program.
+#[track_caller]
+pub fn press(tmux: &Tmux, key: &str, brings: &str) -> String {
+    let before = if key == "Escape" { tmux.screen() } else { String::new() };
+    tmux.send(&[key]);
+    tmux.wait_for_screen(&format!("{brings:?}"), LIMIT, |screen| screen.contains(brings) && screen != before)
 }
 
 impl Drop for Tmux {

@@ -91,15 +91,7 @@ impl Index<'_> {
                 if let Some((_, child)) = fork.take_if(|(at, _)| *at <= entry.number) {
                     builder.fork(child);
                 }
-                let read = match known {
-                    Some(read) => read,
-                    None => {
-                        let (fresh, read) = self.read_fresh(entry, cancel)?;
-                        self.keep(std::slice::from_ref(&fresh));
-                        read
-                    }
-                };
-                match read {
+                match self.known_or_read(entry, known, cancel)? {
                     Ok(summary) => {
                         let mut ask = |xids: &[Xid]| self.fates(entry, xids, true, cancel);
                         builder.segment(stretch.timeline, entry.number, Some(&summary), &mut ask);

@@ -1,7 +1,6 @@
 //! The terminal is lent to psql, a pager or an editor. Nothing has to be given back: lines leave it as it is.
 
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
 
 use super::Loop;
 use super::session::Next;
@@ -9,11 +8,8 @@ use crate::app::editor::Edit;
 use crate::app::{Msg, guide};
 use crate::error::Error;
 use crate::tui::run::Perform;
-use crate::tui::run::lend::{Draft, Errand, cannot_start, program_of};
+use crate::tui::run::lend::{Draft, Errand, NO_EDITOR, cannot_start, program_of};
 use crate::tui::text::clean;
-
-/// For so long after a program has ended, a Ctrl-C was meant for it.
-const SETTLE: Duration = Duration::from_millis(50);
 
 impl<P: Perform> Loop<P> {
     /// Lends the terminal and waits until it is given back. What happens meanwhile waits in the channel.
@@ -58,16 +54,10 @@ impl<P: Perform> Loop<P> {
     }
 
     async fn edit(&mut self, edit: Edit) -> Next {
-        let hint = "set VISUAL or EDITOR to your editor, or type settings one by one";
-        let started = Draft::write(&edit.text).and_then(|draft| {
-            let command = program_of(&["VISUAL", "EDITOR"], "vi").map_err(|why| Error::failed("editor", why))?;
-            Ok((draft, command))
-        });
-        let (draft, mut command) = match started {
+        let (draft, mut command) = match Draft::for_editor(&edit.text) {
             Ok(started) => started,
-            Err(error) => return self.failed(error.hint(hint)),
+            Err(error) => return self.failed(error),
         };
-        command.arg(draft.file());
         match self.run_program("editor", &mut command).await {
             Ok(None) => Next::Leave,
             Ok(Some(status)) if status.success() => {
@@ -75,7 +65,7 @@ impl<P: Perform> Loop<P> {
                 self.session.take(Msg::Edited { edit, answer })
             }
             Ok(Some(status)) => self.ended("the editor", status),
-            Err(error) => self.failed(error.hint(hint)),
+            Err(error) => self.failed(error.hint(NO_EDITOR)),
         }
     }
 
@@ -90,25 +80,12 @@ impl<P: Perform> Loop<P> {
         self.session.take(Msg::Failed(error))
     }
 
-    /// Runs a program that has the terminal; `None` where this one has to leave before that ends. Ctrl-C is the program's
-    /// own while it runs.
+    /// Runs a program that has the terminal; `None` where this one has to leave before that ends.
     async fn run_program(&mut self, code: &'static str, command: &mut Command) -> Result<Option<ExitStatus>, Error> {
-        let mut child = command.spawn().map_err(|error| cannot_start(code, command, &error))?;
-        let (ended, mut end) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || ended.send(child.wait()));
-        loop {
-            tokio::select! {
-                outcome = &mut end => {
-                    // A Ctrl-C that ended it came to this program too, and may still be on its way.
-                    let theirs = async { while self.signals.interrupt.recv().await.is_some() {} };
-                    let _ = tokio::time::timeout(SETTLE, theirs).await;
-                    let outcome = outcome.unwrap_or_else(|_| Err(std::io::Error::other("nobody waited for it")));
-                    return outcome.map(Some).map_err(|error| cannot_start(code, command, &error));
-                }
-                _ = self.signals.terminate.recv() => return Ok(None),
-                _ = self.signals.hangup.recv() => return Ok(None),
-                _ = self.signals.interrupt.recv() => {}
-            }
-        }
+        let outcome = match command.spawn() {
+            Ok(child) => self.signals.wait_for(child).await,
+            Err(error) => Some(Err(error)),
+        };
+        outcome.transpose().map_err(|error| cannot_start(code, command, &error))
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Loop, Next, Perform, Terminal};
+use super::{Loop, Next, Perform, Signals, Terminal};
 use crate::app::editor::Edit;
 use crate::app::{Msg, guide};
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ pub(in crate::tui) enum Errand {
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// What somebody's program did with the terminal.
-type Outcome = std::io::Result<ExitStatus>;
+pub(in crate::tui) type Outcome = std::io::Result<ExitStatus>;
 
 impl<P: Perform> Loop<P> {
     /// Lends the terminal and waits until it is given back. What happens meanwhile waits in the channel.
@@ -97,19 +97,13 @@ impl<P: Perform> Loop<P> {
     }
 
     async fn edit(&mut self, terminal: &mut Terminal, edit: Edit) -> std::io::Result<Next> {
-        let hint = "set VISUAL or EDITOR to your editor, or type settings one by one";
-        let started = Draft::write(&edit.text).and_then(|draft| {
-            let command = program_of(&["VISUAL", "EDITOR"], "vi").map_err(|why| Error::failed("editor", why))?;
-            Ok((draft, command))
-        });
-        let (draft, mut command) = match started {
+        let (draft, mut command) = match Draft::for_editor(&edit.text) {
             Ok(started) => started,
             Err(error) => {
-                self.take(Msg::Edited { edit, answer: Err(error.hint(hint)) });
+                self.take(Msg::Edited { edit, answer: Err(error) });
                 return Ok(Next::Go);
             }
         };
-        command.arg(draft.file());
         match self.run_in_terminal(terminal, &mut command, "").await? {
             None => return Ok(Next::Leave),
             Some(Ok(status)) if status.success() => {
@@ -120,7 +114,7 @@ impl<P: Perform> Loop<P> {
                 self.take(Msg::Note(format!("the editor ended with {status}; nothing was changed")));
             }
             Some(Err(error)) => {
-                let error = cannot_start("editor", &command, &error).hint(hint);
+                let error = cannot_start("editor", &command, &error).hint(NO_EDITOR);
                 self.take(Msg::Edited { edit, answer: Err(error) });
             }
         }
@@ -135,7 +129,7 @@ impl<P: Perform> Loop<P> {
         // This is the process's main thread, which takes the signal before it comes back from here.
         let stopped = kill(Pid::from_raw(0), Signal::SIGTSTP);
         self.resume(terminal)?;
-        let went_on = self.settle().await;
+        let went_on = self.signals.settle().await;
         match stopped {
             Err(error) => _ = self.take(Msg::Note(format!("it cannot be stopped: {error}"))),
             Ok(()) if !went_on => _ = self.take(Msg::Note("not stopped: no shell would bring it back".to_owned())),
@@ -157,16 +151,19 @@ impl<P: Perform> Loop<P> {
         }
         let outcome = match command.spawn() {
             Err(error) => Some(Err(error)),
-            Ok(child) => self.wait(child).await,
+            Ok(child) => self.signals.wait_for(child).await,
         };
         if outcome.is_some() {
             self.resume(terminal)?;
         }
         Ok(outcome)
     }
+}
 
-    /// Waits for the program; `None` where this one has to leave before that. Ctrl-C is the program's own while it runs.
-    async fn wait(&mut self, mut child: Child) -> Option<Outcome> {
+impl Signals {
+    /// Waits for a program that has the terminal; `None` where this one has to leave before that ends. Ctrl-C is the
+    /// program's own while it runs.
+    pub(in crate::tui) async fn wait_for(&mut self, mut child: Child) -> Option<Outcome> {
         let (ended, mut end) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || ended.send(child.wait()));
         loop {
@@ -175,9 +172,9 @@ impl<P: Perform> Loop<P> {
                     let _ = self.settle().await;
                     return Some(outcome.unwrap_or_else(|_| Err(std::io::Error::other("nobody waited for it"))));
                 }
-                _ = self.signals.terminate.recv() => return None,
-                _ = self.signals.hangup.recv() => return None,
-                _ = self.signals.interrupt.recv() => {}
+                _ = self.terminate.recv() => return None,
+                _ = self.hangup.recv() => return None,
+                _ = self.interrupt.recv() => {}
             }
         }
     }
@@ -190,8 +187,8 @@ impl<P: Perform> Loop<P> {
         let theirs = async {
             loop {
                 tokio::select! {
-                    _ = self.signals.interrupt.recv() => {}
-                    _ = self.signals.go_on.recv() => went_on = true,
+                    _ = self.interrupt.recv() => {}
+                    _ = self.go_on.recv() => went_on = true,
                 }
             }
         };
@@ -236,8 +233,20 @@ pub(in crate::tui) struct Draft {
 /// No list of settings is longer.
 const LONGEST: u64 = 1 << 20;
 
+/// What to do where no editor starts.
+pub(in crate::tui) const NO_EDITOR: &str = "set VISUAL or EDITOR to your editor, or type settings one by one";
+
 impl Draft {
-    pub(in crate::tui) fn write(text: &str) -> Result<Draft> {
+    /// A text in a file, and the operator's editor with that file.
+    pub(in crate::tui) fn for_editor(text: &str) -> Result<(Draft, Command)> {
+        let draft = Draft::write(text).map_err(|error| error.hint(NO_EDITOR))?;
+        let command = program_of(&["VISUAL", "EDITOR"], "vi");
+        let mut command = command.map_err(|why| Error::failed("editor", why).hint(NO_EDITOR))?;
+        command.arg(draft.file());
+        Ok((draft, command))
+    }
+
+    fn write(text: &str) -> Result<Draft> {
         let cannot =
             |error: std::io::Error| Error::failed("editor", "cannot write a file to be edited").caused_by(&error);
         let draft = Draft { directory: private_directory().map_err(cannot)? };
