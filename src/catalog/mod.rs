@@ -1,6 +1,9 @@
 //! What there is to recover from: base backups, timelines, WAL. Pure: it is made from listings, and reads nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::Serialize;
 
 use crate::core::{ArchiveFile, Lsn, SegmentName, SegmentSize, TimelineId, TimelinePath};
 use crate::pgdata::backup_label::BackupHistory;
@@ -49,6 +52,17 @@ pub struct Listing {
     pub system_identifier: Option<u64>,
     /// What could not be read, in words.
     pub problems: Vec<String>,
+    /// What lies between the backups and is none.
+    pub left_alone: Vec<LeftAlone>,
+}
+
+/// A file or directory that was looked at and taken for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LeftAlone {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Why it was taken for nothing: a few words that can follow its name and a colon.
+    pub why: String,
 }
 
 /// Everything that a source has.
@@ -64,6 +78,8 @@ pub struct Catalog {
     pub segment_size: SegmentSize,
     /// What could not be read, or does not belong here, in words.
     pub problems: Vec<String>,
+    /// What lies between the backups and is none, sorted.
+    pub left_alone: Vec<LeftAlone>,
     /// The whole segments that the archives have; of compressed ones it is not known before they are read whether they
     /// are whole.
     pub segments: BTreeSet<SegmentName>,
@@ -81,7 +97,8 @@ pub struct Catalog {
 impl Catalog {
     /// Concludes from a listing what there is.
     #[must_use]
-    pub fn build(listing: Listing) -> Catalog {
+    pub fn build(mut listing: Listing) -> Catalog {
+        listing.left_alone.sort();
         let size = listing.segment_size.unwrap_or(SegmentSize::DEFAULT);
         let mut catalog = Catalog {
             backups: listing.backups,
@@ -89,6 +106,7 @@ impl Catalog {
             system_identifier: listing.system_identifier,
             segment_size: size,
             problems: listing.problems,
+            left_alone: listing.left_alone,
             segments: BTreeSet::new(),
             partials: BTreeSet::new(),
             cut_off: BTreeSet::new(),

@@ -64,6 +64,7 @@ pub(crate) fn catalog() -> Catalog {
         system_identifier: None,
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
+        left_alone: Vec::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
         segments: BTreeSet::new(),
