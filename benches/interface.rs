@@ -93,6 +93,7 @@ fn catalog() -> Catalog {
         system_identifier: Some(7_420_000_000_000_000_001),
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
+        left_alone: Vec::new(),
         segments: BTreeSet::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
