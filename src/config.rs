@@ -1,5 +1,6 @@
 //! What Walback works with: defaults, then the configuration file, then the environment, then the command line.
 
+pub mod drill;
 pub mod interface;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 
 use crate::core::{Check, Expectation, Zone};
 use crate::error::{Error, Result};
+use drill::{DrillConfig, FileDrill};
 use interface::Interface;
 
 /// When to use colour.
@@ -106,6 +108,8 @@ pub struct SourceConfig {
     pub checks: Vec<Check>,
     /// How the primary is reached that fills the archives, as a connection string of libpq's. It may hold a password.
     pub primary: Option<String>,
+    /// How drills are made.
+    pub drill: DrillConfig,
 }
 
 /// How recoveries of a source are made.
@@ -168,6 +172,7 @@ struct FileSource {
     restore: FileRestore,
     checks: Vec<FileCheck>,
     primary: Option<String>,
+    drill: FileDrill,
 }
 
 #[derive(Debug, Deserialize)]
@@ -328,6 +333,7 @@ impl FileSource {
             },
             checks: self.checks.into_iter().map(Check::from).collect(),
             primary: self.primary,
+            drill: self.drill.resolve(base),
         }
     }
 }
@@ -453,6 +459,8 @@ pub fn is_utf8_locale(variable: impl Fn(&str) -> Option<String>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn load(yaml: &str, overrides: Overrides) -> Result<Config> {
@@ -512,6 +520,24 @@ sources:
         assert_eq!(["quit", "stop-before", "zoom-all", "copy", "zoom-out"].map(of), ["Ctrl-q", "B F3", "0", "y", "-"]);
         assert!(all["mouse"].is_empty());
         assert!(keys("keys: {quit: {a: b}}").is_err() && keys("keys: [q]").is_err());
+    }
+
+    #[test]
+    fn drills_are_bounded_by_spans_and_amounts() {
+        let drill = |yaml: &str| {
+            let yaml = format!("sources: {{shop: {{drill: {{{yaml}}}}}}}");
+            load(&yaml, Overrides::default()).map(|config| config.source().unwrap().drill.clone())
+        };
+        let shop =
+            drill("rto: 30min, rpo: 300, max_bytes: 200GB, scratch: drills, timeout: 6h, amcheck: false").unwrap();
+        assert_eq!((shop.rto, shop.rpo), (Some(Duration::from_secs(1800)), Some(Duration::from_secs(300))));
+        assert_eq!((shop.max_bytes, shop.timeout), (Some(200 << 30), Duration::from_secs(6 * 3600)));
+        assert!(shop.scratch.is_some_and(|scratch| scratch.is_absolute() && scratch.ends_with("drills")));
+        assert_eq!((shop.amcheck, shop.checksums, shop.keep), (Some(false), None, false));
+        assert_eq!(drill("").unwrap(), DrillConfig::default());
+        let error = drill("rto: soon").unwrap_err();
+        assert!(error.report().causes.join(" ").contains("“soon” is no span of time"), "{error}");
+        assert!(drill("rpo: 5MB").is_err() && drill("max_bytes: 5min").is_err() && drill("nobody: 1").is_err());
     }
 
     #[test]

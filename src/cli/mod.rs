@@ -22,6 +22,8 @@ pub mod backups;
 pub mod check;
 pub mod checklist;
 pub mod demo;
+pub mod drill;
+pub mod drills;
 pub mod fetch;
 pub mod interrupt;
 pub mod locate;
@@ -220,6 +222,8 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         }
         Command::Stop { recovery } => act::stop(&context, recovery.as_deref()),
         Command::Discard { recovery, act } => act::discard(&context, recovery.as_deref(), act),
+        Command::Drill { target, drill } => drill::run(&context, &target, &drill),
+        Command::Drills { verify } => drills::run(&context, verify),
         Command::Fetch { .. } | Command::Completions { .. } | Command::Man => Ok(0),
     };
     status.map(Outcome::Done)

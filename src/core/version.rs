@@ -136,6 +136,12 @@ impl PgMajor {
         }
     }
 
+    /// Whether `pg_amcheck` knows it: what that looks at heaps with (`verify_heapam`) came with 14.
+    #[must_use]
+    pub fn has_amcheck_program(self) -> bool {
+        self >= PgMajor(14)
+    }
+
     /// `pg_get_wal_replay_pause_state()` tells a pause that was asked for from one that has come (from 14 on).
     #[must_use]
     pub fn has_pause_state(self) -> bool {

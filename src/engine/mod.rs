@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod checklist;
 pub mod data_directory;
+mod drilled;
 mod experience;
 pub mod fetch;
 mod find;

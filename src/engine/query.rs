@@ -127,20 +127,40 @@ fn refused(error: &tokio_postgres::Error) -> Error {
     }
 }
 
+/// What the value of a check was the last time, by the check's name.
+pub type Last<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// Carries checks out, one after the other; one that fails does not keep the others.
 ///
 /// # Errors
 /// When they were given up.
-pub fn check(recovery: &Recovery, plan: &Plan, checks: &[Check], cancel: &Cancel) -> Result<Vec<Checked>> {
-    let one = |check: &Check| {
-        let answer = ask(recovery, plan, (&check.database, None), &check.sql, 1, cancel);
-        let (value, error) = match answer {
-            Ok(found) => (found.rows.into_iter().next().and_then(|row| row.into_iter().next().flatten()), None),
-            Err(error) if error.report().kind == ErrorKind::Interrupted => return Err(error),
-            Err(error) => (None, Some(error.report().message.clone())),
-        };
-        let passed = check.expect.holds(value.as_deref());
-        Ok(Checked { name: check.name.clone(), passed, value, expected: check.expect.to_string(), error })
+pub fn check(
+    recovery: &Recovery,
+    plan: &Plan,
+    checks: &[Check],
+    last: Last<'_>,
+    cancel: &Cancel,
+) -> Result<Vec<Checked>> {
+    checks.iter().map(|check| check_one(recovery, plan, check, last(&check.name).as_deref(), cancel)).collect()
+}
+
+/// Carries one check out; `last` is what its value was the last time.
+///
+/// # Errors
+/// When it was given up.
+pub fn check_one(
+    recovery: &Recovery,
+    plan: &Plan,
+    check: &Check,
+    last: Option<&str>,
+    cancel: &Cancel,
+) -> Result<Checked> {
+    let answer = ask(recovery, plan, (&check.database, None), &check.sql, 1, cancel);
+    let (value, error) = match answer {
+        Ok(found) => (found.rows.into_iter().next().and_then(|row| row.into_iter().next().flatten()), None),
+        Err(error) if error.report().kind == ErrorKind::Interrupted => return Err(error),
+        Err(error) => (None, Some(error.report().message.clone())),
     };
-    checks.iter().map(one).collect()
+    let passed = check.expect.holds(value.as_deref(), last);
+    Ok(Checked { name: check.name.clone(), passed, value, expected: check.expect.in_words(last), error })
 }

@@ -13,6 +13,8 @@ use super::host::{Host, now};
 use super::mark::Mark;
 
 const JOURNAL: &str = "journal.jsonl";
+/// Where drills are kept, in the state directory.
+pub const DRILLS: &str = "drills";
 
 /// Whoever watches a recovery.
 pub type Watch<'a> = &'a (dyn Fn(&Event) + 'a);
@@ -44,6 +46,12 @@ impl Recoveries {
             Ok(journal) => journal.contains(&b'\n'),
             Err(error) => error.kind() != std::io::ErrorKind::NotFound,
         }
+    }
+
+    /// Whether a recovery is, or was, a drill's: drills are kept beside recoveries, under the same names.
+    #[must_use]
+    pub fn is_drill(&self, id: &str) -> bool {
+        self.directory.with_file_name(DRILLS).join(id).is_dir()
     }
 
     /// Every known recovery, the newest first; the journals that cannot be read are errors among them.

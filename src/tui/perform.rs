@@ -23,6 +23,7 @@ use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Overview, Point, PointKind};
 use crate::config::{Colour, Config, FROM_COMMAND_LINE, RestoreConfig, SourceConfig, interface, is_utf8_locale};
 use crate::core::{Check, Target, TimelineId, Xid, Zone};
+use crate::drill::Drills;
 use crate::engine::archive::{archiver, space};
 use crate::engine::checklist;
 use crate::engine::host::{Host, facts::server_account, now};
@@ -228,10 +229,15 @@ impl Perform for Performer {
             }
             Effect::RunChecks { recovery } => {
                 let checks = self.checks.clone();
+                let drills = Drills::below(&self.config.state_directory);
+                let source = self.source.name().to_owned();
                 self.ask_server(
                     recovery,
                     reply,
-                    move |recovery, plan| Msg::Checked(check(recovery, plan, &checks, &Cancel::default())),
+                    move |recovery, plan| {
+                        let last = |name: &str| drills.last_value(&source, name);
+                        Msg::Checked(check(recovery, plan, &checks, &last, &Cancel::default()))
+                    },
                     Msg::Checked,
                 );
             }

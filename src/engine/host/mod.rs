@@ -20,6 +20,7 @@ pub mod clusters;
 pub mod facts;
 pub mod launch;
 pub mod lock;
+pub mod programs;
 pub(crate) mod space;
 pub mod spool;
 mod system;

@@ -1,0 +1,170 @@
+//! The pictures of a report, as SVG inside of its page.
+
+use std::fmt::Write as _;
+
+use super::in_html;
+use crate::core::Zone;
+use crate::core::progress::{Bytes, Seconds};
+use crate::event::{DrillReport, DrillResult};
+
+/// The size of a picture, in its own units.
+const WIDTH: f64 = 720.0;
+const HEIGHT: f64 = 160.0;
+/// What the names of bars need.
+const NAMES: f64 = 110.0;
+const ROW: f64 = 22.0;
+/// What is written beside or above what is drawn.
+const MARGIN: f64 = 60.0;
+
+/// What matters most, large.
+pub(super) fn figures(report: &DrillReport) -> String {
+    let seconds = |seconds: Option<f64>| seconds.map_or("not known".to_owned(), |s| Seconds(s).to_string());
+    let limit = |limit: Option<f64>| limit.map_or("no limit".to_owned(), |s| format!("at most {}", Seconds(s)));
+    let (passed, all) = report.passed_checks();
+    let over = |measured: Option<f64>, limit: Option<f64>| measured.zip(limit).is_some_and(|(m, l)| m > l);
+    let stop = match report.matches_prediction {
+        Some(true) => ("as predicted", false),
+        Some(false) => ("NOT as predicted", true),
+        None => ("not known", false),
+    };
+    let figures = [
+        ("RTO", seconds(report.rto_s), limit(report.rto_limit_s), over(report.rto_s, report.rto_limit_s)),
+        ("RPO", seconds(report.rpo_s), limit(report.rpo_limit_s), over(report.rpo_s, report.rpo_limit_s)),
+        ("Checks", format!("{passed} of {all}"), "passed".to_owned(), passed < all),
+        ("Stopped", stop.0.to_owned(), "where it was to".to_owned(), stop.1),
+    ];
+    let mut out = "<div class=\"figures\">\n".to_owned();
+    for (name, value, note, is_bad) in figures {
+        let class = if is_bad { " class=\"bad\"" } else { "" };
+        let _ = writeln!(
+            out,
+            "<div><small>{name}</small><b{class}>{}</b><small>{}</small></div>",
+            in_html(&value),
+            in_html(&note)
+        );
+    }
+    out.push_str("</div>\n");
+    out
+}
+
+/// How long each part took, one bar below the other.
+pub(super) fn phases(report: &DrillReport) -> String {
+    let longest = report.phases.iter().map(|phase| phase.seconds).fold(0.0, f64::max);
+    if longest <= 0.0 {
+        return String::new();
+    }
+    let height = ROW * report.phases.len() as f64;
+    let mut out = opening("How long each part took", height);
+    for (place, phase) in report.phases.iter().enumerate() {
+        let y = ROW * place as f64;
+        let width = (WIDTH - NAMES - 2.0 * MARGIN) * phase.seconds / longest;
+        let class = if phase.counts { "bar" } else { "none" };
+        let rate = phase.rate().map(|rate| format!(", {}/s", Bytes(rate as u64))).unwrap_or_default();
+        let label = format!("{}{rate}", Seconds(phase.seconds));
+        let _ = writeln!(
+            out,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
+             <rect class=\"{class}\" x=\"{NAMES:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>\
+             <text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            NAMES - 8.0,
+            y + 15.0,
+            in_html(&phase.name),
+            y + 4.0,
+            width.max(1.0),
+            ROW - 8.0,
+            NAMES + width.max(1.0) + 6.0,
+            y + 15.0,
+            in_html(&label)
+        );
+    }
+    out.push_str("</svg></figure>\n");
+    out
+}
+
+/// How RTO and RPO have come to be what they are.
+pub(super) fn trends(report: &DrillReport, former: &[DrillReport], zone: Zone) -> String {
+    let all: Vec<&DrillReport> = former.iter().chain([report]).collect();
+    let rto = trend("RTO of the last drills", &all, &|drill| drill.rto_s, report.rto_limit_s, zone);
+    rto + &trend("RPO of the last drills", &all, &|drill| drill.rpo_s, report.rpo_limit_s, zone)
+}
+
+/// One bar for each drill; a line where the limit is. What could not be measured is a short grey one.
+fn trend(
+    title: &str,
+    drills: &[&DrillReport],
+    measured: &dyn Fn(&DrillReport) -> Option<f64>,
+    limit: Option<f64>,
+    zone: Zone,
+) -> String {
+    let highest = drills.iter().filter_map(|drill| measured(drill)).chain(limit).fold(0.0, f64::max);
+    if highest <= 0.0 {
+        return String::new();
+    }
+    let mut out = opening(title, HEIGHT);
+    let (base, top) = (HEIGHT - 20.0, 14.0);
+    let y = |seconds: f64| base - (base - top) * seconds / highest;
+    let width = (WIDTH - 2.0 * MARGIN) / drills.len() as f64;
+    for (place, drill) in drills.iter().enumerate() {
+        let x = MARGIN + width * place as f64;
+        let value = measured(drill);
+        let class = match (value, limit) {
+            (None, _) => "none",
+            (Some(value), Some(limit)) if value > limit => "over",
+            _ if drill.result == DrillResult::Failed => "over",
+            _ => "bar",
+        };
+        let top = y(value.unwrap_or(0.0)).min(base - 2.0);
+        let told = value.map_or("not measured".to_owned(), |value| Seconds(value).to_string());
+        let title = format!("{}: {told}, {}", drill.begun_at.in_zone(zone), drill.result);
+        let _ = writeln!(
+            out,
+            "<rect class=\"{class}\" x=\"{:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}</title></rect>",
+            x + width * 0.15,
+            (width * 0.7).min(48.0),
+            base - top,
+            in_html(&title)
+        );
+    }
+    let _ = writeln!(
+        out,
+        "<line class=\"axis\" x1=\"{MARGIN}\" x2=\"{:.1}\" y1=\"{base}\" y2=\"{base}\"/>\
+         <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text><text x=\"{:.1}\" y=\"{base}\" text-anchor=\"end\">0 s</text>",
+        WIDTH - MARGIN,
+        MARGIN - 6.0,
+        top + 4.0,
+        in_html(&Seconds(highest).to_string()),
+        MARGIN - 6.0
+    );
+    if let Some(limit) = limit {
+        let _ = writeln!(
+            out,
+            "<line class=\"limit\" x1=\"{MARGIN}\" x2=\"{:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\">limit {}</text>",
+            WIDTH - MARGIN,
+            y(limit),
+            y(limit),
+            WIDTH - MARGIN + 4.0,
+            y(limit) + 4.0,
+            in_html(&Seconds(limit).to_string())
+        );
+    }
+    for (drill, x, anchor) in
+        [(drills.first(), MARGIN, "start"), (drills.last().filter(|_| drills.len() > 1), WIDTH - MARGIN, "end")]
+    {
+        let Some(drill) = drill else { continue };
+        let _ = writeln!(
+            out,
+            "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
+            HEIGHT - 4.0,
+            in_html(&drill.begun_at.short(zone))
+        );
+    }
+    out.push_str("</svg></figure>\n");
+    out
+}
+
+fn opening(title: &str, height: f64) -> String {
+    format!(
+        "<figure><figcaption>{title}</figcaption><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\" \
+         xmlns=\"http://www.w3.org/2000/svg\">\n"
+    )
+}

@@ -1,0 +1,499 @@
+//! Makes a drill: plans, restores, checks, measures, removes, reports.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::aim::{self, Aim, Which};
+use super::checks::Checks;
+use super::limit::Limit;
+use super::measure;
+use super::store::{Draft, DrillJournal, Drills, Sealed};
+use crate::catalog::suspect::MANY_ROWS;
+use crate::config::{Config, RestoreConfig, SourceConfig};
+use crate::core::progress::{Bytes, Seconds};
+use crate::engine::host::lock::host_name;
+use crate::engine::host::programs::Program;
+use crate::engine::host::{Host, current_account, now};
+use crate::engine::{Engine, Preparation, Request};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::drill::{By, CheckKind, DrillCheck, DrillPhase, DrillResult, Drilled, DrilledBackup, FORMAT};
+use crate::event::{DrillReport, Event, Failure, Recovery, RecoveryState};
+use crate::plan::build::name_recovery;
+use crate::plan::{Plan, Severity};
+use crate::source::{Cancel, Index, LocalSource, Source};
+
+/// How long the command for failures may take.
+const ALARM: Duration = Duration::from_secs(60);
+
+/// What a drill is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// To where.
+    pub aim: Aim,
+    /// From which base backup.
+    pub which: Which,
+    /// Below which directory; `None` for the configured one.
+    pub scratch: Option<PathBuf>,
+    /// Where the server's programs are; `None` for the configured place.
+    pub bin_dir: Option<PathBuf>,
+    /// Whether what was restored stays, whatever is configured.
+    pub keep: bool,
+}
+
+/// What happens during a drill.
+#[derive(Debug, Clone, Copy)]
+pub enum Heard<'a> {
+    /// Something of its recovery.
+    Event(&'a Event),
+    /// A part is begun, in words.
+    Doing(&'a str),
+    /// A check was carried out.
+    Checked(&'a DrillCheck),
+    /// Something to be known.
+    Note(&'a str),
+}
+
+/// Whoever watches a drill.
+pub type Listen<'a> = &'a (dyn Fn(Heard<'_>) + 'a);
+
+/// Makes drills of one source.
+pub struct Drill<'a> {
+    pub(super) config: &'a Config,
+    pub(super) source: &'a SourceConfig,
+    pub(super) engine: Engine,
+    pub(super) host: Host,
+    pub(super) drills: Drills,
+    pub(super) listen: Listen<'a>,
+}
+
+/// A drill that is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Done {
+    /// Its report, and where it is.
+    pub sealed: Sealed,
+    /// Its recovery; `None` where it did not come to one.
+    pub recovery: Option<Recovery>,
+}
+
+/// How far a drill came that did not come to its end.
+struct Ended {
+    error: Error,
+    /// Because its time was over.
+    expired: bool,
+}
+
+impl<'a> Drill<'a> {
+    /// For the source that the configuration means.
+    ///
+    /// # Errors
+    /// When there is none, or with `--read-only`.
+    pub fn new(config: &'a Config, listen: Listen<'a>) -> Result<Drill<'a>> {
+        Ok(Drill {
+            config,
+            source: config.source()?,
+            engine: Engine::new(config)?,
+            host: Host::new(config.read_only)?,
+            drills: Drills::below(&config.state_directory),
+            listen,
+        })
+    }
+
+    /// Makes one. Whatever becomes of it is in its report: a drill that fails is no error.
+    ///
+    /// # Errors
+    /// When it cannot be begun, or its report cannot be written.
+    pub fn run(&self, asked: &Asked, cancel: &Cancel) -> Result<Done> {
+        let scratch = self.scratch(asked)?;
+        let notes = self.clear_up()?;
+        let directory = self.new_directory(&scratch);
+        let mut report = self.blank(&directory, notes, asked.keep);
+        let mut journal = self.drills.begin(&self.host, &report.id)?;
+        self.note(&mut journal, &report, false)?;
+        let limit = Limit::new(cancel, self.source.drill.timeout);
+        let outcome = self.make(asked, &mut report, &mut journal, &limit);
+        if let Err(error) = outcome {
+            self.take_failure(&mut report, Ended { error, expired: limit.expired() });
+        }
+        // What is not there cannot be kept.
+        report.kept &= self.engine.recoveries().has(&report.id) && directory.exists();
+        judge(&mut report);
+        report.ended_at = now();
+        // What is known now stands, also where removing is interrupted.
+        self.note(&mut journal, &report, true)?;
+        if !report.kept {
+            let started = Instant::now();
+            self.remove(&mut report);
+            report.phases.push(phase("teardown", started));
+        }
+        judge(&mut report);
+        report.ended_at = now();
+        summarize(&mut report);
+        let sealed = self.drills.seal(&self.host, report, self.config.zone)?;
+        self.raise_alarm(&sealed);
+        let recovery = self.engine.recoveries().load(&sealed.report.id).ok().and_then(|buffer| buffer.recovery());
+        Ok(Done { sealed, recovery })
+    }
+
+    fn scratch(&self, asked: &Asked) -> Result<PathBuf> {
+        let scratch = asked.scratch.clone().or_else(|| self.source.drill.scratch.clone()).ok_or_else(|| {
+            Error::usage("no-scratch", "it is not said below which directory the drill shall restore")
+                .hint("give it with --scratch DIR, or as “drill: {scratch: DIR}” of the source in the configuration")
+        })?;
+        std::path::absolute(&scratch).map_err(|error| {
+            Error::usage("bad-path", format!("this is no path: {}", scratch.display())).caused_by(&error)
+        })
+    }
+
+    /// A directory that is not there, whose name no drill and no recovery has.
+    fn new_directory(&self, scratch: &Path) -> PathBuf {
+        let time = now().for_server();
+        let digits: String = time.chars().filter(char::is_ascii_digit).take(14).collect();
+        let source = if self.source.name == crate::config::FROM_COMMAND_LINE { "" } else { self.source.name.as_str() };
+        let source: String = source.chars().take(20).collect();
+        let wanted = format!("drill {source} {digits}");
+        let is_taken = |name: &str| {
+            let path = scratch.join(name);
+            self.drills.has(name) || self.engine.recoveries().has(name) || path.symlink_metadata().is_ok()
+        };
+        scratch.join(name_recovery(Path::new(&wanted), &is_taken))
+    }
+
+    /// The report of a drill that has done nothing yet.
+    fn blank(&self, directory: &Path, notes: Vec<String>, keep: bool) -> DrillReport {
+        let drill = &self.source.drill;
+        let at = now();
+        DrillReport {
+            format: FORMAT,
+            id: directory.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            number: 0,
+            previous: None,
+            result: DrillResult::Interrupted,
+            summary: String::new(),
+            failures: Vec::new(),
+            notes,
+            begun_at: at,
+            ended_at: at,
+            by: By { user: current_account().name, host: host_name(), walback: env!("CARGO_PKG_VERSION").to_owned() },
+            source: Drilled {
+                name: self.source.name.clone(),
+                backups: self.source.backups.clone(),
+                wal: self.source.wal.clone(),
+                system_identifier: None,
+            },
+            chosen: String::new(),
+            backup: None,
+            target: None,
+            directory: directory.to_path_buf(),
+            predicted: None,
+            actual: None,
+            matches_prediction: None,
+            phases: Vec::new(),
+            rto_s: None,
+            rto_limit_s: drill.rto.map(|limit| limit.as_secs_f64()),
+            rpo_s: None,
+            rpo_limit_s: drill.rpo.map(|limit| limit.as_secs_f64()),
+            rpo_against: None,
+            recoverable_at: None,
+            newest_known_at: None,
+            primary_at: None,
+            wal_bytes: None,
+            wal_bytes_per_hour: None,
+            forecast: None,
+            checks: Vec::new(),
+            skipped: Vec::new(),
+            findings: Vec::new(),
+            failure: None,
+            kept: keep || drill.keep,
+            removed: false,
+            documents: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn note(&self, journal: &mut DrillJournal, report: &DrillReport, judged: bool) -> Result<()> {
+        journal.note(&self.host, &Draft { judged, report: report.clone() })
+    }
+
+    /// Everything from the plan to the last check.
+    fn make(&self, asked: &Asked, report: &mut DrillReport, journal: &mut DrillJournal, limit: &Limit) -> Result<()> {
+        (self.listen)(Heard::Doing("planning"));
+        let started = Instant::now();
+        let plan = self.plan(asked, report, limit)?;
+        report.phases.push(phase(measure::PLAN, started));
+        self.note(journal, report, false)?;
+        self.check_bounds(&plan)?;
+        let watch = |event: &Event| (self.listen)(Heard::Event(event));
+        let begun = self.engine.begin(&plan, &plan.hash()?, &watch, limit.cancel());
+        // What its steps took is told also where the last of them failed.
+        let buffer = self.engine.recoveries().load(&plan.recovery).ok();
+        measure::take_phases(report, buffer.as_ref().map_or(&[], |buffer| &buffer.phases));
+        report.forecast = measure::forecast(&plan, &report.phases, begun.is_ok());
+        let recovery = begun?;
+        report.actual = measure::actual(&recovery);
+        report.matches_prediction = recovery.matches_prediction;
+        report.wal_bytes_per_hour = measure::wal_bytes_per_hour(&plan, recovery.last_commit_at);
+        let role = buffer.and_then(|buffer| buffer.role).unwrap_or_else(|| plan.server.role.clone());
+        let config = &self.source.drill;
+        let checks = Checks { drill: self, config, plan: &plan, recovery: &recovery, limit, role };
+        self.check(&checks, report)
+    }
+
+    /// Chooses and plans; what is known by that goes into the report.
+    fn plan(&self, asked: &Asked, report: &mut DrillReport, limit: &Limit) -> Result<Plan> {
+        let source = LocalSource::new(self.source);
+        let catalog = source.list(limit.cancel())?;
+        report.source.system_identifier = catalog.system_identifier.map(|id| id.to_string());
+        report.notes.extend(catalog.problems.iter().cloned());
+        let cache = self.config.cache_directory.as_deref();
+        let index = Index::new(&source, &catalog, cache, self.config.suspect_rows.unwrap_or(MANY_ROWS));
+        // What is known of the archive stands, whatever the target comes to.
+        report.newest_known_at = measure::newest_known(&catalog, &index, limit.cancel())?;
+        if let Some(primary) = &self.source.primary {
+            match measure::primary_now(primary, &catalog) {
+                Ok(now) => report.primary_at = Some(now),
+                Err(why) => report.notes.push(why),
+            }
+        }
+        let which = (&asked.which, &asked.aim);
+        let chosen = aim::choose(&catalog, &index, which, &mut report.notes, limit.cancel())?;
+        report.chosen = chosen.how;
+        report.target = Some(chosen.target.clone());
+        let preparation = Preparation {
+            source: &source,
+            catalog: &catalog,
+            recoveries: self.engine.recoveries(),
+            cache,
+            names: &Mutex::default(),
+            progress: &|_| {},
+            cancel: limit.cancel(),
+        };
+        let plan = preparation.plan(&Request {
+            target: chosen.target,
+            backup: chosen.backup,
+            directory: report.directory.clone(),
+            restore: self.restore(asked),
+            pristine: None,
+            make_way: false,
+            zone: self.config.zone,
+        })?;
+        self.take_plan(report, &plan);
+        Ok(plan)
+    }
+
+    /// As recoveries of this source are made, but for what a recovery of an accident may need at the same time: its
+    /// place, its port, and the places of its tablespaces.
+    fn restore(&self, asked: &Asked) -> RestoreConfig {
+        let configured = self.source.restore.clone();
+        RestoreConfig {
+            directory: None,
+            port: None,
+            tablespaces: Vec::new(),
+            bin_dir: asked.bin_dir.clone().or(configured.bin_dir),
+            ..configured
+        }
+    }
+
+    fn take_plan(&self, report: &mut DrillReport, plan: &Plan) {
+        let backup = &plan.backup;
+        report.backup = Some(DrilledBackup {
+            id: backup.id.clone(),
+            location: backup.location.clone(),
+            pg_version: plan.server.major,
+            started_at: backup.started_at,
+            size_bytes: backup.size_bytes,
+            unpacked_bytes: backup.unpacked_bytes,
+        });
+        report.predicted = Some(measure::predicted(plan));
+        report.findings.clone_from(&plan.findings);
+        report.recoverable_at = measure::recoverable_at(plan);
+        measure::take_rpo(report);
+    }
+
+    /// Whether it would keep within the configured room.
+    fn check_bounds(&self, plan: &Plan) -> Result<()> {
+        let Some(most) = self.source.drill.max_bytes else { return Ok(()) };
+        let takes = plan.estimate.unpack_bytes.saturating_add(plan.estimate.wal_bytes);
+        if takes <= most {
+            return Ok(());
+        }
+        Err(Error::failed(
+            "drill-too-large",
+            format!("it would take about {}, more than the {} that a drill may take", Bytes(takes), Bytes(most)),
+        )
+        .hint("raise “drill: {max_bytes: …}” of the source in the configuration"))
+    }
+
+    /// Asks, reads everything, and at the end what needs the server stopped.
+    fn check(&self, checks: &Checks<'_>, report: &mut DrillReport) -> Result<()> {
+        let id = report.id.clone();
+        let watch = |event: &Event| (self.listen)(Heard::Event(event));
+        let started = Instant::now();
+        (self.listen)(Heard::Doing("checking"));
+        report.checks.push(as_predicted(report));
+        if checks.recovery.state != RecoveryState::Paused {
+            report.rto_s = Some(measure::rto_s(&report.phases));
+            return Err(Error::failed(
+                "drill-unreadable",
+                "the server takes no queries at this target: nothing could be checked",
+            )
+            .hint("choose another target: docs/drills.md says why some cannot be read"));
+        }
+        let asked = checks.ask(report);
+        report.phases.push(phase(measure::CHECKS, started));
+        report.rto_s = Some(measure::rto_s(&report.phases));
+        asked?;
+        let started = Instant::now();
+        (self.listen)(Heard::Doing("reading everything"));
+        let promoted = self.source.drill.promote;
+        if promoted {
+            self.engine.promote(&id, &watch)?;
+        }
+        checks.read_everything(report, promoted)?;
+        if checks.wants_checksums(report)? {
+            self.engine.stop_cleanly(&id, &watch)?;
+            checks.checksums(report)?;
+        }
+        report.phases.push(DrillPhase { counts: false, ..phase("verify", started) });
+        Ok(())
+    }
+
+    /// Removes what the drill has made, and says in the report how far that came.
+    pub(super) fn remove(&self, report: &mut DrillReport) {
+        (self.listen)(Heard::Doing("removing what was restored"));
+        if !self.engine.recoveries().has(&report.id) {
+            report.removed = true;
+            return;
+        }
+        let watch = |event: &Event| (self.listen)(Heard::Event(event));
+        match self.engine.tear_down(&report.id, &watch) {
+            Ok(_) => report.removed = true,
+            Err(error) => {
+                let why = &error.report().message;
+                report.failures.push(format!("what was restored could not be removed: {why}"));
+            }
+        }
+    }
+
+    fn take_failure(&self, report: &mut DrillReport, ended: Ended) {
+        let said = ended.error.report();
+        let failure = Failure {
+            step: None,
+            code: said.code.into(),
+            message: said.message.clone(),
+            causes: said.causes.clone(),
+            hint: said.hint.clone(),
+        };
+        let first = match (ended.expired, said.kind) {
+            (true, _) => {
+                let limit = Seconds(self.source.drill.timeout.as_secs_f64());
+                format!("it was given up after {limit}, its limit")
+            }
+            (false, ErrorKind::Interrupted) => "it was interrupted".to_owned(),
+            (false, _) => said.message.clone(),
+        };
+        report.result = match (ended.expired, said.kind) {
+            (false, ErrorKind::Interrupted) => DrillResult::Interrupted,
+            _ => DrillResult::Failed,
+        };
+        // What forbids the plan says it better.
+        if said.code != "plan-forbidden" {
+            report.failures.insert(0, first);
+        }
+        report.failure = Some(failure);
+    }
+
+    /// Has the configured command tell somebody of a failure.
+    fn raise_alarm(&self, sealed: &Sealed) {
+        let report = &sealed.report;
+        let Some(command) = self.source.drill.on_failure.as_ref().filter(|_| report.result == DrillResult::Failed)
+        else {
+            return;
+        };
+        let place = |name: &str| sealed.directory.join(name).display().to_string();
+        let environment = [
+            ("WALBACK_SUMMARY", report.summary.clone()),
+            ("WALBACK_RESULT", report.result.word().to_owned()),
+            ("WALBACK_DRILL", report.id.clone()),
+            ("WALBACK_SOURCE", report.source.name.clone()),
+            ("WALBACK_REPORT", place(super::store::HTML)),
+            ("WALBACK_REPORT_JSON", place("report.json")),
+            ("WALBACK_REPORT_MARKDOWN", place(super::store::MARKDOWN)),
+        ];
+        let arguments = ["-c".to_owned(), command.clone()];
+        let program = Program {
+            path: Path::new("/bin/sh"),
+            arguments: &arguments,
+            environment: &environment,
+            output_to_nowhere: false,
+        };
+        let started = Instant::now();
+        let ran = self.host.run_while(&current_account(), &program, &|| started.elapsed() < ALARM);
+        let why = match ran {
+            Ok(ran) if ran.succeeded() => return,
+            Ok(ran) if ran.cut_short => format!("it was given up after {}", Seconds(ALARM.as_secs_f64())),
+            Ok(ran) => ran.said.lines().last().unwrap_or("it failed").to_owned(),
+            Err(error) => error.report().message.clone(),
+        };
+        (self.listen)(Heard::Note(&format!("“on_failure” did not succeed: {why}")));
+    }
+}
+
+fn phase(name: &str, started: Instant) -> DrillPhase {
+    let counts = matches!(name, measure::PLAN | measure::CHECKS);
+    DrillPhase { name: name.to_owned(), seconds: started.elapsed().as_secs_f64(), bytes: None, counts }
+}
+
+/// Whether it stopped where it was predicted to.
+fn as_predicted(report: &DrillReport) -> DrillCheck {
+    let place = |stop: &Option<crate::event::drill::DrilledStop>| {
+        stop.as_ref().and_then(|stop| stop.replay_end).map(|lsn| format!("LSN {lsn}"))
+    };
+    DrillCheck {
+        name: "recovery stopped where it was predicted to".to_owned(),
+        kind: CheckKind::Stop,
+        passed: report.matches_prediction == Some(true),
+        value: place(&report.actual),
+        expected: place(&report.predicted).unwrap_or_else(|| "not known".to_owned()),
+        said: Vec::new(),
+        seconds: 0.0,
+    }
+}
+
+/// Concludes from what was measured and checked how the drill ended. Once more where something was added since.
+pub(super) fn judge(report: &mut DrillReport) {
+    let interrupted = report.result == DrillResult::Interrupted && report.failure.is_some();
+    let mut failures = std::mem::take(&mut report.failures);
+    let failed = report.checks.iter().filter(|check| !check.passed).map(DrillCheck::in_words);
+    let exceeded = measure::exceeded(report);
+    let forbidding = report.findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let more: Vec<String> = failed.chain(exceeded).chain(forbidding.map(|finding| finding.message.clone())).collect();
+    for failure in more {
+        if !failures.contains(&failure) {
+            failures.push(failure);
+        }
+    }
+    report.result = match (interrupted, failures.is_empty()) {
+        (true, _) => DrillResult::Interrupted,
+        (false, true) => DrillResult::Passed,
+        (false, false) => DrillResult::Failed,
+    };
+    report.failures = failures;
+}
+
+/// Says all of it in one line.
+pub(super) fn summarize(report: &mut DrillReport) {
+    let (passed, all) = report.passed_checks();
+    let mut parts = vec![format!("drill {} {}", report.id, report.result.word())];
+    if let Some(first) = report.failures.first() {
+        let more = report.failures.len() - 1;
+        parts.push(if more > 0 { format!("{first} (and {more} more)") } else { first.clone() });
+    } else if let Some(backup) = &report.backup {
+        parts.push(format!("backup {}", backup.id));
+    }
+    parts.push(format!("{passed} of {all} checks passed"));
+    parts.extend(report.rto_s.map(|seconds| format!("RTO {}", Seconds(seconds))));
+    parts.extend(report.rpo_s.map(|seconds| format!("RPO {}", Seconds(seconds))));
+    let line = parts.join("; ");
+    // One line, whatever an error said.
+    report.summary = line.split_whitespace().collect::<Vec<_>>().join(" ");
+}
