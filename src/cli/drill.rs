@@ -1,6 +1,7 @@
 //! `walback drill`
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::core::Zone;
@@ -28,7 +29,7 @@ pub fn run(context: &Context, target: &TargetArgs, args: &DrillArgs) -> Result<u
     let asked = asked(context, target, args)?;
     let copies = args.report.as_deref().map(|file| Copies::at(file, context)).transpose()?;
     let watcher = Watcher::new(args.events, context.config.zone);
-    let listen = |heard: Heard<'_>| tell(&watcher, args.events, heard);
+    let listen = |id: &str, heard: Heard<'_>| tell(&watcher, args.events, id, heard);
     let drill = Drill::new(&context.config, &listen)?;
     let done = drill.run(&asked, &context.cancel);
     watcher.clear();
@@ -122,21 +123,20 @@ impl Copies {
 }
 
 /// As it happens: words on standard error, or JSON lines.
-fn tell(watcher: &Watcher, json: bool, heard: Heard<'_>) {
-    let line = |value: serde_json::Value| {
-        let _ = print(&value.to_string());
+fn tell(watcher: &Watcher, json: bool, id: &str, heard: Heard<'_>) {
+    let (event, name, value, words) = match heard {
+        Heard::Event(event) => return watcher.tell(event),
+        Heard::Doing(what) => ("doing", "doing", serde_json::json!(what), format!("{what} …")),
+        Heard::Checked(check) => ("check", "check", serde_json::json!(check), check_in_words(check)),
+        Heard::Note(what) => ("note", "note", serde_json::json!(what), what.to_owned()),
     };
-    if !json && !matches!(heard, Heard::Event(_)) {
+    if json {
+        // Somebody who stopped reading must not stop the drill.
+        let line = serde_json::json!({"at": now(), "recovery": id, "event": event, name: value});
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    } else {
         watcher.clear();
-    }
-    match (heard, json) {
-        (Heard::Event(event), _) => watcher.tell(event),
-        (Heard::Doing(what), true) => line(serde_json::json!({"at": now(), "event": "drill", "doing": what})),
-        (Heard::Doing(what), false) => note(&format!("drill: {what} …")),
-        (Heard::Checked(check), true) => line(serde_json::json!({"at": now(), "event": "check", "check": check})),
-        (Heard::Checked(check), false) => note(&format!("drill: {}", plain(&check_in_words(check)))),
-        (Heard::Note(what), true) => line(serde_json::json!({"at": now(), "event": "note", "note": what})),
-        (Heard::Note(what), false) => note(&format!("drill: {}", plain(what))),
+        note(&format!("{id}: {}", plain(&words)));
     }
 }
 

@@ -105,7 +105,7 @@ fn backup<'c>(catalog: &'c Catalog, which: &Which, aim: &Aim, notes: &mut Vec<St
         Which::Named(id) => return Ok(Some(catalog.backup(id).ok_or_else(|| unknown(catalog, id))?)),
         Which::Default if matches!(aim, Aim::At(target) if target.kind != TargetKind::Latest) => return Ok(None),
         Which::Default | Which::Newest => usable().next(),
-        Which::Oldest => usable().last(),
+        Which::Oldest => usable().next_back(),
         Which::Random => {
             let usable: Vec<&Backup> = usable().collect();
             usable.get(below(usable.len() as u64) as usize).copied()

@@ -15,7 +15,7 @@ use crate::engine::query::{ask, check_one, databases};
 use crate::error::{Error, Result};
 use crate::event::drill::{CheckKind, DrillCheck, Skipped};
 use crate::event::{DrillReport, Recovery};
-use crate::plan::Plan;
+use crate::plan::{DATABASE, Plan};
 
 /// The last lines of what a program said that are kept.
 const SAID: usize = 20;
@@ -52,6 +52,9 @@ impl Checks<'_> {
     /// # Errors
     /// When the drill was given up.
     pub(super) fn ask(&self, report: &mut DrillReport) -> Result<()> {
+        let version = ask(self.recovery, self.plan, (DATABASE, None), "SHOW server_version", 1, self.limit.cancel());
+        let first = version.ok().and_then(|answer| answer.rows.into_iter().next()?.into_iter().next()?);
+        report.by.postgresql = first;
         match databases(self.recovery, self.plan) {
             Ok(names) => {
                 for name in &names {
@@ -126,7 +129,7 @@ impl Checks<'_> {
             said,
             seconds: started.elapsed().as_secs_f64(),
         };
-        (self.drill.listen)(Heard::Checked(&check));
+        (self.drill.listen)(&report.id, Heard::Checked(&check));
         report.checks.push(check);
         Ok(())
     }

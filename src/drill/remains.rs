@@ -26,7 +26,7 @@ impl Drill<'_> {
                     format!("the drill {id} was killed, and cannot be cleared up: {}", error.report().message)
                 }
             };
-            (self.listen)(Heard::Note(&said));
+            (self.listen)(&id, Heard::Note(&said));
             told.push(said);
         }
         Ok(told)
@@ -36,6 +36,10 @@ impl Drill<'_> {
         let Draft { judged, mut report } = draft;
         // Nobody else takes it on meanwhile.
         let _journal = self.drills.begin(&self.host, &report.id)?;
+        if self.drills.chain()?.iter().any(|link| link.id == report.id) {
+            // Somebody just has.
+            return self.drills.report(&report.id);
+        }
         let recovery = self.engine.recoveries().load(&report.id).ok();
         if !judged {
             if let Some(buffer) = &recovery {

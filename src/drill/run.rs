@@ -54,8 +54,8 @@ pub enum Heard<'a> {
     Note(&'a str),
 }
 
-/// Whoever watches a drill.
-pub type Listen<'a> = &'a (dyn Fn(Heard<'_>) + 'a);
+/// Whoever watches a drill; told its name with what happens.
+pub type Listen<'a> = &'a (dyn Fn(&str, Heard<'_>) + 'a);
 
 /// Makes drills of one source.
 pub struct Drill<'a> {
@@ -174,7 +174,7 @@ impl<'a> Drill<'a> {
             notes,
             begun_at: at,
             ended_at: at,
-            by: By { user: current_account().name, host: host_name(), walback: env!("CARGO_PKG_VERSION").to_owned() },
+            by: By { user: user(), host: host_name(), walback: env!("CARGO_PKG_VERSION").to_owned(), postgresql: None },
             source: Drilled {
                 name: self.source.name.clone(),
                 backups: self.source.backups.clone(),
@@ -216,13 +216,13 @@ impl<'a> Drill<'a> {
 
     /// Everything from the plan to the last check.
     fn make(&self, asked: &Asked, report: &mut DrillReport, journal: &mut DrillJournal, limit: &Limit) -> Result<()> {
-        (self.listen)(Heard::Doing("planning"));
+        (self.listen)(&report.id, Heard::Doing("planning"));
         let started = Instant::now();
         let plan = self.plan(asked, report, limit)?;
         report.phases.push(phase(measure::PLAN, started));
         self.note(journal, report, false)?;
         self.check_bounds(&plan)?;
-        let watch = |event: &Event| (self.listen)(Heard::Event(event));
+        let watch = |event: &Event| (self.listen)(&event.recovery, Heard::Event(event));
         let begun = self.engine.begin(&plan, &plan.hash()?, &watch, limit.cancel());
         // What its steps took is told also where the last of them failed.
         let buffer = self.engine.recoveries().load(&plan.recovery).ok();
@@ -326,9 +326,9 @@ impl<'a> Drill<'a> {
     /// Asks, reads everything, and at the end what needs the server stopped.
     fn check(&self, checks: &Checks<'_>, report: &mut DrillReport) -> Result<()> {
         let id = report.id.clone();
-        let watch = |event: &Event| (self.listen)(Heard::Event(event));
+        let watch = |event: &Event| (self.listen)(&event.recovery, Heard::Event(event));
         let started = Instant::now();
-        (self.listen)(Heard::Doing("checking"));
+        (self.listen)(&report.id, Heard::Doing("checking"));
         report.checks.push(as_predicted(report));
         if checks.recovery.state != RecoveryState::Paused {
             report.rto_s = Some(measure::rto_s(&report.phases));
@@ -343,7 +343,7 @@ impl<'a> Drill<'a> {
         report.rto_s = Some(measure::rto_s(&report.phases));
         asked?;
         let started = Instant::now();
-        (self.listen)(Heard::Doing("reading everything"));
+        (self.listen)(&report.id, Heard::Doing("reading everything"));
         let promoted = self.source.drill.promote;
         if promoted {
             self.engine.promote(&id, &watch)?;
@@ -359,12 +359,12 @@ impl<'a> Drill<'a> {
 
     /// Removes what the drill has made, and says in the report how far that came.
     pub(super) fn remove(&self, report: &mut DrillReport) {
-        (self.listen)(Heard::Doing("removing what was restored"));
+        (self.listen)(&report.id, Heard::Doing("removing what was restored"));
         if !self.engine.recoveries().has(&report.id) {
             report.removed = true;
             return;
         }
-        let watch = |event: &Event| (self.listen)(Heard::Event(event));
+        let watch = |event: &Event| (self.listen)(&event.recovery, Heard::Event(event));
         match self.engine.tear_down(&report.id, &watch) {
             Ok(_) => report.removed = true,
             Err(error) => {
@@ -434,7 +434,16 @@ impl<'a> Drill<'a> {
             Ok(ran) => ran.said.lines().last().unwrap_or("it failed").to_owned(),
             Err(error) => error.report().message.clone(),
         };
-        (self.listen)(Heard::Note(&format!("“on_failure” did not succeed: {why}")));
+        (self.listen)(&report.id, Heard::Note(&format!("“on_failure” did not succeed: {why}")));
+    }
+}
+
+/// Who runs this program; behind sudo also who did that.
+fn user() -> String {
+    let name = current_account().name;
+    match std::env::var("SUDO_USER") {
+        Ok(real) if !real.is_empty() && real != name => format!("{name}, for {real}"),
+        _ => name,
     }
 }
 

@@ -54,6 +54,8 @@ pub struct By {
     pub host: String,
     /// Walback's version.
     pub walback: String,
+    /// The version of the PostgreSQL server that recovered; `None` where it did not come to one.
+    pub postgresql: Option<String>,
 }
 
 /// What was drilled.

@@ -201,6 +201,7 @@ fn made(report: &DrillReport, zone: Zone) -> Section {
         vec![
             ("By", Some(format!("{} on {}", by.user, by.host))),
             ("With", Some(format!("Walback {}", by.walback))),
+            ("On", by.postgresql.as_ref().map(|version| format!("PostgreSQL {version}"))),
             ("Begun", Some(report.begun_at.in_zone(zone))),
             ("Ended", Some(report.ended_at.in_zone(zone))),
         ],

@@ -23,7 +23,7 @@ pub(crate) fn report() -> DrillReport {
         notes: Vec::new(),
         begun_at: at(0),
         ended_at: at(20),
-        by: By { user: "postgres".to_owned(), host: "db1".to_owned(), walback: "0.2.0".to_owned() },
+        by: By { user: "postgres".to_owned(), host: "db1".to_owned(), walback: "0.2.0".to_owned(), postgresql: None },
         source: Drilled { name: "shop".to_owned(), system_identifier: Some("7".to_owned()), ..Drilled::default() },
         chosen: "the newest base backup, to the end of WAL".to_owned(),
         backup: Some(DrilledBackup {
@@ -78,7 +78,7 @@ pub(crate) fn report() -> DrillReport {
 #[test]
 fn a_page_says_what_the_report_says_and_asks_nobody_for_anything() {
     let former = DrillReport { rto_s: Some(2000.0), result: DrillResult::Failed, ..report() };
-    let page = html(&report(), &[former.clone()], Zone::UTC);
+    let page = html(&report(), std::slice::from_ref(&former), Zone::UTC);
     for said in ["monday", "db1", "6.8 s", "orders are there", "pg_amcheck", "limit 30 min 00 s", "class=\"over\""] {
         assert!(page.contains(said), "{said}: {page}");
     }
