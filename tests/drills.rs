@@ -139,6 +139,22 @@ fn check<'a>(drill: &'a Value, name: &str) -> &'a Value {
     checks.find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name} in {drill:#}"))
 }
 
+/// Opens a report in a browser that cannot find any other machine, where there is one.
+#[track_caller]
+fn assert_drawn(driller: &Driller, page: &Path) {
+    let mut chromium = Command::new("chromium");
+    chromium.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]);
+    chromium.arg(format!("--user-data-dir={}", driller.directory.path().join("browser").display()));
+    chromium.arg("--dump-dom").arg(format!("file://{}", page.display()));
+    let Ok(output) = chromium.output() else {
+        return eprintln!("SKIPPED: a report is not opened in Chromium, which is not installed");
+    };
+    let drawn = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(drawn.contains("<svg viewBox=") && drawn.contains("<rect class=\"bar\""), "{drawn}");
+    assert!(drawn.trim_end().ends_with("</html>") && drawn.contains("The chain of reports"), "{drawn}");
+}
+
 #[test]
 fn a_drill_that_passes_proves_it_and_goes() {
     let driller = Driller::new();
@@ -185,6 +201,7 @@ fn a_drill_that_passes_proves_it_and_goes() {
     let copy = |ending: &str| fs::read_to_string(copies.join(format!("{}.{ending}", drill["id"].as_str().unwrap())));
     let page = copy("html").unwrap();
     assert!(page.contains("passed") && page.matches("<svg").count() >= 2 && !page.contains("<script"));
+    assert_drawn(&driller, &copies.join(format!("{}.html", drill["id"].as_str().unwrap())));
     assert!(copy("md").unwrap().contains("| rows | passed | 110 |") && copy("json").is_ok());
 
     // The next one knows this one's values, and so do plans.

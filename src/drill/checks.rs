@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::limit::Limit;
 use super::run::{Drill, Heard};
 use crate::config::drill::DrillConfig;
-use crate::core::{Check, Expectation};
+use crate::core::{Check, Expectation, PgMajor};
 use crate::engine::data_directory::control_file;
 use crate::engine::facts::client_program;
 use crate::engine::host::programs::{Program, Ran};
@@ -228,8 +228,14 @@ impl Checks<'_> {
         }
         let why = match control_file(&self.plan.directory) {
             Ok(control) if !control.data_checksums => "the cluster has no data checksums".to_owned(),
-            Ok(_) if self.found(NAME).is_none() => not_there(NAME),
-            Ok(_) => return Ok(true),
+            Ok(_) => match self.found(NAME).map(|program| self.version_of(&program)) {
+                None => not_there(NAME),
+                // It knows the data of its own version only.
+                Some(version) if version != Some(self.plan.server.major) => {
+                    format!("{NAME} of PostgreSQL {} is not there", self.plan.server.major)
+                }
+                Some(_) => return Ok(true),
+            },
             Err(why) => why,
         };
         self.skip(report, NAME, why, self.config.checksums)?;
@@ -277,6 +283,12 @@ impl Checks<'_> {
         path.is_file().then_some(path)
     }
 
+    /// The major version of a program of PostgreSQL, as it says itself.
+    fn version_of(&self, program: &Path) -> Option<PgMajor> {
+        let said = self.drill.host.run_as(&self.owner().ok()?, program, &["--version"]).ok()?;
+        PgMajor::parse(said.split("(PostgreSQL)").nth(1)?)
+    }
+
     fn connection(&self) -> Vec<String> {
         let server = &self.plan.server;
         vec![
@@ -317,7 +329,7 @@ impl Checks<'_> {
 }
 
 fn not_there(name: &str) -> String {
-    format!("{name} is not there: install PostgreSQL's client programs")
+    format!("{name} is not there: install all programs of this PostgreSQL version")
 }
 
 /// A name as `pg_amcheck` takes it for itself, and not for a pattern.

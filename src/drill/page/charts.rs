@@ -13,8 +13,13 @@ const HEIGHT: f64 = 160.0;
 /// What the names of bars need.
 const NAMES: f64 = 110.0;
 const ROW: f64 = 22.0;
-/// What is written beside or above what is drawn.
-const MARGIN: f64 = 60.0;
+/// What is written left and right of what is drawn.
+const LEFT: f64 = 92.0;
+const RIGHT: f64 = 116.0;
+/// A limit that is more than so many times what was measured is not drawn: nothing else could be seen.
+const IN_SIGHT: f64 = 5.0;
+/// Of so many drills each bar has its value above it.
+const FEW: usize = 10;
 
 /// What matters most, large.
 pub(super) fn figures(report: &DrillReport) -> String {
@@ -31,7 +36,7 @@ pub(super) fn figures(report: &DrillReport) -> String {
         ("RTO", seconds(report.rto_s), limit(report.rto_limit_s), over(report.rto_s, report.rto_limit_s)),
         ("RPO", seconds(report.rpo_s), limit(report.rpo_limit_s), over(report.rpo_s, report.rpo_limit_s)),
         ("Checks", format!("{passed} of {all}"), "passed".to_owned(), passed < all),
-        ("Stopped", stop.0.to_owned(), "where it was to".to_owned(), stop.1),
+        ("Recovery stopped", stop.0.to_owned(), "from WAL".to_owned(), stop.1),
     ];
     let mut out = "<div class=\"figures\">\n".to_owned();
     for (name, value, note, is_bad) in figures {
@@ -54,10 +59,10 @@ pub(super) fn phases(report: &DrillReport) -> String {
         return String::new();
     }
     let height = ROW * report.phases.len() as f64;
-    let mut out = opening("How long each part took", height);
+    let mut out = opening("How long each part took; in grey what is no part of the RTO", height);
     for (place, phase) in report.phases.iter().enumerate() {
         let y = ROW * place as f64;
-        let width = (WIDTH - NAMES - 2.0 * MARGIN) * phase.seconds / longest;
+        let width = (WIDTH - NAMES - RIGHT) * phase.seconds / longest;
         let class = if phase.counts { "bar" } else { "none" };
         let rate = phase.rate().map(|rate| format!(", {}/s", Bytes(rate as u64))).unwrap_or_default();
         let label = format!("{}{rate}", Seconds(phase.seconds));
@@ -84,8 +89,20 @@ pub(super) fn phases(report: &DrillReport) -> String {
 /// How RTO and RPO have come to be what they are.
 pub(super) fn trends(report: &DrillReport, former: &[DrillReport], zone: Zone) -> String {
     let all: Vec<&DrillReport> = former.iter().chain([report]).collect();
-    let rto = trend("RTO of the last drills", &all, &|drill| drill.rto_s, report.rto_limit_s, zone);
-    rto + &trend("RPO of the last drills", &all, &|drill| drill.rpo_s, report.rpo_limit_s, zone)
+    let rto = trend(
+        "RTO of the last drills; in orange those that failed",
+        &all,
+        &|drill| drill.rto_s,
+        report.rto_limit_s,
+        zone,
+    );
+    rto + &trend(
+        "RPO of the last drills; in orange those that failed",
+        &all,
+        &|drill| drill.rpo_s,
+        report.rpo_limit_s,
+        zone,
+    )
 }
 
 /// One bar for each drill; a line where the limit is. What could not be measured is a short grey one.
@@ -96,16 +113,19 @@ fn trend(
     limit: Option<f64>,
     zone: Zone,
 ) -> String {
-    let highest = drills.iter().filter_map(|drill| measured(drill)).chain(limit).fold(0.0, f64::max);
+    let most = drills.iter().filter_map(|drill| measured(drill)).fold(0.0, f64::max);
+    let in_sight = limit.filter(|limit| *limit <= most * IN_SIGHT);
+    let highest = most.max(in_sight.unwrap_or(0.0));
     if highest <= 0.0 {
         return String::new();
     }
-    let mut out = opening(title, HEIGHT);
-    let (base, top) = (HEIGHT - 20.0, 14.0);
+    let beyond = limit.filter(|_| in_sight.is_none()).map(|limit| format!("; the limit is {}", Seconds(limit)));
+    let mut out = opening(&format!("{title}{}", beyond.unwrap_or_default()), HEIGHT);
+    let (base, top) = (HEIGHT - 20.0, 20.0);
     let y = |seconds: f64| base - (base - top) * seconds / highest;
-    let width = (WIDTH - 2.0 * MARGIN) / drills.len() as f64;
+    let width = (WIDTH - LEFT - RIGHT) / drills.len() as f64;
     for (place, drill) in drills.iter().enumerate() {
-        let x = MARGIN + width * place as f64;
+        let x = LEFT + width * place as f64;
         let value = measured(drill);
         let class = match (value, limit) {
             (None, _) => "none",
@@ -116,39 +136,40 @@ fn trend(
         let top = y(value.unwrap_or(0.0)).min(base - 2.0);
         let told = value.map_or("not measured".to_owned(), |value| Seconds(value).to_string());
         let title = format!("{}: {told}, {}", drill.begun_at.in_zone(zone), drill.result);
+        let bar = (width * 0.7).min(48.0);
         let _ = writeln!(
             out,
-            "<rect class=\"{class}\" x=\"{:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}</title></rect>",
+            "<rect class=\"{class}\" x=\"{:.1}\" y=\"{top:.1}\" width=\"{bar:.1}\" height=\"{:.1}\"><title>{}</title></rect>",
             x + width * 0.15,
-            (width * 0.7).min(48.0),
             base - top,
             in_html(&title)
         );
+        if drills.len() <= FEW && value.is_some() {
+            let (x, y) = (x + width * 0.15 + bar / 2.0, top - 4.0);
+            let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{}</text>", in_html(&told));
+        }
     }
+    let (right, before) = (WIDTH - RIGHT, LEFT - 6.0);
     let _ = writeln!(
         out,
-        "<line class=\"axis\" x1=\"{MARGIN}\" x2=\"{:.1}\" y1=\"{base}\" y2=\"{base}\"/>\
-         <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text><text x=\"{:.1}\" y=\"{base}\" text-anchor=\"end\">0 s</text>",
-        WIDTH - MARGIN,
-        MARGIN - 6.0,
+        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{base}\" y2=\"{base}\"/>\
+         <text x=\"{before}\" y=\"{:.1}\" text-anchor=\"end\">{}</text><text x=\"{before}\" y=\"{base}\" text-anchor=\"end\">0 s</text>",
         top + 4.0,
-        in_html(&Seconds(highest).to_string()),
-        MARGIN - 6.0
+        in_html(&Seconds(highest).to_string())
     );
-    if let Some(limit) = limit {
+    if let Some(limit) = in_sight {
         let _ = writeln!(
             out,
-            "<line class=\"limit\" x1=\"{MARGIN}\" x2=\"{:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\">limit {}</text>",
-            WIDTH - MARGIN,
+            "<line class=\"limit\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{:.1}\" y2=\"{:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\">limit {}</text>",
             y(limit),
             y(limit),
-            WIDTH - MARGIN + 4.0,
+            right + 6.0,
             y(limit) + 4.0,
             in_html(&Seconds(limit).to_string())
         );
     }
     for (drill, x, anchor) in
-        [(drills.first(), MARGIN, "start"), (drills.last().filter(|_| drills.len() > 1), WIDTH - MARGIN, "end")]
+        [(drills.first(), LEFT, "start"), (drills.last().filter(|_| drills.len() > 1), right, "end")]
     {
         let Some(drill) = drill else { continue };
         let _ = writeln!(

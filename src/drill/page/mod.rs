@@ -122,7 +122,8 @@ fn write_html(out: &mut String, report: &DrillReport, former: &[DrillReport], zo
 }
 
 fn write_section(out: &mut String, section: &Section) -> std::fmt::Result {
-    writeln!(out, "<h2>{}</h2>\n<table>", section.title)?;
+    let class = if section.heads.is_none() { " class=\"facts\"" } else { "" };
+    writeln!(out, "<h2>{}</h2>\n<table{class}>", section.title)?;
     if let Some(heads) = section.heads {
         let heads: String = heads.iter().map(|head| format!("<th>{head}</th>")).collect();
         writeln!(out, "<tr>{heads}</tr>")?;
@@ -150,7 +151,9 @@ const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; }
-td, th { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+td, th { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
+th, td.good, td.bad { white-space: nowrap; }
+.facts td:first-child:not(:last-child) { width: 15rem; }
 .good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.5rem 0; }
 .figures div { flex: 1 1 9rem; border: 1px solid var(--line); border-radius: .4rem; padding: .5rem .75rem; }

@@ -77,9 +77,11 @@ pub(crate) fn report() -> DrillReport {
 
 #[test]
 fn a_page_says_what_the_report_says_and_asks_nobody_for_anything() {
-    let former = DrillReport { rto_s: Some(2000.0), result: DrillResult::Failed, ..report() };
+    let former = DrillReport { rto_s: Some(200.0), result: DrillResult::Failed, ..report() };
     let page = html(&report(), std::slice::from_ref(&former), Zone::UTC);
-    for said in ["monday", "db1", "6.8 s", "orders are there", "pg_amcheck", "limit 30 min 00 s", "class=\"over\""] {
+    for said in
+        ["monday", "db1", "6.8 s", "orders are there", "pg_amcheck", "the limit is 30 min 00 s", "class=\"over\""]
+    {
         assert!(page.contains(said), "{said}: {page}");
     }
     assert_eq!(page.matches("<svg").count(), 3, "phases, RTO and RPO");
@@ -88,6 +90,8 @@ fn a_page_says_what_the_report_says_and_asks_nobody_for_anything() {
     for fetching in ["http:", "https:", "src=", "href=", "url(", "<script", "@import"] {
         assert!(!page.contains(fetching), "{fetching}");
     }
+    let near = DrillReport { rto_limit_s: Some(10.0), ..report() };
+    assert!(html(&near, &[], Zone::UTC).contains("limit 10 s</text>"));
     let text = markdown(&report(), &[former], Zone::UTC);
     for said in ["# Drill drill-shop-20261122031500: passed", "| orders are there | passed | 42 | &gt; 0 |"] {
         assert!(text.contains(said), "{said}: {text}");
