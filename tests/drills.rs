@@ -299,7 +299,10 @@ fn a_drill_that_is_interrupted_says_so_and_goes() {
     let (status, _, lines) = running.wait();
     assert_eq!(status, Some(130));
     let drill = &lines.last().unwrap()["drill"];
-    assert_eq!((&drill["result"], &drill["failures"]), (&json!("interrupted"), &json!(["it was interrupted"])));
+    assert_eq!(
+        (&drill["result"], &drill["failures"]),
+        (&json!("interrupted"), &json!(["it was given up, by Ctrl-C or SIGTERM"]))
+    );
     assert_eq!(drill["removed"], true);
     driller.kept_report(drill);
     driller.assert_nothing_left();

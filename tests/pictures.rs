@@ -39,6 +39,9 @@ const PICTURES: [(&str, &[&str]); 13] = [
 /// The picture of what goes on by itself: no two are alike.
 const IN_FLUX: &str = "recovery";
 
+/// The picture of a drill's report, which a browser draws; `tests/drills.rs` opens one.
+const REPORT: &str = "drill-report.png";
+
 fn documents() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/images")
 }
@@ -88,6 +91,7 @@ fn the_pictures_show_what_the_program_shows_now() {
         fs::read_dir(documents()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     here.sort_unstable();
     let mut named: Vec<String> = PICTURES.iter().map(|(name, _)| format!("{name}.svg")).collect();
+    named.push(REPORT.to_owned());
     named.sort_unstable();
     assert_eq!(here, named, "docs/images has these pictures and no others");
 }

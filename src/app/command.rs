@@ -258,7 +258,7 @@ pub static COMMANDS: &[Command] = &[
     command!(Log, "log", "log", &[Key::Char('L')], FOLLOWED, None, is_known,
         "Opens the recovered server's log."),
     command!(Drills, "drills", "", &[Key::Char('d')], HOME, None, always,
-        "Opens the drills: what one is, and how to do it."),
+        "Opens the drills: what one is, and the commands for it."),
     command!(FindInLog, "find-in-log", "find", &[Key::Char('/')], LOG, None, always,
         "Finds a text in the lines that are listed, the last ones first."),
     command!(NextInLog, "next-in-log", "next", &[Key::Char('n')], LOG, None, is_sought,

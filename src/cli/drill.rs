@@ -196,8 +196,9 @@ fn describe(sealed: &Sealed, zone: Zone) -> String {
         }),
     );
     fact("WAL", report.wal_bytes_per_hour.map(|rate| format!("{} in an hour", Bytes(rate as u64))));
+    let why = if report.result == DrillResult::Interrupted { "Because" } else { "Failed" };
     for failure in &report.failures {
-        fact("Failed", Some(failure.clone()));
+        fact(why, Some(failure.clone()));
     }
     fact("Hint", report.failure.as_ref().and_then(|failure| failure.hint.clone()));
     for note in &report.notes {

@@ -388,7 +388,7 @@ impl<'a> Drill<'a> {
                 let limit = Seconds(self.source.drill.timeout.as_secs_f64());
                 format!("it was given up after {limit}, its limit")
             }
-            (false, ErrorKind::Interrupted) => "it was interrupted".to_owned(),
+            (false, ErrorKind::Interrupted) => "it was given up, by Ctrl-C or SIGTERM".to_owned(),
             (false, _) => said.message.clone(),
         };
         report.result = match (ended.expired, said.kind) {

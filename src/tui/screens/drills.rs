@@ -1,4 +1,4 @@
-//! Drills: what one is, and how to do one with the commands that there are.
+//! Drills: what one is, and the commands that make and show them.
 
 use ratatui::layout::Rect;
 
@@ -7,18 +7,18 @@ use crate::tui::canvas::Canvas;
 use crate::tui::widgets::doc::Doc;
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
-    let inner = canvas.frame(body, "Drills", "none was run", true);
+    let inner = canvas.frame(body, "Drills", "in another terminal", true);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     let theme = canvas.theme;
     let mut doc = Doc::new(inner.width, theme);
-    doc.paragraph("No drill was run: Walback does not run and keep drills by itself yet.", theme.strong());
+    doc.paragraph("Drills are made in another terminal, or by a timer: this screen does not run them.", theme.strong());
     doc.blank();
     doc.paragraph(
         "A drill proves the backups before they are needed: restore one beside everything else, ask it something, measure, \
          and remove it. A backup that was never restored is a hope.",
         theme.plain(),
     );
-    doc.heading("How to do one by hand, in another terminal");
+    doc.heading("The commands");
     for (place, step) in drills::steps(state).iter().enumerate() {
         doc.blank();
         doc.hanging(&format!("{}. ", place + 1), theme.key(), step.what, theme.plain());
