@@ -99,6 +99,10 @@ pub struct Global {
     /// Directory with archived WAL. May be repeated; asked in this order.
     #[arg(long, global = true, value_name = "DIR")]
     pub wal: Vec<PathBuf>,
+    /// Command that fetches one file of archived WAL, as a restore_command: 'wal-g wal-fetch %f %p'. Asked after the
+    /// directories, segment by segment. May be repeated.
+    #[arg(long, global = true, value_name = "CMD")]
+    pub wal_command: Vec<String>,
     /// Zone in which times are read and shown, like Europe/Berlin [default: the system's].
     #[arg(long, global = true, value_name = "ZONE")]
     pub time_zone: Option<String>,
@@ -146,6 +150,7 @@ impl Global {
             source: self.source.clone(),
             backups: self.backups.clone(),
             wal: self.wal.clone(),
+            wal_commands: self.wal_command.clone(),
             time_zone: self.time_zone.clone(),
             read_only: self.read_only,
             colour: self.color.into(),

@@ -146,6 +146,11 @@ fn parse(arguments: &[OsString]) -> std::result::Result<Cli, clap::Error> {
             *understood = all;
         }
     }
+    let commands = values_of(arguments, "--wal-command");
+    if commands.len() > cli.global.wal_command.len() {
+        cli.global.wal_command =
+            commands.into_iter().filter_map(|command| command.into_os_string().into_string().ok()).collect();
+    }
     Ok(cli)
 }
 

@@ -38,6 +38,7 @@ pub(super) fn source_of(plan: &Plan) -> LocalSource {
         name: plan.recovery.clone(),
         backups: vec![plan.backup.location.clone()],
         wal: plan.wal.clone(),
+        commands: plan.commands.clone(),
         ..SourceConfig::default()
     })
 }

@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::catalog::compression::{archived, names_of};
 use crate::catalog::{Backup, BackupKind, Catalog, Compression, Listing, PartContents};
 use crate::config::SourceConfig;
-use crate::core::{ArchiveFile, SegmentName, SegmentSize};
+use crate::core::{ArchiveFile, PlacedCommand, SegmentName, SegmentSize};
 use crate::error::{Error, Result};
 use crate::wal::{BadPage, SegmentHeader};
 
 use super::base_backup::{self, read_prefix};
+use super::command::{Commands, Fetched};
 use super::compress::{self, Count};
 use super::identity::{self, Identity};
 use super::{Blocks, Cancel, Source, blocks, open_file, unreadable};
@@ -34,6 +35,8 @@ pub struct LocalSource {
     name: String,
     backups: Vec<PathBuf>,
     wal: Vec<PathBuf>,
+    /// Asked for what no directory has.
+    commands: Arc<Commands>,
     /// As the archives' segments say, once they have been listed.
     segment_size: OnceLock<SegmentSize>,
     /// The segments that the archives have as `.partial` only, once they have been listed.
@@ -48,9 +51,16 @@ impl LocalSource {
             name: config.name.clone(),
             backups: config.backups.clone(),
             wal: config.wal.clone(),
+            commands: Arc::new(Commands::new(config)),
             segment_size: OnceLock::new(),
             partials: OnceLock::new(),
         }
+    }
+
+    /// How much its commands have fetched so far; `None` where it has none.
+    #[must_use]
+    pub fn fetched(&self) -> Option<Fetched> {
+        (!self.commands.is_empty()).then(|| self.commands.fetched())
     }
 
     fn list_backups(&self, listing: &mut Listing, cancel: &Cancel) -> Result<()> {
@@ -117,8 +127,13 @@ impl Source for LocalSource {
         &self.wal
     }
 
+    fn commands(&self) -> &[PlacedCommand] {
+        self.commands.placed()
+    }
+
     fn list(&self, cancel: &Cancel) -> Result<Catalog> {
         let mut listing = Listing::default();
+        self.commands.cancelled_by(cancel);
         self.list_wal(&mut listing, cancel)?;
         if let Some(size) = listing.segment_size {
             let _ = self.segment_size.set(size);
@@ -128,6 +143,10 @@ impl Source for LocalSource {
             self.look_into_base(backup, cancel)?;
             self.ask_first_segment(backup);
             listing.segment_size = listing.segment_size.or(backup.segment_size);
+        }
+        self.commands.list(&mut listing, cancel)?;
+        if let Some(size) = listing.segment_size {
+            let _ = self.segment_size.set(size);
         }
         let catalog = Catalog::build(listing);
         let _ = self.partials.set(catalog.partials.clone());
@@ -148,7 +167,8 @@ impl Source for LocalSource {
                 let open = if found.is_partial { compress::open_partial } else { compress::open_segment };
                 open(path, compression, self.room_for(path, compression)?).map(Some)
             }
-        })?;
+        });
+        let archived = self.or_by_command(name, archived, |file| Box::new(file) as Box<dyn Read + Send>)?;
         if archived.is_some() {
             return Ok(archived);
         }
@@ -159,7 +179,7 @@ impl Source for LocalSource {
     }
 
     fn open_blocks(&self, name: SegmentName) -> Result<Option<Box<dyn Blocks>>> {
-        self.first_in_archives(name, &|Candidate { path, compression, is_partial }| {
+        let archived = self.first_in_archives(name, &|Candidate { path, compression, is_partial }| {
             let compression = *compression;
             if compression == Compression::None {
                 let blocks = blocks::open(path, compression, 0)?;
@@ -172,11 +192,17 @@ impl Source for LocalSource {
             let blocks = blocks::open(path, compression, room)?;
             let others = self.copies_behind(path, name);
             Ok(Some(if others.is_empty() { blocks } else { blocks::falling_back(blocks, others, room) }))
-        })
+        });
+        self.or_by_command(name, archived, |file| blocks::of_plain(Box::new(file)))
     }
 
     fn identities(&self, names: &[SegmentName]) -> Vec<Option<Identity>> {
-        identity::in_directories(&self.wal, names)
+        let in_directories = identity::in_directories(&self.wal, names);
+        if self.commands.is_empty() {
+            return in_directories;
+        }
+        let all = names.iter().zip(in_directories);
+        all.map(|(name, identity)| identity.or_else(|| self.commands.identity(*name))).collect()
     }
 }
 
@@ -188,6 +214,27 @@ struct Candidate {
 }
 
 impl LocalSource {
+    /// A segment that no directory has, or has whole, by a command.
+    fn or_by_command<T>(
+        &self,
+        name: SegmentName,
+        archived: Result<Option<T>>,
+        open: impl FnOnce(fs::File) -> T,
+    ) -> Result<Option<T>> {
+        let is_done = match &archived {
+            Ok(found) => found.is_some(),
+            Err(error) => error.report().code != SEGMENT_DAMAGED,
+        };
+        if is_done || self.commands.is_empty() {
+            return archived;
+        }
+        let is_partial = self.partials.get().is_some_and(|partials| partials.contains(&name));
+        match self.commands.open(name, is_partial)? {
+            Some(file) => Ok(Some(open(file))),
+            None => archived,
+        }
+    }
+
     /// What `open` makes of a segment's file, plain or compressed, in the first archive that has it whole, as far as
     /// can be seen; `open` gives `None` for one that is passed over.
     fn first_in_archives<T>(
@@ -237,7 +284,7 @@ impl LocalSource {
     /// Whether a plain file is that segment, where another archive may have a better copy: a single archive's is what
     /// the server gets, whatever it is.
     fn may_be(&self, path: &Path, name: SegmentName) -> bool {
-        if self.wal.len() < 2 {
+        if self.wal.len() + self.commands.len() < 2 {
             return true;
         }
         let header = compress::front(path, Compression::None, SegmentHeader::BYTES as u64);

@@ -1,5 +1,6 @@
 //! Gathers what preflight wants to know about this machine. Looks, and changes nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +11,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::catalog::Backup;
 use crate::config::RestoreConfig;
-use crate::core::{PgMajor, SegmentName};
+use crate::core::{PgMajor, PlacedCommand, SegmentName};
 use crate::engine::occupant;
 use crate::plan::PlacedTablespace;
 use crate::plan::make_way::Occupant;
@@ -50,6 +51,8 @@ pub struct Wanted<'a> {
     pub journals: &'a Path,
     /// The archives that the server will read.
     pub archives: &'a [PathBuf],
+    /// The commands that it will run to get WAL.
+    pub commands: &'a [PlacedCommand],
     /// Whether the server shall get WAL by this program.
     pub fetches: bool,
     /// The programs that unpack what is in them.
@@ -96,6 +99,7 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
         searched,
         wrong_version,
         unreadable_archives: account.map(|account| unreadable(wanted.archives, account)).unwrap_or_default(),
+        unrunnable_commands: unrunnable(wanted.commands, account),
         own_program: wanted.fetches.then(|| own_program(account, wanted.directory)),
         missing_programs: missing(&wanted.decompressors),
         run_as: run_as.map(|account| account.name),
@@ -337,6 +341,26 @@ fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)>
         (!passes_test(account, "-r", &file.path())).then(|| format!("{} is closed to it", file.path().display()))
     };
     archives.iter().filter_map(|archive| Some((archive.clone(), why(archive)?))).collect()
+}
+
+/// The programs of commands that the server's user does not find. What a shell would have to take apart first is not
+/// looked for.
+fn unrunnable(commands: &[PlacedCommand], account: Option<&Account>) -> Vec<String> {
+    let is_plain = |word: &&str| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+'))
+    };
+    let words: BTreeSet<&str> = commands.iter().map(|command| command.fetch.program_word()).filter(is_plain).collect();
+    let is_found = |word: &&str| {
+        let mut command = match account {
+            Some(account) => command_as(account, Path::new("/bin/sh")),
+            None => Command::new("/bin/sh"),
+        };
+        command.args(["-c", "command -v \"$1\"", "sh", word]).current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Where that cannot be asked, nothing is said.
+        command.status().map_or(true, |status| status.success())
+    };
+    words.into_iter().filter(|word| !is_found(word)).map(str::to_owned).collect()
 }
 
 /// Asks `test` as that user: who may do what is for the system to say, not for a look at modes.
