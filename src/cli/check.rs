@@ -23,12 +23,12 @@ use super::{Context, archive, print};
 /// When the source cannot be read, or when it was interrupted.
 pub fn run(context: &Context, quick: bool) -> Result<u8> {
     let source: LocalSource = context.source()?;
-    let catalog = source.list(&context.cancel)?;
-    let inspection = inspect(source.archives(), &catalog, &context.cancel)?;
-    let overview = match quick {
-        true => None,
-        false => Some(archive::overview(context, &archive::index(context, &source, &catalog, None))?),
+    let catalog = archive::list(context, &source)?;
+    let (catalog, overview) = match quick {
+        true => (catalog, None),
+        false => archive::read_all(context, &source, catalog).map(|(catalog, overview)| (catalog, Some(overview)))?,
     };
+    let inspection = inspect(source.archives(), &catalog, &context.cancel)?;
     let zone = context.config.zone;
     let audit = Audit { catalog: &catalog, inspection: &inspection, overview: overview.as_ref(), zone };
     let findings = audit.findings();

@@ -12,7 +12,7 @@ use crate::config::{Colour, Config};
 use crate::demo::Guard;
 use crate::engine::Recoveries;
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::{Cancel, LocalSource, Source};
+use crate::source::{Cancel, LocalSource};
 
 pub mod act;
 pub mod archive;
@@ -81,7 +81,7 @@ impl Context {
     /// When it cannot be read.
     pub fn catalog(&self) -> Result<(LocalSource, Catalog)> {
         let source = self.source()?;
-        let catalog = source.list(&self.cancel)?;
+        let catalog = archive::list(self, &source)?;
         for problem in &catalog.problems {
             note(&format!("warning: {}", table::plain(problem)));
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::catalog::compression::{archived, may_be_short};
 use crate::catalog::inspection::{Flaw, Inspection, Partial, Unfit};
 use crate::catalog::overview::{DamagedPlace, Extent};
-use crate::catalog::{Backup, Catalog, Compression, Gap, Overview, PointKind};
+use crate::catalog::{Asked, Backup, Catalog, Compression, Gap, Overview, PointKind};
 use crate::core::progress::counted;
 use crate::core::{ArchiveFile, Lsn, TimelineId, TimelinePath, Zone};
 
@@ -47,6 +47,17 @@ pub struct Audit<'a> {
 }
 
 impl Audit<'_> {
+    /// What was found out by asking, since there is no list of it.
+    fn asked(&self) -> Vec<ArchiveFinding> {
+        let note = |asked: &Asked| ArchiveFinding {
+            finding: Finding::note("asked-one-by-one", asked.in_words()),
+            timeline: Some(asked.timeline),
+            file: None,
+            lsn: None,
+        };
+        self.catalog.asked.iter().map(note).collect()
+    }
+
     /// Everything that was found, the worst first, then by timeline and position.
     #[must_use]
     pub fn findings(&self) -> Vec<ArchiveFinding> {
@@ -61,6 +72,7 @@ impl Audit<'_> {
         found.extend(self.backups());
         found.extend(self.inspection.partials.iter().map(|partial| self.partial(partial)));
         found.extend(self.files());
+        found.extend(self.asked());
         found.extend(self.problems());
         found.sort_by_key(|found| (Reverse(found.finding.severity), found.timeline, found.lsn));
         found

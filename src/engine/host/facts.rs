@@ -343,11 +343,17 @@ fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)>
     archives.iter().filter_map(|archive| Some((archive.clone(), why(archive)?))).collect()
 }
 
+/// Whether a shell finds a program. Not every `command -v` looks whether it may be run.
+const FINDS: &str = r#"case $1 in /*) test -f "$1" && test -x "$1";; *) command -v "$1";; esac"#;
+
 /// The programs of commands that the server's user does not find. What a shell would have to take apart first is not
 /// looked for.
 fn unrunnable(commands: &[PlacedCommand], account: Option<&Account>) -> Vec<String> {
+    // From a whole path, or by the PATH: another one begins in a directory that is not there yet.
     let is_plain = |word: &&str| {
-        !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+'))
+        !word.is_empty()
+            && (word.starts_with('/') || !word.contains('/'))
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+'))
     };
     let words: BTreeSet<&str> = commands.iter().map(|command| command.fetch.program_word()).filter(is_plain).collect();
     let is_found = |word: &&str| {
@@ -355,7 +361,7 @@ fn unrunnable(commands: &[PlacedCommand], account: Option<&Account>) -> Vec<Stri
             Some(account) => command_as(account, Path::new("/bin/sh")),
             None => Command::new("/bin/sh"),
         };
-        command.args(["-c", "command -v \"$1\"", "sh", word]).current_dir("/");
+        command.args(["-c", FINDS, "sh", word]).current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // Where that cannot be asked, nothing is said.
         command.status().map_or(true, |status| status.success())

@@ -28,6 +28,8 @@ const AT_ONCE: usize = 4;
 const TRUSTED_S: i64 = 3600;
 /// Of the segments in gaps, so many are asked for again each time.
 const ASKED_AGAIN: usize = 64;
+/// For so many seconds those behind the end are not asked for again.
+const BEHIND_S: i64 = 600;
 /// A `.partial` that was fetched so many seconds ago may have grown.
 const PARTIAL_S: i64 = 300;
 
@@ -92,7 +94,7 @@ impl Fetcher {
             self.prove(Some(at), &missing, cancel)?;
         }
         for file in absent {
-            if store.known_of(file).is_none_or(|known| known.contents.is_some()) {
+            if store.known_of(file).is_none_or(|known| known.contents.is_some() || now() - known.at >= BEHIND_S) {
                 store.note_absent(file)?;
             }
         }
@@ -213,12 +215,22 @@ impl Fetcher {
         let mut walk = Walk { there: elsewhere.clone(), ..Walk::default() };
         let mut expected = stretch.expected.clone();
         let mut asked_again = 0;
-        for (file, known) in self.store()?.all_known() {
+        let all_known = self.store()?.all_known();
+        let given = all_known.iter().filter(|(_, known)| known.contents.is_some());
+        let given = given.filter_map(|(file, _)| file.whole_segment()).filter(|name| name.timeline == timeline);
+        let top = given.map(|name| name.number(size)).chain(elsewhere.iter().copied()).max();
+        for (file, known) in all_known {
             let Some(segment) = file.whole_segment().filter(|segment| segment.timeline == timeline) else { continue };
             let number = segment.number(size);
             match known.contents {
                 Some(_) => {
                     walk.there.insert(number);
+                }
+                // The next one is asked for each time; those behind it not again at once.
+                None if top.is_none_or(|top| number > top) => {
+                    if top.is_some_and(|top| number > top + 1) && now() - known.at < BEHIND_S {
+                        walk.absent.insert(number);
+                    }
                 }
                 // What was not there may have come since.
                 None if asked_again < ASKED_AGAIN => {
@@ -244,8 +256,8 @@ impl Fetcher {
         listing.problems.append(&mut damaged);
         let is_gap = |number: &u64| walk.absent.contains(number) || walk.left_out.contains(number);
         let here: Vec<u64> = (stretch.from..end).filter(|number| !is_gap(number)).collect();
-        let gaps = (stretch.from..end).filter(is_gap);
-        absent.extend(gaps.map(|number| ArchiveFile::Segment(name(number))));
+        let not_there = walk.absent.iter().chain(&walk.left_out).filter(|number| **number >= stretch.from);
+        absent.extend(not_there.map(|number| ArchiveFile::Segment(name(*number))));
         let new = here.iter().filter(|number| !elsewhere.contains(number));
         listing.files.extend(new.map(|number| (ArchiveFile::Segment(name(*number)), size.bytes())));
         let mut all: BTreeSet<SegmentName> = here.iter().map(|number| name(*number)).collect();
@@ -262,6 +274,7 @@ impl Fetcher {
             first: name(stretch.from),
             end: name(end),
             given,
+            missing: (end - stretch.from).saturating_sub(here.len() as u64),
             presumed: here.len() as u64 - given,
             behind: walk::asked_behind(),
         });

@@ -1,6 +1,6 @@
 //! Runs a fetch command once: with a limit of time, nothing to read from, and what it says kept.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io::{self, PipeReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -28,6 +28,32 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mil
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// So long a command may take to end itself when it is told to.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// The process groups of the commands that are at work.
+static AT_WORK: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Ends all commands that are at work, for a program that ends and does not wait for those who asked for them.
+pub fn end_all() {
+    for group in std::mem::take(&mut *AT_WORK.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGTERM);
+    }
+}
+
+/// A command that is at work, for as long as this lives.
+struct AtWork(i32);
+
+impl AtWork {
+    fn note(process: Pid) -> AtWork {
+        AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).insert(process.as_raw());
+        AtWork(process.as_raw())
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
 
 /// One call of a command.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +99,7 @@ impl Call<'_> {
         let started = Instant::now();
         let (mut child, said) =
             self.start().map_err(|error| self.broken("the shell cannot be started", &error.to_string()))?;
+        let _at_work = self.own_group.then(|| AtWork::note(process(&child)));
         let ended = wait(&mut child, started, Duration::from_secs(self.command.timeout_s), cancel);
         let status = match ended {
             Ok(Some(status)) => status,
