@@ -436,7 +436,7 @@ fn a_program_that_the_server_s_user_has_not_is_found_before() {
     fs::set_permissions(bucket.path("s3"), fs::Permissions::from_mode(0o700)).unwrap();
     let refused = bucket.asks(&["plan", "--latest", "--timeline", "1", "--into", &place]).ended_with(3);
     let found = refused.json()["plan"]["findings"].to_string();
-    assert!(found.contains("command-not-runnable"), "{found}");
+    assert!(found.contains(r#""command-not-runnable""#), "{found}");
 }
 
 #[test]

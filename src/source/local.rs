@@ -22,6 +22,12 @@ use super::{Blocks, Cancel, Source, blocks, open_file, unreadable};
 /// The code of the error about a compressed segment that cannot be unpacked.
 pub(crate) const SEGMENT_DAMAGED: &str = "segment-damaged";
 
+/// An error about a segment that is not what it should be.
+pub(super) fn segment_damaged(message: String) -> Error {
+    Error::failed(SEGMENT_DAMAGED, message)
+        .hint("get another copy of it, and give the archive that has it with another --wal")
+}
+
 /// How deep below a given directory base backups are looked for.
 const DEPTH: usize = 3;
 /// Bytes of a history or `.backup` file that are read; real ones have a few hundred.

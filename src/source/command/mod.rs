@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::pgdata::history::History;
 use crate::wal::SegmentHeader;
 
-use super::local::SEGMENT_DAMAGED;
+use super::local::{SEGMENT_DAMAGED, segment_damaged};
 use super::{Cancel, Identity};
 
 mod listing;
@@ -28,7 +28,7 @@ pub mod run;
 mod store;
 pub mod walk;
 
-use run::{COMMAND_BROKEN, Call, Came, Missing};
+use run::{Call, Came, Missing};
 use store::Store;
 
 /// So long a file that is not there is not asked for again.
@@ -278,10 +278,8 @@ impl Fetcher {
 
     /// Whether what was fetched is the file that was asked for, as far as its size and its header tell.
     fn check(&self, file: ArchiveFile, path: &std::path::Path) -> Result<()> {
-        let wrong = |why: String| {
-            Error::failed(SEGMENT_DAMAGED, format!("what {} gave for {file} is not that: {why}", self.command.shown()))
-                .hint("get another copy of it, and give the archive that has it with another --wal")
-        };
+        let wrong =
+            |why: String| segment_damaged(format!("what {} gave for {file} is not that: {why}", self.command.shown()));
         let unreadable = |error: std::io::Error| super::unreadable("what a command fetched", path, &error);
         let mut fetched = super::open_unlinked(path).map_err(unreadable)?;
         let bytes = fetched.metadata().map_err(unreadable)?.len();
@@ -329,14 +327,11 @@ impl Fetcher {
         };
         match self.ask(file, cancel)? {
             Got::File(_) => Ok(()),
-            Got::Missing(now) => Err(Error::failed(
-                COMMAND_BROKEN,
-                format!(
-                    "the command {} cannot be trusted: it says that files are not there ({})",
-                    self.command.shown(),
-                    missing.words
-                ),
-            )
+            Got::Missing(now) => Err(run::broken(format!(
+                "the command {} cannot be trusted: it says that files are not there ({})",
+                self.command.shown(),
+                missing.words
+            ))
             .because(format!("of {file}, which it has given before, it says so too: {}", now.words))
             .hint("run it by hand; nothing is taken for the end of WAL until it works, or has another archive")),
         }

@@ -173,9 +173,14 @@ impl Call<'_> {
 
     fn broken(&self, what: &str, said: &str) -> Error {
         let message = format!("the command {} cannot fetch {}: {what}", self.command.shown(), self.file);
-        let error = Error::failed(COMMAND_BROKEN, message);
+        let error = broken(message);
         if said.is_empty() { error } else { error.because(said.to_owned()) }
     }
+}
+
+/// An error about a command that could not do its work.
+pub(super) fn broken(message: String) -> Error {
+    Error::failed(COMMAND_BROKEN, message)
 }
 
 fn what_to_do(status: ExitStatus) -> String {
