@@ -69,6 +69,8 @@ pub(crate) fn catalog() -> Catalog {
         cut_off: BTreeSet::new(),
         segments: BTreeSet::new(),
         compressions: BTreeSet::new(),
+        unmarked: BTreeSet::new(),
+        layouts: Default::default(),
         histories: BTreeMap::new(),
     }
 }
