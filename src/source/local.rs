@@ -22,7 +22,7 @@ use super::{Blocks, Cancel, Source, blocks, open_file, unreadable};
 pub(crate) const SEGMENT_DAMAGED: &str = "segment-damaged";
 
 /// How deep below a given directory base backups are looked for.
-const DEPTH: usize = 3;
+pub(super) const DEPTH: usize = 3;
 /// Bytes of a history or `.backup` file that are read; real ones have a few hundred.
 const SMALL_FILE: u64 = 1 << 20;
 /// So many segments are asked at most whose they are.
