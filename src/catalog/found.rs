@@ -225,8 +225,17 @@ impl Found {
     /// Concludes from what a search met which sources there are.
     #[must_use]
     pub fn of(met: Met) -> Found {
-        let Met { paths, directories, backups, archives, mut data_directories, foreign, mut left_alone, cut_short, depth } =
-            met;
+        let Met {
+            paths,
+            directories,
+            backups,
+            archives,
+            mut data_directories,
+            foreign,
+            mut left_alone,
+            cut_short,
+            depth,
+        } = met;
         let (mut clusters, unplaced_backups, unplaced_wal) = told_apart(backups, archives);
         // The pg_wal of a server alone is nothing that could be recovered.
         clusters.retain(|_, cluster| {
@@ -337,9 +346,7 @@ fn source_of(
     left_alone: &mut Vec<LeftAlone>,
 ) -> FoundSource {
     let Cluster { mut backups, archives } = cluster;
-    backups.sort_by(|a, b| {
-        (a.backup.started_at, &a.backup.location).cmp(&(b.backup.started_at, &b.backup.location))
-    });
+    backups.sort_by(|a, b| (a.backup.started_at, &a.backup.location).cmp(&(b.backup.started_at, &b.backup.location)));
     let versions = |majors: &mut dyn Iterator<Item = Option<PgMajor>>| majors.flatten().collect::<BTreeSet<_>>();
     let mut pg_versions = versions(&mut backups.iter().map(|met| met.backup.pg_version));
     if pg_versions.is_empty() {
@@ -420,4 +427,3 @@ fn as_text<S: Serializer>(id: &Option<u64>, serializer: S) -> Result<S::Ok, S::E
         None => serializer.serialize_none(),
     }
 }
-

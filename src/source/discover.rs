@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::catalog::compression::archived;
-use crate::catalog::found::{ArchiveKind, Found, MetArchive, MetBackup};
+use crate::catalog::found::{ArchiveKind, Found, FoundSource, MetArchive, MetBackup};
 use crate::catalog::{Backup, Compression, LeftAlone, PartContents};
 use crate::config::SourceConfig;
 use crate::core::{ArchiveFile, SegmentName};
@@ -52,6 +52,22 @@ pub fn discover(paths: &[PathBuf], bounds: Bounds, cancel: &Cancel) -> Result<Fo
     met.archives = archives(&seen.wal, &mut met.left_alone, cancel)?;
     identify(&mut met.backups, &met.archives, &seen.backup_histories, cancel)?;
     Ok(Found::of(met))
+}
+
+/// The sources that were found as a configuration has them, each with what is known of it in words.
+#[must_use]
+pub fn configured(found: &Found) -> Vec<(SourceConfig, String)> {
+    let source = |source: &FoundSource| {
+        let config = SourceConfig {
+            name: source.name.clone(),
+            backups: source.backup_directories.clone(),
+            wal: source.wal.iter().map(|archive| archive.path.clone()).collect(),
+            ..SourceConfig::default()
+        };
+        let places = config.backups.iter().chain(&config.wal).next().map(|path| format!(", {}", path.display()));
+        (config, format!("{}{}", source.in_words(), places.unwrap_or_default()))
+    };
+    found.sources.iter().map(source).collect()
 }
 
 /// Looks into the directories with WAL as a source does that has each of them alone.

@@ -7,8 +7,8 @@ use crate::catalog::found::DataDirectory;
 use crate::core::PgMajor;
 use crate::pgdata::{ControlFile, PostmasterPid};
 
-use super::super::open_file;
 use super::super::base_backup::read_prefix;
+use super::super::open_file;
 
 /// The longest `pg_control`, `PG_VERSION` and `postmaster.pid` that are read.
 const SMALL_FILE: usize = 1 << 16;
@@ -28,7 +28,8 @@ pub(super) fn recognize(directory: &Path, has: &dyn Fn(&str) -> bool) -> Option<
     if has("backup_label") && !running && !is_own {
         return None;
     }
-    let read = |name: &str| open_file(&directory.join(name)).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)).ok();
+    let read =
+        |name: &str| open_file(&directory.join(name)).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)).ok();
     let control = read("global/pg_control").and_then(|bytes| ControlFile::parse(&bytes).ok());
     let pg_version = read("PG_VERSION").and_then(|bytes| PgMajor::parse(&String::from_utf8_lossy(&bytes)));
     let is_standby = has("standby.signal");

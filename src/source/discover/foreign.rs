@@ -114,7 +114,8 @@ fn barman(look: &Look<'_>) -> Option<Recognized> {
     } else {
         "a backup of Barman's".to_owned()
     };
-    let hint = advice(&format!("barman recover {server} latest DIRECTORY"), &format!("barman get-wal {server} %f > %p"));
+    let hint =
+        advice(&format!("barman recover {server} latest DIRECTORY"), &format!("barman get-wal {server} %f > %p"));
     Some(look.recognized("barman", what, hint, &[]))
 }
 

@@ -15,8 +15,8 @@ use crate::core::ArchiveFile;
 use crate::core::progress::grouped;
 use crate::error::{Error, Result};
 
-use super::super::unreadable;
 use super::super::Cancel;
+use super::super::unreadable;
 use super::{BackupHistories, Bounds, backups_in, data_directory, foreign, tells_of_backup};
 
 /// Copies of a file system as it was, which some file systems show in every directory: all that is in them was met before.
@@ -70,7 +70,15 @@ impl Entries {
 /// # Errors
 /// When one of them cannot be read, or when it was cancelled.
 pub(super) fn walk(paths: &[PathBuf], bounds: Bounds, cancel: &Cancel) -> Result<Seen> {
-    let mut walk = Walk { bounds, cancel, seen: Seen::default(), known: HashSet::new(), waiting: VecDeque::new(), entries: 0, deep: Vec::new() };
+    let mut walk = Walk {
+        bounds,
+        cancel,
+        seen: Seen::default(),
+        known: HashSet::new(),
+        waiting: VecDeque::new(),
+        entries: 0,
+        deep: Vec::new(),
+    };
     for path in paths {
         walk.begin(path)?;
     }
@@ -107,8 +115,11 @@ impl Walk<'_> {
         let metadata = fs::metadata(path).map_err(|error| unreadable("the directory", path, &error))?;
         if !metadata.is_dir() {
             let above = path.parent().unwrap_or(path).display().to_string();
-            return Err(Error::usage("not-a-directory", format!("this is a file, not a directory: {}", path.display()))
-                .hint(format!("give the directory that has it: {above}")));
+            return Err(Error::usage(
+                "not-a-directory",
+                format!("this is a file, not a directory: {}", path.display()),
+            )
+            .hint(format!("give the directory that has it: {above}")));
         }
         if is_of_the_kernel(path) {
             return Err(Error::usage("not-a-directory", format!("the kernel shows itself here: {}", path.display()))
@@ -187,7 +198,12 @@ impl Walk<'_> {
     }
 
     /// Says what a directory is. Where it may have more below it, the names of what belongs to what it is.
-    fn take_for_something(&mut self, path: &Path, level: usize, entries: &Entries) -> Result<Option<&'static [&'static str]>> {
+    fn take_for_something(
+        &mut self,
+        path: &Path,
+        level: usize,
+        entries: &Entries,
+    ) -> Result<Option<&'static [&'static str]>> {
         let has = |name: &str| entries.has(name);
         if let Some(directory) = data_directory::recognize(path, &has) {
             if !directory.made_by_walback && has("pg_wal") {
@@ -292,7 +308,9 @@ impl Walk<'_> {
         let levels = self.bounds.depth;
         let why = match self.deep.len() - 1 {
             0 => format!("more than {levels} levels below what was named: name it, to look into it"),
-            more => format!("more than {levels} levels below what was named, as {more} more are: name them, to look into them"),
+            more => format!(
+                "more than {levels} levels below what was named, as {more} more are: name them, to look into them"
+            ),
         };
         self.leave(&first, why);
     }
@@ -336,7 +354,8 @@ mod tests {
 
     #[test]
     fn folders_of_an_archive_belong_to_it() {
-        let of = |path: &str, level| archive_of(Path::new(path), "00000002000000010000000A", level).display().to_string();
+        let of =
+            |path: &str, level| archive_of(Path::new(path), "00000002000000010000000A", level).display().to_string();
         assert_eq!(of("/b/wal", 1), "/b/wal");
         assert_eq!(of("/b/wal/0000000200000001", 2), "/b/wal");
         assert_eq!(of("/b/wal/00000002", 2), "/b/wal");
