@@ -11,6 +11,7 @@ pub mod mark;
 mod near_stop;
 pub mod occupant;
 pub mod prepare;
+pub mod primary;
 pub mod query;
 pub mod record;
 pub mod remains;

@@ -25,6 +25,7 @@ pub mod finding;
 pub mod make_way;
 pub mod parameters;
 pub mod preflight;
+pub mod primary;
 pub mod pristine;
 pub mod retarget;
 pub mod script;
