@@ -21,6 +21,7 @@ pub mod runbook;
 pub mod server;
 pub mod steps;
 mod strategy;
+pub mod verify;
 pub mod way;
 
 pub use find::Trust;

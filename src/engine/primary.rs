@@ -239,7 +239,8 @@ fn late() -> Error {
         .hint(UNREACHED)
 }
 
-const UNREACHED: &str = "is it running, and can it be reached from here? “primary” in the configuration, or --primary, names it";
+const UNREACHED: &str =
+    "is it running, and can it be reached from here? “primary” in the configuration, or --primary, names it";
 
 fn silent(error: &tokio_postgres::Error, spoilt: Option<&str>) -> Error {
     let silent = match error.as_db_error() {
@@ -281,8 +282,7 @@ fn take_password(
         None => "localhost".to_owned(),
     };
     let port = config.get_ports().first().copied().unwrap_or(5432);
-    let wanted =
-        Wanted { host: &host, port, database: config.get_dbname().unwrap_or(&role), role: &role };
+    let wanted = Wanted { host: &host, port, database: config.get_dbname().unwrap_or(&role), role: &role };
     let password = password_file::find(&text, &wanted)?;
     config.password(password);
     None

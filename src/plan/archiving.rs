@@ -97,7 +97,10 @@ impl Space {
             None if self.grade(thresholds)? == Grade::Fine => return None,
             None => self.shortage()?,
         };
-        Some(Finding::warning("restore-space", text).hint("make room before a recovery is needed, or configure another place"))
+        Some(
+            Finding::warning("restore-space", text)
+                .hint("make room before a recovery is needed, or configure another place"),
+        )
     }
 
     fn grade(&self, thresholds: &Thresholds) -> Option<Grade> {
@@ -236,7 +239,8 @@ impl Archiver {
             ],
             ("off", receivers) => {
                 let who = counted(receivers, "program");
-                let text = format!("archive_mode is off on the primary, and its WAL is streamed by {who} (pg_receivewal)");
+                let text =
+                    format!("archive_mode is off on the primary, and its WAL is streamed by {who} (pg_receivewal)");
                 vec![Finding::note("archiving-streamed", text)]
             }
             _ => [self.to_nowhere(), self.lag(against), self.failing()].into_iter().flatten().collect(),
@@ -315,7 +319,8 @@ impl Archiver {
             }
             false => (format!("the primary is writing {last}"), String::new()),
         };
-        let text = format!("{text}{ago}, and the newest segment here is {here}: {} behind", counted(segments, "segment"));
+        let text =
+            format!("{text}{ago}, and the newest segment here is {here}: {} behind", counted(segments, "segment"));
         let hint = "does it archive to another place? name that with --wal, or as “wal” in the configuration; where the archive here is a copy, look at what copies it";
         Some(graded(grade, Finding::warning("archive-behind", text))?.hint(hint))
     }

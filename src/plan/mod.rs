@@ -28,6 +28,7 @@ pub mod preflight;
 pub mod primary;
 pub mod pristine;
 pub mod retarget;
+pub mod retention;
 pub mod script;
 pub mod settings;
 pub mod step;

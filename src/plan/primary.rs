@@ -89,13 +89,13 @@ impl Slot {
         match self.wal_status.as_deref() {
             Some("lost") => {
                 let text = format!("{name} is lost: the primary has removed WAL that who uses it would need");
-                return Some(
-                    Finding::warning("slot-lost", text)
-                        .hint("drop it (pg_drop_replication_slot), and set up anew the standby or subscriber that used it"),
-                );
+                return Some(Finding::warning("slot-lost", text).hint(
+                    "drop it (pg_drop_replication_slot), and set up anew the standby or subscriber that used it",
+                ));
             }
             Some("unreserved") => {
-                let text = format!("{name} is about to be lost: it is further behind than max_slot_wal_keep_size lets it be");
+                let text =
+                    format!("{name} is about to be lost: it is further behind than max_slot_wal_keep_size lets it be");
                 return Some(
                     Finding::warning("slot-unreserved", text)
                         .hint("have who uses it catch up now, or raise max_slot_wal_keep_size and reload"),
@@ -115,8 +115,9 @@ impl Slot {
         };
         let text = format!("nobody uses {name}, and it keeps {} of WAL on the primary; {until}", Bytes(held));
         Some(
-            Finding::warning("slot-inactive", text)
-                .hint("bring back who uses it, or drop it (pg_drop_replication_slot); max_slot_wal_keep_size sets a limit"),
+            Finding::warning("slot-inactive", text).hint(
+                "bring back who uses it, or drop it (pg_drop_replication_slot); max_slot_wal_keep_size sets a limit",
+            ),
         )
     }
 
@@ -279,7 +280,7 @@ mod tests {
 
     #[test]
     fn rates_need_an_hour_and_days_a_rate() {
-        let at = |seconds| Timestamp::from_unix_seconds(1_700_000_000 + seconds).unwrap();
+        let at = |seconds: i64| Timestamp::from_unix_seconds(1_700_000_000 + seconds).unwrap();
         assert_eq!(per_hour(100, at(3599), at(0)), None);
         assert_eq!(per_hour(100, at(7200), at(0)), Some(50.0));
         assert_eq!((days_left(2400, 10.0, 10.0), days_left(2400, 0.0, 10.0)), (Some(1.0), None));
