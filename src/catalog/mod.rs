@@ -11,6 +11,7 @@ use crate::pgdata::history::History;
 
 pub mod backup;
 pub mod backup_files;
+pub mod chain;
 pub mod compression;
 mod destroyed;
 pub mod inspection;
@@ -22,6 +23,7 @@ pub mod timeline;
 
 pub use backup::{Backup, BackupKind, Part, PartContents, Tablespace};
 pub use backup_files::BackupFiles;
+pub use chain::IncrementalFrom;
 pub use compression::Compression;
 pub use names::{RelationName, RelationNames, is_of_users};
 pub use overview::{Overview, OverviewBuilder};
@@ -151,6 +153,7 @@ impl Catalog {
         catalog.take_partials(&listing.files, &listing.compressed_partials);
         catalog.timelines = catalog.describe_timelines(&listing.files, damaged);
         catalog.complete_backups(&listing.backup_histories);
+        chain::link(&mut catalog.backups);
         catalog
     }
 

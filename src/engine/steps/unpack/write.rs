@@ -30,6 +30,8 @@ pub(super) struct Work<'a> {
     pub(super) count: Count,
     /// Whether something of an earlier run may be there.
     pub(super) replace: bool,
+    /// Whether files are only held against the manifest, and nothing is written.
+    pub(super) only_checks: bool,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) done: Mutex<Done>,
     /// The backup's `tablespace_map`.
@@ -52,6 +54,7 @@ impl<'a> Work<'a> {
         Work {
             count: Count::default(),
             replace,
+            only_checks: false,
             ledger: Mutex::new(ledger),
             done: Mutex::new(done),
             map: Mutex::default(),
@@ -159,6 +162,9 @@ impl<'w> Writer<'w> {
 
     pub(super) fn directory(&mut self, relative: &Path, mode: u32) -> Result<()> {
         self.work.check()?;
+        if self.work.only_checks {
+            return Ok(());
+        }
         self.tree.make_directory(relative, (mode & 0o750) | 0o700)
     }
 
@@ -174,7 +180,8 @@ impl<'w> Writer<'w> {
             let noted = ledger.note(&name).and_then(|()| ledger.expect(&name, wanted.bytes));
             noted.map_err(|error| self.in_part(error))?
         };
-        let known = locked(&self.work.done).known(&name).filter(|_| !wanted.read_only);
+        let read_only = wanted.read_only || self.work.only_checks;
+        let known = locked(&self.work.done).known(&name).filter(|_| !read_only);
         if let Some(known) = known
             && known.bytes == wanted.bytes
             && self.tree.known(wanted.relative)? == Some(known)
@@ -182,7 +189,7 @@ impl<'w> Writer<'w> {
             self.work.skipped.fetch_add(wanted.stored, Ordering::Relaxed);
             return Ok(None);
         }
-        let file = match wanted.read_only {
+        let file = match read_only {
             true => None,
             false => Some(self.tree.create(wanted.relative, (wanted.mode & 0o640) | 0o600, self.work.replace)?),
         };
