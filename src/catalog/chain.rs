@@ -160,7 +160,10 @@ mod tests {
     fn what_is_missing_is_named_by_where_it_begins() {
         let catalog = linked(vec![backup("a", 0x10, None), backup("c", 0x30, Some(0x20)), backup("d", 64, Some(0x30))]);
         assert!(problem(&catalog, "c").contains("one that begins at LSN 0/20 on timeline 1"), "{catalog:?}");
-        assert_eq!(problem(&catalog, "d"), "it is an incremental backup and builds upon c, which cannot be used itself");
+        assert_eq!(
+            problem(&catalog, "d"),
+            "it is an incremental backup and builds upon c, which cannot be used itself"
+        );
         assert_eq!(catalog.backup("d").unwrap().parent.as_deref(), Some("c"));
         assert!(catalog.backup("a").unwrap().is_usable());
     }
@@ -190,6 +193,8 @@ mod tests {
         let catalog = linked(vec![broken, copy("a2"), backup("b", 20, Some(10))]);
         assert_eq!(catalog.backup("b").unwrap().parent.as_deref(), Some("a2"));
         let catalog = linked(vec![copy("a1"), backup("x", 10, None), backup("b", 20, Some(10))]);
-        assert!(problem(&catalog, "b").contains("several begin at LSN 0/A") && problem(&catalog, "b").contains("a1, x"));
+        assert!(
+            problem(&catalog, "b").contains("several begin at LSN 0/A") && problem(&catalog, "b").contains("a1, x")
+        );
     }
 }

@@ -14,7 +14,9 @@ use super::host::{Account, Host};
 use super::mark::{self, Mark};
 use super::record::{Recorder, Recoveries, Watch};
 use super::server::{LogTail, running};
-use super::steps::{combine, configure, directory, discard, fetching, make_way, promote, replay, snapshot, start, stop, unpack};
+use super::steps::{
+    combine, configure, directory, discard, fetching, make_way, promote, replay, snapshot, start, stop, unpack,
+};
 use super::strategy::settled;
 use super::way::Place;
 

@@ -189,7 +189,9 @@ impl EventBuffer {
     /// A step that makes the data anew, or replays it further.
     fn about_to(&mut self, step: StepId) {
         match step {
-            StepId::Unpack | StepId::Combine | StepId::Snapshot | StepId::Discard => (self.reached, self.replaying_to) = (None, None),
+            StepId::Unpack | StepId::Combine | StepId::Snapshot | StepId::Discard => {
+                (self.reached, self.replaying_to) = (None, None)
+            }
             StepId::Start => {
                 let stop = self.plan.as_ref().map(|plan| plan.resolved.replay_end);
                 self.replaying_to = self.reached.take().max(self.replaying_to).max(stop);

@@ -280,9 +280,12 @@ impl Draft<'_> {
             false => format!("install -d -m 0700 {directory}"),
         }];
         match chain {
-            None => unpack.extend(self.backup.parts.iter().flat_map(|part| {
-                unpack_commands(self.backup.kind, part, &self.directory, &self.tablespaces)
-            })),
+            None => unpack.extend(
+                self.backup
+                    .parts
+                    .iter()
+                    .flat_map(|part| unpack_commands(self.backup.kind, part, &self.directory, &self.tablespaces)),
+            ),
             Some(chain) => unpack.extend(chain.links.iter().flat_map(link_commands)),
         }
         if !self.tablespaces.is_empty() && chain.is_none() {

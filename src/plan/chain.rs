@@ -124,7 +124,8 @@ impl Chain {
     #[must_use]
     pub fn amounts(&self) -> Option<Amounts> {
         let all: Vec<&Backup> = self.links.iter().map(|link| &link.backup).collect();
-        let in_place = self.links.iter().filter(|link| link.in_place).map(|link| link.backup.location.clone()).collect();
+        let in_place =
+            self.links.iter().filter(|link| link.in_place).map(|link| link.backup.location.clone()).collect();
         Some(Amounts::of(all.last()?, &all, &in_place))
     }
 
@@ -135,7 +136,8 @@ impl Chain {
         let mut arguments = vec!["--no-sync".to_owned(), "--no-manifest".to_owned()];
         let last = self.links.last().map(|link| link.tablespaces.as_slice()).unwrap_or_default();
         for tablespace in placed {
-            let from = last.iter().find(|own| own.oid == tablespace.oid).map_or(Path::new(&tablespace.from), |own| &own.to);
+            let from =
+                last.iter().find(|own| own.oid == tablespace.oid).map_or(Path::new(&tablespace.from), |own| &own.to);
             let (from, to) = (escaped(from), escaped(&combined_tablespace(tablespace)));
             arguments.push(format!("--tablespace-mapping={from}={to}"));
         }

@@ -470,9 +470,7 @@ impl Host {
     pub fn end_program(&self, pid: u32) -> Result<()> {
         match kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL) {
             Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
-            Err(error) => {
-                Err(Error::failed("signal-failed", format!("cannot end process {pid}")).caused_by(&error))
-            }
+            Err(error) => Err(Error::failed("signal-failed", format!("cannot end process {pid}")).caused_by(&error)),
         }
     }
 
@@ -677,28 +675,28 @@ fn quiet_command(account: &Account, program: &Path, arguments: &[impl AsRef<OsSt
 /// it interrupted. Gives whether it succeeded, and what it said on both its outputs.
 fn watched(mut command: Command, shown: &str, go_on: &dyn Fn(u32) -> bool) -> Result<(bool, String)> {
     let cannot = |error: &io::Error| Error::failed("program-failed", format!("cannot run {shown}")).caused_by(error);
-        // A file and not a pipe: nobody has to read it meanwhile.
-        let output = memfd_create(c"said", MFdFlags::MFD_CLOEXEC).map_err(|error| cannot(&error.into()))?;
-        let output = File::from(output);
-        let both = output.try_clone().and_then(|out| Ok((out, output.try_clone()?))).map_err(|error| cannot(&error))?;
-        // Ctrl-C at the terminal is for us: we pass it on.
-        command.stdout(both.0).stderr(both.1).process_group(0);
-        let mut child = command.spawn().map_err(|error| cannot(&error))?;
-        let mut interrupted = false;
-        let status = loop {
-            if let Some(status) = child.try_wait().map_err(|error| cannot(&error))? {
-                break status;
-            }
-            if !interrupted && !go_on(child.id()) {
-                interrupted = true;
-                let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT);
-            }
-            std::thread::sleep(WATCH_EVERY);
-        };
-        if interrupted {
-            return Err(Error::new(ErrorKind::Interrupted, "interrupted", format!("interrupted: {}", shown)));
+    // A file and not a pipe: nobody has to read it meanwhile.
+    let output = memfd_create(c"said", MFdFlags::MFD_CLOEXEC).map_err(|error| cannot(&error.into()))?;
+    let output = File::from(output);
+    let both = output.try_clone().and_then(|out| Ok((out, output.try_clone()?))).map_err(|error| cannot(&error))?;
+    // Ctrl-C at the terminal is for us: we pass it on.
+    command.stdout(both.0).stderr(both.1).process_group(0);
+    let mut child = command.spawn().map_err(|error| cannot(&error))?;
+    let mut interrupted = false;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(|error| cannot(&error))? {
+            break status;
         }
-        Ok((status.success(), said(output)))
+        if !interrupted && !go_on(child.id()) {
+            interrupted = true;
+            let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT);
+        }
+        std::thread::sleep(WATCH_EVERY);
+    };
+    if interrupted {
+        return Err(Error::new(ErrorKind::Interrupted, "interrupted", format!("interrupted: {}", shown)));
+    }
+    Ok((status.success(), said(output)))
 }
 
 /// What a program wrote, from its beginning; of very much only the end.

@@ -122,12 +122,27 @@ fn make(
         return Err(failed(chain, &said));
     }
     check(inside, plan, chain)?;
-    if !said.is_empty() {
-        let finding = Finding::warning("combine-warned", format!("{PROGRAM} said: {}", one_line(&said)));
-        recorder.emit(What::Finding(finding.hint("look whether what it names matters to you; it went on all the same")))?;
+    let warned = warnings(&said);
+    if !warned.is_empty() {
+        let finding = Finding::warning("combine-warned", format!("{PROGRAM} said: {warned}"));
+        recorder
+            .emit(What::Finding(finding.hint("look whether what it names matters to you; it went on all the same")))?;
     }
     sync(host, plan)?;
-    Ok(meter.bytes.get())
+    outputs(plan).iter().map(|made| bytes_below(inside, made)).sum()
+}
+
+/// Bytes of all files below a directory of ours.
+fn bytes_below(inside: &Host, directory: &Path) -> Result<u64> {
+    let unreadable = |error: &std::io::Error| {
+        Error::failed("unreadable", format!("cannot read {}", directory.display())).caused_by(error)
+    };
+    let mut bytes = 0;
+    for entry in inside.list(directory).map_err(|error| unreadable(&error))? {
+        let metadata = entry.metadata().map_err(|error| unreadable(&error))?;
+        bytes += if metadata.is_dir() { bytes_below(inside, &entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
 }
 
 /// Where the program writes.
@@ -155,7 +170,8 @@ fn check(inside: &Host, plan: &Plan, chain: &Chain) -> Result<()> {
         Error::failed("combine-failed", message).because(why).hint("choose another backup with --backup")
     };
     let made = combined(&plan.directory);
-    let label = inside.read_file(&made.join("backup_label")).map_err(|error| wrong(format!("backup_label: {error}")))?;
+    let label =
+        inside.read_file(&made.join("backup_label")).map_err(|error| wrong(format!("backup_label: {error}")))?;
     let label = BackupLabel::parse(&String::from_utf8_lossy(&label)).map_err(|error| wrong(error.to_string()))?;
     let expected = plan.backup.start_lsn;
     if label.incremental_from.is_some() || Some(label.start_lsn) != expected {
@@ -187,9 +203,11 @@ fn sync(host: &Host, plan: &Plan) -> Result<()> {
     all.into_iter().try_for_each(|directory| host.sync_file_system(directory))
 }
 
-fn one_line(said: &str) -> String {
+/// What it said, on one line. That there is no manifest is told of the backup itself.
+fn warnings(said: &str) -> String {
     const MOST: usize = 500;
-    let line = said.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+    let lines = said.lines().map(str::trim).filter(|line| !line.ends_with("/backup_manifest\" does not exist"));
+    let line = lines.collect::<Vec<_>>().join("; ");
     if line.chars().count() > MOST { format!("{} …", line.chars().take(MOST).collect::<String>()) } else { line }
 }
 

@@ -9,8 +9,8 @@ use crate::plan::build::OWN_DIRECTORY;
 use super::super::host::{Host, owner_of};
 use super::super::mark::{MARK, Mark};
 use super::super::server::socket_files;
-use super::{combine, snapshot};
 use super::stop::stop;
+use super::{combine, snapshot};
 
 /// Whether there is anything to remove: an unpacking that failed leaves nothing, or the empty directory that was there.
 #[must_use]

@@ -87,7 +87,8 @@ impl Preflight<'_> {
             let place = host.tablespace_places.iter().find(|place| place.file_system == file_system)?;
             Some((path, bytes, place.free_bytes?, "--tablespace OLDDIR=NEWDIR"))
         });
-        let is_known = self.backup.unpacked_bytes.is_some() && self.chain.iter().all(|one| one.unpacked_bytes.is_some());
+        let is_known =
+            self.backup.unpacked_bytes.is_some() && self.chain.iter().all(|one| one.unpacked_bytes.is_some());
         let least = if is_known { "" } else { "at least " };
         let lacking = here.into_iter().chain(there).filter(|(_, needed, free, _)| free < needed);
         let findings = lacking.map(|(path, needed, free, option)| {
