@@ -98,6 +98,8 @@ fn catalog() -> Catalog {
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
         compressions: BTreeSet::new(),
+        unmarked: BTreeSet::new(),
+        layouts: Default::default(),
         histories: BTreeMap::new(),
     }
 }

@@ -124,7 +124,7 @@ impl<'a> Preparation<'a> {
             sources: &sources,
             journals: self.recoveries.directory(),
             archives,
-            fetches: fetch::is_needed(archives, &self.catalog.compressions, &partials),
+            fetches: fetch::is_needed(archives, self.catalog, &partials),
             decompressors: self.catalog.compressions.iter().filter_map(|used| Some(used.program()?.0)).collect(),
         });
         let experience = experience::gather(self.recoveries, ways.iter().map(|(backup, _)| *backup));
@@ -155,6 +155,8 @@ impl<'a> Preparation<'a> {
             candidates,
             archives,
             compressions: &self.catalog.compressions,
+            unmarked: &self.catalog.unmarked,
+            layouts: self.catalog.layouts,
             older_files: self.catalog.older_files(backup),
             partials,
             port,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::catalog::{Backup, BackupKind, Compression, Gap, Part, PartContents};
+use crate::catalog::{Backup, BackupKind, Compression, Gap, Layouts, Part, PartContents};
 use crate::core::time::Timestamp;
 use crate::core::{Action, PgMajor, SegmentName, SegmentSize, Target, Zone};
 use crate::resolve::{Requirements, Resolved};
@@ -15,7 +15,9 @@ use super::fetch::copied_program;
 use super::make_way::{self, MakeWay, Occupant};
 use super::parameters;
 use super::preflight::{BackupFacts, HostFacts, OwnProgram, Preflight};
-use super::settings::{Isolation, WAY_BACK_SETTINGS, is_reserved, restore_command, shell_quote, target_settings};
+use super::settings::{
+    Isolation, Stored, WAY_BACK_SETTINGS, is_reserved, restore_command, shell_quote, target_settings,
+};
 use super::stop_findings::stop_findings;
 use super::tablespaces::PlacedTablespace;
 use super::{Candidate, Chain, DATABASE, Estimate, Fetch, Finding, Link, Plan, Pristine, ServerPlan, Step, StepId};
@@ -55,6 +57,10 @@ pub struct Draft<'a> {
     pub archives: &'a [PathBuf],
     /// How segments in them are compressed.
     pub compressions: &'a BTreeSet<Compression>,
+    /// How those are compressed whose names do not say so.
+    pub unmarked: &'a BTreeSet<Compression>,
+    /// Where below the archives' directories they lie.
+    pub layouts: Layouts,
     /// The segments in which timelines fork off, with the older timelines' files of them.
     pub older_files: BTreeMap<SegmentName, BTreeSet<SegmentName>>,
     /// The segments on the way that are there as `.partial` only.
@@ -209,7 +215,9 @@ impl Draft<'_> {
     }
 
     fn restore_by_hand(&self) -> String {
-        restore_command(self.archives, self.compressions, &self.older_files, &self.partials, self.segment_size)
+        let &Draft { archives, compressions, unmarked, layouts, .. } = self;
+        let stored = Stored { archives, compressions, unmarked, layouts };
+        restore_command(stored, &self.older_files, &self.partials, self.segment_size)
     }
 
     /// How Walback fetches WAL itself: where it has to, and the server can run it.

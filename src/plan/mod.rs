@@ -340,8 +340,12 @@ pub(crate) fn example() -> Plan {
         target,
         resolved,
         restore_command: settings::restore_command(
-            &[PathBuf::from("/wal")],
-            &std::collections::BTreeSet::new(),
+            settings::Stored {
+                archives: &[PathBuf::from("/wal")],
+                compressions: &std::collections::BTreeSet::new(),
+                unmarked: &std::collections::BTreeSet::new(),
+                layouts: crate::catalog::Layouts::default(),
+            },
             &std::collections::BTreeMap::new(),
             &std::collections::BTreeSet::new(),
             SegmentSize::DEFAULT,

@@ -11,6 +11,7 @@ use crate::catalog::{Backup, Catalog};
 use crate::core::SegmentName;
 use crate::error::{Error, ErrorKind, Result};
 
+mod archive;
 pub mod backup_files;
 pub mod base_backup;
 pub mod blocks;
