@@ -12,6 +12,7 @@ use crate::core::SegmentName;
 use crate::error::{Error, ErrorKind, Result};
 
 pub mod backup_files;
+mod backups;
 pub mod base_backup;
 pub mod blocks;
 pub mod cache;
@@ -21,6 +22,7 @@ pub mod copies;
 pub mod identity;
 pub mod index;
 pub mod inspect;
+mod left_alone;
 pub mod local;
 pub mod names;
 mod probe;
@@ -28,6 +30,8 @@ mod proof;
 pub mod scan;
 pub mod search;
 pub mod summarize;
+mod survey;
+mod tar_backup;
 
 pub use blocks::Blocks;
 pub use identity::Identity;

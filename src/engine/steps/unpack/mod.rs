@@ -158,7 +158,8 @@ impl Unpacking<'_> {
         self.inside.ensure_directory(&root, self.owner)?;
         let tree = self.inside.tree(&root, self.owner)?;
         let placed = self.plan.tablespaces.iter().map(|tablespace| tablespace.oid).collect();
-        let place = &Place { part, tree, prefix: prefix_of(part.holds), placed };
+        let others = part.others_inside(&self.plan.backup.parts);
+        let place = &Place { part, tree, prefix: prefix_of(part.holds), placed, others };
         let work = &self.work;
         if part.compression != Compression::None {
             let (decoder, decoded) = decoded::pair();
