@@ -97,7 +97,8 @@ impl Context {
     /// # Errors
     /// When there is none, or several.
     pub fn source(&self) -> Result<LocalSource> {
-        self.config.source().map(LocalSource::new)
+        let source = self.config.source().map(LocalSource::new)?;
+        Ok(source.remembering(self.config.cache_directory.as_deref()))
     }
 
     /// The source, and what it has.

@@ -293,6 +293,7 @@ pub(crate) fn example() -> Plan {
         holds: PartContents::Data,
         compression: Compression::Gzip,
         size_bytes: 3_000_000,
+        inside: PathBuf::new(),
     };
     let backup = Backup {
         id: "monday".to_owned(),

@@ -195,7 +195,8 @@ impl Unpacking<'_> {
             Purpose::Data | Purpose::Combining => Some(self.inside.tree(&root, self.owner)?),
         };
         let placed = self.plan.tablespaces.iter().map(|tablespace| tablespace.oid).collect();
-        let place = &Place { part, tree, prefix: prefix_of(part.holds), placed };
+        let others = part.others_inside(&self.plan.backup.parts);
+        let place = &Place { part, tree, prefix: prefix_of(part.holds), placed, others };
         let work = &self.work;
         if part.compression != Compression::None {
             let (decoder, decoded) = decoded::pair();
