@@ -18,6 +18,7 @@ pub mod blocks;
 pub mod cache;
 mod closing;
 pub mod compress;
+mod copied;
 pub mod copies;
 pub mod identity;
 pub mod index;
