@@ -427,3 +427,6 @@ fn as_text<S: Serializer>(id: &Option<u64>, serializer: S) -> Result<S::Ok, S::E
         None => serializer.serialize_none(),
     }
 }
+
+#[cfg(test)]
+mod tests;
