@@ -119,14 +119,11 @@ impl Walk<'_> {
         let metadata = fs::metadata(path).map_err(|error| unreadable("the directory", path, &error))?;
         if !metadata.is_dir() {
             let above = path.parent().unwrap_or(path).display().to_string();
-            return Err(Error::usage(
-                "not-a-directory",
-                format!("this is a file, not a directory: {}", path.display()),
-            )
-            .hint(format!("give the directory that has it: {above}")));
+            return Err(Error::usage("bad-path", format!("this is a file, not a directory: {}", path.display()))
+                .hint(format!("give the directory that has it: {above}")));
         }
         if is_of_the_kernel(path) {
-            return Err(Error::usage("not-a-directory", format!("the kernel shows itself here: {}", path.display()))
+            return Err(Error::usage("bad-path", format!("the kernel shows itself here: {}", path.display()))
                 .hint("give directories with base backups or WAL"));
         }
         let waiting = Waiting { path: path.to_path_buf(), level: 0, device: metadata.dev(), by_link: false };
