@@ -4,6 +4,7 @@ pub mod effective;
 pub mod interface;
 pub mod keys;
 pub mod template;
+mod thresholds;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::core::{Check, Expectation, Zone};
+use crate::core::{Check, Expectation, Thresholds, Zone};
 use crate::error::{Error, Result};
 use interface::Interface;
 
@@ -87,6 +88,8 @@ pub struct Config {
     pub cache_directory: Option<PathBuf>,
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
+    /// From where on what `check` and the Archive screen measure is a warning, and critical.
+    pub thresholds: Thresholds,
     /// Keys of the interface's commands, by the commands' names; as they were written.
     pub keys: BTreeMap<String, Vec<String>>,
     /// The options of a command line that would be answered from the same sources, as separate words.
@@ -140,6 +143,8 @@ struct FileConfig {
     time_zone: Option<String>,
     suspects: FileSuspects,
     interface: Interface,
+    #[serde(deserialize_with = "thresholds::read")]
+    thresholds: Thresholds,
     keys: BTreeMap<String, FileKeys>,
     sources: BTreeMap<String, FileSource>,
 }
@@ -278,6 +283,7 @@ impl Config {
             colour: overrides.colour,
             plain: overrides.plain,
             interface: parsed.interface,
+            thresholds: parsed.thresholds,
             suspect_rows: parsed.suspects.rows.map(NonZeroU64::get),
             state_directory: state_directory(environment)?,
             cache_directory: cache_directory(environment),
@@ -431,6 +437,9 @@ fn read_file(path: &Path) -> Result<FileConfig> {
         let message = error.to_string();
         let wrong = Error::usage("configuration-wrong", format!("the configuration is wrong: {}", path.display()))
             .because(message.clone());
+        if let Some(hint) = thresholds::hint(&message) {
+            return wrong.hint(hint);
+        }
         match nearest_key(&message) {
             Some(key) => wrong.hint(format!("did you mean “{key}”? docs/configuration.md lists every key")),
             None => wrong.hint("docs/configuration.md lists every key"),
@@ -646,6 +655,31 @@ sources:
         let error = load("interface: {chart: blokcs}", Overrides::default()).unwrap_err();
         let causes = error.report().causes.join(" ");
         assert!(causes.contains("“blokcs” is none of auto, braille, blocks, ascii"), "{causes}");
+    }
+
+    #[test]
+    fn thresholds_are_those_of_the_field_unless_others_are_written() {
+        assert_eq!(load("", Overrides::default()).unwrap().thresholds, Thresholds::default());
+        let yaml = "thresholds: {archive_lag_segments: [2, 3], backup_age: [25h, 2d]}";
+        let thresholds = load(yaml, Overrides::default()).unwrap().thresholds;
+        assert_eq!(thresholds.archive_lag_segments.warning, 2.0);
+        assert_eq!(thresholds.backup_age_hours.map(|limits| limits.critical), Some(48.0));
+        assert_eq!(thresholds.free_space_percent, Thresholds::default().free_space_percent);
+        for (line, says) in [
+            ("archive_lag_segments: [50, 10]", "more is worse"),
+            ("archive_lag_minutes: [-5, 10]", "not negative"),
+            ("free_space_percent: [5, 20]", "less is worse"),
+            ("free_space_percent: [500, 20]", "at most 100"),
+            ("backup_age: [25, 49]", "25h"),
+            ("archive_lag_segments: 10", ""),
+            ("archive_lag: [1, 2]", "archive_lag_segments"),
+        ] {
+            let error = load(&format!("time_zone: UTC\nthresholds:\n  {line}\n"), Overrides::default()).unwrap_err();
+            assert_eq!((error.report().code, error.report().kind.exit_status()), ("configuration-wrong", 2));
+            let causes = error.report().causes.join(" ");
+            assert!(causes.contains(says) && causes.contains("line 3"), "{line}: {causes}");
+            assert!(error.report().hint.is_some());
+        }
     }
 
     #[test]

@@ -11,10 +11,12 @@ use crate::pgdata::history::History;
 
 pub mod backup;
 pub mod backup_files;
+pub mod chain;
 pub mod compression;
 mod destroyed;
 pub mod found;
 pub mod inspection;
+pub mod layout;
 pub mod names;
 pub mod overview;
 pub mod point;
@@ -23,8 +25,10 @@ pub mod timeline;
 
 pub use backup::{Backup, BackupKind, Part, PartContents, Tablespace};
 pub use backup_files::BackupFiles;
+pub use chain::IncrementalFrom;
 pub use compression::Compression;
 pub use found::{Found, FoundArchive, FoundBackup, FoundSource};
+pub use layout::{Folder, Layout, Layouts};
 pub use names::{RelationName, RelationNames, is_of_users};
 pub use overview::{Overview, OverviewBuilder};
 pub use point::{Point, PointKind};
@@ -44,6 +48,10 @@ pub struct Listing {
     pub compressed_partials: Vec<(SegmentName, Compression)>,
     /// How history files are compressed, as far as they are: a server in recovery asks for those too.
     pub compressed_histories: BTreeSet<Compression>,
+    /// Where in the archives' directories their files lie.
+    pub layouts: Layouts,
+    /// How files are compressed whose names do not say so.
+    pub unmarked: BTreeSet<Compression>,
     /// The contents of the archives' history files.
     pub histories: Vec<(TimelineId, String)>,
     /// The contents of the archives' `.backup` files, with their names.
@@ -92,6 +100,10 @@ pub struct Catalog {
     pub cut_off: BTreeSet<SegmentName>,
     /// How segments and history files are compressed, as far as they are.
     pub compressions: BTreeSet<Compression>,
+    /// How those are compressed whose names do not say so.
+    pub unmarked: BTreeSet<Compression>,
+    /// Where in the archives' directories their files lie.
+    pub layouts: Layouts,
     /// The history of every timeline that has one which parses.
     pub histories: BTreeMap<TimelineId, History>,
 }
@@ -113,6 +125,8 @@ impl Catalog {
             partials: BTreeSet::new(),
             cut_off: BTreeSet::new(),
             compressions: listing.compressed_histories,
+            unmarked: listing.unmarked,
+            layouts: listing.layouts,
             histories: BTreeMap::new(),
         };
         let mut damaged: BTreeMap<TimelineId, Vec<String>> = BTreeMap::new();
@@ -153,6 +167,7 @@ impl Catalog {
         catalog.take_partials(&listing.files, &listing.compressed_partials);
         catalog.timelines = catalog.describe_timelines(&listing.files, damaged);
         catalog.complete_backups(&listing.backup_histories);
+        chain::link(&mut catalog.backups);
         catalog
     }
 

@@ -233,11 +233,7 @@ pub enum Command {
     ///
     /// Reads every segment that was not read before. Exit status 3 where it found errors.
     #[command(after_help = CHECK_EXAMPLES)]
-    Check {
-        /// Look at names, sizes and the beginnings of segments only.
-        #[arg(long)]
-        quick: bool,
-    },
+    Check(CheckArgs),
     /// Say everything that a recovery would do, and whether it would work.
     ///
     /// Changes nothing. Exit status 3 where a finding forbids the recovery, 4 where the target cannot be reached.
@@ -656,6 +652,45 @@ fn read_time(text: &str, zone: Zone, now: Timestamp) -> Result<Timestamp> {
 fn refused(error: &BadTime, zone: Zone) -> Error {
     Error::usage("bad-time", error.to_string())
         .hint(format!("local times without a zone are read in {zone}; --time-zone chooses another zone"))
+}
+
+/// How deep `check` looks, and how it tells.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Look at names, sizes and the beginnings of segments only.
+    #[arg(long)]
+    pub quick: bool,
+    /// Read all base backups too, and hold every file against their manifests.
+    #[arg(long)]
+    pub deep: bool,
+    /// Ask this server how its archiving goes: a connection string like “host=db1 user=monitor dbname=postgres”.
+    ///
+    /// The role needs pg_monitor. Its password is that of PGPASSWORD or ~/.pgpass. Without the option it is the “primary”
+    /// of the configuration, where that names one.
+    #[arg(long, value_name = "CONNSTR")]
+    pub primary: Option<String>,
+    /// How to tell: text, json, nagios or prometheus.
+    ///
+    /// With nagios the exit status is that of Nagios: 0 ok, 1 warning, 2 critical, 3 unknown. With all others it is 3 where
+    /// there are errors.
+    #[arg(long, value_enum, hide_possible_values = true)]
+    pub format: Option<CheckFormat>,
+    /// Write that to FILE instead: beside it, and then renamed, so that nobody reads half of it.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// How `check` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// In words.
+    Text,
+    /// As one JSON document.
+    Json,
+    /// As a plugin of Nagios or Icinga does.
+    Nagios,
+    /// As metrics for Prometheus.
+    Prometheus,
 }
 
 /// A kind of recovery point.

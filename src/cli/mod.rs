@@ -97,7 +97,8 @@ impl Context {
     /// # Errors
     /// When there is none, or several.
     pub fn source(&self) -> Result<LocalSource> {
-        self.config.source().map(LocalSource::new)
+        let source = self.config.source().map(LocalSource::new)?;
+        Ok(source.remembering(self.config.cache_directory.as_deref()))
     }
 
     /// The source, and what it has.
@@ -139,8 +140,15 @@ impl Context {
 pub fn run(arguments: Vec<OsString>) -> Outcome {
     // Even an error in the command line itself is answered in JSON where that was asked for.
     let json = arguments.iter().any(|argument| argument == "--json");
+    let nagios = is_for_nagios(&arguments);
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
+        // Nagios takes our status for a wrong command line for its own “critical”.
+        Err(error) if error.use_stderr() && nagios => {
+            let _ = usage(&error, false);
+            print_quietly(&check::nagios::failed(&usage_error(&error.to_string())));
+            return Outcome::Done(check::nagios::UNKNOWN);
+        }
         // To a server, the status for a wrong command line would be “not in the archive”.
         Err(error) if error.use_stderr() && is_fetch(&arguments) => {
             let _ = usage(&error, json);
@@ -151,8 +159,22 @@ pub fn run(arguments: Vec<OsString>) -> Outcome {
     let colour = cli.global.color.into();
     match dispatch(cli) {
         Ok(outcome) => outcome,
+        Err(error) if nagios => {
+            fail(&error, false, colour);
+            print_quietly(&check::nagios::failed(&error));
+            Outcome::Done(check::nagios::UNKNOWN)
+        }
         Err(error) => Outcome::Done(fail(&error, json, colour)),
     }
+}
+
+/// Whether the command line is one of `check` that answers as a plugin of Nagios, as far as that shows before it is
+/// understood.
+fn is_for_nagios(arguments: &[OsString]) -> bool {
+    let is = |word: &str| arguments.iter().any(|argument| argument == word);
+    let asked =
+        arguments.windows(2).any(|words| matches!(words, [option, form] if option == "--format" && form == "nagios"));
+    is("check") && (asked || is("--format=nagios"))
 }
 
 /// Whether the first of the words that is a command is `fetch`.
@@ -235,7 +257,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Locate { target, backup } => {
             locate::run(&context, &target, backup).map_err(|error| target.with_offer(error, context.config.zone))
         }
-        Command::Check { quick } => check::run(&context, quick),
+        Command::Check(args) => check::run(&context, &args),
         Command::Plan { target, restore, script } => plan::run(&context, &target, &restore, &script)
             .map_err(|error| target.with_offer(error, context.config.zone)),
         Command::Restore { target, restore, act } => restore::run(&context, &target, &restore, act)

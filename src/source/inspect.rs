@@ -7,16 +7,15 @@ use std::path::{Path, PathBuf};
 
 use crate::catalog::compression::archived;
 use crate::catalog::inspection::{Flaw, Inspection, Partial, Unfit};
-use crate::catalog::{Catalog, Compression};
+use crate::catalog::{Catalog, Compression, Folder};
 use crate::core::{ArchiveFile, SegmentName};
 use crate::error::Result;
 use crate::wal::decoder::Piece;
 use crate::wal::{Body, Decoder, SegmentHeader};
 
-use super::base_backup::read_prefix;
+use super::Cancel;
+use super::archive::{is_pg_wal, is_recycled};
 use super::compress;
-use super::local::{is_pg_wal, is_recycled};
-use super::{Cancel, open_file};
 
 /// Bytes read from a `.partial` file at a time.
 const BLOCK: u64 = 256 << 10;
@@ -36,12 +35,23 @@ pub fn inspect(archives: &[PathBuf], catalog: &Catalog, cancel: &Cancel) -> Resu
             }
         };
         let of_server = is_pg_wal(archive);
+        let mut folders = Vec::new();
         for entry in entries {
             cancel.check()?;
             match entry {
                 Ok(entry) if of_server && is_recycled(&entry.path()) => {}
-                Ok(entry) => look_at(&entry.path(), catalog, &mut found),
+                Ok(entry) => match folder_of(&entry) {
+                    Some(folder) => folders.push((entry.path(), folder)),
+                    None => look_at(&entry.path(), None, catalog, &mut found),
+                },
                 Err(error) => found.problems.push(format!("cannot read {}: {error}", archive.display())),
+            }
+        }
+        for (path, folder) in folders {
+            // One that cannot be read is among the catalog's problems.
+            for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
+                cancel.check()?;
+                look_at(&entry.path(), Some(folder), catalog, &mut found);
             }
         }
     }
@@ -53,14 +63,20 @@ pub fn inspect(archives: &[PathBuf], catalog: &Catalog, cancel: &Cancel) -> Resu
     Ok(found)
 }
 
-fn look_at(path: &Path, catalog: &Catalog, found: &mut Inspection) {
+/// The folder of an archive that this is.
+fn folder_of(entry: &fs::DirEntry) -> Option<Folder> {
+    let folder = entry.file_name().to_str().and_then(Folder::parse)?;
+    entry.path().is_dir().then_some(folder)
+}
+
+fn look_at(path: &Path, folder: Option<Folder>, catalog: &Catalog, found: &mut Inspection) {
     // A file may be renamed away under us: an archive is written to while we read.
     let Ok(metadata) = fs::metadata(path) else { return };
     if !metadata.is_file() {
         return;
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    match archived(&name) {
+    match archived(&name).filter(|(file, _)| folder.is_none_or(|folder| folder.is_of(*file))) {
         Some((ArchiveFile::Segment(name), compression)) => {
             let flaw = flaw_of(name, path, compression, metadata.len(), catalog);
             found.unfit.extend(flaw.map(|flaw| Unfit { name, path: path.to_owned(), flaw }));
@@ -88,19 +104,12 @@ fn is_temporary(name: &str) -> bool {
 /// What is wrong with a segment, as far as its size and its header tell.
 fn flaw_of(name: SegmentName, path: &Path, compression: Compression, bytes: u64, catalog: &Catalog) -> Option<Flaw> {
     let size = catalog.segment_size;
-    let plain = compression == Compression::None;
-    let start = match plain {
-        true => open_file(path).and_then(|mut file| read_prefix(&mut file, SegmentHeader::BYTES)),
-        false => compress::front(path, compression, SegmentHeader::BYTES as u64),
-    };
-    let start = match start {
-        Ok(start) => start,
+    let form = compress::form_of(path, compression, Some(size));
+    let start = form.and_then(|form| Ok((form, compress::front(path, form, SegmentHeader::BYTES as u64)?)));
+    let (plain, start) = match start {
+        Ok((form, start)) => (form == Compression::None, start),
         Err(error) => return Some(Flaw::Unreadable(error.to_string())),
     };
-    // Of a compressed one, these are not the bytes that its file begins with.
-    if let (true, Err(why)) = (plain, compression.check_contents(&start)) {
-        return Some(Flaw::NoWal(why));
-    }
     // How long a compressed one is, only reading all of it tells.
     let wrong_size = (plain && bytes != size.bytes()).then_some(Flaw::Size { found: bytes, expected: size.bytes() });
     if !start.is_empty() && start.iter().all(|byte| *byte == 0) {
@@ -132,7 +141,8 @@ fn read_partial(
     compression: Compression,
     catalog: &Catalog,
 ) -> std::io::Result<Partial> {
-    let mut file = compress::open_partial(path, compression, catalog.segment_size.bytes())?;
+    let form = compress::form_of(path, compression, Some(catalog.segment_size))?;
+    let mut file = compress::open_partial(path, form, catalog.segment_size.bytes())?;
     let mut decoder = Decoder::at_segment(name.number(catalog.segment_size), catalog.segment_size);
     let mut partial = Partial { name, path: path.to_owned(), end: None, commits: 0, last_commit_at: None };
     let mut block = Vec::new();

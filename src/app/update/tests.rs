@@ -69,6 +69,8 @@ pub(crate) fn catalog() -> Catalog {
         cut_off: BTreeSet::new(),
         segments: BTreeSet::new(),
         compressions: BTreeSet::new(),
+        unmarked: BTreeSet::new(),
+        layouts: Default::default(),
         histories: BTreeMap::new(),
     }
 }
@@ -156,6 +158,7 @@ fn approach(strategy: Strategy) -> Box<Approach> {
 
 pub(crate) fn plan(target: Target) -> Box<Plan> {
     Box::new(Plan {
+        chain: None,
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/new"),
         tablespaces: Vec::new(),
@@ -298,6 +301,8 @@ fn enter_explains_both_ways_and_each_leads_to_its_plan() {
     enter(&mut same);
     let Some(Dialog::Menu(menu)) = &same.dialog else { panic!("no menu") };
     assert_eq!(menu.choices.len(), 2, "a restore point has no sides");
+    assert_eq!(press(&mut same, "q"), [], "out of the list, and no further");
+    assert!(same.dialog.is_none());
 }
 
 #[test]

@@ -218,11 +218,11 @@ impl Walk<'_> {
             self.seen.met.foreign.push(recognized.foreign);
             return Ok((!recognized.inside.is_empty()).then_some(recognized.inside));
         }
-        let backups = backups_in(path, &entries.names, self.cancel)?;
-        if !backups.is_empty() {
-            let met = backups.into_iter().map(|backup| MetBackup { backup, identified_by: None });
+        let found = backups_in(path, &entries.names, self.cancel)?;
+        if !found.backups.is_empty() {
+            let met = found.backups.into_iter().map(|backup| MetBackup { backup, identified_by: None });
             self.seen.met.backups.extend(met);
-            return Ok(None);
+            self.seen.met.left_alone.extend(found.left_alone);
         }
         if has(DUMP) {
             self.leave(path, "a dump of pg_dump: no WAL goes with it; pg_restore reads it");
