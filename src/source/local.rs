@@ -23,7 +23,7 @@ use super::{Blocks, Cancel, Source, archive, blocks, open_file, unreadable};
 pub(crate) const SEGMENT_DAMAGED: &str = "segment-damaged";
 
 /// How deep below a given directory base backups are looked for.
-const DEPTH: usize = 3;
+pub(super) const DEPTH: usize = 3;
 
 /// Directories with base backups, and directories with WAL.
 #[derive(Debug, Clone)]

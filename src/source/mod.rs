@@ -19,6 +19,7 @@ pub mod cache;
 mod closing;
 pub mod compress;
 pub mod copies;
+pub mod discover;
 pub mod identity;
 pub mod index;
 pub mod inspect;

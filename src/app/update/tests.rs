@@ -301,6 +301,8 @@ fn enter_explains_both_ways_and_each_leads_to_its_plan() {
     enter(&mut same);
     let Some(Dialog::Menu(menu)) = &same.dialog else { panic!("no menu") };
     assert_eq!(menu.choices.len(), 2, "a restore point has no sides");
+    assert_eq!(press(&mut same, "q"), [], "out of the list, and no further");
+    assert!(same.dialog.is_none());
 }
 
 #[test]

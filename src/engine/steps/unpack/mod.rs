@@ -34,6 +34,7 @@ mod ledger;
 mod meter;
 mod names;
 mod parts;
+pub mod reading;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -158,7 +159,7 @@ impl Unpacking<'_> {
         self.inside.ensure_directory(&root, self.owner)?;
         let tree = self.inside.tree(&root, self.owner)?;
         let placed = self.plan.tablespaces.iter().map(|tablespace| tablespace.oid).collect();
-        let place = &Place { part, tree, prefix: prefix_of(part.holds), placed };
+        let place = &Place { part, tree: Some(tree), prefix: prefix_of(part.holds), placed };
         let work = &self.work;
         if part.compression != Compression::None {
             let (decoder, decoded) = decoded::pair();
