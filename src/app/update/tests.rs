@@ -67,6 +67,7 @@ pub(crate) fn catalog() -> Catalog {
         left_alone: Vec::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
+        growing: BTreeSet::new(),
         segments: BTreeSet::new(),
         compressions: BTreeSet::new(),
         unmarked: BTreeSet::new(),
