@@ -329,6 +329,7 @@ fn plan() -> Plan {
     };
     let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Plan {
+        chain: None,
         tablespaces: Vec::new(),
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/srv/recovered/shop"),
