@@ -59,12 +59,13 @@ impl Past {
         grow(2);
         let two = tools.takes(&cluster, "plain/2", Format::Plain, Some(&one), &[]);
         grow(3);
+        cluster.psql("create table doomed (n int)");
         point("second");
         tools.takes(&cluster, "plain/3", Format::Plain, Some(&two), &[]);
         grow(4);
         point("third");
         // Nothing goes back across this in place.
-        cluster.psql("create table gone (n int); drop table gone");
+        cluster.psql("drop table doomed");
         grow(5);
         point("fourth");
 
@@ -197,6 +198,11 @@ fn chains_are_listed_with_what_they_build_upon() {
     ];
     assert_eq!(parents, BTreeMap::from(expected));
     assert!(listed.iter().all(|backup| backup["problems"].as_array().unwrap().is_empty()), "{listed:#?}");
+    // A table that is made between two of them: its name is among the blocks that changed.
+    let suspects = ask(&mut operator.command(&["suspects"])).ended_with(0).json();
+    let named =
+        |suspect: &Value| suspect["relations"].as_array().unwrap().iter().any(|one| one["name"] == "public.doomed");
+    assert!(suspects["suspects"].as_array().unwrap().iter().any(named), "{suspects:#}");
     let mut command = walback(directory);
     let table = ask(command.arg("--backups").arg(&operator.backups).arg("--wal").arg(&operator.archive).arg("backups"));
     assert!(table.ended_with(0).out.contains("incremental of tar/2, tar, gzip"), "{}", ask(&mut command).out);
