@@ -75,6 +75,7 @@ fn backup(id: &str, finished: Timestamp, lsn: u64) -> Backup {
             holds: PartContents::Data,
             compression: Compression::Gzip,
             size_bytes: 44_238_479_360,
+            inside: PathBuf::new(),
         }],
         ..Backup::at(PathBuf::from("/srv/backups/shop").join(id), BackupKind::Tar, Compression::Gzip)
     }

@@ -172,7 +172,7 @@ pub(super) fn with_preparation<T>(
     progress: &dyn Fn(u64),
     work: impl FnOnce(&Preparation<'_>) -> Result<T>,
 ) -> Result<T> {
-    let source = source_of(plan);
+    let source = source_of(plan).remembering(engine.cache());
     let catalog: Catalog = source.list(cancel)?;
     work(&Preparation {
         source: &source,

@@ -26,8 +26,10 @@ pub mod finding;
 pub mod make_way;
 pub mod parameters;
 pub mod preflight;
+pub mod primary;
 pub mod pristine;
 pub mod retarget;
+pub mod retention;
 pub mod script;
 pub mod settings;
 pub mod step;
@@ -291,6 +293,7 @@ pub(crate) fn example() -> Plan {
         holds: PartContents::Data,
         compression: Compression::Gzip,
         size_bytes: 3_000_000,
+        inside: PathBuf::new(),
     };
     let backup = Backup {
         id: "monday".to_owned(),

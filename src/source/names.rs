@@ -182,22 +182,24 @@ impl Files {
     fn take_from_tar(&mut self, part: &Part, wanted: &dyn Fn(&str) -> bool, cancel: &Cancel) -> io::Result<()> {
         if part.compression == Compression::None {
             let mut archive = tar::Archive::new(open_file(&part.path)?);
-            return self.take_entries(archive.entries_with_seek()?, wanted, cancel);
+            return self.take_entries(part, archive.entries_with_seek()?, wanted, cancel);
         }
         let reader = compress::open(&part.path, part.compression, &Count::default())?;
         let mut archive = tar::Archive::new(BufReader::with_capacity(256 << 10, reader));
-        self.take_entries(archive.entries()?, wanted, cancel)
+        self.take_entries(part, archive.entries()?, wanted, cancel)
     }
 
     fn take_entries<R: Read>(
         &mut self,
+        part: &Part,
         entries: tar::Entries<'_, R>,
         wanted: &dyn Fn(&str) -> bool,
         cancel: &Cancel,
     ) -> io::Result<()> {
         for entry in entries {
             let entry = entry?;
-            let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+            let Some(name) = part.name_inside(&entry.path()?) else { continue };
+            let name = name.to_string_lossy().trim_start_matches("./").to_owned();
             if wanted(&name) {
                 let mut bytes = Vec::new();
                 entry.take(LONGEST).read_to_end(&mut bytes)?;

@@ -23,7 +23,7 @@ use crate::app::state::{Loading, ScanState};
 use crate::app::{Hit, State};
 use crate::core::progress::{Bytes, Seconds, counted, grouped};
 use crate::plan::archive::{Continuity, Holding, Needs, Orphan, OrphanKind};
-use crate::plan::archiving::Verdict;
+use crate::plan::archiving::{Against, Verdict};
 use crate::plan::audit::ArchiveFinding;
 use crate::plan::{Finding, Severity};
 use crate::tui::canvas::Canvas;
@@ -251,7 +251,7 @@ impl Told {
                 told((glyphs::SUSPECT, theme.warning()), "backup", "there is no base backup here".to_owned())
             }
             Row::Space(space) => {
-                let look = space.finding().map_or(fine, |finding| weight(finding.severity, theme));
+                let look = space.finding(&state.thresholds).map_or(fine, |finding| weight(finding.severity, theme));
                 let directories: Vec<String> =
                     space.directories.iter().map(|path| path.display().to_string()).collect();
                 let look = if space.bytes.is_err() { (glyphs::DOUBT, theme.plain()) } else { look };
@@ -342,12 +342,11 @@ fn primary(state: &State, theme: Theme) -> ((&'static str, Style), String) {
         Primary::Asking => ((glyphs::WAITING, theme.dim()), "it is being asked …".to_owned()),
         Primary::Silent(error) => ((glyphs::DOUBT, theme.plain()), error.report().message.clone()),
         Primary::Says(archiver) => {
-            let catalog = state.loaded();
-            let size = catalog.map_or(crate::core::SegmentSize::DEFAULT, |catalog| catalog.segment_size);
-            let findings = archiver.findings(catalog.and_then(|catalog| catalog.system_identifier), size);
-            match findings.first() {
+            let against = Against::older(state.loaded(), &state.thresholds);
+            let findings = archiver.findings(&against);
+            match findings.first().filter(|finding| finding.severity > Severity::Note || archiver.in_recovery) {
                 Some(finding) => (weight(finding.severity, theme), finding.message.clone()),
-                None => ((glyphs::GOOD, theme.good()), archiver.in_words(size, state.zone).join(" ")),
+                None => ((glyphs::GOOD, theme.good()), archiver.in_words(against.size, state.zone).join(" ")),
             }
         }
     }
@@ -359,7 +358,7 @@ fn detail(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let mut doc = Doc::new(area.width, theme);
     match state.archive.row(state.archive.cursor) {
         Some(Row::Finding(found) | Row::Note(found)) => finding(&mut doc, theme, &found.finding),
-        Some(Row::Space(space)) => match space.finding() {
+        Some(Row::Space(space)) => match space.finding(&state.thresholds) {
             Some(found) => finding(&mut doc, theme, &found),
             None => doc.paragraph(&Told::of(state, Row::Space(space), theme).text, theme.plain()),
         },
@@ -431,7 +430,6 @@ fn backup_detail(doc: &mut Doc, needs: &Needs, theme: Theme) {
 }
 
 fn primary_detail(doc: &mut Doc, state: &State, theme: Theme) {
-    let catalog = state.loaded();
     match &state.archive.primary {
         Primary::None => doc.paragraph(
             "Whether archiving goes on, only the primary knows. Name it in the configuration, as “primary” of this source, \
@@ -447,12 +445,13 @@ fn primary_detail(doc: &mut Doc, state: &State, theme: Theme) {
             doc.paragraph("How far archiving is cannot be told; everything else is as it is shown.", theme.dim());
         }
         Primary::Says(archiver) => {
-            let size = catalog.map_or(crate::core::SegmentSize::DEFAULT, |catalog| catalog.segment_size);
-            for found in archiver.findings(catalog.and_then(|catalog| catalog.system_identifier), size) {
+            let against = Against::older(state.loaded(), &state.thresholds);
+            for found in archiver.findings(&against) {
                 finding(doc, theme, &found);
             }
-            for sentence in archiver.in_words(size, state.zone) {
-                doc.paragraph(&sentence, theme.plain());
+            let more = archiver.details.in_words(archiver.now, state.zone);
+            for sentence in archiver.in_words(against.size, state.zone).iter().chain(&more) {
+                doc.paragraph(sentence, theme.plain());
             }
         }
     }

@@ -35,6 +35,7 @@ mod ledger;
 mod meter;
 mod names;
 mod parts;
+pub mod reading;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -99,8 +100,7 @@ fn unpack_one(
     }
     let replace = left.is_some();
     let done = Done::begin(inside, &plan.directory, &identity, left.unwrap_or_default(), owner)?;
-    let mut work = Work::new(ledger, done, replace, cancel);
-    work.only_checks = purpose == Purpose::Checking;
+    let work = Work::new(ledger, done, replace, cancel);
     let unpacking = Unpacking { host, inside, plan, owner, purpose, work };
     let unpacked = unpacking.run(meter, recorder);
     meter.next(unpacking.work.count.bytes(), unpacking.work.skipped());
@@ -189,9 +189,14 @@ impl Unpacking<'_> {
     fn part(&self, part: &Part, meter: &mut Meter<'_>) -> Result<()> {
         let root = self.root_of(part.holds)?;
         self.inside.ensure_directory(&root, self.owner)?;
-        let tree = self.inside.tree(&root, self.owner)?;
+        // Without one, files are only held against the manifest.
+        let tree = match self.purpose {
+            Purpose::Checking => None,
+            Purpose::Data | Purpose::Combining => Some(self.inside.tree(&root, self.owner)?),
+        };
         let placed = self.plan.tablespaces.iter().map(|tablespace| tablespace.oid).collect();
-        let place = &Place { part, tree, prefix: prefix_of(part.holds), placed };
+        let others = part.others_inside(&self.plan.backup.parts);
+        let place = &Place { part, tree, prefix: prefix_of(part.holds), placed, others };
         let work = &self.work;
         if part.compression != Compression::None {
             let (decoder, decoded) = decoded::pair();

@@ -44,6 +44,25 @@ pub(super) const TABLESPACE_LINKS: &str = "pg_tblspc";
 /// What the server makes these links from.
 pub(super) const TABLESPACE_MAP: &str = "tablespace_map";
 
+/// Directories whose contents a server makes anew whenever it starts, or which are no copy's (replication slots: they
+/// would hold WAL back for nobody): what `pg_basebackup` leaves out (`excludeDirContents`,
+/// `src/backend/backup/basebackup.c` of 15), and a copy by other programs may have.
+const EMPTIED: [&str; 7] =
+    ["pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans"];
+/// What sorting and hashing wrote to disk begins with this, and what is cached of catalogs with that (`PG_TEMP_FILE_PREFIX`,
+/// `src/include/storage/fd.h`; `RELCACHE_INIT_FILENAME`, `src/include/utils/relcache.h`).
+const TEMPORARY: [&str; 2] = ["pgsql_tmp", "pg_internal.init"];
+
+/// Whether it is what a running server makes for itself, and no backup's.
+fn is_fleeting(relative: &Path, holds: PartContents) -> bool {
+    let mut names = relative.components().filter_map(|part| part.as_os_str().to_str());
+    let top = relative.components().next().and_then(|part| part.as_os_str().to_str());
+    let is_below = holds == PartContents::Data
+        && relative.components().count() > 1
+        && top.is_some_and(|top| EMPTIED.contains(&top));
+    is_below || names.any(|name| TEMPORARY.iter().any(|begin| name.starts_with(begin)))
+}
+
 /// Where an entry of the part that `holds` this belongs. `placed` has the tablespaces that the plan places.
 pub(super) fn fate(named: &Path, kind: &Kind, holds: PartContents, placed: &[u32]) -> Fate {
     let Some(relative) = confined(named) else { return Fate::Refused(LEADS_OUT.to_owned()) };
@@ -52,6 +71,9 @@ pub(super) fn fate(named: &Path, kind: &Kind, holds: PartContents, placed: &[u32
             Kind::Directory => Fate::LeftOut,
             _ => Fate::Refused("it has the name of the directory itself".to_owned()),
         };
+    }
+    if is_fleeting(&relative, holds) {
+        return Fate::LeftOut;
     }
     if holds == PartContents::Data
         && let Some(fate) = in_data_directory(&relative, kind, placed)
@@ -174,6 +196,24 @@ mod tests {
         assert_eq!(of("pg_wal", &Kind::SymbolicLink), Fate::LeftOut);
         assert_eq!(of("postmaster.pid", &Kind::File), Fate::ReadOnly("postmaster.pid".into()));
         assert_eq!(of("base/postmaster.pid", &Kind::File), Fate::File("base/postmaster.pid".into()));
+    }
+
+    #[test]
+    fn what_a_server_makes_for_itself_is_left_out() {
+        for name in [
+            "pg_replslot/slot/state",
+            "./pg_stat_tmp/global.stat",
+            "pg_dynshmem/mmap.1",
+            "base/pgsql_tmp/pgsql_tmp123.0",
+            "base/5/pg_internal.init",
+        ] {
+            assert_eq!(of(name, &Kind::File), Fate::LeftOut, "{name}");
+        }
+        assert_eq!(of("pg_replslot", &Kind::Directory), Fate::Directory("pg_replslot".into()));
+        assert_eq!(of("pg_stat/pgstat.stat", &Kind::File), Fate::File("pg_stat/pgstat.stat".into()));
+        assert!(refused("pg_replslot/../../x", &Kind::File));
+        let temporary = Path::new("PG_15_1/pgsql_tmp/pgsql_tmp1.0");
+        assert_eq!(fate(temporary, &Kind::File, PartContents::Tablespace(1), &[]), Fate::LeftOut);
     }
 
     proptest! {
