@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Overview};
 use crate::core::TimelineId;
+use crate::core::progress::Pace;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::index::Index;
 use crate::source::{LocalSource, Source};
@@ -75,7 +76,11 @@ pub fn read_all(context: &Context, source: &LocalSource, catalog: Catalog) -> Re
 /// When it was cancelled.
 pub fn overview(context: &Context, index: &Index<'_>) -> Result<Overview> {
     let bar = Bar::new("reading");
-    let mut progress = |done, total| bar.show(done, Some(total), None, None);
+    let (mut pace, begun) = (Pace::default(), Instant::now());
+    let mut progress = |done, total| {
+        pace.observe(begun.elapsed().as_secs_f64(), done);
+        bar.show(done, Some(total), pace.per_second(), pace.eta_s(total));
+    };
     let overview = index.build(&context.cancel, &mut progress, &mut |_| {});
     bar.clear();
     for warning in index.warnings() {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crate::catalog::{Asked, Listing};
 use crate::core::{ArchiveFile, Lsn, SegmentName, SegmentSize, TimelineId};
@@ -15,7 +16,7 @@ use crate::source::local::SEGMENT_DAMAGED;
 use crate::wal::SegmentHeader;
 
 use super::run::Missing;
-use super::store::now;
+use super::store::{Known, now};
 use super::walk::{self, Walk};
 use super::{Commands, Fetcher, Got, SMALL_FILE, lock};
 
@@ -52,6 +53,19 @@ impl Commands {
     }
 }
 
+/// The last time that something was not there, and how that was said.
+type LastMissing = Option<(Instant, Missing)>;
+
+/// A round of asking a command.
+struct Round<'a> {
+    listing: &'a mut Listing,
+    cancel: &'a Cancel,
+    size: SegmentSize,
+    last_missing: LastMissing,
+    /// What was found not to be there.
+    absent: Vec<ArchiveFile>,
+}
+
 /// The WAL of one timeline that may be of use.
 #[derive(Debug, Default)]
 struct Stretch {
@@ -83,14 +97,24 @@ impl Fetcher {
             return Ok(BTreeSet::new());
         };
         let files_before = self.fetched_files();
-        let (mut all, mut absent) = (BTreeSet::new(), Vec::new());
-        for (timeline, stretch) in stretches(listing, size) {
-            all.extend(self.walk(timeline, &stretch, size, listing, &mut absent, &mut last_missing, cancel)?);
+        let mut round = Round { listing, cancel, size, last_missing, absent: Vec::new() };
+        let mut all = BTreeSet::new();
+        for (timeline, stretch) in stretches(round.listing, size) {
+            all.extend(self.walk(timeline, &stretch, &mut round)?);
         }
-        let gave =
-            store.all_known().iter().filter(|(_, known)| known.contents.is_some()).map(|(_, known)| known.at).max();
-        let is_news = self.fetched_files() > files_before || gave.is_none_or(|gave| now() - gave > TRUSTED_S);
-        if let Some((at, missing)) = last_missing.filter(|(_, missing)| is_news && !missing.certain) {
+        let Round { last_missing, absent, .. } = round;
+        self.conclude(self.fetched_files() > files_before, last_missing, absent, cancel)?;
+        Ok(all)
+    }
+
+    /// Notes what is not there, once it is proven that the command works where that is in doubt: where it has given
+    /// something in this round, so that there is news, or has not in a long time.
+    fn conclude(&self, gave: bool, missing: LastMissing, absent: Vec<ArchiveFile>, cancel: &Cancel) -> Result<()> {
+        let store = self.store()?;
+        let given = store.all_known().into_iter().filter(|(_, known)| known.contents.is_some());
+        let last = given.map(|(_, known)| known.at).max();
+        let is_in_doubt = gave || last.is_none_or(|last| now() - last > TRUSTED_S);
+        if let Some((at, missing)) = missing.filter(|(_, missing)| is_in_doubt && !missing.certain) {
             self.prove(Some(at), &missing, cancel)?;
         }
         for file in absent {
@@ -98,7 +122,7 @@ impl Fetcher {
                 store.note_absent(file)?;
             }
         }
-        Ok(all)
+        Ok(())
     }
 
     fn fetched_files(&self) -> u64 {
@@ -127,7 +151,7 @@ impl Fetcher {
                         absent = 0;
                     }
                     Ok(Err(missing)) => {
-                        *last_missing = Some((std::time::Instant::now(), missing));
+                        *last_missing = Some((Instant::now(), missing));
                         absent += u32::from(timeline > newest);
                     }
                     Err(error) if error.report().code == SEGMENT_DAMAGED => {
@@ -200,75 +224,31 @@ impl Fetcher {
     }
 
     /// Finds out where the WAL of a timeline ends, and puts it into the listing.
-    fn walk(
-        &self,
-        timeline: TimelineId,
-        stretch: &Stretch,
-        size: SegmentSize,
-        listing: &mut Listing,
-        absent: &mut Vec<ArchiveFile>,
-        last_missing: &mut LastMissing,
-        cancel: &Cancel,
-    ) -> Result<BTreeSet<SegmentName>> {
+    fn walk(&self, timeline: TimelineId, stretch: &Stretch, round: &mut Round<'_>) -> Result<BTreeSet<SegmentName>> {
+        let size = round.size;
         let name = |number| SegmentName::new(timeline, number, size);
-        let elsewhere = listed_numbers(listing, timeline, size);
-        let mut walk = Walk { there: elsewhere.clone(), ..Walk::default() };
-        let mut expected = stretch.expected.clone();
-        let mut asked_again = 0;
-        let all_known = self.store()?.all_known();
-        let given = all_known.iter().filter(|(_, known)| known.contents.is_some());
-        let given = given.filter_map(|(file, _)| file.whole_segment()).filter(|name| name.timeline == timeline);
-        let top = given.map(|name| name.number(size)).chain(elsewhere.iter().copied()).max();
-        for (file, known) in all_known {
-            let Some(segment) = file.whole_segment().filter(|segment| segment.timeline == timeline) else { continue };
-            let number = segment.number(size);
-            match known.contents {
-                Some(_) => {
-                    walk.there.insert(number);
-                }
-                // The next one is asked for each time; those behind it not again at once.
-                None if top.is_none_or(|top| number > top) => {
-                    if top.is_some_and(|top| number > top + 1) && now() - known.at < BEHIND_S {
-                        walk.absent.insert(number);
-                    }
-                }
-                // What was not there may have come since.
-                None if asked_again < ASKED_AGAIN => {
-                    expected.push(number);
-                    asked_again += 1;
-                }
-                None if !elsewhere.contains(&number) => {
-                    walk.left_out.insert(number);
-                }
-                None => {}
-            }
-        }
-        let given_before = walk.there.len();
-        let mut damaged = Vec::new();
+        let elsewhere = listed_numbers(round.listing, timeline, size);
+        let (mut walk, again) = self.what_is_known(timeline, size, &elsewhere)?;
+        let is_new = walk.there.is_empty();
+        let expected: Vec<u64> = stretch.expected.iter().copied().chain(again).collect();
         let end = walk.go(stretch.from, &expected, &mut |numbers| {
-            self.ask_for(
-                &numbers.iter().map(|number| name(*number)).collect::<Vec<_>>(),
-                &mut damaged,
-                last_missing,
-                cancel,
-            )
+            self.ask_for(&numbers.iter().map(|number| name(*number)).collect::<Vec<_>>(), round)
         })?;
-        listing.problems.append(&mut damaged);
         let is_gap = |number: &u64| walk.absent.contains(number) || walk.left_out.contains(number);
         let here: Vec<u64> = (stretch.from..end).filter(|number| !is_gap(number)).collect();
         let not_there = walk.absent.iter().chain(&walk.left_out).filter(|number| **number >= stretch.from);
-        absent.extend(not_there.map(|number| ArchiveFile::Segment(name(*number))));
+        round.absent.extend(not_there.map(|number| ArchiveFile::Segment(name(*number))));
         let new = here.iter().filter(|number| !elsewhere.contains(number));
-        listing.files.extend(new.map(|number| (ArchiveFile::Segment(name(*number)), size.bytes())));
+        round.listing.files.extend(new.map(|number| (ArchiveFile::Segment(name(*number)), size.bytes())));
         let mut all: BTreeSet<SegmentName> = here.iter().map(|number| name(*number)).collect();
-        if self.take_partial(name(end), size, listing, cancel)? {
+        if self.take_partial(name(end), round)? {
             all.insert(name(end));
         }
-        let given = here.iter().filter(|number| walk.there.contains(number)).count() as u64;
-        if given_before == 0 && end == stretch.from {
-            self.say_nothing_came(name(end), last_missing.as_ref(), listing);
+        if is_new && end == stretch.from {
+            self.say_nothing_came(name(end), round);
         }
-        listing.asked.push(Asked {
+        let given = here.iter().filter(|number| walk.there.contains(number)).count() as u64;
+        round.listing.asked.push(Asked {
             command: self.command.shown(),
             timeline,
             first: name(stretch.from),
@@ -281,16 +261,41 @@ impl Fetcher {
         Ok(all)
     }
 
-    /// Where even the first segment is not there, it may be that the command does not work.
-    fn say_nothing_came(
+    /// What is known of a timeline's segments without asking, and the numbers of those that were missing and may have come
+    /// since. `elsewhere` are those that others have.
+    fn what_is_known(
         &self,
-        first: SegmentName,
-        missing: Option<&(std::time::Instant, Missing)>,
-        listing: &mut Listing,
-    ) {
-        let is_start = listing.backups.iter().any(|backup| backup.start_wal == Some(first));
-        if let Some((_, missing)) = missing.filter(|_| is_start) {
-            listing.problems.push(format!(
+        timeline: TimelineId,
+        size: SegmentSize,
+        elsewhere: &BTreeSet<u64>,
+    ) -> Result<(Walk, Vec<u64>)> {
+        let mine = |(file, known): (ArchiveFile, Known)| {
+            let segment = file.whole_segment().filter(|segment| segment.timeline == timeline)?;
+            Some((segment.number(size), known))
+        };
+        let known: Vec<(u64, Known)> = self.store()?.all_known().into_iter().filter_map(mine).collect();
+        let given = known.iter().filter(|(_, known)| known.contents.is_some()).map(|(number, _)| *number);
+        let there: BTreeSet<u64> = given.chain(elsewhere.iter().copied()).collect();
+        let next = there.last().map_or(0, |last| last + 1);
+        let (mut absent, mut left_out, mut again) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        for (number, known) in known.iter().filter(|(number, _)| !there.contains(number)) {
+            // The next one is asked for each time, those behind it not again at once.
+            if *number > next && now() - known.at < BEHIND_S {
+                absent.insert(*number);
+            } else if *number < next && again.len() < ASKED_AGAIN {
+                again.push(*number);
+            } else if *number < next {
+                left_out.insert(*number);
+            }
+        }
+        Ok((Walk { there, absent, left_out }, again))
+    }
+
+    /// Where even the first segment is not there, it may be that the command does not work.
+    fn say_nothing_came(&self, first: SegmentName, round: &mut Round<'_>) {
+        let is_start = round.listing.backups.iter().any(|backup| backup.start_wal == Some(first));
+        if let Some((_, missing)) = round.last_missing.as_ref().filter(|_| is_start) {
+            round.listing.problems.push(format!(
                 "{} says that {first}, with which a base backup begins, is not there ({}): either its WAL is gone, or the command does not work; run it by hand for that file",
                 self.command.shown(),
                 missing.words
@@ -299,20 +304,14 @@ impl Fetcher {
     }
 
     /// The `.partial` behind the end of a timeline, as a promotion leaves it.
-    fn take_partial(
-        &self,
-        name: SegmentName,
-        size: SegmentSize,
-        listing: &mut Listing,
-        cancel: &Cancel,
-    ) -> Result<bool> {
+    fn take_partial(&self, name: SegmentName, round: &mut Round<'_>) -> Result<bool> {
         let file = ArchiveFile::Partial(name);
         let known = self.store()?.known_of(file);
         let is_old = known.is_some_and(|known| known.contents.is_some() && now() - known.at > PARTIAL_S);
-        let got = if is_old { self.ask(file, cancel) } else { self.get(file, cancel) };
+        let got = if is_old { self.ask(file, round.cancel) } else { self.get(file, round.cancel) };
         match got {
             Ok(Got::File(_)) => {
-                listing.files.push((file, size.bytes()));
+                round.listing.files.push((file, round.size.bytes()));
                 Ok(true)
             }
             Ok(Got::Missing(_)) => Ok(false),
@@ -323,13 +322,8 @@ impl Fetcher {
     }
 
     /// Asks for these segments, several at once: whether each is there.
-    fn ask_for(
-        &self,
-        names: &[SegmentName],
-        damaged: &mut Vec<String>,
-        last_missing: &mut LastMissing,
-        cancel: &Cancel,
-    ) -> Result<Vec<bool>> {
+    fn ask_for(&self, names: &[SegmentName], round: &mut Round<'_>) -> Result<Vec<bool>> {
+        let cancel = round.cancel;
         let (next, answers) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
         std::thread::scope(|scope| {
             for _ in 0..AT_ONCE.min(names.len()) {
@@ -352,12 +346,12 @@ impl Fetcher {
             there.push(match got {
                 Ok(Got::File(_)) => true,
                 Ok(Got::Missing(missing)) => {
-                    *last_missing = Some((std::time::Instant::now(), missing));
+                    round.last_missing = Some((Instant::now(), missing));
                     false
                 }
                 // It is there, and not as it should be.
                 Err(error) if error.report().code == SEGMENT_DAMAGED => {
-                    damaged.push(error.report().message.clone());
+                    round.listing.problems.push(error.report().message.clone());
                     true
                 }
                 Err(error) => return Err(error),
@@ -366,9 +360,6 @@ impl Fetcher {
         Ok(there)
     }
 }
-
-/// The last time that something was not there, and how that was said.
-type LastMissing = Option<(std::time::Instant, Missing)>;
 
 /// The segments of a timeline that the listing has already.
 fn listed_numbers(listing: &Listing, timeline: TimelineId, size: SegmentSize) -> BTreeSet<u64> {
@@ -402,7 +393,7 @@ fn stretches(listing: &Listing, size: SegmentSize) -> BTreeMap<TimelineId, Stret
         for (child, (parent, at)) in &forks {
             let fork = size.number_of(*at);
             if all.get(parent).is_some_and(|parent| parent.from <= fork)
-                && !all.get(child).is_some_and(|child| child.from <= fork)
+                && all.get(child).is_none_or(|child| child.from > fork)
             {
                 begin(&mut all, *child, fork);
                 if let Some(parent) = all.get_mut(parent) {
