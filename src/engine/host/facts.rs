@@ -339,7 +339,10 @@ fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)>
         // One stands for all: of a file, and of a folder and what is in it.
         let is_file = |name: &str| archived(name).is_some();
         let folder = first(archive, &|name| Folder::parse(name).is_some());
-        let inside = folder.as_deref().and_then(|folder| first(folder, &is_file));
+        let of_folder = folder.as_deref().and_then(|path| Folder::parse(path.file_name()?.to_str()?));
+        let is_inside =
+            |name: &str| archived(name).zip(of_folder).is_some_and(|((file, _), folder)| folder.is_of(file));
+        let inside = folder.as_deref().and_then(|folder| first(folder, &is_inside));
         let closed = folder.clone().filter(|folder| !passes_test(account, "-x", folder));
         let mut files = first(archive, &is_file).into_iter().chain(inside);
         let closed = closed.or_else(|| files.find(|file| !passes_test(account, "-r", file)));
