@@ -11,6 +11,7 @@ use crate::pgdata::history::History;
 
 pub mod backup;
 pub mod backup_files;
+pub mod chain;
 pub mod compression;
 mod destroyed;
 pub mod found;
@@ -24,6 +25,7 @@ pub mod timeline;
 
 pub use backup::{Backup, BackupKind, Part, PartContents, Tablespace};
 pub use backup_files::BackupFiles;
+pub use chain::IncrementalFrom;
 pub use compression::Compression;
 pub use found::{Found, FoundArchive, FoundBackup, FoundSource};
 pub use layout::{Folder, Layout, Layouts};
@@ -178,6 +180,7 @@ impl Catalog {
         catalog.leave_out_replaced(&mut damaged);
         catalog.timelines = catalog.describe_timelines(&listing.files, damaged);
         catalog.complete_backups(&listing.backup_histories);
+        chain::link(&mut catalog.backups);
         catalog
     }
 

@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 
 use crate::catalog::compression::archived;
 use crate::catalog::found::{ArchiveKind, Found, FoundSource, MetArchive, MetBackup};
-use crate::catalog::{Backup, Compression, LeftAlone, PartContents};
+use crate::catalog::{Backup, Compression, LeftAlone, Listing, PartContents};
 use crate::config::SourceConfig;
 use crate::core::{ArchiveFile, SegmentName};
 use crate::error::Result;
 use crate::pgdata::backup_label::BackupHistory;
 use crate::wal::SegmentHeader;
 
-use super::base_backup::{self, read_prefix};
-use super::{Cancel, LocalSource, Source, compress, local};
+use super::backups::{self, Finder};
+use super::base_backup::read_prefix;
+use super::survey::Surveyor;
+use super::tar_backup::read_to_the_end;
+use super::{Cancel, LocalSource, Source, compress};
 
 mod data_directory;
 mod foreign;
@@ -48,7 +51,7 @@ impl Default for Bounds {
 pub fn discover(paths: &[PathBuf], bounds: Bounds, cancel: &Cancel) -> Result<Found> {
     let seen = walk::walk(paths, bounds, cancel)?;
     let mut met = seen.met;
-    met.depth = local::DEPTH;
+    met.depth = backups::DEPTH;
     met.archives = archives(&seen.wal, &mut met.left_alone, cancel)?;
     identify(&mut met.backups, &met.archives, &seen.backup_histories, cancel)?;
     Ok(Found::of(met))
@@ -104,9 +107,15 @@ fn header_of(source: &LocalSource, name: SegmentName) -> Option<SegmentHeader> {
     SegmentHeader::parse(&read_prefix(&mut segment, SegmentHeader::BYTES).ok()?).ok()
 }
 
-/// The base backups in a directory, as a source lists them.
-fn backups_in(directory: &Path, names: &[String], cancel: &Cancel) -> Result<Vec<Backup>> {
-    Ok(base_backup::describe(directory, names, cancel)?.into_iter().collect())
+/// The base backups in a directory, as a source lists them, and what lies between them.
+fn backups_in(directory: &Path, names: &[String], cancel: &Cancel) -> Result<Listing> {
+    // Of WAL beside them nothing is said: it is taken for an archive.
+    let archives = [directory.to_path_buf()];
+    let surveyor = Surveyor::new(None, cancel);
+    let mut finder = Finder { archives: &archives, surveyor, cancel, seen: BTreeSet::new() };
+    let mut listing = Listing::default();
+    finder.at(directory, names, &mut listing)?;
+    Ok(listing)
 }
 
 /// `.backup` files by the segment in whose name they have it.
@@ -139,7 +148,7 @@ fn identify(
     for met in backups.iter_mut().filter(|met| met.backup.system_identifier.is_none() && met.backup.is_usable()) {
         let base = met.backup.parts.iter().find(|part| part.holds == PartContents::Data);
         if base.is_some_and(|base| base.size_bytes <= READ_WHOLE) {
-            let read = base_backup::read_whole_base(&mut met.backup, cancel);
+            let read = read_to_the_end(&mut met.backup, &mut Surveyor::new(None, cancel));
             cancel.check()?;
             if let Err(error) = read {
                 met.backup.problems.push(format!("{}: {error}", met.backup.location.display()));

@@ -1,7 +1,6 @@
 //! Backups and archives in directories.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -14,16 +13,17 @@ use crate::core::{ArchiveFile, SegmentName, SegmentSize};
 use crate::error::{Error, Result};
 use crate::wal::SegmentHeader;
 
-use super::base_backup::{self, read_prefix};
+use super::backups::{self, Finder};
+use super::base_backup::read_prefix;
 use super::compress::{self, Count};
 use super::identity::{self, Identity};
+use super::survey::Surveyor;
+use super::tar_backup::read_to_the_end;
 use super::{Blocks, Cancel, Source, archive, blocks, open_file, unreadable};
 
 /// The code of the error about a compressed segment that cannot be unpacked.
 pub(crate) const SEGMENT_DAMAGED: &str = "segment-damaged";
 
-/// How deep below a given directory base backups are looked for.
-pub(super) const DEPTH: usize = 3;
 
 /// Directories with base backups, and directories with WAL.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct LocalSource {
     name: String,
     backups: Vec<PathBuf>,
     wal: Vec<PathBuf>,
+    /// Below it, what took long to find out is kept.
+    cache: Option<PathBuf>,
     /// As the archives' segments say, once they have been listed.
     segment_size: OnceLock<SegmentSize>,
     /// The segments that the archives have as `.partial` only, once they have been listed.
@@ -47,21 +49,27 @@ impl LocalSource {
             name: config.name.clone(),
             backups: config.backups.clone(),
             wal: config.wal.clone(),
+            cache: None,
             segment_size: OnceLock::new(),
             partials: OnceLock::new(),
             layouts: OnceLock::new(),
         }
     }
 
+    /// The same with a directory below which it keeps what took long to find out.
+    #[must_use]
+    pub fn remembering(self, cache: Option<&Path>) -> LocalSource {
+        LocalSource { cache: cache.map(Path::to_owned), ..self }
+    }
+
     fn list_backups(&self, listing: &mut Listing, cancel: &Cancel) -> Result<()> {
+        let surveyor = Surveyor::new(self.cache.as_deref(), cancel);
+        let mut finder = Finder { archives: &self.wal, surveyor, cancel, seen: BTreeSet::new() };
         for root in &self.backups {
             let before = listing.backups.len();
-            find_backups(root, DEPTH, listing, cancel)?;
+            finder.find(root, listing)?;
             if listing.backups.len() == before {
-                let none = Error::failed("no-backup", format!("there is no base backup here: {}", root.display()))
-                    .hint("a base backup is a directory with base.tar (or base.tar.gz), or one with PG_VERSION, global and backup_label; name it, or a directory above it");
-                // What could not be read may be just what was looked for.
-                return Err(listing.problems.iter().fold(none, |error, problem| error.because(problem.clone())));
+                return Err(backups::none_at(root, listing));
             }
         }
         Ok(())
@@ -264,7 +272,7 @@ impl LocalSource {
         let end_unknown = backup.from_standby && backup.stop_lsn.is_none();
         let wal_unknown = backup.own_wal.is_empty() && self.open_segment(start, None)?.is_none();
         if (end_unknown || wal_unknown)
-            && let Err(error) = base_backup::read_whole_base(backup, cancel)
+            && let Err(error) = read_to_the_end(backup, &mut Surveyor::new(self.cache.as_deref(), cancel))
         {
             backup.problems.push(format!("{}: {error}", backup.location.display()));
         }
@@ -298,35 +306,6 @@ fn unusable(found: &Candidate, error: &std::io::Error) -> Error {
         .hint("get another copy of it, and give the archive that has it with another --wal")
 }
 
-/// Puts every backup at or below `directory` into the listing.
-fn find_backups(directory: &Path, depth: usize, listing: &mut Listing, cancel: &Cancel) -> Result<()> {
-    cancel.check()?;
-    let mut names = match file_names_and_directories(directory) {
-        Ok(names) => names,
-        Err(error) if depth == DEPTH => return Err(unreadable("the backups", directory, &error)),
-        Err(error) => {
-            listing.problems.push(format!("cannot read {}: {error}", directory.display()));
-            return Ok(());
-        }
-    };
-    if let Some(backup) = base_backup::describe(directory, &names, cancel)? {
-        listing.backups.push(backup);
-        return Ok(());
-    }
-    names.sort();
-    for name in names.into_iter().filter(|_| depth > 0) {
-        let below = directory.join(name);
-        if below.is_dir() {
-            find_backups(&below, depth - 1, listing, cancel)?;
-        }
-    }
-    Ok(())
-}
-
-fn file_names_and_directories(directory: &Path) -> std::io::Result<Vec<String>> {
-    fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-}
-
 /// A segment that the backup brought along: in its `pg_wal` directory, or inside `pg_wal.tar` or `base.tar`.
 fn open_own_segment(backup: &Backup, name: SegmentName) -> Result<Option<Box<dyn Read + Send>>> {
     if backup.kind == BackupKind::Directory {
@@ -336,13 +315,17 @@ fn open_own_segment(backup: &Backup, name: SegmentName) -> Result<Option<Box<dyn
     }
     let wal_part = backup.parts.iter().find(|part| part.holds == PartContents::Wal);
     let Some(part) = wal_part.or(backup.parts.first()) else { return Ok(None) };
-    let wanted = name.to_string();
+    let wanted = match part.holds {
+        PartContents::Wal => PathBuf::from(name.to_string()),
+        _ => Path::new("pg_wal").join(name.to_string()),
+    };
     let broken = |error: &std::io::Error| unreadable("the backup's WAL", &part.path, error);
     let reader = compress::open(&part.path, part.compression, &Count::default()).map_err(|error| broken(&error))?;
     let mut archive = tar::Archive::new(BufReader::new(reader));
     for entry in archive.entries().map_err(|error| broken(&error))? {
         let mut entry = entry.map_err(|error| broken(&error))?;
-        let is_it = entry.path().is_ok_and(|path| path.file_name().is_some_and(|file| file == wanted.as_str()));
+        let path = entry.path().map_err(|error| broken(&error))?.into_owned();
+        let is_it = part.name_inside(&path).is_some_and(|path| path.strip_prefix(".").unwrap_or(&path) == wanted);
         if is_it {
             // At most one segment, 1 GB, and never more than the tar really has.
             let mut bytes = Vec::new();

@@ -13,16 +13,19 @@ use crate::error::{Error, ErrorKind, Result};
 
 mod archive;
 pub mod backup_files;
+mod backups;
 pub mod base_backup;
 pub mod blocks;
 pub mod cache;
 mod closing;
 pub mod compress;
+mod copied;
 pub mod copies;
 pub mod discover;
 pub mod identity;
 pub mod index;
 pub mod inspect;
+mod left_alone;
 pub mod local;
 pub mod names;
 mod probe;
@@ -30,6 +33,8 @@ mod proof;
 pub mod scan;
 pub mod search;
 pub mod summarize;
+mod survey;
+mod tar_backup;
 
 pub use blocks::Blocks;
 pub use identity::Identity;

@@ -18,7 +18,7 @@ use crate::plan::make_way::Occupant;
 use crate::plan::preflight::{BackupFacts, DirectoryFacts, HostFacts, OwnProgram, PlaceFacts};
 use crate::plan::pristine::PristineFacts;
 
-use super::{Account, account, clusters, command_as, current_account, system};
+use super::{Account, account, clusters, combining, command_as, current_account, system};
 
 /// The first port that is tried where none was asked for: not a server's usual one.
 const FIRST_PORT: u16 = 5499;
@@ -31,6 +31,8 @@ pub struct Wanted<'a> {
     pub directory: &'a Path,
     /// The base backup.
     pub backup: &'a Backup,
+    /// It with all that it builds upon; empty for a full one.
+    pub chain: &'a [&'a Backup],
     /// What its own files say.
     pub backup_facts: &'a BackupFacts,
     /// The newest segment of the archives on the timeline that is recovered, where all of it is.
@@ -93,6 +95,7 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
         tablespace_places: tablespace_places(wanted, account),
         // One that was chosen was free a moment ago; another Walback that looks for one may be holding it just now.
         port_taken_by: wanted.restore.port.and_then(port_taken_by),
+        combine: combining::look(wanted.chain, bin_dir.as_deref(), wanted.major, account),
         bin_dir,
         searched,
         wrong_version,
@@ -358,7 +361,7 @@ fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)>
 }
 
 /// Asks `test` as that user: who may do what is for the system to say, not for a look at modes.
-fn passes_test(account: &Account, flag: &str, path: &Path) -> bool {
+pub(super) fn passes_test(account: &Account, flag: &str, path: &Path) -> bool {
     let mut command = command_as(account, Path::new("test"));
     command.arg(flag).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
     command.status().is_ok_and(|status| status.success())
@@ -476,7 +479,7 @@ fn version_of(directory: &Path) -> Option<String> {
 }
 
 /// `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` → 15
-fn parse_version(text: &str) -> Option<PgMajor> {
+pub(super) fn parse_version(text: &str) -> Option<PgMajor> {
     PgMajor::parse(text.split("(PostgreSQL)").nth(1)?)
 }
 
