@@ -94,10 +94,14 @@ fn catalog() -> Catalog {
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
         left_alone: Vec::new(),
+        asked: Vec::new(),
         segments: BTreeSet::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
+        growing: BTreeSet::new(),
         compressions: BTreeSet::new(),
+        unmarked: BTreeSet::new(),
+        layouts: Default::default(),
         histories: BTreeMap::new(),
     }
 }
@@ -269,6 +273,7 @@ fn plan() -> Plan {
     let step = |id, title: &str| Step { id, title: title.to_owned(), commands: vec!["true".to_owned()], undo: None };
     let settings = (0..40).map(|n| (format!("setting_{n}"), "a value".to_owned()));
     Plan {
+        chain: None,
         tablespaces: Vec::new(),
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/srv/recovered/shop"),
@@ -279,6 +284,7 @@ fn plan() -> Plan {
         restore_command: "cp '/srv/archive/shop/%f' '%p'".to_owned(),
         fetch: None,
         wal: vec![PathBuf::from("/srv/archive/shop")],
+        commands: Vec::new(),
         server: ServerPlan {
             database: "shop".into(),
             major: PgMajor(15),

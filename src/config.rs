@@ -1,7 +1,12 @@
 //! What Walback works with: defaults, then the configuration file, then the environment, then the command line.
 
 pub mod drill;
+pub mod effective;
+pub mod fetching;
 pub mod interface;
+pub mod keys;
+pub mod template;
+mod thresholds;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,9 +15,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::core::{Check, Expectation, Zone};
+use crate::core::{Check, Expectation, PlacedCommand, Thresholds, Zone};
 use crate::error::{Error, Result};
 use drill::{DrillConfig, FileDrill};
+use fetching::{FileCache, FileWal};
 use interface::Interface;
 
 /// When to use colour.
@@ -53,6 +59,8 @@ pub struct Overrides {
     pub backups: Vec<PathBuf>,
     /// `--wal`: the same.
     pub wal: Vec<PathBuf>,
+    /// `--wal-command`: the same, asked after the directories.
+    pub wal_commands: Vec<String>,
     /// `--time-zone`.
     pub time_zone: Option<String>,
     /// `--read-only`.
@@ -86,10 +94,16 @@ pub struct Config {
     pub cache_directory: Option<PathBuf>,
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
+    /// From where on what `check` and the Archive screen measure is a warning, and critical.
+    pub thresholds: Thresholds,
     /// Keys of the interface's commands, by the commands' names; as they were written.
     pub keys: BTreeMap<String, Vec<String>>,
     /// The options of a command line that would be answered from the same sources, as separate words.
     pub invocation: Vec<String>,
+    /// The directories below which the sources were found, where no file and no option says them.
+    pub found_below: Vec<PathBuf>,
+    /// What is known of each source that was found, in words.
+    pub about: BTreeMap<String, String>,
     chosen: Option<String>,
 }
 
@@ -102,6 +116,10 @@ pub struct SourceConfig {
     pub backups: Vec<PathBuf>,
     /// Directories with WAL, absolute, in the order in which they are asked.
     pub wal: Vec<PathBuf>,
+    /// Commands that WAL is asked of too, each with its place among the directories.
+    pub commands: Vec<PlacedCommand>,
+    /// So many bytes of what they fetch are kept. Unset: 2 GB.
+    pub fetched_bytes: Option<u64>,
     /// How recoveries are made.
     pub restore: RestoreConfig,
     /// What a recovered cluster is asked, to see whether it is good.
@@ -110,6 +128,14 @@ pub struct SourceConfig {
     pub primary: Option<String>,
     /// How drills are made.
     pub drill: DrillConfig,
+}
+
+impl SourceConfig {
+    /// So many bytes of what commands fetch are kept.
+    #[must_use]
+    pub fn fetched_bytes(&self) -> u64 {
+        self.fetched_bytes.unwrap_or(fetching::KEPT_BYTES)
+    }
 }
 
 /// How recoveries of a source are made.
@@ -137,7 +163,10 @@ struct FileConfig {
     time_zone: Option<String>,
     suspects: FileSuspects,
     interface: Interface,
+    #[serde(deserialize_with = "thresholds::read")]
+    thresholds: Thresholds,
     keys: BTreeMap<String, FileKeys>,
+    cache: FileCache,
     sources: BTreeMap<String, FileSource>,
 }
 
@@ -168,7 +197,7 @@ struct FileSuspects {
 #[serde(deny_unknown_fields, default)]
 struct FileSource {
     backups: Vec<Place>,
-    wal: Vec<Place>,
+    wal: Vec<FileWal>,
     restore: FileRestore,
     checks: Vec<FileCheck>,
     primary: Option<String>,
@@ -253,21 +282,27 @@ impl Config {
             Some(path) => absolute(path)?.parent().map(Path::to_path_buf).unwrap_or_default(),
             None => PathBuf::new(),
         };
-        let mut sources: BTreeMap<String, SourceConfig> =
-            parsed.sources.into_iter().map(|(name, source)| (name.clone(), source.resolve(name, &base))).collect();
+        let fetched_bytes = parsed.cache.fetched_bytes()?;
+        let mut sources = BTreeMap::new();
+        for (name, source) in parsed.sources {
+            sources.insert(name.clone(), source.resolve(name, &base)?);
+        }
         let mut chosen = overrides.source.clone();
-        if !overrides.backups.is_empty() || !overrides.wal.is_empty() {
+        let names_wal = !overrides.wal.is_empty() || !overrides.wal_commands.is_empty();
+        if !overrides.backups.is_empty() || names_wal {
             let name = chosen.get_or_insert_with(|| FROM_COMMAND_LINE.to_owned());
             let mut source = sources.remove(name).unwrap_or_default();
             source.name.clone_from(name);
             if !overrides.backups.is_empty() {
                 source.backups = overrides.backups.iter().map(|path| absolute(path)).collect::<Result<_>>()?;
             }
-            if !overrides.wal.is_empty() {
+            if names_wal {
                 source.wal = overrides.wal.iter().map(|path| absolute(path)).collect::<Result<_>>()?;
+                source.commands = fetching::of_command_line(&overrides.wal_commands, source.wal.len())?;
             }
             sources.insert(name.clone(), source);
         }
+        sources.values_mut().for_each(|source: &mut SourceConfig| source.fetched_bytes = fetched_bytes);
         let zone = overrides.time_zone.clone().or(parsed.time_zone);
         Ok(Config {
             zone: zone.map_or_else(|| Ok(system_zone(environment)), |name| parse_zone(&name))?,
@@ -276,14 +311,41 @@ impl Config {
             colour: overrides.colour,
             plain: overrides.plain,
             interface: parsed.interface,
+            thresholds: parsed.thresholds,
             suspect_rows: parsed.suspects.rows.map(NonZeroU64::get),
             state_directory: state_directory(environment)?,
             cache_directory: cache_directory(environment),
             keys: parsed.keys.into_iter().map(|(name, keys)| (name, keys.into_texts())).collect(),
             invocation: invocation(file.as_deref(), overrides),
             file,
+            found_below: Vec::new(),
+            about: BTreeMap::new(),
             chosen,
         })
+    }
+
+    /// Takes sources that were found below directories, each with what is known of it in words. They take the place of
+    /// those of the file.
+    #[must_use]
+    pub fn with_found(
+        mut self,
+        below: &[PathBuf],
+        found: Vec<(SourceConfig, String)>,
+        overrides: &Overrides,
+    ) -> Config {
+        self.found_below = below.to_vec();
+        self.about = found.iter().map(|(source, about)| (source.name.clone(), about.clone())).collect();
+        self.sources = found.into_iter().map(|(source, _)| (source.name.clone(), source)).collect();
+        // What was found is said as it is: looking for it once more could find something else.
+        let named = match self.source() {
+            Ok(source) => {
+                let (backups, wal) = (source.backups.clone(), source.wal.clone());
+                Overrides { backups, wal, ..Overrides::default() }
+            }
+            Err(_) => Overrides { source: overrides.source.clone(), ..Overrides::default() },
+        };
+        self.invocation = invocation(self.file.as_deref(), &named);
+        self
     }
 
     /// The source to work on: the one that was named, or the only one.
@@ -294,34 +356,58 @@ impl Config {
         let names = || self.sources.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         match (&self.chosen, self.sources.len()) {
             (Some(name), _) => self.sources.get(name).ok_or_else(|| {
-                Error::usage("unknown-source", format!("there is no source of this name in the configuration: {name}"))
-                    .hint(if self.sources.is_empty() {
-                        NO_SOURCE_HINT.to_owned()
-                    } else {
+                let what = if self.found_below.is_empty() {
+                    "there is no source of this name in the configuration"
+                } else {
+                    "no source of this name was found"
+                };
+                Error::usage("unknown-source", format!("{what}: {name}")).hint(if self.sources.is_empty() {
+                    NO_SOURCE_HINT.to_owned()
+                } else {
+                    if self.found_below.is_empty() {
                         format!("configured are: {}", names())
-                    })
+                    } else {
+                        format!("found were: {}", names())
+                    }
+                })
             }),
             (None, 1) => self.sources.values().next().ok_or_else(no_source),
             (None, 0) => Err(no_source()),
-            (None, _) => Err(Error::usage("which-source", "several sources are configured and none was named")
-                .hint(format!("name one with --source: {}", names()))),
+            (None, _) => Err(self.which_source()),
         }
+    }
+
+    fn which_source(&self) -> Error {
+        let what = if self.found_below.is_empty() {
+            "several sources are configured and none was named"
+        } else {
+            "several clusters were found and none was named"
+        };
+        let which = self
+            .about
+            .iter()
+            .fold(Error::usage("which-source", what), |error, (name, about)| error.because(format!("{name}: {about}")));
+        let names = self.sources.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        which.hint(format!("name one with --source: {names}"))
     }
 }
 
-const NO_SOURCE_HINT: &str = "give the directories with --backups DIR and --wal DIR, or name a configuration file with --config FILE; “walback recoveries” lists what was begun here, and “walback demo” shows everything on a cluster of its own";
+const NO_SOURCE_HINT: &str = "give a directory that has them, as in “walback /backups” (with a command: “walback --in /backups backups”), or each with --backups DIR and --wal DIR; or name a configuration file with --config FILE; “walback recoveries” lists what was begun here, and “walback demo” shows everything on a cluster of its own";
 
 fn no_source() -> Error {
     Error::usage("no-source", "it is not said where the base backups and the WAL archive are").hint(NO_SOURCE_HINT)
 }
 
 impl FileSource {
-    fn resolve(self, name: String, base: &Path) -> SourceConfig {
+    fn resolve(self, name: String, base: &Path) -> Result<SourceConfig> {
         let paths = |places: Vec<Place>| places.into_iter().map(|place| base.join(place.path)).collect();
-        SourceConfig {
+        let (wal, commands) = fetching::resolve(self.wal, &name, base)?;
+        Ok(SourceConfig {
             name,
             backups: paths(self.backups),
-            wal: paths(self.wal),
+            wal,
+            commands,
+            fetched_bytes: None,
             restore: RestoreConfig {
                 directory: self.restore.directory.map(|path| base.join(path)),
                 port: self.restore.port,
@@ -334,7 +420,7 @@ impl FileSource {
             checks: self.checks.into_iter().map(Check::from).collect(),
             primary: self.primary,
             drill: self.drill.resolve(base),
-        }
+        })
     }
 }
 
@@ -349,6 +435,7 @@ fn invocation(file: Option<&Path>, overrides: &Overrides) -> Vec<String> {
     file.into_iter().for_each(|file| path("--config", file));
     overrides.backups.iter().for_each(|directory| path("--backups", directory));
     overrides.wal.iter().for_each(|directory| path("--wal", directory));
+    words.extend(overrides.wal_commands.iter().flat_map(|command| ["--wal-command".to_owned(), command.clone()]));
     words.extend(overrides.source.iter().flat_map(|name| ["--source".to_owned(), name.clone()]));
     words
 }
@@ -366,12 +453,16 @@ fn find_file(overrides: &Overrides, environment: &dyn Fn(&str) -> Option<OsStrin
     places.into_iter().flatten().find(|path| path.is_file())
 }
 
-fn read_file(path: &Path) -> Result<FileConfig> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
         Error::usage("configuration-unreadable", format!("cannot read the configuration: {}", path.display()))
             .caused_by(&error)
             .hint("check --config and $WALBACK_CONFIG")
-    })?;
+    })
+}
+
+fn read_file(path: &Path) -> Result<FileConfig> {
+    let text = read_text(path)?;
     if text.trim().is_empty() {
         return Ok(FileConfig::default());
     }
@@ -379,6 +470,9 @@ fn read_file(path: &Path) -> Result<FileConfig> {
         let message = error.to_string();
         let wrong = Error::usage("configuration-wrong", format!("the configuration is wrong: {}", path.display()))
             .because(message.clone());
+        if let Some(hint) = thresholds::hint(&message) {
+            return wrong.hint(hint);
+        }
         match nearest_key(&message) {
             Some(key) => wrong.hint(format!("did you mean “{key}”? docs/configuration.md lists every key")),
             None => wrong.hint("docs/configuration.md lists every key"),
@@ -444,6 +538,12 @@ fn cache_directory(environment: &dyn Fn(&str) -> Option<OsString>) -> Option<Pat
         .or_else(|| set("XDG_CACHE_HOME").map(|home| home.join("walback")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/walback")))
         .and_then(|directory| absolute(&directory).ok())
+}
+
+/// The cache directory that the environment names, for whoever has no configuration at hand.
+#[must_use]
+pub fn cache_of_environment() -> Option<PathBuf> {
+    cache_directory(&|name| std::env::var_os(name))
 }
 
 /// Whether the locale shows UTF-8, by the first of `LC_ALL`, `LC_CTYPE` and `LANG` that is set, as `setlocale(3)`
@@ -614,6 +714,31 @@ sources:
         let error = load("interface: {chart: blokcs}", Overrides::default()).unwrap_err();
         let causes = error.report().causes.join(" ");
         assert!(causes.contains("“blokcs” is none of auto, braille, blocks, ascii"), "{causes}");
+    }
+
+    #[test]
+    fn thresholds_are_those_of_the_field_unless_others_are_written() {
+        assert_eq!(load("", Overrides::default()).unwrap().thresholds, Thresholds::default());
+        let yaml = "thresholds: {archive_lag_segments: [2, 3], backup_age: [25h, 2d]}";
+        let thresholds = load(yaml, Overrides::default()).unwrap().thresholds;
+        assert_eq!(thresholds.archive_lag_segments.warning, 2.0);
+        assert_eq!(thresholds.backup_age_hours.map(|limits| limits.critical), Some(48.0));
+        assert_eq!(thresholds.free_space_percent, Thresholds::default().free_space_percent);
+        for (line, says) in [
+            ("archive_lag_segments: [50, 10]", "more is worse"),
+            ("archive_lag_minutes: [-5, 10]", "not negative"),
+            ("free_space_percent: [5, 20]", "less is worse"),
+            ("free_space_percent: [500, 20]", "at most 100"),
+            ("backup_age: [25, 49]", "25h"),
+            ("archive_lag_segments: 10", ""),
+            ("archive_lag: [1, 2]", "archive_lag_segments"),
+        ] {
+            let error = load(&format!("time_zone: UTC\nthresholds:\n  {line}\n"), Overrides::default()).unwrap_err();
+            assert_eq!((error.report().code, error.report().kind.exit_status()), ("configuration-wrong", 2));
+            let causes = error.report().causes.join(" ");
+            assert!(causes.contains(says) && causes.contains("line 3"), "{line}: {causes}");
+            assert!(error.report().hint.is_some());
+        }
     }
 
     #[test]

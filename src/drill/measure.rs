@@ -3,7 +3,7 @@
 use crate::catalog::Catalog;
 use crate::core::Timestamp;
 use crate::core::progress::Seconds;
-use crate::engine::archive::archiver;
+use crate::engine::primary::archiver;
 use crate::error::Result;
 use crate::event::drill::{DrillPhase, DrilledStop, Forecast};
 use crate::event::{DrillReport, Phase, Recovery};
@@ -85,7 +85,7 @@ pub(super) fn take_phases(report: &mut DrillReport, phases: &[Phase]) {
         // What comes after the data is there is told by the drill itself.
         let counts = matches!(
             phase.step,
-            StepId::Unpack | StepId::Snapshot | StepId::Configure | StepId::Start | StepId::Replay
+            StepId::Unpack | StepId::Combine | StepId::Snapshot | StepId::Configure | StepId::Start | StepId::Replay
         );
         let name = phase.step.name().to_owned();
         counts.then_some(DrillPhase { name, seconds: phase.seconds, bytes: phase.bytes, counts })

@@ -240,7 +240,7 @@ impl<'a> Drill<'a> {
 
     /// Chooses and plans; what is known by that goes into the report.
     fn plan(&self, asked: &Asked, report: &mut DrillReport, limit: &Limit) -> Result<Plan> {
-        let source = LocalSource::new(self.source);
+        let source = LocalSource::new(self.source).remembering(self.config.cache_directory.as_deref());
         let catalog = source.list(limit.cancel())?;
         report.source.system_identifier = catalog.system_identifier.map(|id| id.to_string());
         report.notes.extend(catalog.problems.iter().cloned());

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::catalog::Backup;
 use crate::core::time::Timestamp;
-use crate::core::{PgMajor, SegmentSize, Target};
+use crate::core::{PgMajor, PlacedCommand, SegmentSize, Target};
 use crate::error::{Error, Result};
 use crate::pgdata::configuration::NotFollowed;
 use crate::resolve::Resolved;
@@ -17,6 +17,7 @@ pub mod archiving;
 pub mod audit;
 pub mod build;
 pub mod candidates;
+pub mod chain;
 pub mod checklist;
 pub mod estimate;
 pub mod fetch;
@@ -25,8 +26,10 @@ pub mod finding;
 pub mod make_way;
 pub mod parameters;
 pub mod preflight;
+pub mod primary;
 pub mod pristine;
 pub mod retarget;
+pub mod retention;
 pub mod script;
 pub mod settings;
 pub mod step;
@@ -35,6 +38,7 @@ pub mod suspects_kept;
 pub mod tablespaces;
 pub mod way;
 
+pub use chain::{Chain, CombineFacts, Link};
 pub use fetch::Fetch;
 pub use finding::{Finding, Severity};
 pub use make_way::MakeWay;
@@ -53,6 +57,9 @@ pub struct Plan {
     pub directory: PathBuf,
     /// The base backup.
     pub backup: Backup,
+    /// With what it is combined, where it is an incremental one.
+    #[serde(default)]
+    pub chain: Option<Chain>,
     /// Where its tablespaces go.
     #[serde(default)]
     pub tablespaces: Vec<PlacedTablespace>,
@@ -70,6 +77,9 @@ pub struct Plan {
     pub fetch: Option<Fetch>,
     /// The WAL archives, in the order in which they are asked.
     pub wal: Vec<PathBuf>,
+    /// Commands that WAL is asked of too, each with its place among the directories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<PlacedCommand>,
     /// The server that will be started.
     pub server: ServerPlan,
     /// What will be done, in order.
@@ -177,7 +187,8 @@ pub struct Candidate {
 /// What a recovery will take.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Estimate {
-    /// Bytes that the base backup's files take when unpacked; where that is not known, the bytes to read from it.
+    /// Bytes that the base backup's files take when unpacked; where that is not known, the bytes to read from it. Of an
+    /// incremental one with what is unpacked to be combined with it.
     pub unpack_bytes: u64,
     /// Bytes to read from the base backup, as it lies there.
     #[serde(default)]
@@ -285,6 +296,7 @@ pub(crate) fn example() -> Plan {
         holds: PartContents::Data,
         compression: Compression::Gzip,
         size_bytes: 3_000_000,
+        inside: PathBuf::new(),
     };
     let backup = Backup {
         id: "monday".to_owned(),
@@ -303,6 +315,7 @@ pub(crate) fn example() -> Plan {
         size_bytes: 3_000_000,
         unpacked_bytes: Some(38_000_000),
         parent: None,
+        incremental_from: None,
         tablespaces: Vec::new(),
         manifest: true,
         label: None,
@@ -328,18 +341,24 @@ pub(crate) fn example() -> Plan {
         directory: PathBuf::from("/srv/restore"),
         settings: settings::target_settings(&target, &resolved),
         backup,
+        chain: None,
         tablespaces: Vec::new(),
         target,
         resolved,
         restore_command: settings::restore_command(
-            &[PathBuf::from("/wal")],
-            &std::collections::BTreeSet::new(),
+            settings::Stored {
+                archives: &[PathBuf::from("/wal")],
+                compressions: &std::collections::BTreeSet::new(),
+                unmarked: &std::collections::BTreeSet::new(),
+                layouts: crate::catalog::Layouts::default(),
+            },
             &std::collections::BTreeMap::new(),
             &std::collections::BTreeSet::new(),
             SegmentSize::DEFAULT,
         ),
         fetch: None,
         wal: vec![PathBuf::from("/wal")],
+        commands: Vec::new(),
         server: ServerPlan {
             major: PgMajor(15),
             bin_dir: PathBuf::from("/usr/lib/postgresql/15/bin"),

@@ -8,19 +8,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::catalog::{Backup, Catalog};
-use crate::core::SegmentName;
+use crate::core::{PlacedCommand, SegmentName};
 use crate::error::{Error, ErrorKind, Result};
 
+mod archive;
 pub mod backup_files;
+mod backups;
 pub mod base_backup;
 pub mod blocks;
 pub mod cache;
 mod closing;
+pub mod command;
 pub mod compress;
+mod copied;
 pub mod copies;
+pub mod discover;
 pub mod identity;
 pub mod index;
 pub mod inspect;
+mod left_alone;
 pub mod local;
 pub mod names;
 mod probe;
@@ -28,6 +34,8 @@ mod proof;
 pub mod scan;
 pub mod search;
 pub mod summarize;
+mod survey;
+mod tar_backup;
 
 pub use blocks::Blocks;
 pub use identity::Identity;
@@ -44,6 +52,11 @@ pub trait Source: Send + Sync {
 
     /// The archives' directories, in the order in which they are asked: what `restore_command` copies from.
     fn archives(&self) -> &[PathBuf];
+
+    /// The commands that WAL can be asked of too, each with its place among the directories.
+    fn commands(&self) -> &[PlacedCommand] {
+        &[]
+    }
 
     /// Looks at everything there is, by names and headers.
     ///

@@ -24,10 +24,11 @@ use crate::catalog::{Catalog, Overview, Point, PointKind};
 use crate::config::{Colour, Config, FROM_COMMAND_LINE, RestoreConfig, SourceConfig, interface, is_utf8_locale};
 use crate::core::{Check, Target, TimelineId, Xid, Zone};
 use crate::drill::Drills;
-use crate::engine::archive::{archiver, space};
+use crate::engine::archive::space;
 use crate::engine::checklist;
 use crate::engine::host::{Host, facts::server_account, now};
 use crate::engine::prepare::plan_retarget;
+use crate::engine::primary::archiver;
 use crate::engine::query::{ask, check, databases};
 use crate::engine::resume::{Standing, standing};
 use crate::engine::runbook::Runbook;
@@ -71,6 +72,7 @@ pub fn open(config: Config, fleeting: bool) -> Result<u8> {
     state.fleeting = fleeting;
     state.keys = keys(&config)?;
     state.tmux = std::env::var_os("TMUX").is_some_and(|tmux| !tmux.is_empty());
+    state.thresholds = config.thresholds;
     state.invocation.extend(config.invocation.iter().cloned());
     if !source.checks.is_empty() {
         state.checks = Checks::Waiting;
@@ -349,7 +351,7 @@ impl Performer {
     fn new(config: Config, source: SourceConfig) -> Performer {
         Performer {
             restore: source.restore.clone(),
-            source: Arc::new(LocalSource::new(&source)),
+            source: Arc::new(LocalSource::new(&source).remembering(config.cache_directory.as_deref())),
             config,
             shared: Arc::default(),
             scan: Cancel::default(),

@@ -13,7 +13,7 @@ use crate::source::{open_file, open_unlinked};
 
 use super::archive::{Entry, Forward, Walk};
 use super::decoded::Decoded;
-use super::names::{Fate, Kind, fate};
+use super::names::{Fate, Kind};
 use super::write::{Place, Wanted, Work, Writer, broken, locked, stray};
 
 /// The most hard links that are kept in mind until all files are there.
@@ -131,12 +131,19 @@ impl<'p> Jobs<'p> {
                 }
                 Taken::Nothing => return Ok(None),
                 Taken::Directory(levels) => {
-                    let Some(found) = next_of(levels, part)? else { return Ok(None) };
+                    let found = match next_of(levels, self.place) {
+                        Ok(found) => found,
+                        Err(error) => {
+                            work.tolerate(error)?;
+                            continue;
+                        }
+                    };
+                    let Some(found) = found else { return Ok(None) };
                     found
                 }
             };
             let (mode, bytes, stored, from) = job;
-            match fate(&name, &kind, self.place.part.holds, &self.place.placed) {
+            match self.place.fate(&name, &kind) {
                 Fate::Directory(relative) => return Ok(Some(Job::Directory(relative, mode))),
                 Fate::File(relative) => {
                     return Ok(Some(Job::File { relative, mode, bytes, stored, read_only: false, from }));
@@ -147,7 +154,7 @@ impl<'p> Jobs<'p> {
                 Fate::Link(from, to) if self.links.len() < MOST_LINKS => self.links.push((from, to)),
                 Fate::Link(..) => return Err(stray(part, &name, "there are too many hard links")),
                 Fate::LeftOut => work.count.add(stored),
-                Fate::Refused(why) => return Err(stray(part, &name, &why)),
+                Fate::Refused(why) => work.tolerate(stray(part, &name, &why))?,
             }
         }
     }
@@ -163,7 +170,8 @@ impl Level {
 type Found = (PathBuf, Kind, (u32, u64, u64, From));
 
 /// The next entry of a directory and what is below it.
-fn next_of(levels: &mut Vec<Level>, root: &Path) -> Result<Option<Found>> {
+fn next_of(levels: &mut Vec<Level>, place: &Place<'_>) -> Result<Option<Found>> {
+    let root = &place.part.path;
     while let Some(level) = levels.last_mut() {
         let Some(entry) = level.entries.next() else {
             levels.pop();
@@ -174,14 +182,14 @@ fn next_of(levels: &mut Vec<Level>, root: &Path) -> Result<Option<Found>> {
         let metadata = fs::symlink_metadata(&path).map_err(|error| unreadable(&path, &error))?;
         let mode = metadata.permissions().mode();
         // pg_wal is often a link to another disk.
-        let wal_elsewhere = metadata.is_symlink() && below == Path::new("pg_wal") && path.is_dir();
+        let wal_elsewhere = place.follows_wal && metadata.is_symlink() && below == Path::new("pg_wal") && path.is_dir();
         let kind = match () {
             () if metadata.is_dir() || wal_elsewhere => Kind::Directory,
             () if metadata.is_file() => Kind::File,
             () if metadata.is_symlink() => Kind::SymbolicLink,
             () => Kind::Other("neither a file nor a directory".to_owned()),
         };
-        if kind == Kind::Directory {
+        if kind == Kind::Directory && !place.is_of_another(&below) {
             levels.push(Level::open(&path, below.clone())?);
         }
         let bytes = if kind == Kind::File { metadata.len() } else { 0 };
@@ -206,29 +214,31 @@ pub(super) fn take_jobs<'w>(
     let mut writer = Writer::new(work, place);
     loop {
         let job = locked(jobs).next(work)?;
-        match job {
-            None => return Ok(()),
-            Some(Job::Directory(relative, mode)) => writer.directory(&relative, mode)?,
-            Some(Job::File { relative, mode, bytes, stored, read_only, from }) => {
-                let opened = match &from {
-                    From::Path(path) => Some(open_unlinked(path).map_err(|error| unreadable(path, &error))?),
-                    From::Tar { .. } => None,
-                };
-                let sparse = opened.as_ref().is_some_and(has_holes);
-                let wanted = Wanted { relative: &relative, mode, bytes, stored, read_only, sparse };
-                let Some(mut writing) = writer.begin(&wanted)? else {
-                    work.count.add(stored);
-                    continue;
-                };
-                match (from, opened.as_ref(), tar) {
-                    (From::Tar { at, runs }, _, Some(tar)) => {
-                        writer.copy_runs(tar, at, &runs, bytes, &mut writing)?;
-                    }
-                    (_, Some(file), _) => writer.copy_file(file, bytes, &mut writing)?,
-                    _ => {}
-                }
-                writer.finish(writing)?;
+        let Some(job) = job else { return Ok(()) };
+        do_job(work, &mut writer, job, tar).or_else(|error| work.tolerate(error))?;
+    }
+}
+
+fn do_job(work: &Work<'_>, writer: &mut Writer<'_>, job: Job, tar: Option<&File>) -> Result<()> {
+    match job {
+        Job::Directory(relative, mode) => writer.directory(&relative, mode),
+        Job::File { relative, mode, bytes, stored, read_only, from } => {
+            let opened = match &from {
+                From::Path(path) => Some(open_unlinked(path).map_err(|error| unreadable(path, &error))?),
+                From::Tar { .. } => None,
+            };
+            let sparse = opened.as_ref().is_some_and(has_holes);
+            let wanted = Wanted { relative: &relative, mode, bytes, stored, read_only, sparse };
+            let Some(mut writing) = writer.begin(&wanted)? else {
+                work.count.add(stored);
+                return Ok(());
+            };
+            match (from, opened.as_ref(), tar) {
+                (From::Tar { at, runs }, _, Some(tar)) => writer.copy_runs(tar, at, &runs, bytes, &mut writing)?,
+                (_, Some(file), _) => writer.copy_file(file, bytes, &mut writing)?,
+                _ => {}
             }
+            writer.finish(writing)
         }
     }
 }
@@ -250,7 +260,7 @@ pub(super) fn unpack_stream<'w>(work: &'w Work<'w>, place: &'w Place<'w>, decode
     let mut walk = Walk::new(decoded);
     while let Some(entry) = walk.next().map_err(|error| broken(part, &error))? {
         work.check()?;
-        let (relative, read_only) = match fate(&entry.name, &entry.kind, place.part.holds, &place.placed) {
+        let (relative, read_only) = match place.fate(&entry.name, &entry.kind) {
             Fate::Directory(relative) => {
                 writer.directory(&relative, entry.mode)?;
                 continue;
@@ -260,7 +270,10 @@ pub(super) fn unpack_stream<'w>(work: &'w Work<'w>, place: &'w Place<'w>, decode
                 continue;
             }
             Fate::LeftOut => continue,
-            Fate::Refused(why) => return Err(stray(part, &entry.name, &why)),
+            Fate::Refused(why) => {
+                work.tolerate(stray(part, &entry.name, &why))?;
+                continue;
+            }
             Fate::File(relative) => (relative, false),
             Fate::ReadOnly(relative) => (relative, true),
         };
