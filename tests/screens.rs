@@ -119,7 +119,10 @@ fn catalog() -> Catalog {
         segments: BTreeSet::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
+        growing: BTreeSet::new(),
         compressions: BTreeSet::new(),
+        unmarked: BTreeSet::new(),
+        layouts: Default::default(),
         histories: BTreeMap::new(),
     }
 }
@@ -328,6 +331,7 @@ fn plan() -> Plan {
     };
     let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Plan {
+        chain: None,
         tablespaces: Vec::new(),
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/srv/recovered/shop"),

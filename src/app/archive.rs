@@ -11,7 +11,7 @@ use crate::core::progress::{Pace, counted};
 use crate::core::{Lsn, TimelineId, Timestamp};
 use crate::error::Error;
 use crate::plan::archive::{Needs, Orphan, Report, Unneeded, without_backups};
-use crate::plan::archiving::{Archiver, Space, Verdict};
+use crate::plan::archiving::{Against, Archiver, Space, Verdict};
 use crate::plan::audit::ArchiveFinding;
 use crate::plan::{Finding, Severity};
 
@@ -139,10 +139,11 @@ impl Archive {
     /// The findings on the primary and on free space, the worst first.
     #[must_use]
     pub fn around(&self, state: &State) -> Vec<Finding> {
-        let mut found: Vec<Finding> = self.space.iter().filter_map(Space::finding).collect();
+        let thresholds = &state.thresholds;
+        let mut found: Vec<Finding> = self.space.iter().filter_map(|space| space.finding(thresholds)).collect();
         found.extend(self.report.as_deref().and_then(without_backups));
         if let (Primary::Says(archiver), Some(catalog)) = (&self.primary, state.loaded()) {
-            found.extend(archiver.findings(catalog.system_identifier, catalog.segment_size));
+            found.extend(archiver.findings(&Against::older(Some(catalog), thresholds)));
         }
         found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         found

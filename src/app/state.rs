@@ -13,7 +13,7 @@ use super::query::Checks;
 use super::reach::Reach;
 use crate::catalog::{Backup, Catalog};
 use crate::core::progress::Pace;
-use crate::core::{Target, Timestamp, Zone};
+use crate::core::{Target, Thresholds, Timestamp, Zone};
 use crate::error::Error;
 use crate::event::{EventBuffer, Recovery, RecoveryState};
 use crate::plan::checklist::Item;
@@ -258,6 +258,8 @@ pub struct State {
     pub checklist: Vec<Item>,
     /// What is known of the archive as a whole.
     pub archive: Archive,
+    /// From where on what is measured of it is a warning, and critical.
+    pub thresholds: Thresholds,
     /// What is held of the recovered server's log.
     pub log: Log,
     /// What lies over the screen.
@@ -319,6 +321,7 @@ impl State {
             checks: Checks::default(),
             checklist: Vec::new(),
             archive: Archive::default(),
+            thresholds: Thresholds::default(),
             log: Log::default(),
             dialog: None,
             status: None,

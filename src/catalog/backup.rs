@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, PgMajor, SegmentName, SegmentSize, TimelineId};
 
-use super::Compression;
+use super::{Compression, IncrementalFrom};
 
 /// How a base backup is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,8 +68,11 @@ pub struct Backup {
     pub size_bytes: u64,
     /// Bytes its files take when unpacked, without WAL.
     pub unpacked_bytes: Option<u64>,
-    /// The backup that an incremental one builds on.
+    /// The backup that an incremental one builds on, where it was found.
     pub parent: Option<String>,
+    /// Where that begins; `None` for a full backup.
+    #[serde(default)]
+    pub incremental_from: Option<IncrementalFrom>,
     /// Its tablespaces besides `pg_default` and `pg_global`.
     pub tablespaces: Vec<Tablespace>,
     /// Whether it has a `backup_manifest`.
@@ -175,6 +178,7 @@ impl Backup {
             size_bytes: 0,
             unpacked_bytes: None,
             parent: None,
+            incremental_from: None,
             tablespaces: Vec::new(),
             manifest: false,
             label: None,

@@ -1,8 +1,11 @@
 //! What lies in the archive, read for the commands that tell of it, with a bar while that takes.
 
+use std::time::Instant;
+
 use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Overview};
 use crate::core::TimelineId;
+use crate::core::progress::Pace;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::LocalSource;
 use crate::source::index::Index;
@@ -29,7 +32,11 @@ pub fn index<'a>(context: &Context, source: &'a LocalSource, catalog: &'a Catalo
 /// When it was cancelled.
 pub fn overview(context: &Context, index: &Index<'_>) -> Result<Overview> {
     let bar = Bar::new("reading");
-    let mut progress = |done, total| bar.show(done, Some(total), None, None);
+    let (mut pace, begun) = (Pace::default(), Instant::now());
+    let mut progress = |done, total| {
+        pace.observe(begun.elapsed().as_secs_f64(), done);
+        bar.show(done, Some(total), pace.per_second(), pace.eta_s(total));
+    };
     let overview = index.build(&context.cancel, &mut progress, &mut |_| {});
     bar.clear();
     for warning in index.warnings() {

@@ -81,13 +81,18 @@ fn row(context: &Context, backup: &Backup) -> Vec<String> {
     ]
 }
 
-/// `tar, gzip`, `directory`
+/// `tar, gzip`, `directory`, `incremental of monday, tar`
 #[must_use]
 pub fn describe_kind(backup: &Backup) -> String {
     use crate::catalog::{BackupKind, Compression};
-    match (backup.kind, backup.compression) {
+    let form = match (backup.kind, backup.compression) {
         (BackupKind::Directory, _) => "directory".to_owned(),
         (BackupKind::Tar, Compression::None) => "tar".to_owned(),
         (BackupKind::Tar, compression) => format!("tar, {}", compression.name()),
+    };
+    match (&backup.incremental_from, &backup.parent) {
+        (None, _) => form,
+        (Some(_), Some(parent)) => format!("incremental of {parent}, {form}"),
+        (Some(_), None) => format!("incremental, {form}"),
     }
 }

@@ -21,10 +21,14 @@ pub mod ask;
 pub mod backups;
 pub mod check;
 pub mod checklist;
+pub mod config;
 pub mod demo;
+pub mod discovery;
 pub mod fetch;
+pub mod init;
 pub mod interrupt;
 pub mod locate;
+pub mod paths;
 pub mod plan;
 pub mod points;
 pub mod query;
@@ -65,6 +69,27 @@ impl Context {
     fn new(global: &Global) -> Result<Context> {
         let config = Config::load(&global.overrides(), &|name| std::env::var_os(name))?;
         Ok(Context { config, json: global.json, cancel: Cancel::default() })
+    }
+
+    /// Finds the sources below the directories that the command line names, where it does.
+    fn find_sources(&mut self, global: &Global) -> Result<()> {
+        if global.below.is_empty() {
+            return Ok(());
+        }
+        if !global.backups.is_empty() || !global.wal.is_empty() {
+            return Err(Error::usage("usage", "--in and a PATH do not go with --backups and --wal")
+                .hint("give all directories with --in, or all with --backups and --wal"));
+        }
+        let found = discovery::find(&global.below, &self.cancel)?;
+        if found.sources.is_empty() {
+            return Err(discovery::nothing(&found));
+        }
+        let sources = crate::source::discover::configured(&found);
+        self.config = self.config.clone().with_found(&found.paths, sources, &global.overrides());
+        if let Ok(chosen) = self.config.source() {
+            discovery::note_briefly(&found, &chosen.name);
+        }
+        Ok(())
     }
 
     /// The source to work on.
@@ -122,8 +147,15 @@ impl Context {
 pub fn run(arguments: Vec<OsString>) -> Outcome {
     // Even an error in the command line itself is answered in JSON where that was asked for.
     let json = arguments.iter().any(|argument| argument == "--json");
+    let nagios = is_for_nagios(&arguments);
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
+        // Nagios takes our status for a wrong command line for its own “critical”.
+        Err(error) if error.use_stderr() && nagios => {
+            let _ = usage(&error, false);
+            print_quietly(&check::nagios::failed(&usage_error(&error.to_string())));
+            return Outcome::Done(check::nagios::UNKNOWN);
+        }
         // To a server, the status for a wrong command line would be “not in the archive”.
         Err(error) if error.use_stderr() && is_fetch(&arguments) => {
             let _ = usage(&error, json);
@@ -134,8 +166,22 @@ pub fn run(arguments: Vec<OsString>) -> Outcome {
     let colour = cli.global.color.into();
     match dispatch(cli) {
         Ok(outcome) => outcome,
+        Err(error) if nagios => {
+            fail(&error, false, colour);
+            print_quietly(&check::nagios::failed(&error));
+            Outcome::Done(check::nagios::UNKNOWN)
+        }
         Err(error) => Outcome::Done(fail(&error, json, colour)),
     }
+}
+
+/// Whether the command line is one of `check` that answers as a plugin of Nagios, as far as that shows before it is
+/// understood.
+fn is_for_nagios(arguments: &[OsString]) -> bool {
+    let is = |word: &str| arguments.iter().any(|argument| argument == word);
+    let asked =
+        arguments.windows(2).any(|words| matches!(words, [option, form] if option == "--format" && form == "nagios"));
+    is("check") && (asked || is("--format=nagios"))
 }
 
 /// Whether the first of the words that is a command is `fetch`.
@@ -147,9 +193,13 @@ fn is_fetch(arguments: &[OsString]) -> bool {
 
 /// Understands a command line. Directories may be given before and behind the command: `clap` takes those behind it alone.
 fn parse(arguments: &[OsString]) -> std::result::Result<Cli, clap::Error> {
-    let mut cli = Cli::try_parse_from(arguments)?;
-    for (option, understood) in [("--backups", &mut cli.global.backups), ("--wal", &mut cli.global.wal)] {
-        let all = values_of(arguments, option);
+    let arguments = paths::spelled_out(arguments.to_vec());
+    let mut cli = Cli::try_parse_from(&arguments)?;
+    let global = &mut cli.global;
+    for (option, understood) in
+        [("--backups", &mut global.backups), ("--wal", &mut global.wal), ("--in", &mut global.below)]
+    {
+        let all = values_of(&arguments, option);
         if all.len() > understood.len() {
             *understood = all;
         }
@@ -175,8 +225,12 @@ fn values_of(arguments: &[OsString], option: &str) -> Vec<PathBuf> {
 
 fn dispatch(cli: Cli) -> Result<Outcome> {
     let Some(command) = cli.command else {
-        let config = Box::new(Context::new(&cli.global)?.config);
-        return Ok(Outcome::Interface { config, guard: None });
+        let mut context = Context::new(&cli.global)?;
+        if !cli.global.below.is_empty() {
+            interrupt::on_interrupt(&context.cancel)?;
+            context.find_sources(&cli.global)?;
+        }
+        return Ok(Outcome::Interface { config: Box::new(context.config), guard: None });
     };
     match &command {
         Command::Completions { shell } => {
@@ -196,8 +250,11 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         }
         _ => {}
     }
-    let context = Context::new(&cli.global)?;
+    let mut context = Context::new(&cli.global)?;
     interrupt::on_interrupt(&context.cancel)?;
+    if !matches!(command, Command::Init(_)) {
+        context.find_sources(&cli.global)?;
+    }
     let status = match command {
         Command::Demo { into, auto, bin_dir } => return demo::run(&context, into.as_deref(), auto, bin_dir.as_deref()),
         Command::Backups => backups::run(&context),
@@ -207,7 +264,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Locate { target, backup } => {
             locate::run(&context, &target, backup).map_err(|error| target.with_offer(error, context.config.zone))
         }
-        Command::Check { quick } => check::run(&context, quick),
+        Command::Check(args) => check::run(&context, &args),
         Command::Plan { target, restore, script } => plan::run(&context, &target, &restore, &script)
             .map_err(|error| target.with_offer(error, context.config.zone)),
         Command::Restore { target, restore, act } => restore::run(&context, &target, &restore, act)
@@ -226,6 +283,8 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Checklist { recovery, checklist, act } => {
             checklist::run(&context, recovery.as_deref(), &checklist, act)
         }
+        Command::Init(args) => init::run(&context, &cli.global.below, &args),
+        Command::Config { what } => config::run(&context, &cli.global, &what),
         Command::Stop { recovery } => act::stop(&context, recovery.as_deref()),
         Command::Discard { recovery, act } => act::discard(&context, recovery.as_deref(), act),
         Command::Fetch { .. } | Command::Completions { .. } | Command::Man => Ok(0),

@@ -11,6 +11,7 @@ pub mod mark;
 mod near_stop;
 pub mod occupant;
 pub mod prepare;
+pub mod primary;
 pub mod query;
 pub mod record;
 pub mod remains;
@@ -20,6 +21,7 @@ pub mod runbook;
 pub mod server;
 pub mod steps;
 mod strategy;
+pub mod verify;
 pub mod way;
 
 pub use find::Trust;

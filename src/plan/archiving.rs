@@ -2,16 +2,61 @@
 
 use std::path::PathBuf;
 
+use super::primary::{Command, Details};
 use super::{Finding, Severity};
+use crate::catalog::Catalog;
 use crate::core::progress::{Bytes, Seconds, counted, grouped};
-use crate::core::{SegmentName, SegmentSize, Timestamp, Zone};
+use crate::core::{Grade, SegmentName, SegmentSize, Thresholds, Timestamp, Zone};
 
-/// Segments that wait to be archived from which on it is a warning, and an error.
-pub const LAG_SEGMENTS: (u64, u64) = (10, 50);
-/// Seconds since a segment was archived, where some wait for it.
-pub const LAG_SECONDS: (f64, f64) = (300.0, 1800.0);
-/// Percent of a file system that are free.
-pub const FREE_PERCENT: (u64, u64) = (20, 5);
+/// A finding as bad as its grade; `None` where everything is fine.
+pub(super) fn graded(grade: Grade, finding: Finding) -> Option<Finding> {
+    match grade {
+        Grade::Critical => Some(Finding { severity: Severity::Error, ..finding }),
+        Grade::Warning => Some(Finding { severity: Severity::Warning, ..finding }),
+        Grade::Fine => None,
+    }
+}
+
+/// What the primary is held against.
+#[derive(Debug, Clone, Copy)]
+pub struct Against<'a> {
+    /// Whose archive it is, where anything told.
+    pub cluster: Option<u64>,
+    /// The size of its segments.
+    pub size: SegmentSize,
+    /// From where on it is a warning.
+    pub thresholds: &'a Thresholds,
+    /// What the archive has, where it was listed after the primary was asked. What was listed before would seem to be
+    /// behind.
+    pub archive: Option<&'a Catalog>,
+}
+
+impl<'a> Against<'a> {
+    /// Of an archive that was listed before, of which only the cluster and the segments' size are believed.
+    #[must_use]
+    pub fn older(catalog: Option<&Catalog>, thresholds: &'a Thresholds) -> Against<'a> {
+        Against {
+            cluster: catalog.and_then(|catalog| catalog.system_identifier),
+            size: catalog.map_or(SegmentSize::DEFAULT, |catalog| catalog.segment_size),
+            thresholds,
+            archive: None,
+        }
+    }
+
+    /// Of an archive that was listed after the primary was asked.
+    #[must_use]
+    pub fn newer(catalog: &'a Catalog, thresholds: &'a Thresholds) -> Against<'a> {
+        Against { archive: Some(catalog), ..Against::older(Some(catalog), thresholds) }
+    }
+
+    /// The newest segment here of the timeline of `name`, or where there is none of it, of any.
+    fn newest(&self, name: SegmentName) -> Option<SegmentName> {
+        let archive = self.archive?;
+        let of_its = archive.segments_of(name.timeline).next_back();
+        let any = || archive.segments.iter().max_by_key(|segment| segment.number(self.size));
+        of_its.or_else(any).copied()
+    }
+}
 
 /// A file system that holds archives or backups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,17 +77,43 @@ impl Space {
 
     /// What is wrong with it.
     #[must_use]
-    pub fn finding(&self) -> Option<Finding> {
+    pub fn finding(&self, thresholds: &Thresholds) -> Option<Finding> {
+        let found = graded(self.grade(thresholds)?, Finding::warning("archive-space", self.shortage()?))?;
+        Some(found.hint("make room: an archive that is full fills the primary's pg_wal, and then stops it"))
+    }
+
+    /// What is wrong with one to which recoveries go, and which has no archive: `needed` is what the newest backup takes
+    /// there when it is unpacked. Nothing is lost by it, so that it is never more than a warning.
+    #[must_use]
+    pub fn finding_for_restore(&self, needed: Option<u64>, thresholds: &Thresholds) -> Option<Finding> {
         let (free, _) = self.bytes.as_ref().ok()?;
-        let percent = self.percent()?;
-        let names = self.directories.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        let text = format!("only {percent} percent ({}) are free where {names} is", Bytes(*free));
-        let finding = match percent {
-            p if p < FREE_PERCENT.1 => Finding::error("archive-space", text),
-            p if p < FREE_PERCENT.0 => Finding::warning("archive-space", text),
-            _ => return None,
+        let text = match needed.filter(|needed| needed > free) {
+            Some(needed) => format!(
+                "the newest base backup takes {} when it is unpacked, and {} are free where {} is",
+                Bytes(needed),
+                Bytes(*free),
+                self.names()
+            ),
+            None if self.grade(thresholds)? == Grade::Fine => return None,
+            None => self.shortage()?,
         };
-        Some(finding.hint("make room: an archive that is full fills the primary's pg_wal, and then stops it"))
+        Some(
+            Finding::warning("restore-space", text)
+                .hint("make room before a recovery is needed, or configure another place"),
+        )
+    }
+
+    fn grade(&self, thresholds: &Thresholds) -> Option<Grade> {
+        Some(thresholds.free_space_percent.below(self.percent()? as f64))
+    }
+
+    fn shortage(&self) -> Option<String> {
+        let (free, _) = self.bytes.as_ref().ok()?;
+        Some(format!("only {} percent ({}) are free where {} is", self.percent()?, Bytes(*free), self.names()))
+    }
+
+    fn names(&self) -> String {
+        self.directories.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 
     /// `131 GB of 1 TB free, 13 percent`
@@ -81,8 +152,12 @@ pub struct Archiver {
     pub last_failed_wal: Option<String>,
     /// When that was.
     pub last_failed_at: Option<Timestamp>,
+    /// Since when these are counted.
+    pub since: Option<Timestamp>,
     /// The server's time.
     pub now: Option<Timestamp>,
+    /// What else it says, as far as its role may ask.
+    pub details: Details,
 }
 
 impl Archiver {
@@ -95,6 +170,23 @@ impl Archiver {
         let current = number(self.current_wal.as_ref()?)?;
         let last = number(self.last_wal.as_ref()?)?;
         Some(current.saturating_sub(last).saturating_sub(1))
+    }
+
+    /// Segments that wait to be archived: counted by the server where its role may look, else computed.
+    #[must_use]
+    pub fn waiting(&self, size: SegmentSize) -> Option<u64> {
+        self.details.ready.map(|ready| ready.segments).or_else(|| self.lag_segments(size))
+    }
+
+    /// Seconds for which the oldest of them has waited. Where the server does not show that, those since something was
+    /// archived, which may be more.
+    #[must_use]
+    pub fn waiting_s(&self, size: SegmentSize) -> Option<f64> {
+        match (self.waiting(size)?, self.details.ready.map(|ready| ready.oldest_at)) {
+            (0, _) => Some(0.0),
+            (_, Some(oldest)) => Some(self.now?.seconds_since(oldest?).max(0.0)),
+            (_, None) => self.age_s(),
+        }
     }
 
     /// Seconds since something was archived.
@@ -112,10 +204,17 @@ impl Archiver {
         }
     }
 
-    /// What is wrong with it, the worst first; `cluster` is whose archive this is.
+    /// Whether it archives by itself.
     #[must_use]
-    pub fn findings(&self, cluster: Option<u64>, size: SegmentSize) -> Vec<Finding> {
-        if let Some((theirs, ours)) = self.system_identifier.zip(cluster).filter(|(theirs, ours)| theirs != ours) {
+    pub fn archives(&self) -> bool {
+        !self.in_recovery && self.mode != "off"
+    }
+
+    /// What is wrong with it, the worst first.
+    #[must_use]
+    pub fn findings(&self, against: &Against<'_>) -> Vec<Finding> {
+        let others = self.system_identifier.zip(against.cluster).filter(|(theirs, ours)| theirs != ours);
+        if let Some((theirs, ours)) = others {
             let text = format!(
                 "the server that “primary” names is another cluster: its system identifier is {theirs}, the archive's is {ours}"
             );
@@ -130,35 +229,58 @@ impl Archiver {
                 .hint("name the primary in the configuration"),
             ];
         }
-        if self.mode == "off" {
-            return vec![
+        let mut found = match (self.mode.as_str(), self.details.receivers) {
+            ("off", 0) => vec![
                 Finding::error(
                     "archiving-off",
                     "archive_mode is off on the primary: nothing of what happens now can be recovered",
                 )
                 .hint("set archive_mode = on and an archive_command, restart it, and take a base backup"),
-            ];
-        }
-        let mut found: Vec<Finding> = [self.lag(size), self.failing()].into_iter().flatten().collect();
+            ],
+            ("off", receivers) => {
+                let who = counted(receivers, "program");
+                let text =
+                    format!("archive_mode is off on the primary, and its WAL is streamed by {who} (pg_receivewal)");
+                vec![Finding::note("archiving-streamed", text)]
+            }
+            _ => [self.to_nowhere(), self.lag(against), self.failing()].into_iter().flatten().collect(),
+        };
+        found.extend(self.behind(against));
+        found.extend(self.details.findings(against));
         found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         found
     }
 
-    fn lag(&self, size: SegmentSize) -> Option<Finding> {
-        let segments = self.lag_segments(size).filter(|segments| *segments > 0)?;
-        let seconds = self.age_s().unwrap_or(0.0);
-        let text = format!(
-            "{} wait to be archived, and the last one was archived {} ago",
-            counted(segments, "segment"),
-            Seconds(seconds)
-        );
-        let is_over = |segment_limit: u64, limit: f64| segments >= segment_limit || seconds >= limit;
-        let finding = match () {
-            () if is_over(LAG_SEGMENTS.1, LAG_SECONDS.1) => Finding::error("archive-lag", text),
-            () if is_over(LAG_SEGMENTS.0, LAG_SECONDS.0) => Finding::warning("archive-lag", text),
-            () => return None,
+    /// What archives to nowhere.
+    fn to_nowhere(&self) -> Option<Finding> {
+        let hint = "set archive_command to what copies a segment into the archive, or archive_library; then take a base backup";
+        Some(match self.details.command? {
+            Command::Missing => Finding::error(
+                "archiving-nowhere",
+                "archive_mode is on, and neither archive_command nor archive_library is set: nothing is archived, and WAL piles up on the primary",
+            ),
+            Command::Discards => Finding::error(
+                "archiving-nowhere",
+                "archive_command only pretends to archive: nothing of what happens now can be recovered",
+            ),
+            Command::Set => return None,
+        }
+        .hint(hint))
+    }
+
+    fn lag(&self, against: &Against<'_>) -> Option<Finding> {
+        let segments = self.waiting(against.size).filter(|segments| *segments > 0)?;
+        let seconds = self.waiting_s(against.size).unwrap_or(0.0);
+        let since = match self.details.ready {
+            Some(_) => format!("the oldest for {}", Seconds(seconds)),
+            None => format!("and the last one was archived {} ago", Seconds(seconds)),
         };
-        Some(finding.hint("look at the primary's log for what archive_command says; what waits would be lost with it"))
+        let text = format!("{} {} to be archived, {since}", counted(segments, "segment"), wait(segments));
+        let limits = against.thresholds;
+        let by_minutes = limits.archive_lag_minutes.at_least(seconds / 60.0);
+        let grade = limits.archive_lag_segments.at_least(segments as f64).max(by_minutes);
+        let hint = "look at the primary's log for what archive_command says; what waits would be lost with it";
+        Some(graded(grade, Finding::warning("archive-lag", text))?.hint(hint))
     }
 
     fn failing(&self) -> Option<Finding> {
@@ -168,6 +290,39 @@ impl Archiver {
             Finding::warning("archiving-fails", text)
                 .hint("look at the primary's log for what archive_command says; it is tried again"),
         )
+    }
+
+    /// Segments that the primary has archived, or that were streamed, and that are not here.
+    #[must_use]
+    pub fn behind_segments(&self, against: &Against<'_>) -> Option<u64> {
+        let parsed = |name: &Option<String>| SegmentName::parse(name.as_ref()?.get(..24)?);
+        // What is being written is not expected.
+        let (last, unfinished) = match self.archives() {
+            true => (parsed(&self.last_wal)?, 0),
+            false => (parsed(&self.current_wal)?, 1),
+        };
+        let here = against.newest(last)?;
+        Some(last.number(against.size).saturating_sub(unfinished).saturating_sub(here.number(against.size)))
+    }
+
+    fn behind(&self, against: &Against<'_>) -> Option<Finding> {
+        let segments = self.behind_segments(against).filter(|segments| *segments > 0)?;
+        let last = if self.archives() { self.last_wal.as_deref()? } else { self.current_wal.as_deref()? };
+        let here = against.newest(SegmentName::parse(last.get(..24)?)?)?;
+        let limits = against.thresholds;
+        let mut grade = limits.archive_lag_segments.at_least(segments as f64);
+        let (text, ago) = match self.archives() {
+            true => {
+                let seconds = self.age_s().unwrap_or(0.0);
+                grade = grade.max(limits.archive_lag_minutes.at_least(seconds / 60.0));
+                (format!("the primary has archived {last}"), format!(" {} ago", Seconds(seconds)))
+            }
+            false => (format!("the primary is writing {last}"), String::new()),
+        };
+        let text =
+            format!("{text}{ago}, and the newest segment here is {here}: {} behind", counted(segments, "segment"));
+        let hint = "does it archive to another place? name that with --wal, or as “wal” in the configuration; where the archive here is a copy, look at what copies it";
+        Some(graded(grade, Finding::warning("archive-behind", text))?.hint(hint))
     }
 
     /// What it says, in sentences.
@@ -182,9 +337,11 @@ impl Archiver {
             }
             None => "Nothing was archived since its statistics were reset.".to_owned(),
         };
-        let lag = match (self.lag_segments(size), &self.current_wal) {
+        let lag = match (self.waiting(size), &self.current_wal) {
             (Some(0), Some(current)) => format!("Nothing waits; it is writing {current}."),
-            (Some(lag), Some(current)) => format!("{} wait; it is writing {current}.", counted(lag, "segment")),
+            (Some(lag), Some(current)) => {
+                format!("{} {}; it is writing {current}.", counted(lag, "segment"), wait(lag))
+            }
             _ => "How many segments wait cannot be told.".to_owned(),
         };
         let failed = match &self.last_failed_wal {
@@ -195,6 +352,11 @@ impl Archiver {
         };
         vec![last, lag, failed]
     }
+}
+
+/// The verb behind so many segments.
+fn wait(segments: u64) -> &'static str {
+    if segments == 1 { "waits" } else { "wait" }
 }
 
 /// What it comes to, in one word.
@@ -238,6 +400,8 @@ impl Verdict {
 mod tests {
     use super::*;
 
+    static USUAL: std::sync::LazyLock<Thresholds> = std::sync::LazyLock::new(Thresholds::default);
+
     fn at(seconds: i64) -> Option<Timestamp> {
         Timestamp::from_unix_seconds(1_700_000_000 + seconds)
     }
@@ -258,7 +422,8 @@ mod tests {
     }
 
     fn said(archiver: &Archiver) -> Vec<(Severity, String)> {
-        let found = archiver.findings(Some(7), SegmentSize::DEFAULT);
+        let against = Against { cluster: Some(7), ..Against::older(None, &USUAL) };
+        let found = archiver.findings(&against);
         found.into_iter().map(|finding| (finding.severity, finding.code.into_owned())).collect()
     }
 
@@ -317,13 +482,13 @@ mod tests {
     #[test]
     fn free_space_is_judged_by_percent() {
         let space = |free| Space { directories: vec!["/a".into()], bytes: Ok((free, 1000)) };
-        let severity = |free| space(free).finding().map(|finding| finding.severity);
+        let severity = |free| space(free).finding(&USUAL).map(|finding| finding.severity);
         assert_eq!(
             [200, 199, 50, 49].map(severity),
             [None, Some(Severity::Warning), Some(Severity::Warning), Some(Severity::Error)]
         );
         let gone = Space { bytes: Err("gone".to_owned()), ..space(0) };
-        assert_eq!((gone.finding(), gone.in_words()), (None, "cannot be asked: gone".to_owned()));
+        assert_eq!((gone.finding(&USUAL), gone.in_words()), (None, "cannot be asked: gone".to_owned()));
         assert_eq!(Space { bytes: Ok((0, 0)), ..space(0) }.percent(), None);
     }
 }

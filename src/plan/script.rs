@@ -18,6 +18,8 @@ use super::build::{OWN_DIRECTORY, server_command};
 use super::settings::{RECOVERY_SETTINGS, shell_quote};
 use super::{DATABASE, Plan, files, way};
 
+mod chain;
+
 /// A piece of the runbook.
 struct Section {
     title: &'static str,
@@ -98,7 +100,7 @@ fn summary(plan: &Plan, zone: Zone) -> Vec<(&'static str, String)> {
         ("Replayed", format!("up to {}", resolved.replay_end)),
         ("Kept", resolved.last_kept.as_ref().map_or("no transaction after the base backup".to_owned(), place)),
         ("Lost", resolved.first_lost.as_ref().map_or("nothing that is in the archive".to_owned(), place)),
-        ("Backup", format!("{} in {}", plan.backup.id, plan.backup.location.display())),
+        ("Backup", backups(plan)),
         ("WAL", plan.wal.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")),
         ("Into", plan.directory.display().to_string()),
         ("Server", format!("PostgreSQL {}, run by {}", plan.server.major, plan.server.run_as)),
@@ -106,8 +108,15 @@ fn summary(plan: &Plan, zone: Zone) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// The base backup and its place; of an incremental one with those that it builds upon.
+fn backups(plan: &Plan) -> String {
+    let named = plan.backups_read().map(|backup| format!("{} in {}", backup.id, backup.location.display()));
+    named.collect::<Vec<_>>().join(", combined with ")
+}
+
 fn sections(plan: &Plan) -> [Section; 7] {
-    [names(plan), checks(plan), unpack(plan), configure(plan), start(plan), wait(plan), compare(plan)]
+    let unpack = if plan.chain.is_some() { chain::unpack(plan) } else { unpack(plan) };
+    [names(plan), checks(plan), unpack, configure(plan), start(plan), wait(plan), compare(plan)]
 }
 
 /// `name=value`, in a form that no shell understands otherwise.
@@ -167,7 +176,8 @@ plain() { tr -cd '[:print:]\n'; }
 /// The programs that unpack the backup and the segments.
 fn programs(plan: &Plan) -> Vec<&'static str> {
     let mut programs = vec!["tar", "grep", "tail"];
-    let needed = plan.backup.parts.iter().filter_map(|part| part.compression.program());
+    let parts = plan.backups_read().flat_map(|backup| &backup.parts);
+    let needed = parts.filter_map(|part| part.compression.program());
     programs.extend(needed.map(|(program, _)| program));
     let of_segments = Compression::PACKED.iter().filter_map(|compression| compression.program());
     programs.extend(
@@ -185,7 +195,7 @@ fn programs(plan: &Plan) -> Vec<&'static str> {
 
 fn checks(plan: &Plan) -> Section {
     let mut readable = String::new();
-    for part in &plan.backup.parts {
+    for part in plan.backups_read().flat_map(|backup| &backup.parts) {
         let part = shell_quote(&path(&part.path));
         let _ = writeln!(readable, "[ -r {part} ] || fail \"the base backup cannot be read:\" {part}");
     }
@@ -197,10 +207,11 @@ fn checks(plan: &Plan) -> Section {
         );
     }
     let parent = shell_quote(&path(plan.directory.parent().unwrap_or(&plan.directory)));
-    let bytes = plan.backup.unpacked_bytes.unwrap_or(plan.backup.size_bytes);
+    let bytes = plan.amounts().peak();
     let needed = bytes.saturating_add(plan.estimate.wal_bytes.min(super::preflight::WAL_KEPT)).div_ceil(1024);
     let major = plan.server.major;
     let programs = programs(plan).join(" ");
+    let combines = plan.chain.as_ref().map(|chain| chain::check(chain, major)).unwrap_or_default();
     let place = if plan.make_way.is_some() { OCCUPIED } else { FREE };
     let code = format!(
         r#"[ "$(id -u)" = 0 ] || [ "$(id -u)" = "$uid" ] || fail "run this as root or as $run_as"
@@ -215,7 +226,7 @@ case $version in
 esac
 [ -d {parent} ] || fail "the parent directory does not exist: $directory"
 [ ! -L "$directory" ] || fail "this is a link: $directory"
-{place}{readable}free=$(df -Pk -- {parent} | awk 'NR == 2 {{ print $4 }}')
+{combines}{place}{readable}free=$(df -Pk -- {parent} | awk 'NR == 2 {{ print $4 }}')
 case $free in
     '' | *[!0-9]*) ;;
     *) [ "$free" -ge {needed} ] || fail "too little space: $free kB are free, and {needed} kB are needed" ;;
@@ -260,6 +271,28 @@ say "what was there is $former now"
 "#;
 
 fn unpack(plan: &Plan) -> Section {
+    let mut code = make_directory(plan);
+    for root in plan.tablespace_roots() {
+        code.push_str(&make_root(root));
+    }
+    code.push_str(&unpack_parts(plan));
+    code.push_str(&place_tablespaces(plan));
+    code.push_str(&tidy(plan));
+    let mut text = vec![
+        "The backup is only read. What a running server leaves behind, and what would make the new one take itself for"
+            .to_owned(),
+        "another, is removed from the copy.".to_owned(),
+    ];
+    if plan.make_way.is_some() {
+        text.insert(0, RENAMED.to_owned());
+    }
+    Section { title: "Unpack the base backup", text, code }
+}
+
+const RENAMED: &str = "The data directory that is there is renamed first; nothing of it is changed or removed.";
+
+/// Makes the new data directory, and what unpacks into it.
+fn make_directory(plan: &Plan) -> String {
     let mut code = if plan.make_way.is_some() { MAKE_WAY.to_owned() } else { String::new() };
     code.push_str(
         r#"[ -d "$directory" ] || mkdir -m 0700 -- "$directory"
@@ -284,37 +317,32 @@ unpack() {
 "#,
     );
     code.push_str("picked=\n");
-    for root in plan.tablespace_roots() {
-        code.push_str(&make_root(root));
-    }
-    for part in &plan.backup.parts {
+    code
+}
+
+/// Unpacks the parts of the plan's backup.
+fn unpack_parts(plan: &Plan) -> String {
+    let unpack = |part: &Part| {
         let into = unpacked_into(plan, part);
-        code.push_str(&match (plan.backup.kind, part.holds) {
+        match (plan.backup.kind, part.holds) {
             (BackupKind::Tar, _) => unpack_tar(plan, part, &into),
             (BackupKind::Directory, PartContents::Data) => copy_directory(plan, part),
             (BackupKind::Directory, _) => copy_tablespace(part, &into),
-        });
-    }
-    code.push_str(&place_tablespaces(plan));
+        }
+    };
+    plan.backup.parts.iter().map(unpack).collect()
+}
+
+/// Removes what a running server leaves behind, and makes what it needs.
+fn tidy(plan: &Plan) -> String {
     let left: Vec<String> = files::LEFT_OUT.iter().map(|name| format!("\"$directory/{name}\"")).collect();
     let needed: Vec<String> = files::NEEDED_DIRECTORIES.iter().map(|name| format!("\"$directory/{name}\"")).collect();
-    let _ = write!(
-        code,
+    format!(
         "chmod 0700 \"$directory\"\nas_user rm -f -- {}\n{}as_user mkdir -p -- {}\n",
         left.join(" "),
         remove_fleeting(plan),
         needed.join(" ")
-    );
-    let renamed = "The data directory that is there is renamed first; nothing of it is changed or removed.".to_owned();
-    let mut text = vec![
-        "The backup is only read. What a running server leaves behind, and what would make the new one take itself for"
-            .to_owned(),
-        "another, is removed from the copy.".to_owned(),
-    ];
-    if plan.make_way.is_some() {
-        text.insert(0, renamed);
-    }
-    Section { title: "Unpack the base backup", text, code }
+    )
 }
 
 /// Removes what a running server makes for itself, and a copy that was made of its files may have.

@@ -16,7 +16,7 @@ use super::tar_backup::{self, Described, named_part, order};
 use super::{Cancel, unreadable};
 
 /// How deep below a given directory base backups are looked for.
-const DEPTH: usize = 3;
+pub(super) const DEPTH: usize = 3;
 
 /// Looks for backups.
 pub(super) struct Finder<'a> {
@@ -54,6 +54,19 @@ impl Finder<'_> {
         listing.left_alone.extend(alone.left_alone.into_iter().filter(|left| left.path == root));
         listing.backups.append(&mut alone.backups);
         Ok(())
+    }
+
+    /// Puts the backups into the listing that this directory is or has itself, and what else lies in it; `names` are those
+    /// of its entries.
+    ///
+    /// # Errors
+    /// When it was cancelled.
+    pub(super) fn at(&mut self, directory: &Path, names: &[String], listing: &mut Listing) -> Result<()> {
+        if is_data_directory(names) {
+            listing.backups.push(base_backup::describe_copy(directory, names, self.cancel)?);
+            return Ok(());
+        }
+        self.tars(directory, names, None, listing)
     }
 
     fn below(&mut self, directory: &Path, depth: usize, listing: &mut Listing) -> Result<()> {

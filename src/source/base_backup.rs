@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{Backup, BackupKind, Compression, Part, PartContents, Tablespace};
+use crate::catalog::{Backup, BackupKind, Compression, IncrementalFrom, Part, PartContents, Tablespace};
 use crate::core::{PgMajor, SegmentName};
 use crate::error::Result;
 use crate::pgdata::auto_conf::AutoConf;
@@ -15,7 +15,7 @@ use crate::pgdata::tablespace_map::TablespaceMap;
 use crate::wal::SegmentHeader;
 
 use super::compress::{self, Count};
-use super::local::is_recycled;
+use super::archive::is_recycled;
 use super::{Cancel, copied, open_file};
 
 /// The longest label, map or version file that is read.
@@ -80,7 +80,7 @@ pub(super) fn take_file(backup: &mut Backup, name: &str, bytes: &[u8]) {
     let text = || String::from_utf8_lossy(bytes);
     match name {
         "backup_label" => match BackupLabel::parse(&text()) {
-            Ok(label) => take_label(backup, label),
+            Ok(label) => take_label(backup, &label),
             Err(error) => backup.problems.push(format!("backup_label: {error}")),
         },
         "tablespace_map" => match TablespaceMap::parse(&text()) {
@@ -112,7 +112,7 @@ pub(super) fn take_file(backup: &mut Backup, name: &str, bytes: &[u8]) {
     }
 }
 
-fn take_label(backup: &mut Backup, label: BackupLabel) {
+fn take_label(backup: &mut Backup, label: &BackupLabel) {
     backup.start_lsn = Some(label.start_lsn);
     backup.start_wal = Some(label.start_segment);
     backup.timeline = Some(label.timeline());
@@ -120,12 +120,9 @@ fn take_label(backup: &mut Backup, label: BackupLabel) {
     backup.from_standby = label.from_standby;
     let abbreviation = label.started_at_text.split_whitespace().nth(2).map(str::to_owned);
     backup.log_timezone = backup.log_timezone.take().or(abbreviation);
-    backup.label = Some(label.label);
-    if label.incremental_from.is_some() {
-        backup
-            .problems
-            .push("it is an incremental backup: these are not combined yet by this version of Walback".to_owned());
-    }
+    backup.label = Some(label.label.clone());
+    let upon = |lsn| IncrementalFrom { lsn, timeline: label.incremental_timeline.unwrap_or(label.timeline()) };
+    backup.incremental_from = label.incremental_from.map(upon);
 }
 
 fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::catalog::{Backup, Catalog};
 use crate::core::SegmentName;
 use crate::error::{Error, ErrorKind, Result};
 
+mod archive;
 pub mod backup_files;
 mod backups;
 pub mod base_backup;
@@ -20,6 +21,7 @@ mod closing;
 pub mod compress;
 mod copied;
 pub mod copies;
+pub mod discover;
 pub mod identity;
 pub mod index;
 pub mod inspect;

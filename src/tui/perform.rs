@@ -23,10 +23,11 @@ use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Overview, Point, PointKind};
 use crate::config::{Colour, Config, FROM_COMMAND_LINE, RestoreConfig, SourceConfig, interface, is_utf8_locale};
 use crate::core::{Check, Target, TimelineId, Xid, Zone};
-use crate::engine::archive::{archiver, space};
+use crate::engine::archive::space;
 use crate::engine::checklist;
 use crate::engine::host::{Host, facts::server_account, now};
 use crate::engine::prepare::plan_retarget;
+use crate::engine::primary::archiver;
 use crate::engine::query::{ask, check, databases};
 use crate::engine::resume::{Standing, standing};
 use crate::engine::runbook::Runbook;
@@ -70,6 +71,7 @@ pub fn open(config: Config, fleeting: bool) -> Result<u8> {
     state.fleeting = fleeting;
     state.keys = keys(&config)?;
     state.tmux = std::env::var_os("TMUX").is_some_and(|tmux| !tmux.is_empty());
+    state.thresholds = config.thresholds;
     state.invocation.extend(config.invocation.iter().cloned());
     if !source.checks.is_empty() {
         state.checks = Checks::Waiting;

@@ -23,7 +23,7 @@ use crate::app::state::{Loading, ScanState};
 use crate::app::{Hit, State};
 use crate::core::progress::{Bytes, Seconds, counted, grouped};
 use crate::plan::archive::{Continuity, Holding, Needs, Orphan, OrphanKind};
-use crate::plan::archiving::Verdict;
+use crate::plan::archiving::{Against, Verdict};
 use crate::plan::audit::ArchiveFinding;
 use crate::plan::{Finding, Severity};
 use crate::tui::canvas::Canvas;
@@ -251,7 +251,7 @@ impl Told {
                 told((glyphs::SUSPECT, theme.warning()), "backup", "there is no base backup here".to_owned())
             }
             Row::Space(space) => {
-                let look = space.finding().map_or(fine, |finding| weight(finding.severity, theme));
+                let look = space.finding(&state.thresholds).map_or(fine, |finding| weight(finding.severity, theme));
                 let directories: Vec<String> =
                     space.directories.iter().map(|path| path.display().to_string()).collect();
                 let look = if space.bytes.is_err() { (glyphs::DOUBT, theme.plain()) } else { look };
@@ -342,12 +342,11 @@ fn primary(state: &State, theme: Theme) -> ((&'static str, Style), String) {
         Primary::Asking => ((glyphs::WAITING, theme.dim()), "it is being asked …".to_owned()),
         Primary::Silent(error) => ((glyphs::DOUBT, theme.plain()), error.report().message.clone()),
         Primary::Says(archiver) => {
-            let catalog = state.loaded();
-            let size = catalog.map_or(crate::core::SegmentSize::DEFAULT, |catalog| catalog.segment_size);
-            let findings = archiver.findings(catalog.and_then(|catalog| catalog.system_identifier), size);
-            match findings.first() {
+            let against = Against::older(state.loaded(), &state.thresholds);
+            let findings = archiver.findings(&against);
+            match findings.first().filter(|finding| finding.severity > Severity::Note || archiver.in_recovery) {
                 Some(finding) => (weight(finding.severity, theme), finding.message.clone()),
-                None => ((glyphs::GOOD, theme.good()), archiver.in_words(size, state.zone).join(" ")),
+                None => ((glyphs::GOOD, theme.good()), archiver.in_words(against.size, state.zone).join(" ")),
             }
         }
     }
@@ -359,11 +358,14 @@ fn detail(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let mut doc = Doc::new(area.width, theme);
     match state.archive.row(state.archive.cursor) {
         Some(Row::Finding(found) | Row::Note(found)) => finding(&mut doc, theme, &found.finding),
-        Some(Row::Space(space)) => match space.finding() {
+        Some(Row::Space(space)) => match space.finding(&state.thresholds) {
             Some(found) => finding(&mut doc, theme, &found),
             None => doc.paragraph(&Told::of(state, Row::Space(space), theme).text, theme.plain()),
         },
-        Some(Row::Backup(needs)) => backup_detail(&mut doc, needs, theme),
+        Some(Row::Backup(needs)) => {
+            builds_upon(&mut doc, state, needs, theme);
+            backup_detail(&mut doc, needs, theme);
+        }
         Some(Row::Unneeded(unneeded)) => {
             doc.paragraph(
                 &format!("The oldest base backup is {}; {}.", unneeded.backup, unneeded.in_words()),
@@ -396,6 +398,20 @@ fn finding(doc: &mut Doc, theme: Theme, finding: &Finding) {
     }
 }
 
+/// What an incremental backup is combined of.
+fn builds_upon(doc: &mut Doc, state: &State, needs: &Needs, theme: Theme) {
+    let Some(catalog) = state.loaded() else { return };
+    let Some(backup) = catalog.backup(&needs.backup) else { return };
+    let chain: Vec<&str> = catalog.chain_of(backup).iter().map(|link| link.id.as_str()).collect();
+    if let [upon @ .., itself] = chain.as_slice() {
+        let upon = upon.join(", ");
+        doc.paragraph(
+            &format!("{itself} is an incremental backup: it is combined with {upon}, which have to stay."),
+            theme.plain(),
+        );
+    }
+}
+
 fn backup_detail(doc: &mut Doc, needs: &Needs, theme: Theme) {
     if let Some((first, last)) = needs.segments {
         let segments = if first == last { first.to_string() } else { format!("{first} to {last}") };
@@ -414,7 +430,6 @@ fn backup_detail(doc: &mut Doc, needs: &Needs, theme: Theme) {
 }
 
 fn primary_detail(doc: &mut Doc, state: &State, theme: Theme) {
-    let catalog = state.loaded();
     match &state.archive.primary {
         Primary::None => doc.paragraph(
             "Whether archiving goes on, only the primary knows. Name it in the configuration, as “primary” of this source, \
@@ -430,12 +445,13 @@ fn primary_detail(doc: &mut Doc, state: &State, theme: Theme) {
             doc.paragraph("How far archiving is cannot be told; everything else is as it is shown.", theme.dim());
         }
         Primary::Says(archiver) => {
-            let size = catalog.map_or(crate::core::SegmentSize::DEFAULT, |catalog| catalog.segment_size);
-            for found in archiver.findings(catalog.and_then(|catalog| catalog.system_identifier), size) {
+            let against = Against::older(state.loaded(), &state.thresholds);
+            for found in archiver.findings(&against) {
                 finding(doc, theme, &found);
             }
-            for sentence in archiver.in_words(size, state.zone) {
-                doc.paragraph(&sentence, theme.plain());
+            let more = archiver.details.in_words(archiver.now, state.zone);
+            for sentence in archiver.in_words(against.size, state.zone).iter().chain(&more) {
+                doc.paragraph(sentence, theme.plain());
             }
         }
     }

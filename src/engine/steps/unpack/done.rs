@@ -32,7 +32,8 @@ enum Line {
 
 /// What is complete, and what becomes so.
 pub(super) struct Done {
-    notes: Notes,
+    /// `None` where nothing is unpacked, and only read.
+    notes: Option<Notes>,
     known: HashMap<String, Known>,
 }
 
@@ -68,7 +69,12 @@ impl Done {
         notes.write()?;
         let mut known = left.synced;
         known.extend(left.unsynced);
-        Ok(Done { notes, known })
+        Ok(Done { notes: Some(notes), known })
+    }
+
+    /// Of a backup that is only read: nothing is noted.
+    pub(super) fn nothing() -> Done {
+        Done { notes: None, known: HashMap::new() }
     }
 
     /// What a complete file was when it was written.
@@ -81,9 +87,9 @@ impl Done {
     /// # Errors
     /// When that cannot be written.
     pub(super) fn add(&mut self, name: &Path, known: Known) -> Result<()> {
-        let Some(name) = name.to_str() else { return Ok(()) };
-        add(&mut self.notes, &Line::File(name.to_owned(), known))?;
-        if known.bytes >= 1 << 20 { self.notes.write() } else { Ok(()) }
+        let (Some(name), Some(notes)) = (name.to_str(), &mut self.notes) else { return Ok(()) };
+        add(notes, &Line::File(name.to_owned(), known))?;
+        if known.bytes >= 1 << 20 { notes.write() } else { Ok(()) }
     }
 
     /// How far the notes are, to be given to [`Done::synced`] when what they name is on the disk.
@@ -91,8 +97,9 @@ impl Done {
     /// # Errors
     /// When they cannot be written.
     pub(super) fn so_far(&mut self) -> Result<u64> {
-        self.notes.write()?;
-        Ok(self.notes.bytes())
+        let Some(notes) = &mut self.notes else { return Ok(0) };
+        notes.write()?;
+        Ok(notes.bytes())
     }
 
     /// What was noted up to there is on the disk.
@@ -100,8 +107,9 @@ impl Done {
     /// # Errors
     /// When that cannot be written.
     pub(super) fn synced(&mut self, so_far: u64) -> Result<()> {
-        add(&mut self.notes, &Line::Synced(so_far))?;
-        self.notes.sync()
+        let Some(notes) = &mut self.notes else { return Ok(()) };
+        add(notes, &Line::Synced(so_far))?;
+        notes.sync()
     }
 
     /// Removes them: all is unpacked.

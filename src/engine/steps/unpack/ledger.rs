@@ -140,24 +140,45 @@ impl Ledger {
         Err(damaged(&self.backup, name, why.to_owned()))
     }
 
+    /// Whether there is a manifest that files are held against.
+    pub(super) fn has_manifest(&self) -> bool {
+        self.expected.is_some()
+    }
+
+    /// Leaves out a file that is there and is not compared.
+    pub(super) fn leave_out(&mut self, name: &Path) {
+        self.expected.as_mut().and_then(|expected| expected.remove(name));
+    }
+
+    /// The files of the manifest that were not come to, sorted.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let expected = self.expected.iter().flatten().map(|(name, _)| name);
+        let mut missing: Vec<String> = expected.filter(|name| !is_ignored(name)).map(|name| shown(name)).collect();
+        missing.sort_unstable();
+        missing
+    }
+
+    /// Some of the files that the manifest does not know, and how many there are.
+    pub(super) fn extra(&self) -> (&[String], u64) {
+        (&self.extra, self.extras)
+    }
+
     /// What is to be said when all was seen: of files that the manifest does not know, and of a manifest that there is
     /// not.
     ///
     /// # Errors
     /// When files are missing.
     pub(super) fn close(self) -> Result<Option<Finding>> {
-        let Some(expected) = self.expected else {
+        if self.expected.is_none() {
             let message = format!(
                 "the base backup {} has no manifest: nobody can tell whether its files are as they were when it was made",
                 self.backup
             );
             let hint = "nothing now; take base backups with pg_basebackup, which writes one";
             return Ok(Some(Finding::note("backup-unverified", message).hint(hint)));
-        };
-        let mut missing: Vec<String> =
-            expected.keys().filter(|name| !is_ignored(name)).map(|name| shown(name)).collect();
+        }
+        let missing = self.missing();
         if !missing.is_empty() {
-            missing.sort_unstable();
             let error = Error::failed("backup-damaged", format!("the base backup {} is not whole", self.backup));
             let number = counted(missing.len() as u64, "file");
             return Err(error
@@ -207,7 +228,7 @@ fn shown(name: &Path) -> String {
     name.to_string_lossy().escape_debug().to_string()
 }
 
-fn listed(names: &[String], all: u64) -> String {
+pub(super) fn listed(names: &[String], all: u64) -> String {
     let named = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     match all.saturating_sub(NAMED as u64) {
         0 => named,

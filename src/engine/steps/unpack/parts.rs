@@ -131,7 +131,14 @@ impl<'p> Jobs<'p> {
                 }
                 Taken::Nothing => return Ok(None),
                 Taken::Directory(levels) => {
-                    let Some(found) = next_of(levels, self.place)? else { return Ok(None) };
+                    let found = match next_of(levels, self.place) {
+                        Ok(found) => found,
+                        Err(error) => {
+                            work.tolerate(error)?;
+                            continue;
+                        }
+                    };
+                    let Some(found) = found else { return Ok(None) };
                     found
                 }
             };
@@ -147,7 +154,7 @@ impl<'p> Jobs<'p> {
                 Fate::Link(from, to) if self.links.len() < MOST_LINKS => self.links.push((from, to)),
                 Fate::Link(..) => return Err(stray(part, &name, "there are too many hard links")),
                 Fate::LeftOut => work.count.add(stored),
-                Fate::Refused(why) => return Err(stray(part, &name, &why)),
+                Fate::Refused(why) => work.tolerate(stray(part, &name, &why))?,
             }
         }
     }
@@ -207,29 +214,31 @@ pub(super) fn take_jobs<'w>(
     let mut writer = Writer::new(work, place);
     loop {
         let job = locked(jobs).next(work)?;
-        match job {
-            None => return Ok(()),
-            Some(Job::Directory(relative, mode)) => writer.directory(&relative, mode)?,
-            Some(Job::File { relative, mode, bytes, stored, read_only, from }) => {
-                let opened = match &from {
-                    From::Path(path) => Some(open_unlinked(path).map_err(|error| unreadable(path, &error))?),
-                    From::Tar { .. } => None,
-                };
-                let sparse = opened.as_ref().is_some_and(has_holes);
-                let wanted = Wanted { relative: &relative, mode, bytes, stored, read_only, sparse };
-                let Some(mut writing) = writer.begin(&wanted)? else {
-                    work.count.add(stored);
-                    continue;
-                };
-                match (from, opened.as_ref(), tar) {
-                    (From::Tar { at, runs }, _, Some(tar)) => {
-                        writer.copy_runs(tar, at, &runs, bytes, &mut writing)?;
-                    }
-                    (_, Some(file), _) => writer.copy_file(file, bytes, &mut writing)?,
-                    _ => {}
-                }
-                writer.finish(writing)?;
+        let Some(job) = job else { return Ok(()) };
+        do_job(work, &mut writer, job, tar).or_else(|error| work.tolerate(error))?;
+    }
+}
+
+fn do_job(work: &Work<'_>, writer: &mut Writer<'_>, job: Job, tar: Option<&File>) -> Result<()> {
+    match job {
+        Job::Directory(relative, mode) => writer.directory(&relative, mode),
+        Job::File { relative, mode, bytes, stored, read_only, from } => {
+            let opened = match &from {
+                From::Path(path) => Some(open_unlinked(path).map_err(|error| unreadable(path, &error))?),
+                From::Tar { .. } => None,
+            };
+            let sparse = opened.as_ref().is_some_and(has_holes);
+            let wanted = Wanted { relative: &relative, mode, bytes, stored, read_only, sparse };
+            let Some(mut writing) = writer.begin(&wanted)? else {
+                work.count.add(stored);
+                return Ok(());
+            };
+            match (from, opened.as_ref(), tar) {
+                (From::Tar { at, runs }, _, Some(tar)) => writer.copy_runs(tar, at, &runs, bytes, &mut writing)?,
+                (_, Some(file), _) => writer.copy_file(file, bytes, &mut writing)?,
+                _ => {}
             }
+            writer.finish(writing)
         }
     }
 }
@@ -261,7 +270,10 @@ pub(super) fn unpack_stream<'w>(work: &'w Work<'w>, place: &'w Place<'w>, decode
                 continue;
             }
             Fate::LeftOut => continue,
-            Fate::Refused(why) => return Err(stray(part, &entry.name, &why)),
+            Fate::Refused(why) => {
+                work.tolerate(stray(part, &entry.name, &why))?;
+                continue;
+            }
             Fate::File(relative) => (relative, false),
             Fate::ReadOnly(relative) => (relative, true),
         };

@@ -23,6 +23,9 @@ use super::names::{Fate, Kind, TABLESPACE_MAP, confined, fate};
 pub(super) const BLOCK: usize = 256 << 10;
 /// The longest `tablespace_map` that is looked at.
 const LONGEST_MAP: usize = 1 << 20;
+/// More that is wrong is not remembered: it would not be read.
+const MOST_TOLERATED: usize = 1000;
+const CONTROL_FILE: &str = "global/pg_control";
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What the threads share.
@@ -34,6 +37,13 @@ pub(super) struct Work<'a> {
     pub(super) done: Mutex<Done>,
     /// The backup's `tablespace_map`.
     pub(super) map: Mutex<Option<Vec<u8>>>,
+    /// What was found wrong where the backup is only read: then that is no reason to stop.
+    pub(super) tolerated: Option<Mutex<Vec<Error>>>,
+    /// The backup's `pg_control`, where the backup is only read.
+    pub(super) control: Mutex<Option<Vec<u8>>>,
+    /// Files that were read, and of them hard links, which were not compared.
+    pub(super) files: AtomicU64,
+    pub(super) links: AtomicU64,
     cancel: &'a Cancel,
     doing: Mutex<String>,
     failure: Mutex<Option<Error>>,
@@ -55,6 +65,10 @@ impl<'a> Work<'a> {
             ledger: Mutex::new(ledger),
             done: Mutex::new(done),
             map: Mutex::default(),
+            tolerated: None,
+            control: Mutex::default(),
+            files: AtomicU64::new(0),
+            links: AtomicU64::new(0),
             cancel,
             doing: Mutex::default(),
             failure: Mutex::default(),
@@ -62,6 +76,38 @@ impl<'a> Work<'a> {
             skipped: AtomicU64::new(0),
             unsynced: AtomicU64::new(0),
         }
+    }
+
+    /// Of a backup that is only read.
+    pub(super) fn reading(ledger: Ledger, cancel: &'a Cancel) -> Work<'a> {
+        Work { tolerated: Some(Mutex::default()), ..Work::new(ledger, Done::nothing(), false, cancel) }
+    }
+
+    /// Takes note of what is wrong with a file, where that is no reason to stop.
+    ///
+    /// # Errors
+    /// The same, where it is one.
+    pub(super) fn tolerate(&self, error: Error) -> Result<()> {
+        match &self.tolerated {
+            Some(tolerated) if error.report().kind != ErrorKind::Interrupted => {
+                let mut tolerated = locked(tolerated);
+                if tolerated.len() < MOST_TOLERATED {
+                    tolerated.push(error);
+                }
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Whether the contents of a file are looked at as a whole.
+    fn keeps(&self, name: &Path) -> bool {
+        name == Path::new(TABLESPACE_MAP) || (self.tolerated.is_some() && name == Path::new(CONTROL_FILE))
+    }
+
+    fn keep(&self, name: &Path, contents: Vec<u8>) {
+        let place = if name == Path::new(CONTROL_FILE) { &self.control } else { &self.map };
+        *locked(place) = Some(contents);
     }
 
     /// For work to ask now and then.
@@ -81,6 +127,11 @@ impl<'a> Work<'a> {
     pub(super) fn fail(&self, error: Error) {
         locked(&self.failure).get_or_insert(error);
         self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Has other threads begin, after some have failed.
+    pub(super) fn go_on(&self) {
+        self.stopped.store(false, Ordering::Relaxed);
     }
 
     /// # Errors
@@ -112,7 +163,8 @@ impl<'a> Work<'a> {
 /// Where the contents of a part go.
 pub(super) struct Place<'a> {
     pub(super) part: &'a Part,
-    pub(super) tree: Tree,
+    /// Where they are written; `None` where the backup is only read.
+    pub(super) tree: Option<Tree>,
     /// What the manifest has before the names of these files.
     pub(super) prefix: PathBuf,
     /// The tablespaces that have places of their own.
@@ -152,7 +204,7 @@ impl Place<'_> {
 pub(super) struct Writer<'w> {
     work: &'w Work<'w>,
     place: &'w Place<'w>,
-    tree: Tree,
+    tree: Option<Tree>,
     block: Vec<u8>,
 }
 
@@ -188,7 +240,7 @@ impl<'w> Writer<'w> {
 
     pub(super) fn directory(&mut self, relative: &Path, mode: u32) -> Result<()> {
         self.work.check()?;
-        self.tree.make_directory(relative, (mode & 0o750) | 0o700)
+        self.tree.as_mut().map_or(Ok(()), |tree| tree.make_directory(relative, (mode & 0o750) | 0o700))
     }
 
     /// Begins with a file; `None` where it is complete already. Then its contents are to be left out.
@@ -201,24 +253,24 @@ impl<'w> Writer<'w> {
         let expected = {
             let mut ledger = locked(&self.work.ledger);
             let noted = ledger.note(&name).and_then(|()| ledger.expect(&name, wanted.bytes));
-            noted.map_err(|error| self.in_part(error))?
+            noted.or_else(|error| self.work.tolerate(self.in_part(error)).map(|()| None))?
         };
         let known = locked(&self.work.done).known(&name).filter(|_| !wanted.read_only);
-        if let Some(known) = known
+        if let (Some(known), Some(tree)) = (known, &mut self.tree)
             && known.bytes == wanted.bytes
-            && self.tree.known(wanted.relative)? == Some(known)
+            && tree.known(wanted.relative)? == Some(known)
         {
             self.work.skipped.fetch_add(wanted.stored, Ordering::Relaxed);
             return Ok(None);
         }
-        let file = match wanted.read_only {
-            true => None,
-            false => Some(self.tree.create(wanted.relative, (wanted.mode & 0o640) | 0o600, self.work.replace)?),
+        let file = match self.tree.as_mut().filter(|_| !wanted.read_only) {
+            None => None,
+            Some(tree) => Some(tree.create(wanted.relative, (wanted.mode & 0o640) | 0o600, self.work.replace)?),
         };
         *locked(&self.work.doing) = wanted.relative.display().to_string();
         let algorithm = expected.as_ref().and_then(|expected| expected.checksum.as_ref()).map(|sum| sum.algorithm);
         Ok(Some(Writing {
-            kept: (name == Path::new(TABLESPACE_MAP)).then(Vec::new),
+            kept: self.work.keeps(&name).then(Vec::new),
             name,
             file,
             checksum: RunningChecksum::new(algorithm),
@@ -236,10 +288,11 @@ impl<'w> Writer<'w> {
         let Writing { name, file, checksum, expected, kept, bytes, .. } = writing;
         if let Some(expected) = &expected {
             let compared = locked(&self.work.ledger).compare(&name, expected, checksum.finish().as_ref());
-            compared.map_err(|error| self.in_part(error))?;
+            compared.or_else(|error| self.work.tolerate(self.in_part(error)))?;
         }
+        self.work.files.fetch_add(1, Ordering::Relaxed);
         if let Some(kept) = kept {
-            *locked(&self.work.map) = Some(kept);
+            self.work.keep(&name, kept);
         }
         let Some(file) = file else { return Ok(()) };
         let known = file.finish()?;
@@ -255,18 +308,23 @@ impl<'w> Writer<'w> {
         self.work.check()?;
         let name = self.place.prefix.join(relative);
         locked(&self.work.ledger).note(&name)?;
-        let Some(known) = self.tree.known(from)? else {
+        let Some(tree) = &mut self.tree else {
+            locked(&self.work.ledger).leave_out(&name);
+            self.work.links.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        };
+        let Some(known) = tree.known(from)? else {
             let why = format!("it is a link to {}, and that did not come before", from.display());
             return Err(stray(&self.place.part.path, relative, &why));
         };
         let expected = locked(&self.work.ledger).expect(&name, known.bytes)?;
         if let Some(expected) = &expected {
             let mut checksum = RunningChecksum::new(expected.checksum.as_ref().map(|sum| sum.algorithm));
-            let file = self.tree.open_file(from)?;
+            let file = tree.open_file(from)?;
             self.read_through(&file, |bytes| checksum.update(bytes))?;
             locked(&self.work.ledger).compare(&name, expected, checksum.finish().as_ref())?;
         }
-        self.tree.link(from, relative, self.work.replace)
+        self.tree.as_mut().map_or(Ok(()), |tree| tree.link(from, relative, self.work.replace))
     }
 
     fn read_through(&mut self, file: &File, mut take: impl FnMut(&[u8])) -> Result<()> {
@@ -373,7 +431,8 @@ impl<'w> Writer<'w> {
     }
 
     fn while_reading(&self, writing: &Writing, error: &io::Error) -> Error {
-        broken(&self.place.part.path, error).because(format!("while unpacking {}", writing.name.display()))
+        let doing = if self.work.tolerated.is_some() { "reading" } else { "unpacking" };
+        broken(&self.place.part.path, error).because(format!("while {doing} {}", writing.name.display()))
     }
 }
 
