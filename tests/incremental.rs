@@ -21,8 +21,9 @@ use support::{
 /// A cluster's past with three chains of backups, which its restore points lie behind.
 ///
 /// In this order: the backups `plain/1`, `plain/2` and `plain/3`, each upon the one before, with the restore point `second`
-/// before the last; a tablespace, and the backups `tar/1`, `tar/2` and `tar/3` with it, which are compressed, and `mixed`, a
-/// directory upon `tar/2`; the restore points `middle` and, behind a dropped table, `end`.
+/// before the last; the restore points `third` and, behind a dropped table, `fourth`; a tablespace, and the backups `tar/1`,
+/// `tar/2` and `tar/3` with it, which are compressed, and `mixed`, a directory upon `tar/2`; the restore points `middle` and
+/// `end`.
 struct Past {
     tools: Incremental,
     backups: PathBuf,
@@ -58,25 +59,30 @@ impl Past {
         grow(2);
         let two = tools.takes(&cluster, "plain/2", Format::Plain, Some(&one), &[]);
         grow(3);
+        cluster.psql("create table doomed (n int)");
         point("second");
         tools.takes(&cluster, "plain/3", Format::Plain, Some(&two), &[]);
+        grow(4);
+        point("third");
+        // Nothing goes back across this in place.
+        cluster.psql("drop table doomed");
+        grow(5);
+        point("fourth");
 
         let tablespace = directory.create("fast");
         cluster.psql(&format!("create tablespace fast location '{}'", tablespace.display()));
         cluster.psql("create table far (n int) tablespace fast; insert into far values (1)");
         let grow = |n: u32| cluster.psql(&format!("insert into kept values ({n}); insert into far values ({n})"));
         let one = tools.takes(&cluster, "tar/1", Format::TarGz, None, &[]);
-        grow(4);
+        grow(6);
         let two = tools.takes(&cluster, "tar/2", Format::TarGz, Some(&one), &[]);
-        grow(5);
+        grow(7);
         tools.takes(&cluster, "tar/3", Format::TarGz, Some(&two), &[]);
         let mapping = format!("{}={}/backups/mixed.fast", tablespace.display(), directory.path().display());
         tools.takes(&cluster, "mixed", Format::Plain, Some(&two), &["-T".to_owned(), mapping]);
-        grow(6);
+        grow(8);
         point("middle");
-        // Nothing goes back across this in place.
-        cluster.psql("create table gone (n int); drop table gone");
-        grow(7);
+        grow(9);
         point("end");
         cluster.switch_and_wait_archived();
         cluster.stop(Stop::Fast);
@@ -120,16 +126,16 @@ fn chains_recover(major: u16) {
     let Some(past) = Past::of(major) else { return };
     let directory = &Directory::in_memory();
     let operator = past.operator(directory);
-    let recovery = operator.recovers("copy", &past.words("end", "plain/3"), &past.points["end"]);
+    let recovery = operator.recovers("copy", &past.words("fourth", "plain/3"), &past.points["fourth"]);
     assert_eq!(strings(&recovery, "phases", "step")[..3], ["unpack", "combine", "configure"]);
     assert!(recovery["phases"][1]["bytes"].as_u64().unwrap() > 20_000_000, "{recovery:#}");
-    assert_eq!(sql(&recovery, "select count(*), count(*) filter (where n < 0) from wide"), "2000|2");
+    assert_eq!(sql(&recovery, "select count(*), count(*) filter (where n < 0) from wide"), "2000|4");
     assert_no_staging(directory.path());
-    let back = operator.about(&["retarget", "copy", "--yes", "--name", "middle"]).ended_with(0).recovery();
+    let back = operator.about(&["retarget", "copy", "--yes", "--name", "third"]).ended_with(0).recovery();
     assert_is(&back, "strategy", "unpack");
-    assert_paused(&back, &past.points["middle"]);
+    assert_paused(&back, &past.points["third"]);
     assert!(strings(&back, "phases", "step").contains(&"combine"), "{back:#}");
-    let on = operator.about(&["retarget", "copy", "--yes", "--name", "end"]).ended_with(0).recovery();
+    let on = operator.about(&["retarget", "copy", "--yes", "--name", "fourth"]).ended_with(0).recovery();
     assert_is(&on, "strategy", "in-place");
     operator.discards("copy");
 
@@ -192,6 +198,11 @@ fn chains_are_listed_with_what_they_build_upon() {
     ];
     assert_eq!(parents, BTreeMap::from(expected));
     assert!(listed.iter().all(|backup| backup["problems"].as_array().unwrap().is_empty()), "{listed:#?}");
+    // A table that is made between two of them: its name is among the blocks that changed.
+    let suspects = ask(&mut operator.command(&["suspects"])).ended_with(0).json();
+    let named =
+        |suspect: &Value| suspect["relations"].as_array().unwrap().iter().any(|one| one["name"] == "public.doomed");
+    assert!(suspects["suspects"].as_array().unwrap().iter().any(named), "{suspects:#}");
     let mut command = walback(directory);
     let table = ask(command.arg("--backups").arg(&operator.backups).arg("--wal").arg(&operator.archive).arg("backups"));
     assert!(table.ended_with(0).out.contains("incremental of tar/2, tar, gzip"), "{}", ask(&mut command).out);
@@ -234,7 +245,7 @@ fn a_chain_that_is_broken_is_said_to_be() {
     let problem = third["problems"][0].as_str().unwrap();
     assert!(problem.contains(&format!("begins at LSN {} on timeline 1", from("plain/3"))), "{problem}");
     assert!(listed.iter().find(|backup| backup["id"] == "1").unwrap()["problems"].as_array().unwrap().is_empty());
-    let refused = ask(&mut operator.restore("copy", &past.words("end", "3"))).ended_with(1);
+    let refused = ask(&mut operator.restore("copy", &past.words("third", "3"))).ended_with(1);
     assert_eq!(refused.json()["error"]["code"], "backup-broken", "{}", refused.shown);
     // It may lie anywhere.
     let mut elsewhere = operator.command(&["backups"]);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::catalog::suspect::MANY_ROWS;
-use crate::catalog::{Backup, Catalog, Gap};
+use crate::catalog::{Backup, BackupFiles, Catalog, Gap};
 use crate::config::RestoreConfig;
 use crate::core::time::Timestamp;
 use crate::core::{Action, Lsn, SegmentName, Target, TargetKind, TimelineChoice, TimelineId, TimelinePath, Zone};
@@ -108,7 +108,7 @@ impl<'a> Preparation<'a> {
         let sources: Vec<PathBuf> = archives.iter().chain(self.source.backups()).cloned().collect();
         let (tablespaces, misplaced) = tablespaces::place(backup, &directory, &request.restore.tablespaces);
         let chain = self.catalog.chain_of(backup);
-        let backup_facts = BackupFacts::of(backup_files::read(backup, self.cancel)?, major);
+        let backup_facts = BackupFacts::of(self.files_of(backup, &chain)?, major);
         let partials = self.catalog.partials_on(&path, resolved.replay_end);
         let host = facts::gather(&Wanted {
             directory: &directory,
@@ -201,6 +201,14 @@ impl<'a> Preparation<'a> {
 
     pub(super) fn index(&self) -> Index<'_> {
         Index::new(self.source, self.catalog, self.cache, MANY_ROWS)
+    }
+
+    /// The files of the backup that a plan has to know.
+    fn files_of(&self, backup: &Backup, chain: &[&Backup]) -> Result<BackupFiles> {
+        match chain {
+            [] => backup_files::read(backup, self.cancel),
+            chain => backup_files::read_all(chain, self.cancel),
+        }
     }
 
     /// Another target for a recovery that there is already, from the same base backup.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::catalog::{Backup, BackupFiles, BackupKind, Compression, Part, PartContents};
 use crate::error::Result;
+use crate::pgdata::incremental_file::upon;
 
 use super::compress::{self, Count};
 use super::{Cancel, open_file};
@@ -14,6 +15,19 @@ use super::{Cancel, open_file};
 const SEARCHED: u64 = 512 << 20;
 /// All files together are not longer than this.
 const TOTAL: u64 = 64 << 20;
+
+/// Reads them of a backup and of those that it builds upon, the full one first, and gives what they come to.
+///
+/// # Errors
+/// When it was cancelled.
+pub fn read_all(backups: &[&Backup], cancel: &Cancel) -> Result<BackupFiles> {
+    let mut all = BackupFiles { is_complete: true, ..BackupFiles::default() };
+    for backup in backups {
+        let found = read(backup, cancel)?;
+        all = BackupFiles { is_complete: all.is_complete && found.is_complete, files: upon(&all.files, found.files) };
+    }
+    Ok(all)
+}
 
 /// Reads them. What cannot be read is left out, and then not all of the backup was looked at: unpacking will say what
 /// is wrong.

@@ -36,7 +36,12 @@ impl Finder<'_> {
     pub(super) fn find(&mut self, root: &Path, listing: &mut Listing) -> Result<()> {
         self.seen.clear();
         if !root.is_file() {
-            return self.below(root, DEPTH, listing);
+            self.below(root, DEPTH, listing)?;
+            // Tablespaces may have been copied to places between the backups.
+            let parts: BTreeSet<&Path> =
+                listing.backups.iter().flat_map(|backup| &backup.parts).map(|part| part.path.as_path()).collect();
+            listing.left_alone.retain(|left| !parts.contains(left.path.as_path()));
+            return Ok(());
         }
         let (Some(directory), Some(name)) = (root.parent(), root.file_name().and_then(|name| name.to_str())) else {
             return Ok(());
@@ -97,7 +102,9 @@ impl Finder<'_> {
             if depth > 0 {
                 self.below(&below, depth - 1, listing)?;
             } else {
-                let why = format!("it was not looked into: it lies more than {DEPTH} directories deep; name it with --backups");
+                let why = format!(
+                    "it was not looked into: it lies more than {DEPTH} directories deep; name it with --backups"
+                );
                 listing.left_alone.push(LeftAlone { path: below, why });
             }
         }
@@ -146,7 +153,13 @@ impl Finder<'_> {
             }
             match left_alone::look(&path, name) {
                 File::Tar(compression, size_bytes) => {
-                    alone.push(Part { path, holds: PartContents::Data, compression, size_bytes, inside: PathBuf::new() });
+                    alone.push(Part {
+                        path,
+                        holds: PartContents::Data,
+                        compression,
+                        size_bytes,
+                        inside: PathBuf::new(),
+                    });
                 }
                 File::Nothing(why) => left.push((name, why)),
             }

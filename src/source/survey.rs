@@ -196,7 +196,8 @@ impl Survey {
         let parts: Vec<&str> = name.split('/').collect();
         let at = parts.iter().position(|part| *part == "pg_tblspc");
         let Some(at) = at else {
-            if let Some(at) = parts.iter().position(|part| is_version_directory(part)).filter(|_| self.versions.len() < MOST)
+            if let Some(at) =
+                parts.iter().position(|part| is_version_directory(part)).filter(|_| self.versions.len() < MOST)
             {
                 let of = parts.get(..at).unwrap_or_default().join("/");
                 let path = entry.path()?.into_owned();
@@ -295,10 +296,10 @@ impl<'a> Surveyor<'a> {
             // Where the search ends, the tar seems to be cut off, and where it ends between two entries, whole.
             Ok(left) | Err((_, left)) if left == 0 => survey.whole = false,
             Ok(_) => {}
-            Err((error, _)) => survey.broken = Some(error.to_string()),
+            Err((error, _)) => survey.broken = Some(in_words(&error)),
         }
         // What was found at the front is soon found again.
-        let took_long = survey.whole || !(survey.label_first || !survey.is_data_directory);
+        let took_long = survey.whole || (survey.is_data_directory && !survey.label_first);
         if !self.cancel.is_cancelled()
             && took_long
             && let Some(before) = before.filter(|before| identity(&part.path).as_ref() == Some(before))
@@ -317,7 +318,7 @@ impl<'a> Surveyor<'a> {
         match unpack(&mut survey, part, FRONT, &|survey, _| enough(survey), self.cancel) {
             Ok(left) | Err((_, left)) if left == 0 => survey.whole = false,
             Ok(_) => {}
-            Err((error, _)) => survey.broken = Some(error.to_string()),
+            Err((error, _)) => survey.broken = Some(in_words(&error)),
         }
         survey
     }
@@ -388,6 +389,10 @@ fn unpack(
     Ok(rest.limit())
 }
 
+fn in_words(error: &io::Error) -> String {
+    if compress::is_cut_off(error) { "the file is cut off".to_owned() } else { error.to_string() }
+}
+
 fn prefix<R: Read>(entry: &mut tar::Entry<'_, R>, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     entry.take(most).read_to_end(&mut bytes)?;
@@ -401,8 +406,16 @@ fn is_written(segment: SegmentName, front: &[u8]) -> bool {
 
 /// Whether any part of a name is one of those that only data directories have.
 fn is_of_data_directory(name: &str) -> bool {
-    const NAMES: [&str; 8] =
-        ["PG_VERSION", "pg_xact", "pg_multixact", "pg_tblspc", "pg_wal", "backup_label", "pg_control", "pg_filenode.map"];
+    const NAMES: [&str; 8] = [
+        "PG_VERSION",
+        "pg_xact",
+        "pg_multixact",
+        "pg_tblspc",
+        "pg_wal",
+        "backup_label",
+        "pg_control",
+        "pg_filenode.map",
+    ];
     name.split('/').any(|part| NAMES.contains(&part) || is_version_directory(part))
 }
 

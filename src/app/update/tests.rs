@@ -67,6 +67,7 @@ pub(crate) fn catalog() -> Catalog {
         left_alone: Vec::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
+        growing: BTreeSet::new(),
         segments: BTreeSet::new(),
         compressions: BTreeSet::new(),
         unmarked: BTreeSet::new(),
@@ -162,6 +163,7 @@ pub(crate) fn plan(target: Target) -> Box<Plan> {
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/new"),
         tablespaces: Vec::new(),
+        chain: None,
         backup: backup("b"),
         resolved: Resolved {
             xid: Some(Xid(50)),

@@ -171,6 +171,8 @@ pub(super) struct Place<'a> {
     pub(super) placed: Vec<u32>,
     /// Directories in this part that are other parts.
     pub(super) others: Vec<PathBuf>,
+    /// Whether `pg_wal` may be a link to what belongs to the backup: else it leads to the original's.
+    pub(super) follows_wal: bool,
 }
 
 impl Place<'_> {
@@ -180,7 +182,9 @@ impl Place<'_> {
         let kind = match kind {
             Kind::HardLink(target) => match self.part.name_inside(target) {
                 Some(target) => Kind::HardLink(target),
-                None => return Fate::Refused(format!("it is a link to {}, and that is not unpacked", target.display())),
+                None => {
+                    return Fate::Refused(format!("it is a link to {}, and that is not unpacked", target.display()));
+                }
             },
             other => other.clone(),
         };
