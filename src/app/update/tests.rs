@@ -159,7 +159,6 @@ fn approach(strategy: Strategy) -> Box<Approach> {
 
 pub(crate) fn plan(target: Target) -> Box<Plan> {
     Box::new(Plan {
-        chain: None,
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/new"),
         tablespaces: Vec::new(),
