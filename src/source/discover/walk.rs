@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, statfs};
 
-use crate::catalog::LeftAlone;
 use crate::catalog::compression::archived;
 use crate::catalog::found::{ArchiveKind, Met, MetBackup};
+use crate::catalog::{BackupKind, LeftAlone};
 use crate::core::ArchiveFile;
 use crate::core::progress::grouped;
 use crate::error::{Error, Result};
@@ -220,9 +220,14 @@ impl Walk<'_> {
         }
         let found = backups_in(path, &entries.names, self.cancel)?;
         if !found.backups.is_empty() {
+            // What is below a copy of a data directory belongs to it; beside tars may lie more.
+            let is_copy = found.backups.iter().any(|backup| backup.kind == BackupKind::Directory);
             let met = found.backups.into_iter().map(|backup| MetBackup { backup, identified_by: None });
             self.seen.met.backups.extend(met);
             self.seen.met.left_alone.extend(found.left_alone);
+            if is_copy {
+                return Ok(None);
+            }
         }
         if has(DUMP) {
             self.leave(path, "a dump of pg_dump: no WAL goes with it; pg_restore reads it");
