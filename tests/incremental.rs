@@ -315,7 +315,7 @@ fn killed_while_combining_it_comes_to_the_right_end() {
     let bin = past.tools.programs(directory, "bin", false);
     let (slow, gate) = (directory.path().join("bin/pg_combinebackup"), directory.write("gate", ""));
     let script = format!(
-        "#!/bin/sh\ncase $1 in --version) exec {0} --version;; esac\nwhile [ -e {1} ]; do : >{1}.reached; sleep 0.02; done\nexec {0} \"$@\"\n",
+        "#!/bin/sh\ncase $1 in --version) exec {0} --version;; esac\nwhile [ -e {1} ]; do : >{1}.reached; sleep 0.02; done\necho 'pg_combinebackup: warning: odd' >&2\nexec {0} \"$@\"\n",
         past.tools.combines().display(),
         gate.display()
     );
@@ -329,6 +329,8 @@ fn killed_while_combining_it_comes_to_the_right_end() {
     walback.wait().unwrap();
     fs::remove_file(&gate).unwrap();
     assert_paused(&operator.about(&["resume", "copy"]).ended_with(0).recovery(), &past.points["middle"]);
+    let said = fs::read_to_string(&journal).unwrap();
+    assert!(said.contains("\"combine-warned\"") && said.contains("warning: odd"), "{said}");
     operator.discards("copy");
     forget();
 

@@ -97,7 +97,9 @@ impl Finder<'_> {
             if depth > 0 {
                 self.below(&below, depth - 1, listing)?;
             } else {
-                let why = format!("it was not looked into: it lies more than {DEPTH} directories deep; name it with --backups");
+                let why = format!(
+                    "it was not looked into: it lies more than {DEPTH} directories deep; name it with --backups"
+                );
                 listing.left_alone.push(LeftAlone { path: below, why });
             }
         }
@@ -146,7 +148,13 @@ impl Finder<'_> {
             }
             match left_alone::look(&path, name) {
                 File::Tar(compression, size_bytes) => {
-                    alone.push(Part { path, holds: PartContents::Data, compression, size_bytes, inside: PathBuf::new() });
+                    alone.push(Part {
+                        path,
+                        holds: PartContents::Data,
+                        compression,
+                        size_bytes,
+                        inside: PathBuf::new(),
+                    });
                 }
                 File::Nothing(why) => left.push((name, why)),
             }

@@ -197,9 +197,15 @@ mod tests {
 
     #[test]
     fn what_others_leave_behind_is_known_by_its_name() {
-        for name in
-            ["base.tar.gz~", ".base.tar.gz.swp", "#base.tar#", "base.tar.BAK", "base.tar.part", ".base.tar.gz.Ab12Cd", "x.tmp"]
-        {
+        for name in [
+            "base.tar.gz~",
+            ".base.tar.gz.swp",
+            "#base.tar#",
+            "base.tar.BAK",
+            "base.tar.part",
+            ".base.tar.gz.Ab12Cd",
+            "x.tmp",
+        ] {
             assert!(by_name(name).is_some(), "{name}");
         }
         for name in ["base.tar.gz", "monday", ".hidden", ".base.tar", "2026-11-20.tgz", ".v15.backup"] {
@@ -226,7 +232,11 @@ mod tests {
         assert!(told("x.tgz", &packed).starts_with("zstd"));
         assert!(told("y", &packed).starts_with("zstd"));
         assert!(told("cut off.tar.gz", &[]).starts_with("gzip"));
-        for dump in [&b"PGDMP\x01\x0e\x00"[..], b"--\n-- PostgreSQL database dump\n--\n", b"--\n-- PostgreSQL database cluster dump\n"] {
+        for dump in [
+            &b"PGDMP\x01\x0e\x00"[..],
+            b"--\n-- PostgreSQL database dump\n--\n",
+            b"--\n-- PostgreSQL database cluster dump\n",
+        ] {
             assert_eq!(told("dump", dump), DUMP);
             assert_eq!(told("dump.sql.zst", &zstd::bulk::compress(dump, 1).unwrap()), DUMP);
         }

@@ -24,7 +24,6 @@ use super::{Blocks, Cancel, Source, archive, blocks, open_file, unreadable};
 /// The code of the error about a compressed segment that cannot be unpacked.
 pub(crate) const SEGMENT_DAMAGED: &str = "segment-damaged";
 
-
 /// Directories with base backups, and directories with WAL.
 #[derive(Debug, Clone)]
 pub struct LocalSource {

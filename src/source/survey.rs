@@ -196,7 +196,8 @@ impl Survey {
         let parts: Vec<&str> = name.split('/').collect();
         let at = parts.iter().position(|part| *part == "pg_tblspc");
         let Some(at) = at else {
-            if let Some(at) = parts.iter().position(|part| is_version_directory(part)).filter(|_| self.versions.len() < MOST)
+            if let Some(at) =
+                parts.iter().position(|part| is_version_directory(part)).filter(|_| self.versions.len() < MOST)
             {
                 let of = parts.get(..at).unwrap_or_default().join("/");
                 let path = entry.path()?.into_owned();
@@ -401,8 +402,16 @@ fn is_written(segment: SegmentName, front: &[u8]) -> bool {
 
 /// Whether any part of a name is one of those that only data directories have.
 fn is_of_data_directory(name: &str) -> bool {
-    const NAMES: [&str; 8] =
-        ["PG_VERSION", "pg_xact", "pg_multixact", "pg_tblspc", "pg_wal", "backup_label", "pg_control", "pg_filenode.map"];
+    const NAMES: [&str; 8] = [
+        "PG_VERSION",
+        "pg_xact",
+        "pg_multixact",
+        "pg_tblspc",
+        "pg_wal",
+        "backup_label",
+        "pg_control",
+        "pg_filenode.map",
+    ];
     name.split('/').any(|part| NAMES.contains(&part) || is_version_directory(part))
 }
 

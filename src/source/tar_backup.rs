@@ -213,7 +213,9 @@ fn take_tablespaces(backup: &mut Backup, survey: &Survey, directory: &str, data:
                 backup.tablespaces.push(Tablespace { oid, location, size_bytes: None });
             }
             Held::Files(bytes) if has_part && *bytes > 0 => {
-                backup.problems.push(format!("it has the tablespace {oid} twice: in pg_tblspc, and in a tar of its own"));
+                backup
+                    .problems
+                    .push(format!("it has the tablespace {oid} twice: in pg_tblspc, and in a tar of its own"));
             }
             Held::Files(bytes) if !has_part && !in_place => {
                 match known {
@@ -221,11 +223,9 @@ fn take_tablespaces(backup: &mut Backup, survey: &Survey, directory: &str, data:
                     Some(known) if *bytes > 0 => known.size_bytes = Some(*bytes),
                     // A directory in which there is nothing is not what was at that place.
                     Some(_) => continue,
-                    None => backup.tablespaces.push(Tablespace {
-                        oid,
-                        location: String::new(),
-                        size_bytes: Some(*bytes),
-                    }),
+                    None => {
+                        backup.tablespaces.push(Tablespace { oid, location: String::new(), size_bytes: Some(*bytes) })
+                    }
                 }
                 let inside = survey.written(directory).join("pg_tblspc").join(oid.to_string());
                 backup.parts.push(Part { holds: PartContents::Tablespace(oid), inside, ..data.clone() });

@@ -180,7 +180,9 @@ impl Place<'_> {
         let kind = match kind {
             Kind::HardLink(target) => match self.part.name_inside(target) {
                 Some(target) => Kind::HardLink(target),
-                None => return Fate::Refused(format!("it is a link to {}, and that is not unpacked", target.display())),
+                None => {
+                    return Fate::Refused(format!("it is a link to {}, and that is not unpacked", target.display()));
+                }
             },
             other => other.clone(),
         };
