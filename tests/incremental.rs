@@ -140,8 +140,14 @@ fn chains_recover(major: u16) {
     operator.discards("copy");
 
     // The one in the middle is one as well, and needs less.
-    let second = operator.recovers("copy", &past.words("second", "plain/2"), &past.points["second"]);
+    let words = [past.words("second", "plain/2"), vec!["--keep-pristine=copy"]].concat();
+    let second = operator.recovers("copy", &words, &past.points["second"]);
     assert_is(&second, "backup", "plain/2");
+    assert_eq!(strings(&second, "phases", "step")[..3], ["unpack", "combine", "snapshot"]);
+    assert!(
+        directory.path().join("copy.pristine/backup_label").exists()
+            && !operator.place("copy.pristine/.walback/chain").exists()
+    );
     operator.discards("copy");
 
     let recovery = operator.recovers("copy", &past.words("middle", "tar/3"), &past.points["middle"]);
