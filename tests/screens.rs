@@ -119,6 +119,7 @@ fn catalog() -> Catalog {
         segments: BTreeSet::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
+        growing: BTreeSet::new(),
         compressions: BTreeSet::new(),
         unmarked: BTreeSet::new(),
         layouts: Default::default(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use crate::core::progress::counted;
+use crate::core::progress::{Bytes, counted};
 use crate::core::{PgMajor, TimelineId, Timestamp};
 
 use super::{Backup, BackupKind, Catalog, Compression, LeftAlone};
@@ -202,6 +202,14 @@ impl FoundBackup {
 impl FoundArchive {
     fn of(met: MetArchive, why: String) -> FoundArchive {
         let timelines: BTreeSet<TimelineId> = met.catalog.segments.iter().map(|name| name.timeline).collect();
+        let mut problems = met.catalog.problems;
+        if !met.catalog.cut_off.is_empty() {
+            let files = counted(met.catalog.cut_off.len() as u64, "file");
+            problems.push(format!(
+                "{files} with a segment's name and another size than {}",
+                Bytes(met.catalog.segment_size.bytes())
+            ));
+        }
         FoundArchive {
             path: met.path,
             kind: met.kind,
@@ -209,7 +217,7 @@ impl FoundArchive {
             timelines: timelines.into_iter().collect(),
             compressions: met.catalog.compressions,
             why,
-            problems: met.catalog.problems,
+            problems,
         }
     }
 }
@@ -374,7 +382,7 @@ impl FoundSource {
         let bytes = self.backups.iter().fold(0u64, |sum, backup| sum.saturating_add(backup.size_bytes));
         let backups = match self.backups.len() as u64 {
             0 => "no base backup".to_owned(),
-            number => format!("{} of {}", counted(number, "base backup"), crate::core::progress::Bytes(bytes)),
+            number => format!("{} of {}", counted(number, "base backup"), Bytes(bytes)),
         };
         let wal = match self.wal.iter().map(|archive| archive.segments).max() {
             Some(segments) => counted(segments, "segment"),
@@ -427,3 +435,6 @@ fn as_text<S: Serializer>(id: &Option<u64>, serializer: S) -> Result<S::Ok, S::E
         None => serializer.serialize_none(),
     }
 }
+
+#[cfg(test)]
+mod tests;

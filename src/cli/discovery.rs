@@ -85,8 +85,11 @@ pub fn in_words(found: &Found, zone: Zone) -> String {
     let mut sections = vec![format!("looked below {}: {}", listed(&found.paths), directories(found.directories))];
     sections.extend(found.sources.iter().map(|source| section_of(source, zone)));
     let unplaced = found.unplaced_backups.iter().map(|backup| backup_row(backup, zone));
-    let unplaced = unplaced.chain(found.unplaced_wal.iter().map(wal_row)).collect::<Vec<_>>();
-    section(&mut sections, "in no source, since nothing tells the cluster:", &unplaced);
+    let unplaced: Vec<_> = unplaced.chain(found.unplaced_wal.iter().map(wal_row)).collect();
+    if !unplaced.is_empty() {
+        let rows = explained(&unplaced);
+        sections.push(format!("in no source; --backups and --wal name them to one:\n{rows}"));
+    }
     let path = |path: &Path| path.display().to_string();
     let servers = found.data_directories.iter().map(|it| vec![path(&it.path), version(it.pg_version), it.note.clone()]);
     section(&mut sections, "data directories of servers:", &servers.collect::<Vec<_>>());
@@ -114,11 +117,9 @@ fn section_of(source: &FoundSource, zone: Zone) -> String {
     if let Some(id) = source.system_identifier {
         text = format!("{text}, system identifier {id}");
     }
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    rows.extend(source.backups.iter().map(|backup| backup_row(backup, zone)));
-    rows.extend(source.wal.iter().map(wal_row));
-    let rows: Vec<Vec<String>> = rows;
-    let mut text = format!("{text}\n{}", aligned("  ", &rows));
+    let backups: Vec<(Vec<String>, String)> = source.backups.iter().map(|it| backup_row(it, zone)).collect();
+    let wal: Vec<(Vec<String>, String)> = source.wal.iter().map(wal_row).collect();
+    let mut text = format!("{text}\n{}", explained(&[backups, wal].concat()));
     if !source.backup_directories.is_empty() {
         text = format!("{text}\n  its backups are looked for in {}", plain(&listed(&source.backup_directories)));
     }
@@ -137,25 +138,36 @@ fn version(major: Option<crate::core::PgMajor>) -> String {
     major.map_or_else(|| "PG ?".to_owned(), |major| format!("PG {major}"))
 }
 
-fn backup_row(backup: &FoundBackup, zone: Zone) -> Vec<String> {
+/// A row, and why.
+fn backup_row(backup: &FoundBackup, zone: Zone) -> (Vec<String>, String) {
     let begun = backup.started_at.map_or_else(|| "?".to_owned(), |at| at.in_zone(zone).replace(".000000", ""));
-    let what = format!(
-        "base backup of {begun}: {}, {}, {}",
-        backup.kind_in_words(),
-        version(backup.pg_version),
-        Bytes(backup.size_bytes)
-    );
+    let what = [begun, backup.kind_in_words(), version(backup.pg_version), Bytes(backup.size_bytes).to_string()];
     let why = match backup.problems.first() {
         Some(problem) => format!("BROKEN: {problem}"),
         None => backup.why.clone(),
     };
-    vec![backup.path.display().to_string(), what, why]
+    (vec!["backup".to_owned(), backup.path.display().to_string(), what.join(", ")], why)
 }
 
-fn wal_row(archive: &FoundArchive) -> Vec<String> {
-    let what = format!("WAL: {}", archive.in_words());
+/// The same of an archive.
+fn wal_row(archive: &FoundArchive) -> (Vec<String>, String) {
     let problems = archive.problems.iter().map(|problem| format!("; {problem}")).collect::<String>();
-    vec![archive.path.display().to_string(), what, format!("{}{problems}", archive.why)]
+    let row = vec!["wal".to_owned(), archive.path.display().to_string(), archive.in_words()];
+    (row, format!("{}{problems}", archive.why))
+}
+
+/// Aligned rows, each run of them that has one reason with that below it.
+fn explained(rows: &[(Vec<String>, String)]) -> String {
+    let cells: Vec<Vec<String>> = rows.iter().map(|(row, _)| row.clone()).collect();
+    let lines = aligned("  ", &cells);
+    let mut text = Vec::new();
+    for (place, (line, (_, why))) in lines.lines().zip(rows).enumerate() {
+        text.push(line.to_owned());
+        if rows.get(place + 1).is_none_or(|(_, next)| next != why) {
+            text.push(wrapped("          ", &plain(why)));
+        }
+    }
+    text.join("\n")
 }
 
 /// Rows whose cells are as wide as they have to be; these may come from outside.

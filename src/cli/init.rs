@@ -90,7 +90,7 @@ fn refuse_to_replace(context: &Context, file: &Path, force: bool) -> Result<()> 
 }
 
 fn there_already(file: &Path) -> Error {
-    Error::usage("file-exists", format!("there is a configuration file already: {}", file.display()))
+    Error::usage("configuration-exists", format!("there is a configuration file already: {}", file.display()))
         .hint("--force replaces it, --output FILE writes another one, and --output - prints it")
 }
 
@@ -107,7 +107,7 @@ fn customary(say: &dyn Fn(&str) -> Result<()>) -> Result<Vec<PathBuf>> {
         }
     }
     if readable.is_empty() {
-        return Err(Error::usage("nothing-found", "none of the customary places is there")
+        return Err(Error::failed("nothing-found", "none of the customary places is there")
             .hint("name the directories: walback init /where/the/backups/are"));
     }
     Ok(readable)

@@ -125,8 +125,15 @@ impl Context {
     /// # Errors
     /// When it cannot be serialised, or standard output cannot be written.
     pub fn print_json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
-        let document = std::collections::BTreeMap::from([(name, value)]);
-        let text = serde_json::to_string_pretty(&document).map_err(|error| {
+        self.print_document(&std::collections::BTreeMap::from([(name, value)]))
+    }
+
+    /// Prints a result that has several names.
+    ///
+    /// # Errors
+    /// As [`Context::print_json`].
+    pub fn print_document(&self, document: &impl serde::Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(document).map_err(|error| {
             Error::failed("no-json", "the result cannot be written as JSON")
                 .caused_by(&error)
                 .hint("a path that is not UTF-8 cannot; the lines without --json show it")

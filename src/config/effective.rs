@@ -423,9 +423,11 @@ pub fn without_password(connection: &str) -> String {
         let (value, behind) = split_value(after);
         let is = is_secret(name.split_whitespace().next_back().unwrap_or_default());
         let space = after.len() - after.trim_start().len();
+        let value = after.get(..space + value).unwrap_or_default();
         shown.push_str(name);
         shown.push('=');
-        shown.push_str(if is { MASK } else { after.get(..space + value).unwrap_or_default() });
+        // What is written wrong may have it anywhere.
+        shown.push_str(if is || value.to_lowercase().contains("password") { MASK } else { value });
         rest = behind;
     }
     shown + rest

@@ -98,7 +98,7 @@ fn write_commented(text: &mut String, key: &Key) {
         words if words == key.value => String::new(),
         words => format!(" Left out: {words}."),
     };
-    comment(text, column + item.len(), &format!("{}{default}", key.doc));
+    comment(text, column, &format!("{}{default}", key.doc));
     let space = if key.value.is_empty() { "" } else { " " };
     let _ = writeln!(text, "{}#{item}{last}:{space}{}", " ".repeat(column), key.value);
 }

@@ -507,7 +507,12 @@ fn link_commands(link: &Link) -> Vec<String> {
 
 fn unpack_command(kind: BackupKind, part: &Part, into: &Path) -> String {
     let from = part.path.display().to_string();
-    let into = shell_quote(&into.display().to_string());
+    let mut into = shell_quote(&into.display().to_string());
+    let inside = part.inside.display().to_string();
+    let leading = inside.split('/').filter(|name| !name.is_empty()).count();
+    if leading > 0 {
+        into = format!("{into} --strip-components={leading} {}", shell_quote(&inside));
+    }
     match (kind, part.compression) {
         (BackupKind::Directory, _) => format!("cp -a {} {into}", shell_quote(&format!("{from}/."))),
         (BackupKind::Tar, Compression::Gzip) => format!("tar -xzf {} -C {into}", shell_quote(&from)),

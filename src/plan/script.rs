@@ -277,7 +277,7 @@ fn unpack(plan: &Plan) -> Section {
     }
     code.push_str(&unpack_parts(plan));
     code.push_str(&place_tablespaces(plan));
-    code.push_str(&tidy());
+    code.push_str(&tidy(plan));
     let mut text = vec![
         "The backup is only read. What a running server leaves behind, and what would make the new one take itself for"
             .to_owned(),
@@ -298,8 +298,8 @@ fn make_directory(plan: &Plan) -> String {
         r#"[ -d "$directory" ] || mkdir -m 0700 -- "$directory"
 [ "$(id -u)" != 0 ] || chown "$uid:$gid" "$directory"
 chmod 0700 "$directory"
-# unpack INTO PROGRAM ARGUMENT...: unpacks the tar that the program writes. It is read to its end, and a program that
-# fails there is noticed: a checksum comes last.
+# unpack INTO PROGRAM ARGUMENT...: unpacks the tar that the program writes, as the words in $picked say. It is read to
+# its end, and a program that fails there is noticed: a checksum comes last.
 unpack() {
     into=$1
     shift
@@ -307,7 +307,7 @@ unpack() {
     failed=$(
         {
             { "$@" 3>&- || printf failed >&3; } | {
-                as_user tar -xf - -C "$into" 3>&- >&2
+                eval "as_user tar -xf - -C \"\$into\" $picked" 3>&- >&2
                 cat >/dev/null
             }
         } 3>&1
@@ -316,6 +316,7 @@ unpack() {
 }
 "#,
     );
+    code.push_str("picked=\n");
     code
 }
 
@@ -324,7 +325,7 @@ fn unpack_parts(plan: &Plan) -> String {
     let unpack = |part: &Part| {
         let into = unpacked_into(plan, part);
         match (plan.backup.kind, part.holds) {
-            (BackupKind::Tar, _) => unpack_tar(part, &into),
+            (BackupKind::Tar, _) => unpack_tar(plan, part, &into),
             (BackupKind::Directory, PartContents::Data) => copy_directory(plan, part),
             (BackupKind::Directory, _) => copy_tablespace(part, &into),
         }
@@ -333,13 +334,30 @@ fn unpack_parts(plan: &Plan) -> String {
 }
 
 /// Removes what a running server leaves behind, and makes what it needs.
-fn tidy() -> String {
+fn tidy(plan: &Plan) -> String {
     let left: Vec<String> = files::LEFT_OUT.iter().map(|name| format!("\"$directory/{name}\"")).collect();
     let needed: Vec<String> = files::NEEDED_DIRECTORIES.iter().map(|name| format!("\"$directory/{name}\"")).collect();
     format!(
-        "chmod 0700 \"$directory\"\nas_user rm -f -- {}\nas_user mkdir -p -- {}\n",
+        "chmod 0700 \"$directory\"\nas_user rm -f -- {}\n{}as_user mkdir -p -- {}\n",
         left.join(" "),
+        remove_fleeting(plan),
         needed.join(" ")
+    )
+}
+
+/// Removes what a running server makes for itself, and a copy that was made of its files may have.
+fn remove_fleeting(plan: &Plan) -> String {
+    let places = plan.tablespaces.iter().map(|tablespace| format!(" {}", shell_quote(&path(&tablespace.to))));
+    let names: Vec<String> = files::TEMPORARY.iter().map(|name| format!("-name '{name}*'")).collect();
+    format!(
+        r#"for name in {}; do
+    [ ! -d "$directory/$name" ] || as_user find "$directory/$name" -mindepth 1 -delete
+done
+as_user find "$directory"{} \( {} \) -prune -exec rm -rf -- {{}} +
+"#,
+        files::EMPTIED.join(" "),
+        places.collect::<String>(),
+        names.join(" -o ")
     )
 }
 
@@ -369,15 +387,45 @@ fn unpacked_into(plan: &Plan, part: &Part) -> String {
     }
 }
 
-fn unpack_tar(part: &Part, into: &str) -> String {
+fn unpack_tar(plan: &Plan, part: &Part, into: &str) -> String {
     let file = shell_quote(&path(&part.path));
+    let picked = shell_quote(&picked(plan, part));
     match part.compression.program() {
-        Some((program, options)) => format!("unpack {into} {program} {options} <{file}\n"),
-        None => format!("unpack {into} cat <{file}\n"),
+        Some((program, options)) => format!("picked={picked}\nunpack {into} {program} {options} <{file}\n"),
+        None => format!("picked={picked}\nunpack {into} cat <{file}\n"),
     }
 }
 
-/// Links are not followed, but for `pg_wal`, which is often one to another disk. Those of tablespaces are left out.
+/// The options that have `tar` unpack what belongs to a part and nothing else, quoted: of a tar with leading directories
+/// what lies in the right one, and never what has a part of its own, or leads to where a tablespace was.
+fn picked(plan: &Plan, part: &Part) -> String {
+    let inside = path(&part.inside);
+    let inside = inside.trim_end_matches('/');
+    let mut options = Vec::new();
+    if part.holds == PartContents::Data {
+        for tablespace in &plan.tablespaces {
+            let link = format!("pg_tblspc/{}", tablespace.oid);
+            let names = if inside.is_empty() {
+                vec![link.clone(), format!("./{link}")]
+            } else {
+                vec![format!("{inside}/{link}")]
+            };
+            options.extend(names.iter().map(|name| shell_quote(&format!("--exclude={name}"))));
+        }
+    }
+    if !options.is_empty() {
+        options.insert(0, "--anchored --no-wildcards".to_owned());
+    }
+    if !inside.is_empty() {
+        let names = inside.split('/').filter(|name| !name.is_empty()).count();
+        options.push(format!("--strip-components={names}"));
+        options.push(format!("-- {}", shell_quote(inside)));
+    }
+    options.join(" ")
+}
+
+/// Links are not followed, but for `pg_wal`, which is often one to another disk; without a manifest it may lead to the
+/// original's, and is left out. Those of tablespaces are left out.
 fn copy_directory(plan: &Plan, part: &Part) -> String {
     let from = shell_quote(&path(&part.path));
     let (mut pruned, mut excluded) = (String::new(), String::new());
@@ -385,12 +433,13 @@ fn copy_directory(plan: &Plan, part: &Part) -> String {
         let _ = write!(pruned, "-path ./pg_tblspc/{} -prune -o ", tablespace.oid);
         let _ = write!(excluded, " --exclude=./pg_tblspc/{}", tablespace.oid);
     }
+    let unlinked = if plan.backup.manifest { "" } else { " && [ ! -L \"$backup/pg_wal\" ]" };
     format!(
         r#"backup={from}
 odd=$(cd -- "$backup" && find . -path ./pg_wal -prune -o {pruned}! -type d ! -type f -print)
 [ -z "$odd" ] || fail "links and special files are not copied: $odd"
 unpack "$directory" sh -c 'cd -- "$1" && exec tar -cf - --exclude=./pg_wal{excluded} .' sh "$backup"
-if [ -d "$backup/pg_wal" ]; then
+if [ -d "$backup/pg_wal" ]{unlinked}; then
     unpack "$directory/pg_wal" sh -c 'cd -- "$1" && exec tar -cf - .' sh "$backup/pg_wal"
 fi
 "#
@@ -681,7 +730,10 @@ mod tests {
         plan.directory = place.join("data");
         plan.backup.id = name.to_owned();
         plan.backup.location = place.clone();
-        plan.backup.parts.iter_mut().for_each(|part| part.path = place.join("base.tar.gz"));
+        plan.backup.parts.iter_mut().for_each(|part| {
+            part.path = place.join("base.tar.gz");
+            part.inside = Path::new(name).join("main");
+        });
         plan.wal = vec![place.clone()];
         plan.server.bin_dir = place.join("bin");
         plan.server.run_as = name.to_owned();

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::catalog::compression::{archived, name_of};
 use crate::catalog::layout::path_in;
@@ -43,6 +44,7 @@ pub(super) fn list(directory: &Path, listing: &mut Listing, cancel: &Cancel) -> 
         cancel.check()?;
         take_text(directory, found, listing);
     }
+    watch_short(directory, &mut found, listing);
     let layouts = layouts_of(&found);
     listing.layouts = listing.layouts.and(layouts);
     take_files(&found, listing);
@@ -246,6 +248,53 @@ fn take_text(directory: &Path, found: &Found, listing: &mut Listing) {
         }
         ArchiveFile::BackupHistory(..) => listing.backup_histories.push((path.display().to_string(), text)),
         ArchiveFile::Segment(_) | ArchiveFile::Partial(_) => {}
+    }
+}
+
+/// Takes out the plain segments that somebody is writing: what `cp` has not finished has its final name already.
+fn watch_short(directory: &Path, found: &mut Vec<Found>, listing: &mut Listing) {
+    let size = listing.segment_size.unwrap_or(SegmentSize::DEFAULT).bytes();
+    let is_short = |found: &Found| {
+        found.compression == Compression::None && found.bytes < size && found.file.whole_segment().is_some()
+    };
+    let short = found.iter_mut().filter(|found| is_short(found));
+    let mut short: Vec<(PathBuf, &mut Found)> = short.map(|found| (found.path_in(directory), found)).collect();
+    let before: Vec<(PathBuf, u64)> = short.iter().map(|(path, found)| (path.clone(), found.bytes)).collect();
+    let mut growing = Vec::new();
+    for ((_, found), now) in short.iter_mut().zip(sizes_in_a_moment(&before)) {
+        if now > found.bytes && now < size {
+            growing.extend(found.file.whole_segment());
+        }
+        found.bytes = now;
+    }
+    found.retain(|found| !is_short(found) || !found.file.whole_segment().is_some_and(|name| growing.contains(&name)));
+    listing.growing.append(&mut growing);
+}
+
+/// What was written to so short a time ago may be written to now.
+pub(super) const FRESH: Duration = Duration::from_secs(2);
+/// For so long it is watched: copying over a slow line, too, writes some kilobytes in this time.
+pub(super) const MOMENT: Duration = Duration::from_millis(100);
+/// How often it is looked at meanwhile.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// The sizes of files that had these before, once all have grown of those that were written to just now, or a moment has
+/// passed. Files that are older are not waited for.
+pub(super) fn sizes_in_a_moment(files: &[(PathBuf, u64)]) -> Vec<u64> {
+    let begun = Instant::now();
+    loop {
+        let looks: Vec<_> = files.iter().map(|(path, _)| fs::metadata(path).ok()).collect();
+        let is_fresh =
+            |look: &fs::Metadata| look.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age < FRESH);
+        let waits = files
+            .iter()
+            .zip(&looks)
+            .any(|((_, before), now)| now.as_ref().is_some_and(|now| now.len() == *before && is_fresh(now)));
+        if !waits || begun.elapsed() >= MOMENT {
+            let sizes = files.iter().zip(&looks);
+            return sizes.map(|((_, before), now)| now.as_ref().map_or(*before, fs::Metadata::len)).collect();
+        }
+        std::thread::sleep(LOOK_AGAIN);
     }
 }
 

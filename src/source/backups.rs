@@ -36,7 +36,12 @@ impl Finder<'_> {
     pub(super) fn find(&mut self, root: &Path, listing: &mut Listing) -> Result<()> {
         self.seen.clear();
         if !root.is_file() {
-            return self.below(root, DEPTH, listing);
+            self.below(root, DEPTH, listing)?;
+            // Tablespaces may have been copied to places between the backups.
+            let parts: BTreeSet<&Path> =
+                listing.backups.iter().flat_map(|backup| &backup.parts).map(|part| part.path.as_path()).collect();
+            listing.left_alone.retain(|left| !parts.contains(left.path.as_path()));
+            return Ok(());
         }
         let (Some(directory), Some(name)) = (root.parent(), root.file_name().and_then(|name| name.to_str())) else {
             return Ok(());

@@ -15,7 +15,8 @@ use crate::pgdata::tablespace_map::TablespaceMap;
 use crate::wal::SegmentHeader;
 
 use super::compress::{self, Count};
-use super::{Cancel, open_file};
+use super::archive::is_recycled;
+use super::{Cancel, copied, open_file};
 
 /// The longest label, map or version file that is read.
 const SMALL_FILE: usize = 1 << 20;
@@ -129,9 +130,7 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
     // The label first: whether it was taken from a standby decides what pg_control's fields mean.
     for name in ["backup_label", "PG_VERSION", "tablespace_map", "global/pg_control"] {
         if name == "backup_label" && !has_label {
-            backup.problems.push(
-                "there is no backup_label: this is a data directory, or a backup that was started already".to_owned(),
-            );
+            backup.problems.push(without_label(&directory));
             continue;
         }
         match open_file(&directory.join(name)).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)) {
@@ -146,17 +145,15 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
             take_file(backup, name, &bytes);
         }
     }
-    take_tablespace_links(backup, &directory);
-    if has_label && directory.join("postmaster.pid").exists() {
-        backup.problems.push("there is a postmaster.pid: a server has run in it, or still does".to_owned());
+    copied::take_tablespaces(backup, &directory);
+    if has_label {
+        backup.problems.extend(copied::in_use(&directory));
     }
-    let mut wal = Vec::new();
-    if let Ok(entries) = fs::read_dir(directory.join("pg_wal")) {
-        wal.extend(entries.flatten().filter_map(|entry| SegmentName::parse(&entry.file_name().to_string_lossy())));
-    }
-    wal.sort();
-    backup.own_wal = wal;
-    backup.size_bytes = size_below(&directory, cancel)?;
+    backup.own_wal = wal_of(&directory, backup.manifest);
+    // Tablespaces whose files were copied in the place of their links are parts of their own.
+    let inside: Vec<PathBuf> =
+        backup.tablespaces.iter().map(|tablespace| PathBuf::from(&tablespace.location)).collect();
+    backup.size_bytes = size_below(&directory, &inside, cancel)?;
     backup.unpacked_bytes = Some(backup.size_bytes);
     backup.parts = vec![Part {
         path: directory,
@@ -170,7 +167,7 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
         if let Err(error) = fs::read_dir(&path) {
             backup.problems.push(format!("cannot read its tablespace {}: {}: {error}", tablespace.oid, path.display()));
         }
-        let size_bytes = size_below(&path, cancel)?;
+        let size_bytes = size_below(&path, &[], cancel)?;
         tablespace.size_bytes = Some(size_bytes);
         backup.size_bytes = backup.size_bytes.saturating_add(size_bytes);
         backup.unpacked_bytes = Some(backup.size_bytes);
@@ -181,24 +178,34 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
     Ok(())
 }
 
-/// A plain backup has no `tablespace_map`: its links show where the copies of its tablespaces are.
-fn take_tablespace_links(backup: &mut Backup, directory: &Path) {
-    let Ok(entries) = fs::read_dir(directory.join("pg_tblspc")) else { return };
-    for entry in entries.flatten() {
-        let oid = entry.file_name().to_string_lossy().parse().ok();
-        let (Some(oid), Ok(location)) = (oid, fs::read_link(entry.path())) else { continue };
-        // One that is relative begins at the link.
-        let location = directory.join("pg_tblspc").join(location);
-        backup.tablespaces.retain(|known| known.oid != oid);
-        if !backup.tablespaces.iter().any(|known| known.oid == oid) {
-            backup.tablespaces.push(Tablespace { oid, location: location.display().to_string(), size_bytes: None });
+/// Says where the label is not.
+fn without_label(directory: &Path) -> String {
+    let beside = directory.with_file_name("backup_label");
+    let hint = match beside.is_file() {
+        true => {
+            format!("; one lies beside it, {}: where that is this copy's, copy it into the directory", beside.display())
         }
+        false => String::new(),
+    };
+    format!("there is no backup_label: this is a data directory, or a backup that was started already{hint}")
+}
+
+/// The segments in the `pg_wal` of a copy. Those that wait there to be written have no WAL of their own. Where `pg_wal`
+/// is a link, a manifest tells that it was made for this backup; else it leads to the original's.
+fn wal_of(directory: &Path, has_manifest: bool) -> Vec<SegmentName> {
+    let pg_wal = directory.join("pg_wal");
+    if pg_wal.is_symlink() && !has_manifest {
+        return Vec::new();
     }
-    backup.tablespaces.sort_by_key(|tablespace| tablespace.oid);
+    let Ok(entries) = fs::read_dir(&pg_wal) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| SegmentName::parse(&entry.file_name().to_string_lossy()));
+    let mut wal: Vec<SegmentName> = names.filter(|name| !is_recycled(&pg_wal.join(name.to_string()))).collect();
+    wal.sort();
+    wal
 }
 
 /// Bytes of all files below a directory; what cannot be read counts nothing here and is noticed when it is copied.
-fn size_below(directory: &Path, cancel: &Cancel) -> Result<u64> {
+fn size_below(directory: &Path, without: &[PathBuf], cancel: &Cancel) -> Result<u64> {
     let mut total = 0;
     let mut left: Vec<PathBuf> = vec![directory.to_path_buf()];
     while let Some(directory) = left.pop() {
@@ -206,7 +213,9 @@ fn size_below(directory: &Path, cancel: &Cancel) -> Result<u64> {
         let Ok(entries) = fs::read_dir(&directory) else { continue };
         for entry in entries.flatten() {
             match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => left.push(entry.path()),
+                Ok(metadata) if metadata.is_dir() => {
+                    left.extend(Some(entry.path()).filter(|path| !without.contains(path)))
+                }
                 Ok(metadata) if metadata.is_file() => total += metadata.len(),
                 _ => {}
             }

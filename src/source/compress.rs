@@ -405,7 +405,7 @@ pub(super) fn cut_off() -> io::Error {
 #[error("it is cut off")]
 struct CutOff;
 
-fn is_cut_off(error: &io::Error) -> bool {
+pub(super) fn is_cut_off(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.get_ref().is_some_and(|inner| inner.is::<CutOff>())
 }
 

@@ -19,6 +19,7 @@ pub mod blocks;
 pub mod cache;
 mod closing;
 pub mod compress;
+mod copied;
 pub mod copies;
 pub mod discover;
 pub mod identity;

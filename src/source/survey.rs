@@ -296,10 +296,10 @@ impl<'a> Surveyor<'a> {
             // Where the search ends, the tar seems to be cut off, and where it ends between two entries, whole.
             Ok(left) | Err((_, left)) if left == 0 => survey.whole = false,
             Ok(_) => {}
-            Err((error, _)) => survey.broken = Some(error.to_string()),
+            Err((error, _)) => survey.broken = Some(in_words(&error)),
         }
         // What was found at the front is soon found again.
-        let took_long = survey.whole || !(survey.label_first || !survey.is_data_directory);
+        let took_long = survey.whole || (survey.is_data_directory && !survey.label_first);
         if !self.cancel.is_cancelled()
             && took_long
             && let Some(before) = before.filter(|before| identity(&part.path).as_ref() == Some(before))
@@ -318,7 +318,7 @@ impl<'a> Surveyor<'a> {
         match unpack(&mut survey, part, FRONT, &|survey, _| enough(survey), self.cancel) {
             Ok(left) | Err((_, left)) if left == 0 => survey.whole = false,
             Ok(_) => {}
-            Err((error, _)) => survey.broken = Some(error.to_string()),
+            Err((error, _)) => survey.broken = Some(in_words(&error)),
         }
         survey
     }
@@ -387,6 +387,10 @@ fn unpack(
         io::copy(&mut rest, &mut io::sink()).map_err(|error| (error, rest.limit()))?;
     }
     Ok(rest.limit())
+}
+
+fn in_words(error: &io::Error) -> String {
+    if compress::is_cut_off(error) { "the file is cut off".to_owned() } else { error.to_string() }
 }
 
 fn prefix<R: Read>(entry: &mut tar::Entry<'_, R>, most: u64) -> io::Result<Vec<u8>> {

@@ -67,6 +67,7 @@ pub(crate) fn catalog() -> Catalog {
         left_alone: Vec::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
+        growing: BTreeSet::new(),
         segments: BTreeSet::new(),
         compressions: BTreeSet::new(),
         unmarked: BTreeSet::new(),
@@ -158,7 +159,6 @@ fn approach(strategy: Strategy) -> Box<Approach> {
 
 pub(crate) fn plan(target: Target) -> Box<Plan> {
     Box::new(Plan {
-        chain: None,
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/new"),
         tablespaces: Vec::new(),

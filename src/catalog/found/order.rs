@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::core::progress::grouped;
+use crate::core::progress::{counted, grouped};
 use crate::core::{Lsn, SegmentName, TimelineId};
 use crate::pgdata::History;
 
@@ -27,28 +27,40 @@ pub(super) fn in_order(
         (archive.kind, lacks(archive), !archive.catalog.compressions.is_empty(), archive.path.clone())
     });
     archives = without_contradictions(archives, left_alone);
-    let number = archives.len();
     let of_archives = archives.iter().filter(|archive| archive.kind == ArchiveKind::Archive).count();
     let placed = archives.into_iter().enumerate().map(|(place, archive)| {
         let has = wanted.len() - lacks(&archive);
         let why = match archive.kind {
-            ArchiveKind::Archive if number == 1 => "the only archive".to_owned(),
-            ArchiveKind::Archive if of_archives == 1 => "asked first: the only archive beside what servers have".to_owned(),
+            ArchiveKind::Archive if of_archives == 1 => "the only archive".to_owned(),
             ArchiveKind::Archive => {
                 let order = if place == 0 { "asked first" } else { "asked next" };
-                let of = format!("{} {}", grouped(wanted.len() as u64), if start.is_some() { "from the oldest backup on" } else { "that there are" });
-                if has == wanted.len() { format!("{order}: has all {of}") } else { format!("{order}: has {} of the {of}", grouped(has as u64)) }
+                let wanted = grouped(wanted.len() as u64);
+                let of = if start.is_some() { "from the oldest backup on" } else { "that there are" };
+                match lacks(&archive) {
+                    0 => format!("{order}: has all {wanted} segments {of}"),
+                    _ => format!("{order}: has {} of the {wanted} segments {of}", grouped(has as u64)),
+                }
             }
             ArchiveKind::PgWal => {
-                "asked last: the pg_wal of a server that does not run here; it may have WAL that was not archived any more".to_owned()
+                let own = in_words(needed(&archive, start).filter(|name| !wanted.contains(name)).count() as u64);
+                format!("asked last: the pg_wal of a server that does not run here; {own}")
             }
             ArchiveKind::PgWalOfRunning => {
-                "asked last: the pg_wal of a running server, which removes WAL from it as it goes on".to_owned()
+                let own = in_words(needed(&archive, start).filter(|name| !wanted.contains(name)).count() as u64);
+                format!("asked last: the pg_wal of a running server, which removes WAL from it as it goes on; {own}")
             }
         };
         FoundArchive::of(archive, why)
     });
     placed.collect()
+}
+
+/// What a `pg_wal` has that no archive has.
+fn in_words(own: u64) -> String {
+    match own {
+        0 => "it has nothing now that no archive has".to_owned(),
+        own => format!("{} that no archive has", counted(own, "segment")),
+    }
 }
 
 /// The segments that recovery from the oldest backup may need.

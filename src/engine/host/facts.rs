@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use crate::catalog::Backup;
+use crate::catalog::compression::archived;
+use crate::catalog::{Backup, Folder};
 use crate::config::RestoreConfig;
 use crate::core::{PgMajor, SegmentName};
 use crate::engine::occupant;
@@ -333,11 +334,19 @@ fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)>
         if !passes_test(account, "-r", archive) {
             return Some("the directory cannot be listed".to_owned());
         }
-        let file = fs::read_dir(archive)
-            .ok()?
-            .flatten()
-            .find(|entry| crate::core::ArchiveFile::parse(&entry.file_name().to_string_lossy()).is_some())?;
-        (!passes_test(account, "-r", &file.path())).then(|| format!("{} is closed to it", file.path().display()))
+        let first = |directory: &Path, is_it: &dyn Fn(&str) -> bool| {
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            let mut files = entries.filter(|entry| is_it(&entry.file_name().to_string_lossy()));
+            files.next().map(|entry| entry.path())
+        };
+        // One stands for all: of a file, and of a folder and what is in it.
+        let is_file = |name: &str| archived(name).is_some();
+        let folder = first(archive, &|name| Folder::parse(name).is_some());
+        let inside = folder.as_deref().and_then(|folder| first(folder, &is_file));
+        let closed = folder.clone().filter(|folder| !passes_test(account, "-x", folder));
+        let mut files = first(archive, &is_file).into_iter().chain(inside);
+        let closed = closed.or_else(|| files.find(|file| !passes_test(account, "-r", file)));
+        closed.map(|path| format!("{} is closed to it", path.display()))
     };
     archives.iter().filter_map(|archive| Some((archive.clone(), why(archive)?))).collect()
 }

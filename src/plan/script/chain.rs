@@ -37,7 +37,7 @@ pub(super) fn unpack(plan: &Plan) -> Section {
     }
     code.push_str("directory=$data\n");
     code.push_str(&combine(plan));
-    code.push_str(&tidy());
+    code.push_str(&tidy(plan));
     let mut text = vec![
         "The backup is an incremental one: it and those that it builds upon are unpacked beside the data, as far as the"
             .to_owned(),

@@ -76,13 +76,15 @@ pub(super) fn walk(paths: &[PathBuf], bounds: Bounds, cancel: &Cancel) -> Result
         seen: Seen::default(),
         known: HashSet::new(),
         waiting: VecDeque::new(),
+        links: VecDeque::new(),
         entries: 0,
         deep: Vec::new(),
     };
     for path in paths {
         walk.begin(path)?;
     }
-    while let Some(next) = walk.waiting.pop_front() {
+    // Links come last: what they lead to has its own name, if it lies here too.
+    while let Some(next) = walk.waiting.pop_front().or_else(|| walk.links.pop_front()) {
         cancel.check()?;
         if walk.seen.met.cut_short.is_some() {
             break;
@@ -103,6 +105,8 @@ struct Walk<'a> {
     /// The device and inode of each directory that was looked into.
     known: HashSet<(u64, u64)>,
     waiting: VecDeque<Waiting>,
+    /// The same behind links.
+    links: VecDeque<Waiting>,
     /// Entries that were looked at.
     entries: u64,
     /// Directories that lie too deep.
@@ -115,14 +119,11 @@ impl Walk<'_> {
         let metadata = fs::metadata(path).map_err(|error| unreadable("the directory", path, &error))?;
         if !metadata.is_dir() {
             let above = path.parent().unwrap_or(path).display().to_string();
-            return Err(Error::usage(
-                "not-a-directory",
-                format!("this is a file, not a directory: {}", path.display()),
-            )
-            .hint(format!("give the directory that has it: {above}")));
+            return Err(Error::usage("bad-path", format!("this is a file, not a directory: {}", path.display()))
+                .hint(format!("give the directory that has it: {above}")));
         }
         if is_of_the_kernel(path) {
-            return Err(Error::usage("not-a-directory", format!("the kernel shows itself here: {}", path.display()))
+            return Err(Error::usage("bad-path", format!("the kernel shows itself here: {}", path.display()))
                 .hint("give directories with base backups or WAL"));
         }
         let waiting = Waiting { path: path.to_path_buf(), level: 0, device: metadata.dev(), by_link: false };
@@ -266,12 +267,11 @@ impl Walk<'_> {
             match self.why_not(at, &path, name, is_link) {
                 Some(why) => self.leave(&path, why),
                 None if at.level >= self.bounds.depth => self.deep.push(path),
-                None => self.waiting.push_back(Waiting {
-                    path,
-                    level: at.level + 1,
-                    device: at.device,
-                    by_link: at.by_link || is_link,
-                }),
+                None => {
+                    let by_link = at.by_link || is_link;
+                    let queue = if by_link { &mut self.links } else { &mut self.waiting };
+                    queue.push_back(Waiting { path, level: at.level + 1, device: at.device, by_link });
+                }
             }
         }
     }

@@ -196,7 +196,14 @@ impl Unpacking<'_> {
         };
         let placed = self.plan.tablespaces.iter().map(|tablespace| tablespace.oid).collect();
         let others = part.others_inside(&self.plan.backup.parts);
-        let place = &Place { part, tree, prefix: prefix_of(part.holds), placed, others };
+        let place = &Place {
+            part,
+            tree,
+            prefix: prefix_of(part.holds),
+            placed,
+            others,
+            follows_wal: self.plan.backup.manifest,
+        };
         let work = &self.work;
         if part.compression != Compression::None {
             let (decoder, decoded) = decoded::pair();

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::catalog::PartContents;
 use crate::plan::build::OWN_DIRECTORY;
-use crate::plan::files::LEFT_OUT;
+use crate::plan::files::{EMPTIED, LEFT_OUT, TEMPORARY};
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +43,6 @@ const LEADS_OUT: &str = "it leads out of the data directory";
 pub(super) const TABLESPACE_LINKS: &str = "pg_tblspc";
 /// What the server makes these links from.
 pub(super) const TABLESPACE_MAP: &str = "tablespace_map";
-
-/// Directories whose contents a server makes anew whenever it starts, or which are no copy's (replication slots: they
-/// would hold WAL back for nobody): what `pg_basebackup` leaves out (`excludeDirContents`,
-/// `src/backend/backup/basebackup.c` of 15), and a copy by other programs may have.
-const EMPTIED: [&str; 7] =
-    ["pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans"];
-/// What sorting and hashing wrote to disk begins with this, and what is cached of catalogs with that (`PG_TEMP_FILE_PREFIX`,
-/// `src/include/storage/fd.h`; `RELCACHE_INIT_FILENAME`, `src/include/utils/relcache.h`).
-const TEMPORARY: [&str; 2] = ["pgsql_tmp", "pg_internal.init"];
 
 /// Whether it is what a running server makes for itself, and no backup's.
 fn is_fleeting(relative: &Path, holds: PartContents) -> bool {

@@ -182,7 +182,7 @@ fn next_of(levels: &mut Vec<Level>, place: &Place<'_>) -> Result<Option<Found>> 
         let metadata = fs::symlink_metadata(&path).map_err(|error| unreadable(&path, &error))?;
         let mode = metadata.permissions().mode();
         // pg_wal is often a link to another disk.
-        let wal_elsewhere = metadata.is_symlink() && below == Path::new("pg_wal") && path.is_dir();
+        let wal_elsewhere = place.follows_wal && metadata.is_symlink() && below == Path::new("pg_wal") && path.is_dir();
         let kind = match () {
             () if metadata.is_dir() || wal_elsewhere => Kind::Directory,
             () if metadata.is_file() => Kind::File,

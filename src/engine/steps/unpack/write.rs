@@ -171,6 +171,8 @@ pub(super) struct Place<'a> {
     pub(super) placed: Vec<u32>,
     /// Directories in this part that are other parts.
     pub(super) others: Vec<PathBuf>,
+    /// Whether `pg_wal` may be a link to what belongs to the backup: else it leads to the original's.
+    pub(super) follows_wal: bool,
 }
 
 impl Place<'_> {
