@@ -186,7 +186,12 @@ mod tests {
             problem: (!recoverable).then(|| "its WAL is gone".to_owned()),
             segments: None,
             missing: Vec::new(),
-            reach: recoverable.then(|| Reach { timeline: TimelineId(1), lsn: Lsn(0), last_commit_at: None, why: None }),
+            reach: recoverable.then_some(Reach {
+                timeline: TimelineId(1),
+                lsn: Lsn(0),
+                last_commit_at: None,
+                why: None,
+            }),
             told: Vec::new(),
         };
         let said = |late: bool| {

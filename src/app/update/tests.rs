@@ -162,6 +162,7 @@ pub(crate) fn plan(target: Target) -> Box<Plan> {
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/new"),
         tablespaces: Vec::new(),
+        chain: None,
         backup: backup("b"),
         resolved: Resolved {
             xid: Some(Xid(50)),
