@@ -14,6 +14,7 @@ pub mod history;
 pub mod log_zone;
 pub mod manifest;
 mod moment;
+pub mod page;
 pub mod password_file;
 pub mod postmaster_pid;
 pub mod server_log;
