@@ -15,8 +15,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use support::{
-    Cluster, Directory, FORMS, Format, History, LIMIT, Operator, Options, Server, Stop, ask, assert_is, gzip, run,
-    tree_digest, wait_until, walback,
+    Cluster, Directory, FORMS, Format, History, LIMIT, Operator, Options, Pack, Server, Stop, ask, assert_is, gzip,
+    run, tree_digest, wait_until, walback,
 };
 use walback::core::{Lsn, SegmentName, SegmentSize, TimelineId};
 
@@ -84,11 +84,12 @@ impl<'a> Primary<'a> {
 
     /// Fills so many segments; gives the last one's name.
     fn fill(&self, segments: u32) -> String {
-        let switched = (0..segments).map(|_| {
+        let mut switched = Lsn(0);
+        for _ in 0..segments {
             self.cluster.psql("insert into t values (1)");
-            self.cluster.psql("select pg_switch_wal()").parse().unwrap()
-        });
-        self.cluster.segment_before(switched.last().unwrap())
+            switched = self.cluster.psql("select pg_switch_wal()").parse().unwrap();
+        }
+        self.cluster.segment_before(switched)
     }
 
     fn wait_archived(&self, segment: &str) {
@@ -357,8 +358,8 @@ fn damage_inside_a_segment_is_found_however_it_is_packed() {
         fs::remove_file(path).unwrap();
         found
     };
-    let plain: (&str, fn(&[u8]) -> Vec<u8>) = ("", <[u8]>::to_vec);
-    for (ending, pack) in std::iter::once(plain).chain(FORMS) {
+    let plain: Pack = <[u8]>::to_vec;
+    for (ending, pack) in std::iter::once(("", plain)).chain(FORMS) {
         let file = if ending.is_empty() { name.clone() } else { format!("{name}.{ending}") };
         // What was archived was damaged already: packed rightly, and found by the record's checksum.
         let found = check(&file, &pack(&flipped));

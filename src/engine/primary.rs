@@ -87,7 +87,7 @@ pub fn archiver(connection: &str) -> Result<Archiver> {
             Err(_) => return Err(late()),
         };
         let mut archiver = read_archiver(rows);
-        archiver.details = details(&client).await;
+        archiver.details = Box::new(details(&client).await);
         Ok(archiver)
     })?;
     Ok(answer)
@@ -220,7 +220,7 @@ fn read_archiver(rows: Rows) -> Archiver {
         last_failed_at: row.moment(),
         since: row.moment(),
         now: row.moment(),
-        details: Details::default(),
+        details: Box::default(),
     }
 }
 

@@ -212,7 +212,7 @@ impl PrimaryRow {
             last_failed_wal: archiver.last_failed_wal,
             last_failed_at: archiver.last_failed_at,
             stats_reset: archiver.since,
-            details: archiver.details,
+            details: *archiver.details,
             said,
         }
     }
