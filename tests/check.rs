@@ -192,6 +192,37 @@ fn the_primary_is_asked_and_what_it_says_is_judged() {
     }
 }
 
+/// What is asked differs between majors: 13 has no `pg_stat_wal`, 17 says since when nobody uses a slot.
+#[test]
+fn every_major_is_asked_all_that_it_can_say() {
+    for server in [13, 14, 16, 17, 18].into_iter().filter_map(Server::available) {
+        let directory = Directory::new();
+        let cluster = Cluster::create(&directory, &server, &Options { segment_mib: 1, ..Options::default() });
+        cluster.psql("create role watcher login; grant pg_monitor to watcher");
+        cluster.psql("select pg_create_physical_replication_slot('left_over', true)");
+        cluster.psql("create table t (n int)");
+        let last = cluster.switch_and_wait_archived();
+        let archived = || cluster.psql("select last_archived_wal from pg_stat_archiver");
+        wait_until("what was archived to be counted", LIMIT, || (archived() == last).then_some(()));
+        let mut command = walback(&directory);
+        command.args(["--json", "check", "--quick", "--wal"]).arg(&cluster.archive);
+        command.args(["--primary", &cluster.connection().replace("user=postgres", "user=watcher")]);
+        let found = ask(&mut command).json();
+        let primary = &found["primary"];
+        let major = server.major;
+        let unasked = primary["unasked"].as_array().unwrap();
+        assert_eq!(unasked.len(), usize::from(major == 13), "{major}: {primary:#}");
+        assert_eq!(primary["written"].is_null(), major == 13, "{major}: {primary:#}");
+        assert_eq!(primary["settings"]["summarize_wal"].is_string(), major >= 17, "{major}: {primary:#}");
+        assert_eq!(primary["slots"][0]["inactive_since"].is_string(), major >= 17, "{major}: {primary:#}");
+        assert_eq!((&primary["command"], &primary["lag_segments"]), (&json!("set"), &json!(0)), "{major}: {primary:#}");
+        assert_eq!(primary["last_archived_wal"], last.as_str(), "{major}");
+        // Just behind a segment, it is the next one that is written to, whatever the major calls it.
+        assert!(primary["current_wal"].as_str().unwrap() > last.as_str(), "{major}: {primary:#}");
+        cluster.stop(Stop::Immediate);
+    }
+}
+
 /// The parts of a line of a plugin: what it says, and its figures by name.
 #[track_caller]
 fn plugin<'a>(out: &'a str, word: &str) -> (&'a str, BTreeMap<String, String>) {
