@@ -97,7 +97,10 @@ fn catalog() -> Catalog {
         segments: BTreeSet::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
+        growing: BTreeSet::new(),
         compressions: BTreeSet::new(),
+        unmarked: BTreeSet::new(),
+        layouts: Default::default(),
         histories: BTreeMap::new(),
     }
 }
@@ -269,6 +272,7 @@ fn plan() -> Plan {
     let step = |id, title: &str| Step { id, title: title.to_owned(), commands: vec!["true".to_owned()], undo: None };
     let settings = (0..40).map(|n| (format!("setting_{n}"), "a value".to_owned()));
     Plan {
+        chain: None,
         tablespaces: Vec::new(),
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/srv/recovered/shop"),

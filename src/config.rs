@@ -1,6 +1,9 @@
 //! What Walback works with: defaults, then the configuration file, then the environment, then the command line.
 
+pub mod effective;
 pub mod interface;
+pub mod keys;
+pub mod template;
 mod thresholds;
 
 use std::collections::BTreeMap;
@@ -91,6 +94,10 @@ pub struct Config {
     pub keys: BTreeMap<String, Vec<String>>,
     /// The options of a command line that would be answered from the same sources, as separate words.
     pub invocation: Vec<String>,
+    /// The directories below which the sources were found, where no file and no option says them.
+    pub found_below: Vec<PathBuf>,
+    /// What is known of each source that was found, in words.
+    pub about: BTreeMap<String, String>,
     chosen: Option<String>,
 }
 
@@ -283,8 +290,34 @@ impl Config {
             keys: parsed.keys.into_iter().map(|(name, keys)| (name, keys.into_texts())).collect(),
             invocation: invocation(file.as_deref(), overrides),
             file,
+            found_below: Vec::new(),
+            about: BTreeMap::new(),
             chosen,
         })
+    }
+
+    /// Takes sources that were found below directories, each with what is known of it in words. They take the place of
+    /// those of the file.
+    #[must_use]
+    pub fn with_found(
+        mut self,
+        below: &[PathBuf],
+        found: Vec<(SourceConfig, String)>,
+        overrides: &Overrides,
+    ) -> Config {
+        self.found_below = below.to_vec();
+        self.about = found.iter().map(|(source, about)| (source.name.clone(), about.clone())).collect();
+        self.sources = found.into_iter().map(|(source, _)| (source.name.clone(), source)).collect();
+        // What was found is said as it is: looking for it once more could find something else.
+        let named = match self.source() {
+            Ok(source) => {
+                let (backups, wal) = (source.backups.clone(), source.wal.clone());
+                Overrides { backups, wal, ..Overrides::default() }
+            }
+            Err(_) => Overrides { source: overrides.source.clone(), ..Overrides::default() },
+        };
+        self.invocation = invocation(self.file.as_deref(), &named);
+        self
     }
 
     /// The source to work on: the one that was named, or the only one.
@@ -295,22 +328,43 @@ impl Config {
         let names = || self.sources.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         match (&self.chosen, self.sources.len()) {
             (Some(name), _) => self.sources.get(name).ok_or_else(|| {
-                Error::usage("unknown-source", format!("there is no source of this name in the configuration: {name}"))
-                    .hint(if self.sources.is_empty() {
-                        NO_SOURCE_HINT.to_owned()
-                    } else {
+                let what = if self.found_below.is_empty() {
+                    "there is no source of this name in the configuration"
+                } else {
+                    "no source of this name was found"
+                };
+                Error::usage("unknown-source", format!("{what}: {name}")).hint(if self.sources.is_empty() {
+                    NO_SOURCE_HINT.to_owned()
+                } else {
+                    if self.found_below.is_empty() {
                         format!("configured are: {}", names())
-                    })
+                    } else {
+                        format!("found were: {}", names())
+                    }
+                })
             }),
             (None, 1) => self.sources.values().next().ok_or_else(no_source),
             (None, 0) => Err(no_source()),
-            (None, _) => Err(Error::usage("which-source", "several sources are configured and none was named")
-                .hint(format!("name one with --source: {}", names()))),
+            (None, _) => Err(self.which_source()),
         }
+    }
+
+    fn which_source(&self) -> Error {
+        let what = if self.found_below.is_empty() {
+            "several sources are configured and none was named"
+        } else {
+            "several clusters were found and none was named"
+        };
+        let which = self
+            .about
+            .iter()
+            .fold(Error::usage("which-source", what), |error, (name, about)| error.because(format!("{name}: {about}")));
+        let names = self.sources.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        which.hint(format!("name one with --source: {names}"))
     }
 }
 
-const NO_SOURCE_HINT: &str = "give the directories with --backups DIR and --wal DIR, or name a configuration file with --config FILE; “walback recoveries” lists what was begun here, and “walback demo” shows everything on a cluster of its own";
+const NO_SOURCE_HINT: &str = "give a directory that has them, as in “walback /backups” (with a command: “walback --in /backups backups”), or each with --backups DIR and --wal DIR; or name a configuration file with --config FILE; “walback recoveries” lists what was begun here, and “walback demo” shows everything on a cluster of its own";
 
 fn no_source() -> Error {
     Error::usage("no-source", "it is not said where the base backups and the WAL archive are").hint(NO_SOURCE_HINT)
@@ -366,12 +420,16 @@ fn find_file(overrides: &Overrides, environment: &dyn Fn(&str) -> Option<OsStrin
     places.into_iter().flatten().find(|path| path.is_file())
 }
 
-fn read_file(path: &Path) -> Result<FileConfig> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
         Error::usage("configuration-unreadable", format!("cannot read the configuration: {}", path.display()))
             .caused_by(&error)
             .hint("check --config and $WALBACK_CONFIG")
-    })?;
+    })
+}
+
+fn read_file(path: &Path) -> Result<FileConfig> {
+    let text = read_text(path)?;
     if text.trim().is_empty() {
         return Ok(FileConfig::default());
     }

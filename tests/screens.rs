@@ -75,6 +75,7 @@ fn backup(id: &str, finished: Timestamp, lsn: u64) -> Backup {
             holds: PartContents::Data,
             compression: Compression::Gzip,
             size_bytes: 44_238_479_360,
+            inside: PathBuf::new(),
         }],
         ..Backup::at(PathBuf::from("/srv/backups/shop").join(id), BackupKind::Tar, Compression::Gzip)
     }
@@ -118,7 +119,10 @@ fn catalog() -> Catalog {
         segments: BTreeSet::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
+        growing: BTreeSet::new(),
         compressions: BTreeSet::new(),
+        unmarked: BTreeSet::new(),
+        layouts: Default::default(),
         histories: BTreeMap::new(),
     }
 }
@@ -327,6 +331,7 @@ fn plan() -> Plan {
     };
     let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Plan {
+        chain: None,
         tablespaces: Vec::new(),
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/srv/recovered/shop"),

@@ -732,6 +732,7 @@ fn ask_cancel(state: &mut State) {
             "Walback follows it no longer. The server goes on replaying, and will stop at the target."
         }
         Some(StepId::Unpack) => "Unpacking stops, and what was unpacked so far is removed again.",
+        Some(StepId::Combine) => "Combining stops, and what was unpacked for it is removed again.",
         _ => "The step that runs is stopped. What was made stays until it is discarded.",
     };
     let choices = vec![

@@ -242,7 +242,7 @@ fn on_recovery(state: &State) -> String {
             let quit = key_of(state, Act::Quit);
             format!("It will pause at the target. You may leave with {quit}: the server goes on.")
         }
-        Some(StepId::Unpack | StepId::Snapshot) => {
+        Some(StepId::Unpack | StepId::Combine | StepId::Snapshot) => {
             "Nothing to do now: wait. Your backups and archive are only read.".to_owned()
         }
         _ => "Nothing to do now: wait.".to_owned(),

@@ -150,6 +150,8 @@ fn to_menu(state: &mut State, mut menu: Menu, key: Key) -> Vec<Effect> {
     match key {
         Key::Esc => return Vec::new(),
         Key::Enter => return take(state, &menu),
+        // Out of a list as out of a screen, where it is not one of the ways.
+        key if command::is_key_of(state, Act::Quit, key) => return Vec::new(),
         key if command::is_key_of(state, Act::Palette, key) => {
             palette::open(state, Some(Dialog::Menu(menu)));
             return Vec::new();

@@ -34,7 +34,10 @@ impl BackupFiles {
     pub fn is_wanted(name: &str, bytes: u64) -> bool {
         match name.split_once('/') {
             Some(("global", "pg_control" | "pg_filenode.map")) => bytes <= LONGEST_TEXT,
-            Some(("global", file)) => bytes <= LONGEST_CATALOG && file.bytes().all(|byte| byte.is_ascii_digit()),
+            Some(("global", file)) => {
+                let file = file.strip_prefix("INCREMENTAL.").unwrap_or(file);
+                bytes <= LONGEST_CATALOG && file.bytes().all(|byte| byte.is_ascii_digit())
+            }
             Some((directory, _)) => bytes <= LONGEST_TEXT && directory != "base" && !directory.starts_with("pg_"),
             None => bytes <= LONGEST_TEXT && name != "backup_manifest",
         }

@@ -48,8 +48,16 @@ impl Compression {
         known.unwrap_or(Self::None)
     }
 
+    /// How a file is packed whose name says this, by the bytes that it begins with: a name without an ending says nothing,
+    /// since Barman packs files and leaves them their names (all of its `compression`s).
+    #[must_use]
+    pub fn or_of_contents(self, first_bytes: &[u8]) -> Compression {
+        if self == Self::None { Self::of_contents(first_bytes) } else { self }
+    }
+
     /// What a file of this form begins with. A file of zstd or LZ4 may also begin with a frame to be skipped.
-    fn magic(self) -> &'static [u8] {
+    #[must_use]
+    pub fn magic(self) -> &'static [u8] {
         match self {
             Self::None => &[],
             Self::Gzip => &[0x1F, 0x8B],
@@ -63,17 +71,15 @@ impl Compression {
     /// Holds a file's name against its contents, as far as its first bytes tell.
     ///
     /// # Errors
-    /// In words, where it is packed in another way than its name says: what unpacks it by its name would fail.
+    /// In words, where it is packed in another way than the ending of its name says: what unpacks it by its name would
+    /// fail. A name without an ending says nothing.
     pub fn check_contents(self, first_bytes: &[u8]) -> Result<(), String> {
         let found = Self::of_contents(first_bytes);
-        if found == Self::None || found == self {
+        if self == Self::None || found == Self::None || found == self {
             return Ok(());
         }
         let (found, ending) = (found.name(), found.ending());
-        Err(match self {
-            Self::None => format!("it is packed with {found}, and its name does not end in {ending}"),
-            _ => format!("it is packed with {found}, and its name ends in {} instead of {ending}", self.ending()),
-        })
+        Err(format!("it is packed with {found}, and its name ends in {} instead of {ending}", self.ending()))
     }
 
     /// What it adds to a file's name.
@@ -139,6 +145,13 @@ pub fn archived(name: &str) -> Option<(ArchiveFile, Compression)> {
     }
 }
 
+/// The name under which an archive has a file that is packed in this way. Of a packed `.partial`, that is the one that an
+/// `archive_command` gives, see [`names_of`].
+#[must_use]
+pub fn name_of(file: ArchiveFile, compression: Compression) -> String {
+    format!("{file}{}", compression.ending())
+}
+
 /// The names under which an archive may have a file that is packed in this way.
 #[must_use]
 pub fn names_of(file: ArchiveFile, compression: Compression) -> Vec<String> {
@@ -147,7 +160,7 @@ pub fn names_of(file: ArchiveFile, compression: Compression) -> Vec<String> {
         ArchiveFile::Partial(segment) if compression != Compression::None => {
             vec![format!("{segment}{PARTIAL}{ending}"), format!("{segment}{ending}{PARTIAL}")]
         }
-        _ => vec![format!("{file}{ending}")],
+        _ => vec![name_of(file, compression)],
     }
 }
 
@@ -220,7 +233,10 @@ mod tests {
         assert_eq!(Compression::of_contents(xz), Compression::Xz);
         assert_eq!(Compression::Xz.check_contents(xz), Ok(()));
         assert!(Compression::Gzip.check_contents(xz).unwrap_err().contains("ends in .gz instead of .xz"));
-        assert!(Compression::None.check_contents(xz).unwrap_err().contains("does not end in .xz"));
+        assert_eq!(Compression::None.check_contents(xz), Ok(()), "a name without an ending says nothing");
+        assert_eq!(Compression::None.or_of_contents(xz), Compression::Xz);
+        assert_eq!(Compression::Gzip.or_of_contents(xz), Compression::Gzip);
+        assert_eq!(Compression::None.or_of_contents(&[0x18, 0xD1, 5, 0]), Compression::None);
         for unknown in [&[][..], &[0x1F], &[0x18, 0xD1, 5, 0], &[0x50, 0x2A, 0x4D, 0x18]] {
             assert_eq!(Compression::Zstd.check_contents(unknown), Ok(()), "{unknown:?}");
         }

@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, SegmentName};
 
+use super::LeftAlone;
+
+/// Why a segment cannot be read that somebody is writing to just now.
+pub const STILL_WRITTEN: &str = "it is still being written";
+
 /// What names, sizes and beginnings of the files in the archives tell.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inspection {
@@ -18,6 +23,10 @@ pub struct Inspection {
     pub temporary: Vec<PathBuf>,
     /// Files that have no name that PostgreSQL gives.
     pub unknown: Vec<PathBuf>,
+    /// What looks like WAL and is none, and directories that are not looked into, with why.
+    pub odd: Vec<LeftAlone>,
+    /// Segments that somebody was writing while it was looked.
+    pub growing: Vec<Growing>,
     /// What could not be looked at, in words.
     pub problems: Vec<String>,
 }
@@ -33,6 +42,17 @@ pub struct Unfit {
     pub flaw: Flaw,
 }
 
+/// A segment that somebody was writing while it was looked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Growing {
+    /// The segment.
+    pub name: SegmentName,
+    /// The file.
+    pub path: PathBuf,
+    /// Bytes of it that were there.
+    pub bytes: u64,
+}
+
 /// What a file with a segment's name is that is no such segment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
@@ -44,6 +64,18 @@ pub enum Flaw {
         /// How long segments are.
         expected: u64,
     },
+    /// Nothing was ever written to it, or all of it was lost.
+    #[error("it is empty")]
+    Empty,
+    /// No cluster can have a segment of this name: its last eight digits count up to less.
+    #[error("no cluster with segments of {size} bytes has one of this name")]
+    Impossible {
+        /// How long segments are.
+        size: u64,
+    },
+    /// A directory, a FIFO, a link that leads nowhere, or the like.
+    #[error("it is no file but {0}")]
+    NoFile(&'static str),
     /// Zeros: nothing was ever written to it, or its contents were lost.
     #[error("it holds zeros where its header has to be")]
     Zeros,

@@ -11,9 +11,12 @@ use crate::pgdata::history::History;
 
 pub mod backup;
 pub mod backup_files;
+pub mod chain;
 pub mod compression;
 mod destroyed;
+pub mod found;
 pub mod inspection;
+pub mod layout;
 pub mod names;
 pub mod overview;
 pub mod point;
@@ -22,7 +25,10 @@ pub mod timeline;
 
 pub use backup::{Backup, BackupKind, Part, PartContents, Tablespace};
 pub use backup_files::BackupFiles;
+pub use chain::IncrementalFrom;
 pub use compression::Compression;
+pub use found::{Found, FoundArchive, FoundBackup, FoundSource};
+pub use layout::{Folder, Layout, Layouts};
 pub use names::{RelationName, RelationNames, is_of_users};
 pub use overview::{Overview, OverviewBuilder};
 pub use point::{Point, PointKind};
@@ -42,6 +48,12 @@ pub struct Listing {
     pub compressed_partials: Vec<(SegmentName, Compression)>,
     /// How history files are compressed, as far as they are: a server in recovery asks for those too.
     pub compressed_histories: BTreeSet<Compression>,
+    /// Where in the archives' directories their files lie.
+    pub layouts: Layouts,
+    /// How files are compressed whose names do not say so.
+    pub unmarked: BTreeSet<Compression>,
+    /// Segments that somebody was writing while it was looked: nothing is wrong with them, and they are not there yet.
+    pub growing: Vec<SegmentName>,
     /// The contents of the archives' history files.
     pub histories: Vec<(TimelineId, String)>,
     /// The contents of the archives' `.backup` files, with their names.
@@ -88,8 +100,14 @@ pub struct Catalog {
     pub partials: BTreeSet<SegmentName>,
     /// Files with a segment's name and another size: the server stops at them, as if somebody had cut them off.
     pub cut_off: BTreeSet<SegmentName>,
+    /// Files that somebody was writing while it was looked, and that are not whole yet.
+    pub growing: BTreeSet<SegmentName>,
     /// How segments and history files are compressed, as far as they are.
     pub compressions: BTreeSet<Compression>,
+    /// How those are compressed whose names do not say so.
+    pub unmarked: BTreeSet<Compression>,
+    /// Where in the archives' directories their files lie.
+    pub layouts: Layouts,
     /// The history of every timeline that has one which parses.
     pub histories: BTreeMap<TimelineId, History>,
 }
@@ -110,20 +128,30 @@ impl Catalog {
             segments: BTreeSet::new(),
             partials: BTreeSet::new(),
             cut_off: BTreeSet::new(),
+            growing: listing.growing.into_iter().collect(),
             compressions: listing.compressed_histories,
+            unmarked: listing.unmarked,
+            layouts: listing.layouts,
             histories: BTreeMap::new(),
         };
         let mut damaged: BTreeMap<TimelineId, Vec<String>> = BTreeMap::new();
+        let mut broken = Vec::new();
         for (id, text) in &listing.histories {
             match History::parse(*id, text) {
+                // An empty one was created and never written: it would say of a timeline that it has no past.
+                Ok(history) if history.entries.is_empty() => broken.push((*id, "it names no timeline".to_owned())),
                 Ok(history) => {
                     catalog.histories.insert(*id, history);
                 }
-                Err(error) => {
-                    let name = ArchiveFile::History(*id).to_string();
-                    catalog.problems.push(format!("{name}: {error}"));
-                    damaged.entry(*id).or_default().push(name);
-                }
+                Err(error) => broken.push((*id, error.to_string())),
+            }
+        }
+        for (id, why) in broken {
+            let name = ArchiveFile::History(id).to_string();
+            catalog.problems.push(format!("{name}: {why}"));
+            // Another archive, or the same one in another form, may have it whole.
+            if !catalog.histories.contains_key(&id) {
+                damaged.entry(id).or_default().push(name);
             }
         }
         for (file, bytes) in &listing.files {
@@ -149,9 +177,20 @@ impl Catalog {
             }
         }
         catalog.take_partials(&listing.files, &listing.compressed_partials);
+        catalog.leave_out_replaced(&mut damaged);
         catalog.timelines = catalog.describe_timelines(&listing.files, damaged);
         catalog.complete_backups(&listing.backup_histories);
+        chain::link(&mut catalog.backups);
         catalog
+    }
+
+    /// What is there in one place and broken in another is used from where it is whole.
+    fn leave_out_replaced(&mut self, damaged: &mut BTreeMap<TimelineId, Vec<String>>) {
+        let Catalog { segments, cut_off, growing, .. } = self;
+        cut_off.retain(|name| !segments.contains(name));
+        growing.retain(|name| !segments.contains(name) && !cut_off.contains(name));
+        let is_whole = |name: &String| SegmentName::parse(name).is_some_and(|name| segments.contains(&name));
+        damaged.values_mut().for_each(|names| names.retain(|name| !is_whole(name)));
     }
 
     /// Takes the last segment of a timeline from its `.partial`, where nothing else has it. How long a compressed one is,

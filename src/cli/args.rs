@@ -14,10 +14,12 @@ use crate::plan::{Pristine, StepTo};
 
 /// Walks a PostgreSQL cluster back to its last good moment.
 ///
-/// Without a command it opens the interface: base backups, timelines and every place where recovery can stop.
+/// Without a command it opens the interface: base backups, timelines and every place where recovery can stop. A PATH is a
+/// directory below which base backups and WAL archives are looked for, short for --in PATH.
 /// Nothing is changed before you say so, sources are only ever read, and recoveries go into new directories.
 #[derive(Debug, Parser)]
 #[command(name = "walback", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXAMPLES)]
+#[command(override_usage = "walback [OPTIONS] [PATH]...\n       walback [OPTIONS] [PATH]... <COMMAND>")]
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]
@@ -30,6 +32,8 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   walback demo                                             try everything on a cluster of its own
+  walback /backups                                         find backups and archives there, open the interface
+  walback init /backups                                    say what is there and why, write a configuration
   walback --backups /backups/base --wal /backups/wal       open the interface
   walback --plain …                                        the same as lines, for screen readers and pipes
   walback … backups                                        what there is to recover from
@@ -85,6 +89,13 @@ Examples:
   walback checklist shop --do base-backup --into /backups/after
   walback checklist shop --skip integrity                  it is not wanted, or was done by hand";
 
+const INIT_EXAMPLES: &str = "\
+Examples:
+  walback init /backups                                    writes ./walback.yaml
+  walback init /backups /srv/old-server/data --output /etc/walback/walback.yaml
+  walback init /backups --output -                         only shows what it would write
+  walback --json init /backups | jq '.found.sources[].name'";
+
 /// What holds for every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
@@ -102,6 +113,9 @@ pub struct Global {
     /// Directory with archived WAL. May be repeated; asked in this order.
     #[arg(long, global = true, value_name = "DIR")]
     pub wal: Vec<PathBuf>,
+    /// Find base backups and WAL archives below this directory. May be repeated; the same as a PATH before the command.
+    #[arg(long = "in", global = true, value_name = "PATH")]
+    pub below: Vec<PathBuf>,
     /// Zone in which times are read and shown, like Europe/Berlin [default: the system's].
     #[arg(long, global = true, value_name = "ZONE")]
     pub time_zone: Option<String>,
@@ -353,6 +367,19 @@ pub enum Command {
         /// Where it goes, %p.
         to: PathBuf,
     },
+    /// Find base backups and WAL archives, say what was taken for what and why, and write that as a configuration file.
+    ///
+    /// Looks below the directories at names, at what backups say of themselves and at the headers of segments; tells
+    /// clusters apart by their system identifiers, and makes a source of each. Changes nothing but the file, which it
+    /// never replaces unless --force says so.
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(InitArgs),
+    /// Say what is configured.
+    Config {
+        /// What of it.
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -360,6 +387,28 @@ pub enum Command {
     },
     /// Print the manual page.
     Man,
+}
+
+/// What to find, and where to write it.
+#[derive(Debug, Clone, Args)]
+pub struct InitArgs {
+    /// Directories below which it looks [default: those where backups customarily are; it says which].
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// The file to write; - prints it.
+    #[arg(long, short, value_name = "FILE", default_value = "walback.yaml")]
+    pub output: PathBuf,
+    /// Replace the file where it is there already.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every value that is in effect, and where it comes from: a line of the file, the environment, the command
+    /// line, or nowhere, so that it is the default. Passwords are masked.
+    Show,
 }
 
 /// Where to stop.

@@ -1,11 +1,16 @@
 //! `walback backups`
 
-use crate::catalog::Backup;
+use std::fmt::Write as _;
+
+use crate::catalog::{Backup, LeftAlone};
 use crate::core::progress::Bytes;
 use crate::error::Result;
 
 use super::table::{Align, Table, plain};
 use super::{Context, print};
+
+/// So much that is no backup is shown.
+const SHOWN: usize = 10;
 
 /// Lists base backups, the newest first; broken ones with what is broken.
 ///
@@ -14,7 +19,12 @@ use super::{Context, print};
 pub fn run(context: &Context) -> Result<u8> {
     let (_, catalog) = context.catalog()?;
     if context.json {
-        context.print_json("backups", &catalog.backups)?;
+        #[derive(serde::Serialize)]
+        struct Listed<'c> {
+            backups: &'c [Backup],
+            left_alone: &'c [LeftAlone],
+        }
+        context.print_document(&Listed { backups: &catalog.backups, left_alone: &catalog.left_alone })?;
         return Ok(0);
     }
     let mut table = Table::new(&[
@@ -38,7 +48,22 @@ pub fn run(context: &Context) -> Result<u8> {
             print(&format!("  {}", plain(problem)))?;
         }
     }
+    if !catalog.left_alone.is_empty() {
+        print(&left_alone(&catalog.left_alone))?;
+    }
     Ok(0)
+}
+
+/// What lies beside the backups and is none, a line for each, and of many how many more there are.
+fn left_alone(left: &[LeftAlone]) -> String {
+    let mut text = "\nLeft alone, since these are no backups:".to_owned();
+    for one in left.iter().take(SHOWN) {
+        let _ = write!(text, "\n  {}: {}", plain(&one.path.display().to_string()), plain(&one.why));
+    }
+    if left.len() > SHOWN {
+        let _ = write!(text, "\n  and {} more; --json has them all", left.len() - SHOWN);
+    }
+    text
 }
 
 fn row(context: &Context, backup: &Backup) -> Vec<String> {
@@ -56,13 +81,18 @@ fn row(context: &Context, backup: &Backup) -> Vec<String> {
     ]
 }
 
-/// `tar, gzip`, `directory`
+/// `tar, gzip`, `directory`, `incremental of monday, tar`
 #[must_use]
 pub fn describe_kind(backup: &Backup) -> String {
     use crate::catalog::{BackupKind, Compression};
-    match (backup.kind, backup.compression) {
+    let form = match (backup.kind, backup.compression) {
         (BackupKind::Directory, _) => "directory".to_owned(),
         (BackupKind::Tar, Compression::None) => "tar".to_owned(),
         (BackupKind::Tar, compression) => format!("tar, {}", compression.name()),
+    };
+    match (&backup.incremental_from, &backup.parent) {
+        (None, _) => form,
+        (Some(_), Some(parent)) => format!("incremental of {parent}, {form}"),
+        (Some(_), None) => format!("incremental, {form}"),
     }
 }

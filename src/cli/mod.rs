@@ -21,10 +21,14 @@ pub mod ask;
 pub mod backups;
 pub mod check;
 pub mod checklist;
+pub mod config;
 pub mod demo;
+pub mod discovery;
 pub mod fetch;
+pub mod init;
 pub mod interrupt;
 pub mod locate;
+pub mod paths;
 pub mod plan;
 pub mod points;
 pub mod query;
@@ -67,12 +71,34 @@ impl Context {
         Ok(Context { config, json: global.json, cancel: Cancel::default() })
     }
 
+    /// Finds the sources below the directories that the command line names, where it does.
+    fn find_sources(&mut self, global: &Global) -> Result<()> {
+        if global.below.is_empty() {
+            return Ok(());
+        }
+        if !global.backups.is_empty() || !global.wal.is_empty() {
+            return Err(Error::usage("usage", "--in and a PATH do not go with --backups and --wal")
+                .hint("give all directories with --in, or all with --backups and --wal"));
+        }
+        let found = discovery::find(&global.below, &self.cancel)?;
+        if found.sources.is_empty() {
+            return Err(discovery::nothing(&found));
+        }
+        let sources = crate::source::discover::configured(&found);
+        self.config = self.config.clone().with_found(&found.paths, sources, &global.overrides());
+        if let Ok(chosen) = self.config.source() {
+            discovery::note_briefly(&found, &chosen.name);
+        }
+        Ok(())
+    }
+
     /// The source to work on.
     ///
     /// # Errors
     /// When there is none, or several.
     pub fn source(&self) -> Result<LocalSource> {
-        self.config.source().map(LocalSource::new)
+        let source = self.config.source().map(LocalSource::new)?;
+        Ok(source.remembering(self.config.cache_directory.as_deref()))
     }
 
     /// The source, and what it has.
@@ -99,8 +125,15 @@ impl Context {
     /// # Errors
     /// When it cannot be serialised, or standard output cannot be written.
     pub fn print_json(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
-        let document = std::collections::BTreeMap::from([(name, value)]);
-        let text = serde_json::to_string_pretty(&document).map_err(|error| {
+        self.print_document(&std::collections::BTreeMap::from([(name, value)]))
+    }
+
+    /// Prints a result that has several names.
+    ///
+    /// # Errors
+    /// As [`Context::print_json`].
+    pub fn print_document(&self, document: &impl serde::Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(document).map_err(|error| {
             Error::failed("no-json", "the result cannot be written as JSON")
                 .caused_by(&error)
                 .hint("a path that is not UTF-8 cannot; the lines without --json show it")
@@ -160,9 +193,13 @@ fn is_fetch(arguments: &[OsString]) -> bool {
 
 /// Understands a command line. Directories may be given before and behind the command: `clap` takes those behind it alone.
 fn parse(arguments: &[OsString]) -> std::result::Result<Cli, clap::Error> {
-    let mut cli = Cli::try_parse_from(arguments)?;
-    for (option, understood) in [("--backups", &mut cli.global.backups), ("--wal", &mut cli.global.wal)] {
-        let all = values_of(arguments, option);
+    let arguments = paths::spelled_out(arguments.to_vec());
+    let mut cli = Cli::try_parse_from(&arguments)?;
+    let global = &mut cli.global;
+    for (option, understood) in
+        [("--backups", &mut global.backups), ("--wal", &mut global.wal), ("--in", &mut global.below)]
+    {
+        let all = values_of(&arguments, option);
         if all.len() > understood.len() {
             *understood = all;
         }
@@ -188,8 +225,12 @@ fn values_of(arguments: &[OsString], option: &str) -> Vec<PathBuf> {
 
 fn dispatch(cli: Cli) -> Result<Outcome> {
     let Some(command) = cli.command else {
-        let config = Box::new(Context::new(&cli.global)?.config);
-        return Ok(Outcome::Interface { config, guard: None });
+        let mut context = Context::new(&cli.global)?;
+        if !cli.global.below.is_empty() {
+            interrupt::on_interrupt(&context.cancel)?;
+            context.find_sources(&cli.global)?;
+        }
+        return Ok(Outcome::Interface { config: Box::new(context.config), guard: None });
     };
     match &command {
         Command::Completions { shell } => {
@@ -209,8 +250,11 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         }
         _ => {}
     }
-    let context = Context::new(&cli.global)?;
+    let mut context = Context::new(&cli.global)?;
     interrupt::on_interrupt(&context.cancel)?;
+    if !matches!(command, Command::Init(_)) {
+        context.find_sources(&cli.global)?;
+    }
     let status = match command {
         Command::Demo { into, auto, bin_dir } => return demo::run(&context, into.as_deref(), auto, bin_dir.as_deref()),
         Command::Backups => backups::run(&context),
@@ -239,6 +283,8 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Checklist { recovery, checklist, act } => {
             checklist::run(&context, recovery.as_deref(), &checklist, act)
         }
+        Command::Init(args) => init::run(&context, &cli.global.below, &args),
+        Command::Config { what } => config::run(&context, &cli.global, &what),
         Command::Stop { recovery } => act::stop(&context, recovery.as_deref()),
         Command::Discard { recovery, act } => act::discard(&context, recovery.as_deref(), act),
         Command::Fetch { .. } | Command::Completions { .. } | Command::Man => Ok(0),

@@ -188,6 +188,7 @@ fn doing(step: StepId) -> &'static str {
     match step {
         StepId::MakeWay => "renaming the data directory that is there",
         StepId::Unpack => "unpacking the base backup",
+        StepId::Combine => "combining the base backups",
         StepId::Snapshot => "copying the unpacked data",
         StepId::Configure => "writing the settings",
         StepId::Start => "starting the server",

@@ -37,6 +37,9 @@ pub(super) fn gather<'a>(recoveries: &Recoveries, backups: impl Iterator<Item = 
             let Some(bytes) = phase.bytes else { continue };
             let measured = Measured { bytes, seconds: phase.seconds };
             match phase.step {
+                StepId::Combine => experience.combined.push(measured),
+                // What several backups took together says little about one.
+                StepId::Unpack if plan.chain.is_some() => {}
                 StepId::Unpack => experience.unpacked.push((plan.backup.kind, plan.backup.compression, measured)),
                 StepId::Replay if is_new => {
                     let command = plan.fetch.as_ref().map_or(&plan.restore_command, |fetch| &fetch.by_hand);

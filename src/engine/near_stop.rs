@@ -56,7 +56,7 @@ impl Preparation<'_> {
         let kept = || suspects_kept::kept(resolved).into_iter().filter(is_there).find_map(of);
         match lost.or_else(kept) {
             Some(name) => Ok(Some(name)),
-            None => self.book().only_database(backup, self.cancel),
+            None => self.book().only_database(backup, self.catalog, self.cancel),
         }
     }
 

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::catalog::suspect::MANY_ROWS;
-use crate::catalog::{Backup, Catalog, Gap};
+use crate::catalog::{Backup, BackupFiles, Catalog, Gap};
 use crate::config::RestoreConfig;
 use crate::core::time::Timestamp;
 use crate::core::{Action, Lsn, SegmentName, Target, TargetKind, TimelineChoice, TimelineId, TimelinePath, Zone};
 use crate::error::{Error, ErrorKind, Reachable, Result};
 use crate::plan::build::{Draft, name_recovery};
 use crate::plan::candidates::Way;
+use crate::plan::chain::Amounts;
 use crate::plan::estimate::Work;
 use crate::plan::fetch;
 use crate::plan::preflight::{ADD_UNARCHIVED, BackupFacts, add_wal, obstacles, wal_missing};
@@ -106,11 +107,13 @@ impl<'a> Preparation<'a> {
         let archives = self.source.archives();
         let sources: Vec<PathBuf> = archives.iter().chain(self.source.backups()).cloned().collect();
         let (tablespaces, misplaced) = tablespaces::place(backup, &directory, &request.restore.tablespaces);
-        let backup_facts = BackupFacts::of(backup_files::read(backup, self.cancel)?, major);
+        let chain = self.catalog.chain_of(backup);
+        let backup_facts = BackupFacts::of(self.files_of(backup, &chain)?, major);
         let partials = self.catalog.partials_on(&path, resolved.replay_end);
         let host = facts::gather(&Wanted {
             directory: &directory,
             backup,
+            chain: &chain,
             backup_facts: &backup_facts,
             tablespaces: &tablespaces,
             newest: self.newest_archived(&path).filter(|_| resolved.stop == StopSide::EndOfWal),
@@ -121,15 +124,18 @@ impl<'a> Preparation<'a> {
             sources: &sources,
             journals: self.recoveries.directory(),
             archives,
-            fetches: fetch::is_needed(archives, &self.catalog.compressions, &partials),
+            fetches: fetch::is_needed(archives, self.catalog, &partials),
             decompressors: self.catalog.compressions.iter().filter_map(|used| Some(used.program()?.0)).collect(),
         });
         let experience = experience::gather(self.recoveries, ways.iter().map(|(backup, _)| *backup));
+        let in_place = host.combine.as_ref().map(|facts| facts.in_place.clone()).unwrap_or_default();
         let candidate = |(backup, why_not): &(&Backup, Option<String>)| Candidate {
             backup: backup.id.clone(),
-            estimate: why_not
-                .is_none()
-                .then(|| experience.estimate(&self.work(backup, resolved.replay_end, host.free_bytes))),
+            estimate: why_not.is_none().then(|| {
+                let chain = self.catalog.chain_of(backup);
+                let amounts = Amounts::of(backup, &chain, &in_place);
+                experience.estimate(&self.work(backup, &chain, amounts, resolved.replay_end, host.free_bytes))
+            }),
             why_not: why_not.clone(),
         };
         let candidates = ways.iter().map(candidate).collect();
@@ -138,6 +144,7 @@ impl<'a> Preparation<'a> {
             recovery: name_recovery(&directory, &|name| self.recoveries.has(name)),
             directory: directory.clone(),
             backup,
+            chain: &chain,
             major,
             segment_size: self.catalog.segment_size,
             target: &request.target,
@@ -148,6 +155,8 @@ impl<'a> Preparation<'a> {
             candidates,
             archives,
             compressions: &self.catalog.compressions,
+            unmarked: &self.catalog.unmarked,
+            layouts: self.catalog.layouts,
             older_files: self.catalog.older_files(backup),
             partials,
             port,
@@ -178,13 +187,28 @@ impl<'a> Preparation<'a> {
         Ok(resolved)
     }
 
-    fn work<'b>(&self, backup: &'b Backup, replay_end: Lsn, free_bytes: Option<u64>) -> Work<'b> {
+    fn work<'b>(
+        &self,
+        backup: &'b Backup,
+        chain: &'b [&'b Backup],
+        amounts: Amounts,
+        replay_end: Lsn,
+        free_bytes: Option<u64>,
+    ) -> Work<'b> {
         let packed_wal = !self.catalog.compressions.is_empty();
-        Work { backup, replay_end, segment_size: self.catalog.segment_size, packed_wal, free_bytes }
+        Work { backup, chain, amounts, replay_end, segment_size: self.catalog.segment_size, packed_wal, free_bytes }
     }
 
     pub(super) fn index(&self) -> Index<'_> {
         Index::new(self.source, self.catalog, self.cache, MANY_ROWS)
+    }
+
+    /// The files of the backup that a plan has to know.
+    fn files_of(&self, backup: &Backup, chain: &[&Backup]) -> Result<BackupFiles> {
+        match chain {
+            [] => backup_files::read(backup, self.cancel),
+            chain => backup_files::read_all(chain, self.cancel),
+        }
     }
 
     /// Another target for a recovery that there is already, from the same base backup.
@@ -202,7 +226,7 @@ impl<'a> Preparation<'a> {
 
     fn replan_with(&self, current: &Plan, target: &Target, zone: Zone, restart: Option<Lsn>) -> Result<Plan> {
         // What is there already does not need it any more: only who unpacks again does.
-        let backup = self.backup_again().unwrap_or(&current.backup);
+        let backup = self.backup_again(current).unwrap_or(&current.backup);
         let request = Request {
             target: target.clone(),
             backup: None,
@@ -225,7 +249,8 @@ impl<'a> Preparation<'a> {
         findings.extend(stop_findings(target, &resolved, zone));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let experience = experience::gather(self.recoveries, std::iter::once(backup));
-        let work = self.work(backup, resolved.replay_end, None);
+        let chain: Vec<&Backup> = current.backups_read().filter(|_| current.chain.is_some()).collect();
+        let work = self.work(backup, &chain, current.amounts(), resolved.replay_end, None);
         let estimate = match restart {
             Some(redo) => experience.going_on(&work, redo),
             None => experience.estimate(&work),
@@ -235,9 +260,13 @@ impl<'a> Preparation<'a> {
         Ok(plan)
     }
 
-    /// The base backup of a recovery, where it still can be used.
-    pub(super) fn backup_again(&self) -> Option<&Backup> {
-        self.catalog.backups.first().filter(|backup| backup.is_usable())
+    /// The base backup of a recovery, where it still can be used, with all that it builds upon.
+    pub(super) fn backup_again(&self, current: &Plan) -> Option<&Backup> {
+        let is_it = |backup: &&Backup| {
+            current.chain.is_none()
+                || backup.location == current.backup.location && backup.start_lsn == current.backup.start_lsn
+        };
+        self.catalog.backups.iter().find(is_it).filter(|backup| backup.is_usable())
     }
 
     /// The base backup to recover from, the way to the target, and where it leads.

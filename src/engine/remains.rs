@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::plan::chain::{PROGRAM, output_argument};
 
 use super::host::launch;
 use super::server::running;
@@ -75,6 +76,20 @@ pub fn at_work_on(directory: &Path, server: Option<u32>) -> Vec<u32> {
         (is_program("/postgres") || is_program("/pg_ctl") || is_launcher) && words.contains(&wanted)
     };
     processes().filter(|pid| Some(*pid) != server).filter(is_called).collect()
+}
+
+/// The programs that a Walback which is gone left combining backups for this directory.
+#[must_use]
+pub fn combining_for(directory: &Path) -> Vec<u32> {
+    let output = output_argument(directory);
+    let is_called = |pid: &u32| {
+        let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        let is_program = words.first().is_some_and(|program| program.ends_with(PROGRAM.as_bytes()));
+        let becomes_it = words.get(1) == Some(&launch::AS_USER.as_bytes());
+        (is_program || becomes_it) && words.contains(&output.as_bytes())
+    };
+    processes().filter(is_called).collect()
 }
 
 /// What a server runs in its directory: itself, and what its `restore_command` consists of, which may still write there.

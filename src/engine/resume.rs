@@ -100,7 +100,10 @@ impl Engine {
         }
         // What an unpacking has left is gone on with; what is of before it was to be removed first.
         let failed_at = journal.failure.as_ref().and_then(|failure| failure.step);
-        let begun = [journal.running, failed_at].contains(&Some(StepId::Unpack));
+        let is_unpacking = |step: Option<StepId>| matches!(step, Some(StepId::Unpack | StepId::Combine));
+        // Between the two steps, neither runs.
+        let between = plan.chain.is_some() && journal.phases.last().is_some_and(|phase| phase.step == StepId::Unpack);
+        let begun = is_unpacking(journal.running) || is_unpacking(failed_at) || between;
         match world.place {
             Place::Foreign => return Err(taken_by_others(plan)),
             Place::Marked if begun => self.unpack(plan, recorder, cancel)?,

@@ -14,7 +14,9 @@ use super::host::{Account, Host};
 use super::mark::{self, Mark};
 use super::record::{Recorder, Recoveries, Watch};
 use super::server::{LogTail, running};
-use super::steps::{configure, directory, discard, fetching, make_way, promote, replay, snapshot, start, stop, unpack};
+use super::steps::{
+    combine, configure, directory, discard, fetching, make_way, promote, replay, snapshot, start, stop, unpack,
+};
 use super::strategy::settled;
 use super::way::Place;
 
@@ -370,8 +372,17 @@ impl Engine {
             snapshot::prepare(&self.host, plan, &owner, recorder)?;
             unpack::unpack(&self.host, plan, &owner, recorder, cancel).map(Some)
         });
+        let unpacked = unpacked.and_then(|()| self.combine(plan, &owner, recorder, cancel));
         let unpacked = unpacked.and_then(|()| self.keep_pristine(plan, &owner, recorder, cancel));
         unpacked.map_err(|error| self.remove_half_a_backup(plan, recorder, error))
+    }
+
+    /// Makes the data of what was unpacked, where that is a chain.
+    fn combine(&self, plan: &Plan, owner: &Account, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<()> {
+        if plan.chain.is_none() {
+            return Ok(());
+        }
+        recorder.step(StepId::Combine, || combine::combine(&self.host, plan, owner, recorder, cancel).map(Some))
     }
 
     /// Keeps a copy of what was unpacked, where the plan wants one.

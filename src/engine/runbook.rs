@@ -40,8 +40,11 @@ impl Runbook {
         let mut plan = plan.clone();
         plan.server.bin_dir = absolute(&plan.server.bin_dir);
         plan.wal.iter_mut().for_each(|archive| *archive = absolute(archive));
-        plan.backup.parts.iter_mut().for_each(|part| part.path = absolute(&part.path));
-        let sources: Vec<PathBuf> = plan.wal.iter().chain([&plan.backup.location]).cloned().collect();
+        let links = plan.chain.iter_mut().flat_map(|chain| &mut chain.links);
+        let backups = std::iter::once(&mut plan.backup).chain(links.map(|link| &mut link.backup));
+        backups.flat_map(|backup| &mut backup.parts).for_each(|part| part.path = absolute(&part.path));
+        let backups = plan.backups_read().map(|backup| &backup.location);
+        let sources: Vec<PathBuf> = plan.wal.iter().chain(backups).cloned().collect();
         if let Some(source) = source_of(&self.script, &sources) {
             let message = format!("{} lies inside a source: {}", self.script.display(), source.display());
             return Err(Error::usage("inside-source", message).hint("sources are only ever read: choose another place"));

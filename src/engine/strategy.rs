@@ -36,7 +36,7 @@ pub(super) fn standing(recovery: &EventBuffer) -> Option<Standing> {
 pub(super) fn source_of(plan: &Plan) -> LocalSource {
     LocalSource::new(&SourceConfig {
         name: plan.recovery.clone(),
-        backups: vec![plan.backup.location.clone()],
+        backups: plan.backups_read().map(|backup| backup.location.clone()).collect(),
         wal: plan.wal.clone(),
         ..SourceConfig::default()
     })
@@ -111,7 +111,7 @@ impl Ways<'_> {
             Strategy::Snapshot => without_unpacking(&anew.estimate),
             Strategy::InPlace | Strategy::Unpack => anew.estimate.clone(),
         };
-        let can_be_made = strategy == Strategy::Snapshot || self.preparation.backup_again().is_some();
+        let can_be_made = strategy == Strategy::Snapshot || self.preparation.backup_again(self.current).is_some();
         let otherwise = can_be_made.then_some(Otherwise { strategy, estimate });
         let bar = match standing(self.recovery) {
             None => Bar::Unknown,
@@ -172,7 +172,7 @@ pub(super) fn with_preparation<T>(
     progress: &dyn Fn(u64),
     work: impl FnOnce(&Preparation<'_>) -> Result<T>,
 ) -> Result<T> {
-    let source = source_of(plan);
+    let source = source_of(plan).remembering(engine.cache());
     let catalog: Catalog = source.list(cancel)?;
     work(&Preparation {
         source: &source,

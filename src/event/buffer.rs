@@ -99,7 +99,7 @@ impl EventBuffer {
                 self.progress = None;
                 self.about_to(*step);
                 self.making_way |= *step == StepId::MakeWay;
-                if matches!(step, StepId::Unpack | StepId::Discard) {
+                if matches!(step, StepId::Unpack | StepId::Combine | StepId::Discard) {
                     (self.unpacked, self.configured) = (false, false);
                 }
                 // Stopping and removing do not mend what failed.
@@ -116,7 +116,12 @@ impl EventBuffer {
                 self.running = None;
                 self.progress = None;
                 // Settings are only written into data that is there, whichever way it came there.
-                self.unpacked |= matches!(step, StepId::Unpack | StepId::Snapshot | StepId::Configure);
+                self.unpacked |= match step {
+                    // What was unpacked of a chain is to be combined yet.
+                    StepId::Unpack => self.plan.as_ref().is_none_or(|plan| plan.chain.is_none()),
+                    StepId::Combine | StepId::Snapshot | StepId::Configure => true,
+                    _ => false,
+                };
                 self.configured |= *step == StepId::Configure;
                 self.made_way |= *step == StepId::MakeWay;
                 self.phases.push(Phase { step: *step, seconds: *seconds, bytes: *bytes });
@@ -184,7 +189,9 @@ impl EventBuffer {
     /// A step that makes the data anew, or replays it further.
     fn about_to(&mut self, step: StepId) {
         match step {
-            StepId::Unpack | StepId::Snapshot | StepId::Discard => (self.reached, self.replaying_to) = (None, None),
+            StepId::Unpack | StepId::Combine | StepId::Snapshot | StepId::Discard => {
+                (self.reached, self.replaying_to) = (None, None)
+            }
             StepId::Start => {
                 let stop = self.plan.as_ref().map(|plan| plan.resolved.replay_end);
                 self.replaying_to = self.reached.take().max(self.replaying_to).max(stop);

@@ -28,6 +28,8 @@ pub struct BackupLabel {
     pub timeline: Option<TimelineId>,
     /// For an incremental backup (17 and later): where the backup began that it builds upon.
     pub incremental_from: Option<Lsn>,
+    /// And on which timeline.
+    pub incremental_timeline: Option<TimelineId>,
 }
 
 /// Where a base backup began and ended: the archive's `SEGMENT.OOOOOOOO.backup` file. Written for backups from a
@@ -90,7 +92,8 @@ impl BackupLabel {
             started_at_text,
             label: lines.text("LABEL").to_owned(),
             timeline: lines.timeline("START TIMELINE"),
-            incremental_from: lines.text("INCREMENTAL FROM LSN").parse().ok(),
+            incremental_from: lines.incremental()?,
+            incremental_timeline: lines.timeline("INCREMENTAL FROM TLI"),
         })
     }
 
@@ -151,6 +154,13 @@ impl<'a> Lines<'a> {
             Some((lsn.parse().ok()?, SegmentName::parse(file.strip_suffix(')')?)?))
         };
         read().ok_or_else(|| malformed(key, value, LOCATION_AND_FILE))
+    }
+
+    /// A line that is there and cannot be read would make a full backup of an incremental one.
+    fn incremental(&self) -> Result<Option<Lsn>, BadBackupLabel> {
+        const KEY: &str = "INCREMENTAL FROM LSN";
+        let Some(value) = self.find(KEY) else { return Ok(None) };
+        value.trim_end().parse().map(Some).map_err(|_| malformed(KEY, value, "an LSN, like 0/2000028,"))
     }
 
     fn checkpoint(&self) -> Result<Lsn, BadBackupLabel> {
@@ -217,6 +227,7 @@ STOP TIMELINE: 1
                 label: "nightly two".into(),
                 timeline: Some(TimelineId(1)),
                 incremental_from: None,
+                incremental_timeline: None,
             }
         );
         assert!(label.started_at.is_some());
@@ -244,6 +255,9 @@ STOP TIMELINE: 1
         let incremental =
             with("TIMELINE: 1\n", "TIMELINE: 1\nINCREMENTAL FROM LSN: 0/2000028\nINCREMENTAL FROM TLI: 1\n");
         assert_eq!(incremental.incremental_from, Some(Lsn(0x200_0028)));
+        assert_eq!(incremental.incremental_timeline, Some(TimelineId(1)));
+        let unreadable = format!("{LABEL}INCREMENTAL FROM LSN: 0-2000028\n");
+        assert!(BackupLabel::parse(&unreadable).unwrap_err().to_string().contains("“INCREMENTAL FROM LSN:”"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod configuration;
 pub mod control_file;
 pub mod filenode_map;
 pub mod history;
+pub mod incremental_file;
 pub mod log_zone;
 pub mod manifest;
 mod moment;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::catalog::compression::{archived, may_be_short};
-use crate::catalog::inspection::{Flaw, Inspection, Partial, Unfit};
+use crate::catalog::inspection::{Flaw, Growing, Inspection, Partial, STILL_WRITTEN, Unfit};
 use crate::catalog::overview::{DamagedPlace, Extent};
 use crate::catalog::{Backup, Catalog, Compression, Gap, Overview, PointKind};
 use crate::core::progress::counted;
@@ -60,6 +60,7 @@ impl Audit<'_> {
         found.extend(self.histories());
         found.extend(self.backups());
         found.extend(self.inspection.partials.iter().map(|partial| self.partial(partial)));
+        found.extend(self.inspection.growing.iter().map(|growing| self.growing(growing)));
         found.extend(self.files());
         found.extend(self.problems());
         found.sort_by_key(|found| (Reverse(found.finding.severity), found.timeline, found.lsn));
@@ -75,7 +76,7 @@ impl Audit<'_> {
             self.catalog.segments.contains(&unfit.name) && !overview.damaged.iter().any(harmed)
         });
         let finding = if read {
-            Finding::warning("segment-unusable", format!("{what}; an archive that is asked before has a good copy"))
+            Finding::warning("segment-unusable", format!("{what}; there is a good copy, and that is used"))
                 .hint("remove it, or put the good copy in its place")
         } else {
             let means = self.meaning(timeline, at);
@@ -101,6 +102,9 @@ impl Audit<'_> {
             let (timeline, at) = (place.timeline, place.damage.at);
             let means = self.meaning(timeline, at);
             let offset = at.bytes_since(self.catalog.segment_size.start_of(place.number));
+            if place.damage.reason == STILL_WRITTEN {
+                return still_written(timeline, place.file.clone(), at, format!("{}: {STILL_WRITTEN}", place.file));
+            }
             let where_ = match place.extent {
                 Extent::Whole => format!("segment {} cannot be used", place.file),
                 Extent::Part => format!("segment {} is damaged behind {at} (offset {offset})", place.file),
@@ -411,6 +415,13 @@ impl Audit<'_> {
         }
     }
 
+    fn growing(&self, growing: &Growing) -> ArchiveFinding {
+        let size = self.catalog.segment_size;
+        let (name, bytes) = (growing.path.display(), growing.bytes);
+        let text = format!("{name}: {STILL_WRITTEN}, and has {bytes} bytes so far");
+        still_written(growing.name.timeline, growing.name.to_string(), growing.name.start(size), text)
+    }
+
     fn files(&self) -> Vec<ArchiveFinding> {
         let note = |finding: Finding| ArchiveFinding { finding, timeline: None, file: None, lsn: None };
         let named = |paths: &[PathBuf]| {
@@ -435,6 +446,16 @@ impl Audit<'_> {
             );
             found.push(note(Finding::note("unknown-files", text)));
         }
+        let odd: Vec<String> =
+            self.inspection.odd.iter().map(|odd| format!("{}: {}", odd.path.display(), odd.why)).collect();
+        if !odd.is_empty() {
+            let text = format!(
+                "{} in the archive that no recovery looks at: {}",
+                counted(odd.len() as u64, "thing"),
+                some_of(&odd.iter().map(String::as_str).collect::<Vec<_>>()).replace(", ", "; ")
+            );
+            found.push(note(Finding::note("odd-files", text)));
+        }
         found
     }
 
@@ -458,6 +479,13 @@ impl Audit<'_> {
 }
 
 const GOOD_COPY: &str = "look for a good copy, in another archive or in the pg_wal of the server or of a standby, and give its directory as the first --wal";
+
+/// Nothing is wrong with it.
+fn still_written(timeline: TimelineId, file: String, at: Lsn, text: String) -> ArchiveFinding {
+    let finding =
+        Finding::note("segment-growing", text).hint("look again in a moment: until it is whole, it is not used");
+    ArchiveFinding { finding, timeline: Some(timeline), file: Some(file), lsn: Some(at) }
+}
 
 /// What it means that a place in WAL cannot be read.
 struct Meaning {

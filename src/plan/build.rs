@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::catalog::{Backup, BackupKind, Compression, Gap, Part, PartContents};
+use crate::catalog::{Backup, BackupKind, Compression, Gap, Layouts, Part, PartContents};
 use crate::core::time::Timestamp;
 use crate::core::{Action, PgMajor, SegmentName, SegmentSize, Target, Zone};
 use crate::resolve::{Requirements, Resolved};
@@ -15,10 +15,12 @@ use super::fetch::copied_program;
 use super::make_way::{self, MakeWay, Occupant};
 use super::parameters;
 use super::preflight::{BackupFacts, HostFacts, OwnProgram, Preflight};
-use super::settings::{Isolation, WAY_BACK_SETTINGS, is_reserved, restore_command, shell_quote, target_settings};
+use super::settings::{
+    Isolation, Stored, WAY_BACK_SETTINGS, is_reserved, restore_command, shell_quote, target_settings,
+};
 use super::stop_findings::stop_findings;
 use super::tablespaces::PlacedTablespace;
-use super::{Candidate, DATABASE, Estimate, Fetch, Finding, Plan, Pristine, ServerPlan, Step, StepId};
+use super::{Candidate, Chain, DATABASE, Estimate, Fetch, Finding, Link, Plan, Pristine, ServerPlan, Step, StepId};
 
 /// Where Walback keeps what is its own inside a data directory that it made.
 pub const OWN_DIRECTORY: &str = ".walback";
@@ -33,6 +35,8 @@ pub struct Draft<'a> {
     pub directory: PathBuf,
     /// The base backup.
     pub backup: &'a Backup,
+    /// It with all that it builds upon, the full one first; empty for a full one.
+    pub chain: &'a [&'a Backup],
     /// Its version.
     pub major: PgMajor,
     /// The cluster's segment size.
@@ -53,6 +57,10 @@ pub struct Draft<'a> {
     pub archives: &'a [PathBuf],
     /// How segments in them are compressed.
     pub compressions: &'a BTreeSet<Compression>,
+    /// How those are compressed whose names do not say so.
+    pub unmarked: &'a BTreeSet<Compression>,
+    /// Where below the archives' directories they lie.
+    pub layouts: Layouts,
     /// The segments in which timelines fork off, with the older timelines' files of them.
     pub older_files: BTreeMap<SegmentName, BTreeSet<SegmentName>>,
     /// The segments on the way that are there as `.partial` only.
@@ -88,6 +96,7 @@ impl Draft<'_> {
         let (wal_bytes, _) = wal_to_replay(self.backup, self.resolved.replay_end, self.segment_size);
         let preflight = Preflight {
             backup: self.backup,
+            chain: self.chain,
             major: self.major,
             directory: &self.directory,
             tablespaces: &self.tablespaces,
@@ -110,10 +119,12 @@ impl Draft<'_> {
         findings.extend(self.parameters());
         findings.extend(stop_findings(self.target, &self.resolved, self.zone));
         findings.extend(self.notices.iter().cloned());
+        let chain = self.chain();
+        findings.extend(chain.as_ref().and_then(Chain::note));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let settings = self.settings(isolation);
         let make_way = self.make_way();
-        let steps = self.steps(&server);
+        let steps = self.steps(&server, chain.as_ref());
         Plan {
             restore_command: self.restore_command(),
             fetch: self.fetch(),
@@ -122,6 +133,7 @@ impl Draft<'_> {
             recovery: self.recovery,
             directory: self.directory,
             backup: self.backup.clone(),
+            chain,
             tablespaces: self.tablespaces,
             target: self.target.clone(),
             resolved: self.resolved,
@@ -145,6 +157,11 @@ impl Draft<'_> {
             }
             _ => None,
         }
+    }
+
+    /// With what the backup is combined.
+    fn chain(&self) -> Option<Chain> {
+        Chain::of(self.chain, &self.directory, &self.host.combine.clone().unwrap_or_default())
     }
 
     fn server(&self) -> ServerPlan {
@@ -198,7 +215,9 @@ impl Draft<'_> {
     }
 
     fn restore_by_hand(&self) -> String {
-        restore_command(self.archives, self.compressions, &self.older_files, &self.partials, self.segment_size)
+        let &Draft { archives, compressions, unmarked, layouts, .. } = self;
+        let stored = Stored { archives, compressions, unmarked, layouts };
+        restore_command(stored, &self.older_files, &self.partials, self.segment_size)
     }
 
     /// How Walback fetches WAL itself: where it has to, and the server can run it.
@@ -256,7 +275,7 @@ impl Draft<'_> {
         self.settings.iter().filter_map(judge).collect()
     }
 
-    fn steps(&self, server: &ServerPlan) -> Vec<Step> {
+    fn steps(&self, server: &ServerPlan, chain: Option<&Chain>) -> Vec<Step> {
         let directory = shell_quote(&self.directory.display().to_string());
         let become_user = if self.as_root {
             format!("setpriv --reuid={0} --regid={0} --init-groups ", server.run_as)
@@ -268,8 +287,16 @@ impl Draft<'_> {
             true => format!("install -d -m 0700 -o {0} {directory}", shell_quote(&server.run_as)),
             false => format!("install -d -m 0700 {directory}"),
         }];
-        unpack.extend(self.backup.parts.iter().flat_map(|part| self.unpack_commands(part)));
-        if !self.tablespaces.is_empty() {
+        match chain {
+            None => unpack.extend(
+                self.backup
+                    .parts
+                    .iter()
+                    .flat_map(|part| unpack_commands(self.backup.kind, part, &self.directory, &self.tablespaces)),
+            ),
+            Some(chain) => unpack.extend(chain.links.iter().flat_map(link_commands)),
+        }
+        if !self.tablespaces.is_empty() && chain.is_none() {
             unpack.push(format!(
                 "# let {directory} find its tablespaces there, in tablespace_map or by links in pg_tblspc"
             ));
@@ -281,7 +308,10 @@ impl Draft<'_> {
         let mut steps = vec![
             Step {
                 id: StepId::Unpack,
-                title: "unpack the base backup".to_owned(),
+                title: match chain {
+                    None => "unpack the base backup".to_owned(),
+                    Some(chain) => format!("unpack the base backups {}", chain.names()),
+                },
                 commands: unpack,
                 undo: discard.clone(),
             },
@@ -307,6 +337,15 @@ impl Draft<'_> {
                 undo: None,
             },
         ];
+        if let Some(chain) = chain {
+            let combine = Step {
+                id: StepId::Combine,
+                title: format!("combine them with {}", super::chain::PROGRAM),
+                commands: chain.commands(&self.directory, &self.tablespaces, &become_user),
+                undo: discard.clone(),
+            };
+            steps.insert(1, combine);
+        }
         if let Some(kind) = self.pristine {
             let (from, to) = (self.directory.display().to_string(), self.directory.display().to_string() + ".pristine");
             let keep = Step {
@@ -315,7 +354,8 @@ impl Draft<'_> {
                 commands: vec![Plan::pristine_command(kind, &from, &to)],
                 undo: discard,
             };
-            steps.insert(1, keep);
+            let behind = if chain.is_some() { 2 } else { 1 };
+            steps.insert(behind, keep);
         }
         if let Some(MakeWay { to, .. }) = self.make_way() {
             let rename = Step {
@@ -331,19 +371,6 @@ impl Draft<'_> {
 }
 
 impl Draft<'_> {
-    /// What unpacks a part; for a tablespace, what makes its directory too.
-    fn unpack_commands(&self, part: &Part) -> Vec<String> {
-        let placed = |oid| self.tablespaces.iter().find(|tablespace| tablespace.oid == oid);
-        let into = match part.holds {
-            PartContents::Data => self.directory.clone(),
-            PartContents::Wal => self.directory.join("pg_wal"),
-            PartContents::Tablespace(oid) => placed(oid).map(|tablespace| tablespace.to.clone()).unwrap_or_default(),
-        };
-        let made = matches!(part.holds, PartContents::Tablespace(_))
-            .then(|| format!("mkdir -p -m 0700 {}", shell_quote(&into.display().to_string())));
-        made.into_iter().chain([unpack_command(self.backup.kind, part, &into)]).collect()
-    }
-
     fn configure_commands(&self, directory: &str, server: &ServerPlan) -> Vec<String> {
         let mut commands =
             vec![format!("# replace in {directory}/postgresql.auto.conf: the settings of this plan, in their order")];
@@ -446,9 +473,46 @@ pub fn server_command(server: &ServerPlan, directory: &Path) -> Vec<String> {
     ]
 }
 
+/// What unpacks a part; for a tablespace, what makes its directory too.
+fn unpack_commands(kind: BackupKind, part: &Part, directory: &Path, tablespaces: &[PlacedTablespace]) -> Vec<String> {
+    let placed = |oid| tablespaces.iter().find(|tablespace| tablespace.oid == oid);
+    let into = match part.holds {
+        PartContents::Data => directory.to_path_buf(),
+        PartContents::Wal => directory.join("pg_wal"),
+        PartContents::Tablespace(oid) => placed(oid).map(|tablespace| tablespace.to.clone()).unwrap_or_default(),
+    };
+    let made = matches!(part.holds, PartContents::Tablespace(_))
+        .then(|| format!("mkdir -p -m 0700 {}", shell_quote(&into.display().to_string())));
+    made.into_iter().chain([unpack_command(kind, part, &into)]).collect()
+}
+
+/// What unpacks one of a chain.
+fn link_commands(link: &Link) -> Vec<String> {
+    let quoted = |path: &Path| shell_quote(&path.display().to_string());
+    if link.in_place {
+        return vec![format!("# {} is read where it lies", quoted(&link.directory))];
+    }
+    let Link { backup, directory, tablespaces, .. } = link;
+    let mut commands = vec![format!("mkdir -p -m 0700 {}", quoted(directory))];
+    commands.extend(backup.parts.iter().flat_map(|part| unpack_commands(backup.kind, part, directory, tablespaces)));
+    for tablespace in tablespaces {
+        let place = directory.join("pg_tblspc").join(tablespace.oid.to_string());
+        commands.push(format!("ln -sfn {} {}", quoted(&tablespace.to), quoted(&place)));
+    }
+    if !tablespaces.is_empty() {
+        commands.push(format!("rm -f {}", quoted(&directory.join("tablespace_map"))));
+    }
+    commands
+}
+
 fn unpack_command(kind: BackupKind, part: &Part, into: &Path) -> String {
     let from = part.path.display().to_string();
-    let into = shell_quote(&into.display().to_string());
+    let mut into = shell_quote(&into.display().to_string());
+    let inside = part.inside.display().to_string();
+    let leading = inside.split('/').filter(|name| !name.is_empty()).count();
+    if leading > 0 {
+        into = format!("{into} --strip-components={leading} {}", shell_quote(&inside));
+    }
     match (kind, part.compression) {
         (BackupKind::Directory, _) => format!("cp -a {} {into}", shell_quote(&format!("{from}/."))),
         (BackupKind::Tar, Compression::Gzip) => format!("tar -xzf {} -C {into}", shell_quote(&from)),

@@ -5,6 +5,7 @@ use crate::core::progress::{Bytes, counted};
 use crate::core::{Lsn, SegmentSize};
 
 use super::Estimate;
+use super::chain::Amounts;
 use super::preflight::WAL_KEPT;
 
 /// A measurement says something about work of up to so many times its size: what is small is mostly starting and ending.
@@ -26,6 +27,8 @@ const ASSUMED_START_S: f64 = 1.0;
 pub struct Experience {
     /// Unpackings: the bytes are those read from the backup.
     pub unpacked: Vec<(BackupKind, Compression, Measured)>,
+    /// Combinations of incremental backups: the bytes are those written.
+    pub combined: Vec<Measured>,
     /// Replays, and whether segments had to be decompressed for them.
     pub replayed: Vec<(bool, Measured)>,
     /// Decompressions that were tried just now.
@@ -57,6 +60,10 @@ pub struct Tried {
 pub struct Work<'a> {
     /// The base backup.
     pub backup: &'a Backup,
+    /// It with all that it builds upon, the full one first; empty for a full one.
+    pub chain: &'a [&'a Backup],
+    /// What these take.
+    pub amounts: Amounts,
     /// Where replay ends.
     pub replay_end: Lsn,
     /// The size of the cluster's segments.
@@ -72,12 +79,19 @@ impl Experience {
     #[must_use]
     pub fn estimate(&self, work: &Work<'_>) -> Estimate {
         let (wal_bytes, wal_segments) = wal_to_replay(work.backup, work.replay_end, work.segment_size);
-        let read_bytes = work.backup.parts.iter().map(|part| part.size_bytes).sum();
-        let (unpack_s, unpack_basis) = self.unpacking(work.backup, read_bytes);
+        let read_bytes = work.amounts.read;
+        let (unpack_s, unpack_basis) = match work.chain {
+            [] => self.unpacking(work.backup, read_bytes),
+            chain => self.combining(chain, work.amounts.data),
+        };
         let (replay_s, replay_basis) = self.replaying(work.packed_wal, wal_bytes);
-        let data = work.backup.unpacked_bytes.unwrap_or(work.backup.size_bytes);
+        let data = work.amounts.data;
+        let unpack_bytes = match work.chain {
+            [] => work.backup.unpacked_bytes.unwrap_or(read_bytes),
+            _ => work.amounts.peak(),
+        };
         Estimate {
-            unpack_bytes: work.backup.unpacked_bytes.unwrap_or(read_bytes),
+            unpack_bytes,
             read_bytes,
             wal_bytes,
             wal_segments,
@@ -131,6 +145,30 @@ impl Experience {
         }
         let bytes = backup.unpacked_bytes.unwrap_or(read) as f64;
         (bytes / ASSUMED_COPY, format!("unpacking at {}/s, assumed", rate_of(ASSUMED_COPY)))
+    }
+
+    /// Unpacking each of a chain, and making data of so many bytes of them. What is read where it lies is read all the
+    /// same, to be held against its manifest.
+    fn combining(&self, chain: &[&Backup], data: u64) -> (f64, String) {
+        let read = |backup: &Backup| backup.parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.size_bytes));
+        let mut seconds = 0.0;
+        let mut bases: Vec<String> = Vec::new();
+        for backup in chain {
+            let (takes, basis) = self.unpacking(backup, read(backup));
+            seconds += takes;
+            if !bases.contains(&basis) {
+                bases.push(basis);
+            }
+        }
+        let (takes, basis) = match measured(self.combined.iter().copied(), data) {
+            Some((rate, times)) => {
+                let basis = format!("combining at {}/s, measured here in {}", rate_of(rate), recoveries(times));
+                (data as f64 / rate, basis)
+            }
+            None => (data as f64 / ASSUMED_COPY, format!("combining at {}/s, assumed", rate_of(ASSUMED_COPY))),
+        };
+        bases.push(basis);
+        (seconds + takes, bases.join("; "))
     }
 
     fn replaying(&self, packed_wal: bool, wal_bytes: u64) -> (f64, String) {
@@ -198,6 +236,8 @@ mod tests {
         let plan = example();
         experience.estimate(&Work {
             backup: &plan.backup,
+            chain: &[],
+            amounts: plan.amounts(),
             replay_end: plan.resolved.replay_end,
             segment_size: SegmentSize::DEFAULT,
             packed_wal: false,
@@ -230,6 +270,7 @@ mod tests {
                 (gzip.0, gzip.1, measured(3_000_000, 2.0)),
                 (gzip.0, gzip.1, measured(6_000_000, 4.0)),
             ],
+            combined: Vec::new(),
             replayed: vec![(true, measured(20_000_000, 50.0)), (false, measured(16_777_504, 4.0))],
             tried: vec![(Compression::Gzip, Tried { read: 1000, became: 5000, seconds: 0.1 })],
         };

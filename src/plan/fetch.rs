@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Compression;
+use crate::catalog::Catalog;
 use crate::core::{Lsn, PgMajor, SegmentName, SegmentSize, TimelineId, TimelinePath};
 
 use super::Plan;
@@ -49,8 +49,9 @@ impl Fetch {
 
 /// Whether `cp` is not enough to get WAL from these archives.
 #[must_use]
-pub fn is_needed(archives: &[PathBuf], compressions: &BTreeSet<Compression>, partials: &BTreeSet<SegmentName>) -> bool {
-    archives.len() > 1 || !compressions.is_empty() || !partials.is_empty()
+pub fn is_needed(archives: &[PathBuf], catalog: &Catalog, partials: &BTreeSet<SegmentName>) -> bool {
+    let is_packed = !catalog.compressions.is_empty();
+    archives.len() > 1 || is_packed || catalog.layouts.has_folders() || !partials.is_empty()
 }
 
 /// Where a copy of the program goes.

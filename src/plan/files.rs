@@ -16,6 +16,15 @@ pub const SIGNAL: &str = "recovery.signal";
 /// What a running server leaves behind, and what would make the new one refuse to start or take it for another.
 pub const LEFT_OUT: [&str; 5] =
     ["postmaster.pid", "postmaster.opts", "standby.signal", "recovery.signal", "recovery.conf"];
+/// Directories whose contents a server makes anew whenever it starts, or which are no copy's (replication slots: they
+/// would hold WAL back for nobody). `pg_basebackup` leaves them out (`excludeDirContents`,
+/// `src/backend/backup/basebackup.c` of 15), and a copy by other programs may have them.
+pub const EMPTIED: [&str; 7] =
+    ["pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans"];
+/// How the names begin of what sorting and hashing wrote to disk, and of what is kept of catalogs to begin sessions sooner
+/// (`PG_TEMP_FILE_PREFIX`, `src/include/common/file_utils.h` of 15; `RELCACHE_INIT_FILENAME`,
+/// `src/include/utils/relcache.h`).
+pub const TEMPORARY: [&str; 2] = ["pgsql_tmp", "pg_internal.init"];
 /// Directories that a server needs, though a backup may leave them out (`src/backend/backup/basebackup.c`).
 pub const NEEDED_DIRECTORIES: [&str; 2] = ["pg_wal", "pg_wal/archive_status"];
 

@@ -17,6 +17,7 @@ pub mod archiving;
 pub mod audit;
 pub mod build;
 pub mod candidates;
+pub mod chain;
 pub mod checklist;
 pub mod estimate;
 pub mod fetch;
@@ -37,6 +38,7 @@ pub mod suspects_kept;
 pub mod tablespaces;
 pub mod way;
 
+pub use chain::{Chain, CombineFacts, Link};
 pub use fetch::Fetch;
 pub use finding::{Finding, Severity};
 pub use make_way::MakeWay;
@@ -55,6 +57,9 @@ pub struct Plan {
     pub directory: PathBuf,
     /// The base backup.
     pub backup: Backup,
+    /// With what it is combined, where it is an incremental one.
+    #[serde(default)]
+    pub chain: Option<Chain>,
     /// Where its tablespaces go.
     #[serde(default)]
     pub tablespaces: Vec<PlacedTablespace>,
@@ -179,7 +184,8 @@ pub struct Candidate {
 /// What a recovery will take.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Estimate {
-    /// Bytes that the base backup's files take when unpacked; where that is not known, the bytes to read from it.
+    /// Bytes that the base backup's files take when unpacked; where that is not known, the bytes to read from it. Of an
+    /// incremental one with what is unpacked to be combined with it.
     pub unpack_bytes: u64,
     /// Bytes to read from the base backup, as it lies there.
     #[serde(default)]
@@ -287,6 +293,7 @@ pub(crate) fn example() -> Plan {
         holds: PartContents::Data,
         compression: Compression::Gzip,
         size_bytes: 3_000_000,
+        inside: PathBuf::new(),
     };
     let backup = Backup {
         id: "monday".to_owned(),
@@ -305,6 +312,7 @@ pub(crate) fn example() -> Plan {
         size_bytes: 3_000_000,
         unpacked_bytes: Some(38_000_000),
         parent: None,
+        incremental_from: None,
         tablespaces: Vec::new(),
         manifest: true,
         label: None,
@@ -330,12 +338,17 @@ pub(crate) fn example() -> Plan {
         directory: PathBuf::from("/srv/restore"),
         settings: settings::target_settings(&target, &resolved),
         backup,
+        chain: None,
         tablespaces: Vec::new(),
         target,
         resolved,
         restore_command: settings::restore_command(
-            &[PathBuf::from("/wal")],
-            &std::collections::BTreeSet::new(),
+            settings::Stored {
+                archives: &[PathBuf::from("/wal")],
+                compressions: &std::collections::BTreeSet::new(),
+                unmarked: &std::collections::BTreeSet::new(),
+                layouts: crate::catalog::Layouts::default(),
+            },
             &std::collections::BTreeMap::new(),
             &std::collections::BTreeSet::new(),
             SegmentSize::DEFAULT,

@@ -18,6 +18,8 @@ use super::build::{OWN_DIRECTORY, server_command};
 use super::settings::{RECOVERY_SETTINGS, shell_quote};
 use super::{DATABASE, Plan, files, way};
 
+mod chain;
+
 /// A piece of the runbook.
 struct Section {
     title: &'static str,
@@ -98,7 +100,7 @@ fn summary(plan: &Plan, zone: Zone) -> Vec<(&'static str, String)> {
         ("Replayed", format!("up to {}", resolved.replay_end)),
         ("Kept", resolved.last_kept.as_ref().map_or("no transaction after the base backup".to_owned(), place)),
         ("Lost", resolved.first_lost.as_ref().map_or("nothing that is in the archive".to_owned(), place)),
-        ("Backup", format!("{} in {}", plan.backup.id, plan.backup.location.display())),
+        ("Backup", backups(plan)),
         ("WAL", plan.wal.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")),
         ("Into", plan.directory.display().to_string()),
         ("Server", format!("PostgreSQL {}, run by {}", plan.server.major, plan.server.run_as)),
@@ -106,8 +108,15 @@ fn summary(plan: &Plan, zone: Zone) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// The base backup and its place; of an incremental one with those that it builds upon.
+fn backups(plan: &Plan) -> String {
+    let named = plan.backups_read().map(|backup| format!("{} in {}", backup.id, backup.location.display()));
+    named.collect::<Vec<_>>().join(", combined with ")
+}
+
 fn sections(plan: &Plan) -> [Section; 7] {
-    [names(plan), checks(plan), unpack(plan), configure(plan), start(plan), wait(plan), compare(plan)]
+    let unpack = if plan.chain.is_some() { chain::unpack(plan) } else { unpack(plan) };
+    [names(plan), checks(plan), unpack, configure(plan), start(plan), wait(plan), compare(plan)]
 }
 
 /// `name=value`, in a form that no shell understands otherwise.
@@ -167,7 +176,8 @@ plain() { tr -cd '[:print:]\n'; }
 /// The programs that unpack the backup and the segments.
 fn programs(plan: &Plan) -> Vec<&'static str> {
     let mut programs = vec!["tar", "grep", "tail"];
-    let needed = plan.backup.parts.iter().filter_map(|part| part.compression.program());
+    let parts = plan.backups_read().flat_map(|backup| &backup.parts);
+    let needed = parts.filter_map(|part| part.compression.program());
     programs.extend(needed.map(|(program, _)| program));
     let of_segments = Compression::PACKED.iter().filter_map(|compression| compression.program());
     programs.extend(
@@ -185,7 +195,7 @@ fn programs(plan: &Plan) -> Vec<&'static str> {
 
 fn checks(plan: &Plan) -> Section {
     let mut readable = String::new();
-    for part in &plan.backup.parts {
+    for part in plan.backups_read().flat_map(|backup| &backup.parts) {
         let part = shell_quote(&path(&part.path));
         let _ = writeln!(readable, "[ -r {part} ] || fail \"the base backup cannot be read:\" {part}");
     }
@@ -197,10 +207,11 @@ fn checks(plan: &Plan) -> Section {
         );
     }
     let parent = shell_quote(&path(plan.directory.parent().unwrap_or(&plan.directory)));
-    let bytes = plan.backup.unpacked_bytes.unwrap_or(plan.backup.size_bytes);
+    let bytes = plan.amounts().peak();
     let needed = bytes.saturating_add(plan.estimate.wal_bytes.min(super::preflight::WAL_KEPT)).div_ceil(1024);
     let major = plan.server.major;
     let programs = programs(plan).join(" ");
+    let combines = plan.chain.as_ref().map(|chain| chain::check(chain, major)).unwrap_or_default();
     let place = if plan.make_way.is_some() { OCCUPIED } else { FREE };
     let code = format!(
         r#"[ "$(id -u)" = 0 ] || [ "$(id -u)" = "$uid" ] || fail "run this as root or as $run_as"
@@ -215,7 +226,7 @@ case $version in
 esac
 [ -d {parent} ] || fail "the parent directory does not exist: $directory"
 [ ! -L "$directory" ] || fail "this is a link: $directory"
-{place}{readable}free=$(df -Pk -- {parent} | awk 'NR == 2 {{ print $4 }}')
+{combines}{place}{readable}free=$(df -Pk -- {parent} | awk 'NR == 2 {{ print $4 }}')
 case $free in
     '' | *[!0-9]*) ;;
     *) [ "$free" -ge {needed} ] || fail "too little space: $free kB are free, and {needed} kB are needed" ;;
@@ -260,13 +271,35 @@ say "what was there is $former now"
 "#;
 
 fn unpack(plan: &Plan) -> Section {
+    let mut code = make_directory(plan);
+    for root in plan.tablespace_roots() {
+        code.push_str(&make_root(root));
+    }
+    code.push_str(&unpack_parts(plan));
+    code.push_str(&place_tablespaces(plan));
+    code.push_str(&tidy(plan));
+    let mut text = vec![
+        "The backup is only read. What a running server leaves behind, and what would make the new one take itself for"
+            .to_owned(),
+        "another, is removed from the copy.".to_owned(),
+    ];
+    if plan.make_way.is_some() {
+        text.insert(0, RENAMED.to_owned());
+    }
+    Section { title: "Unpack the base backup", text, code }
+}
+
+const RENAMED: &str = "The data directory that is there is renamed first; nothing of it is changed or removed.";
+
+/// Makes the new data directory, and what unpacks into it.
+fn make_directory(plan: &Plan) -> String {
     let mut code = if plan.make_way.is_some() { MAKE_WAY.to_owned() } else { String::new() };
     code.push_str(
         r#"[ -d "$directory" ] || mkdir -m 0700 -- "$directory"
 [ "$(id -u)" != 0 ] || chown "$uid:$gid" "$directory"
 chmod 0700 "$directory"
-# unpack INTO PROGRAM ARGUMENT...: unpacks the tar that the program writes. It is read to its end, and a program that
-# fails there is noticed: a checksum comes last.
+# unpack INTO PROGRAM ARGUMENT...: unpacks the tar that the program writes, as the words in $picked say. It is read to
+# its end, and a program that fails there is noticed: a checksum comes last.
 unpack() {
     into=$1
     shift
@@ -274,7 +307,7 @@ unpack() {
     failed=$(
         {
             { "$@" 3>&- || printf failed >&3; } | {
-                as_user tar -xf - -C "$into" 3>&- >&2
+                eval "as_user tar -xf - -C \"\$into\" $picked" 3>&- >&2
                 cat >/dev/null
             }
         } 3>&1
@@ -283,36 +316,49 @@ unpack() {
 }
 "#,
     );
-    for root in plan.tablespace_roots() {
-        code.push_str(&make_root(root));
-    }
-    for part in &plan.backup.parts {
+    code.push_str("picked=\n");
+    code
+}
+
+/// Unpacks the parts of the plan's backup.
+fn unpack_parts(plan: &Plan) -> String {
+    let unpack = |part: &Part| {
         let into = unpacked_into(plan, part);
-        code.push_str(&match (plan.backup.kind, part.holds) {
-            (BackupKind::Tar, _) => unpack_tar(part, &into),
+        match (plan.backup.kind, part.holds) {
+            (BackupKind::Tar, _) => unpack_tar(plan, part, &into),
             (BackupKind::Directory, PartContents::Data) => copy_directory(plan, part),
             (BackupKind::Directory, _) => copy_tablespace(part, &into),
-        });
-    }
-    code.push_str(&place_tablespaces(plan));
+        }
+    };
+    plan.backup.parts.iter().map(unpack).collect()
+}
+
+/// Removes what a running server leaves behind, and makes what it needs.
+fn tidy(plan: &Plan) -> String {
     let left: Vec<String> = files::LEFT_OUT.iter().map(|name| format!("\"$directory/{name}\"")).collect();
     let needed: Vec<String> = files::NEEDED_DIRECTORIES.iter().map(|name| format!("\"$directory/{name}\"")).collect();
-    let _ = write!(
-        code,
-        "chmod 0700 \"$directory\"\nas_user rm -f -- {}\nas_user mkdir -p -- {}\n",
+    format!(
+        "chmod 0700 \"$directory\"\nas_user rm -f -- {}\n{}as_user mkdir -p -- {}\n",
         left.join(" "),
+        remove_fleeting(plan),
         needed.join(" ")
-    );
-    let renamed = "The data directory that is there is renamed first; nothing of it is changed or removed.".to_owned();
-    let mut text = vec![
-        "The backup is only read. What a running server leaves behind, and what would make the new one take itself for"
-            .to_owned(),
-        "another, is removed from the copy.".to_owned(),
-    ];
-    if plan.make_way.is_some() {
-        text.insert(0, renamed);
-    }
-    Section { title: "Unpack the base backup", text, code }
+    )
+}
+
+/// Removes what a running server makes for itself, and a copy that was made of its files may have.
+fn remove_fleeting(plan: &Plan) -> String {
+    let places = plan.tablespaces.iter().map(|tablespace| format!(" {}", shell_quote(&path(&tablespace.to))));
+    let names: Vec<String> = files::TEMPORARY.iter().map(|name| format!("-name '{name}*'")).collect();
+    format!(
+        r#"for name in {}; do
+    [ ! -d "$directory/$name" ] || as_user find "$directory/$name" -mindepth 1 -delete
+done
+as_user find "$directory"{} \( {} \) -prune -exec rm -rf -- {{}} +
+"#,
+        files::EMPTIED.join(" "),
+        places.collect::<String>(),
+        names.join(" -o ")
+    )
 }
 
 /// A directory for tablespaces, which the server's user owns, and in which there is nothing yet.
@@ -341,15 +387,45 @@ fn unpacked_into(plan: &Plan, part: &Part) -> String {
     }
 }
 
-fn unpack_tar(part: &Part, into: &str) -> String {
+fn unpack_tar(plan: &Plan, part: &Part, into: &str) -> String {
     let file = shell_quote(&path(&part.path));
+    let picked = shell_quote(&picked(plan, part));
     match part.compression.program() {
-        Some((program, options)) => format!("unpack {into} {program} {options} <{file}\n"),
-        None => format!("unpack {into} cat <{file}\n"),
+        Some((program, options)) => format!("picked={picked}\nunpack {into} {program} {options} <{file}\n"),
+        None => format!("picked={picked}\nunpack {into} cat <{file}\n"),
     }
 }
 
-/// Links are not followed, but for `pg_wal`, which is often one to another disk. Those of tablespaces are left out.
+/// The options that have `tar` unpack what belongs to a part and nothing else, quoted: of a tar with leading directories
+/// what lies in the right one, and never what has a part of its own, or leads to where a tablespace was.
+fn picked(plan: &Plan, part: &Part) -> String {
+    let inside = path(&part.inside);
+    let inside = inside.trim_end_matches('/');
+    let mut options = Vec::new();
+    if part.holds == PartContents::Data {
+        for tablespace in &plan.tablespaces {
+            let link = format!("pg_tblspc/{}", tablespace.oid);
+            let names = if inside.is_empty() {
+                vec![link.clone(), format!("./{link}")]
+            } else {
+                vec![format!("{inside}/{link}")]
+            };
+            options.extend(names.iter().map(|name| shell_quote(&format!("--exclude={name}"))));
+        }
+    }
+    if !options.is_empty() {
+        options.insert(0, "--anchored --no-wildcards".to_owned());
+    }
+    if !inside.is_empty() {
+        let names = inside.split('/').filter(|name| !name.is_empty()).count();
+        options.push(format!("--strip-components={names}"));
+        options.push(format!("-- {}", shell_quote(inside)));
+    }
+    options.join(" ")
+}
+
+/// Links are not followed, but for `pg_wal`, which is often one to another disk; without a manifest it may lead to the
+/// original's, and is left out. Those of tablespaces are left out.
 fn copy_directory(plan: &Plan, part: &Part) -> String {
     let from = shell_quote(&path(&part.path));
     let (mut pruned, mut excluded) = (String::new(), String::new());
@@ -357,12 +433,13 @@ fn copy_directory(plan: &Plan, part: &Part) -> String {
         let _ = write!(pruned, "-path ./pg_tblspc/{} -prune -o ", tablespace.oid);
         let _ = write!(excluded, " --exclude=./pg_tblspc/{}", tablespace.oid);
     }
+    let unlinked = if plan.backup.manifest { "" } else { " && [ ! -L \"$backup/pg_wal\" ]" };
     format!(
         r#"backup={from}
 odd=$(cd -- "$backup" && find . -path ./pg_wal -prune -o {pruned}! -type d ! -type f -print)
 [ -z "$odd" ] || fail "links and special files are not copied: $odd"
 unpack "$directory" sh -c 'cd -- "$1" && exec tar -cf - --exclude=./pg_wal{excluded} .' sh "$backup"
-if [ -d "$backup/pg_wal" ]; then
+if [ -d "$backup/pg_wal" ]{unlinked}; then
     unpack "$directory/pg_wal" sh -c 'cd -- "$1" && exec tar -cf - .' sh "$backup/pg_wal"
 fi
 "#
@@ -653,7 +730,10 @@ mod tests {
         plan.directory = place.join("data");
         plan.backup.id = name.to_owned();
         plan.backup.location = place.clone();
-        plan.backup.parts.iter_mut().for_each(|part| part.path = place.join("base.tar.gz"));
+        plan.backup.parts.iter_mut().for_each(|part| {
+            part.path = place.join("base.tar.gz");
+            part.inside = Path::new(name).join("main");
+        });
         plan.wal = vec![place.clone()];
         plan.server.bin_dir = place.join("bin");
         plan.server.run_as = name.to_owned();

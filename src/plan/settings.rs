@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::catalog::Compression;
 use crate::catalog::compression::{may_be_short, names_of};
+use crate::catalog::{Compression, Layout, Layouts};
 use crate::core::{Action, ArchiveFile, PgMajor, SegmentName, SegmentSize, Target, TargetKind, TimelineId};
 use crate::resolve::{Resolved, StopSide};
 
@@ -186,6 +186,55 @@ fn quote_list_item(item: &str) -> String {
     format!("\"{}\"", item.replace('"', "\"\""))
 }
 
+/// Where WAL lies, and in what form: what a `restore_command` in shell has to know of the archives.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Their directories, in the order in which they are asked.
+    pub archives: &'a [PathBuf],
+    /// How files are packed.
+    pub compressions: &'a BTreeSet<Compression>,
+    /// How those are packed whose names do not say so.
+    pub unmarked: &'a BTreeSet<Compression>,
+    /// Where below the directories they lie.
+    pub layouts: Layouts,
+}
+
+impl Stored<'_> {
+    /// The directories in which a file may lie, as words of `sh` in which `$log` and `$timeline` stand for folders.
+    fn places(self, archive: &Path) -> Vec<String> {
+        let top = quoted_for_server(archive);
+        let folders = [(Layout::ByLog, "$log"), (Layout::ByTimeline, "$timeline")];
+        let folders = folders.into_iter().filter(|(layout, _)| self.layouts.has(*layout));
+        let folders: Vec<String> = folders.map(|(_, folder)| format!("{top}/{folder}")).collect();
+        // History files are at the top of most archives that have folders.
+        std::iter::once(top).chain(folders).collect()
+    }
+
+    /// Commands that set the folders of the file in this variable. `00000002.history` has a timeline in front of its last
+    /// eight characters, and names of segments have another eight.
+    fn folders_of(self, variable: &str) -> String {
+        if !self.layouts.has_folders() {
+            return String::new();
+        }
+        // The server makes one % of two.
+        format!("log=${{{variable}%%????????}}; timeline=${{log%%????????}}; timeline=${{timeline:-$log}}; ")
+    }
+
+    /// Commands that copy what is packed and does not say so to `to`, and leave it to what follows where it is not.
+    fn unpack_unmarked(self, file: &str, to: &str, then: &str, or_else: &str) -> String {
+        let cases = self.unmarked.iter().filter_map(|form| {
+            let (program, options) = form.program()?;
+            let bytes: String = form.magic().iter().map(|byte| format!("{byte:02x}")).collect();
+            Some(format!("{bytes}*) {program} {options} <{file} >{to} || {or_else}; {then};; "))
+        });
+        let cases: String = cases.collect();
+        if cases.is_empty() {
+            return cases;
+        }
+        format!("case $(od -An -tx1 -N6 {file} | tr -d ' ') in {cases}esac; ")
+    }
+}
+
 /// A `restore_command` that takes segments from directories, asked in order: as they are where they are plain, else
 /// unpacked by the system's program for it.
 ///
@@ -198,34 +247,43 @@ fn quote_list_item(item: &str) -> String {
 /// `partials` are the segments that are there as `.partial` only.
 #[must_use]
 pub fn restore_command(
-    archives: &[PathBuf],
-    compressions: &BTreeSet<Compression>,
+    stored: Stored,
     older_files: &BTreeMap<SegmentName, BTreeSet<SegmentName>>,
     partials: &BTreeSet<SegmentName>,
     segment_size: SegmentSize,
 ) -> String {
-    let mut command = place_older_files(archives, compressions, older_files);
-    for archive in archives {
+    let mut command = place_older_files(stored, older_files);
+    if stored.layouts.has_folders() {
+        command.push_str(&format!("f=%f; {}", stored.folders_of("f")));
+    }
+    for archive in stored.archives {
         let directory = quoted_for_server(archive);
         command.push_str(&format!(
-            "test -d {directory}/. || {{ echo archive not reachable: {directory} >&2; exit 126; }}; if test -f {directory}/%f; then cp {directory}/%f \"%p\" || exit 126; exit 0; fi; "
+            "test -d {directory}/. || {{ echo archive not reachable: {directory} >&2; exit 126; }}; "
         ));
-        for compression in compressions {
-            let Some((program, options)) = compression.program() else { continue };
-            let file = format!("{directory}/%f{}", compression.ending());
-            command.push_str(&format!(
-                "if test -f {file}; then {program} {options} <{file} >\"%p\" || exit 126; exit 0; fi; "
-            ));
+        for place in stored.places(archive) {
+            let file = format!("{place}/%f");
+            let unmarked = stored.unpack_unmarked(&file, "\"%p\"", "exit 0", "exit 126");
+            command.push_str(&format!("if test -f {file}; then {unmarked}cp {file} \"%p\" || exit 126; exit 0; fi; "));
+            for compression in stored.compressions {
+                let Some((program, options)) = compression.program() else { continue };
+                let file = format!("{place}/%f{}", compression.ending());
+                command.push_str(&format!(
+                    "if test -f {file}; then {program} {options} <{file} >\"%p\" || exit 126; exit 0; fi; "
+                ));
+            }
         }
     }
     for name in partials {
-        for archive in archives {
-            let file = format!("{}/{name}.partial", quoted_for_server(archive));
+        let places = stored.archives.iter().flat_map(|archive| stored.places(archive));
+        for place in places {
+            let file = format!("{place}/{name}.partial");
+            let unmarked = stored.unpack_unmarked(&file, "\"%p\"", "exit 0", "exit 126");
             command.push_str(&format!(
-                "if test %f = {name} && test -f {file}; then cp {file} \"%p\" || exit 126; exit 0; fi; "
+                "if test %f = {name} && test -f {file}; then {unmarked}cp {file} \"%p\" || exit 126; exit 0; fi; "
             ));
-            for compression in compressions {
-                command.push_str(&unpack_partial(archive, *name, *compression, segment_size));
+            for compression in stored.compressions {
+                command.push_str(&unpack_partial(&place, *name, *compression, segment_size));
             }
         }
     }
@@ -234,11 +292,10 @@ pub fn restore_command(
 }
 
 /// Commands that unpack a `.partial`.
-fn unpack_partial(archive: &Path, name: SegmentName, compression: Compression, size: SegmentSize) -> String {
+fn unpack_partial(place: &str, name: SegmentName, compression: Compression, size: SegmentSize) -> String {
     let Some((program, options)) = compression.program() else { return String::new() };
-    let directory = quoted_for_server(archive);
     names_of(ArchiveFile::Partial(name), compression).iter().fold(String::new(), |mut commands, file| {
-        let packed = format!("{directory}/{file}");
+        let packed = format!("{place}/{file}");
         let unpack = match may_be_short(file) {
             true => unpack_short(&packed, program, compression, size),
             false => format!("{program} {options} <{packed} >\"%p\""),
@@ -278,11 +335,7 @@ fn of_breaking_off(compression: Compression) -> &'static str {
 /// segment pg_wal/… has already been removed`, and recovery ends. It never asks an archive for that file
 /// (`xlog_redo`, `XlogReadTwoPhaseData`, `read_local_xlog_page`; seen with 13.23, 15.18, 17.10 and 18.4). What cannot
 /// be put there is not missed in any other case, so that it is no error. The server runs it in the data directory.
-fn place_older_files(
-    archives: &[PathBuf],
-    compressions: &BTreeSet<Compression>,
-    older_files: &BTreeMap<SegmentName, BTreeSet<SegmentName>>,
-) -> String {
+fn place_older_files(stored: Stored, older_files: &BTreeMap<SegmentName, BTreeSet<SegmentName>>) -> String {
     if older_files.is_empty() {
         return String::new();
     }
@@ -291,20 +344,20 @@ fn place_older_files(
         let names: Vec<String> = older.iter().map(ToString::to_string).collect();
         command.push_str(&format!("{newest}) set -- {};; ", names.join(" ")));
     }
-    command.push_str("*) set --;; esac; for o do ");
-    for archive in archives {
-        let directory = quoted_for_server(archive);
-        let mut place = |file: String, copy: String| {
+    command.push_str(&format!("*) set --;; esac; for o do {}", stored.folders_of("o")));
+    for place in stored.archives.iter().flat_map(|archive| stored.places(archive)) {
+        let mut put = |file: String, copy: String| {
             command.push_str(&format!(
                 "if test -f {file} && ! test -f pg_wal/$o; then {copy} pg_wal/$o || rm -f pg_wal/$o; fi; "
             ));
         };
-        let file = format!("{directory}/$o");
-        place(file.clone(), format!("cp {file}"));
-        for compression in compressions {
+        let file = format!("{place}/$o");
+        let unmarked = stored.unpack_unmarked(&file, "pg_wal/$o", "continue", "rm -f pg_wal/$o");
+        put(file.clone(), format!("{unmarked}cp {file}"));
+        for compression in stored.compressions {
             let Some((program, options)) = compression.program() else { continue };
-            let file = format!("{directory}/$o{}", compression.ending());
-            place(file.clone(), format!("{program} {options} <{file} >"));
+            let file = format!("{place}/$o{}", compression.ending());
+            put(file.clone(), format!("{program} {options} <{file} >"));
         }
     }
     command.push_str("done; ");
@@ -341,6 +394,68 @@ mod tests {
         }
     }
 
+    static NONE: BTreeSet<Compression> = BTreeSet::new();
+
+    fn stored<'a>(archives: &'a [PathBuf], compressions: &'a BTreeSet<Compression>) -> Stored<'a> {
+        Stored { archives, compressions, unmarked: &NONE, layouts: Layouts::default() }
+    }
+
+    /// In folders, and packed without a name that says so: what the shell finds is what Walback finds.
+    #[test]
+    fn the_shell_finds_files_in_folders_and_what_is_packed_in_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let (archive, data) = (directory.path().join("a 'b' 100%"), directory.path().join("data"));
+        std::fs::create_dir_all(data.join("pg_wal")).unwrap();
+        let gzip = |text: &str| {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
+            packed.finish().unwrap()
+        };
+        let put = |path: &str, bytes: &[u8]| {
+            std::fs::create_dir_all(archive.join(path).parent().unwrap()).unwrap();
+            std::fs::write(archive.join(path), bytes).unwrap();
+        };
+        put("0000000100000000/000000010000000000000001", b"by log");
+        put("0000000100000000/000000010000000000000002", &gzip("unmarked"));
+        put("0000000100000000/000000010000000000000003.gz", &gzip("marked"));
+        put("00000002/000000020000000000000004", b"by timeline");
+        put("0000000200000000/000000020000000000000007.partial", b"partial");
+        put("00000002.history", b"at the top");
+        put("00000003/00000003.history", b"in its folder");
+        put("000000010000000000000005", &gzip("at the top"));
+        let partial = SegmentName::parse("000000020000000000000007").unwrap();
+        let older = [1, 2, 3].map(|seg| SegmentName::parse(&format!("00000001000000000000000{seg}")).unwrap());
+        let older = BTreeMap::from([(SegmentName::parse("000000020000000000000004").unwrap(), BTreeSet::from(older))]);
+        let (archives, forms) = ([archive], BTreeSet::from([Compression::Gzip, Compression::Zstd]));
+        let stored = Stored { unmarked: &forms, layouts: Layouts::ANY, ..stored(&archives, &forms) };
+        let command = restore_command(stored, &older, &BTreeSet::from([partial]), SegmentSize::DEFAULT);
+        let run = |name: &str| {
+            let command = command.replace("%f", name).replace("%p", "pg_wal/RECOVERYXLOG").replace("%%", "%");
+            let status = std::process::Command::new("sh").arg("-ec").arg(command).current_dir(&data).status().unwrap();
+            let got = std::fs::read_to_string(data.join("pg_wal/RECOVERYXLOG")).unwrap_or_default();
+            (status.code(), if status.success() { got } else { String::new() })
+        };
+        for (name, expected) in [
+            ("000000010000000000000001", "by log"),
+            ("000000010000000000000002", "unmarked"),
+            ("000000010000000000000003", "marked"),
+            ("000000020000000000000004", "by timeline"),
+            ("000000020000000000000007", "partial"),
+            ("00000002.history", "at the top"),
+            ("00000003.history", "in its folder"),
+            ("000000010000000000000005", "at the top"),
+        ] {
+            assert_eq!(run(name), (Some(0), expected.to_owned()), "{name}");
+        }
+        for absent in ["000000010000000000000006", "00000004.history"] {
+            assert_eq!(run(absent).0, Some(1), "{absent}");
+        }
+        for (seg, expected) in [(1, "by log"), (2, "unmarked"), (3, "marked")] {
+            let placed = data.join(format!("pg_wal/00000001000000000000000{seg}"));
+            assert_eq!(std::fs::read_to_string(placed).unwrap(), expected, "beside the first segment of timeline 2");
+        }
+    }
+
     #[test]
     fn empty_targets_come_first_and_the_timeline_is_a_number() {
         let target =
@@ -371,13 +486,9 @@ mod tests {
         let partial = SegmentName::parse("000000010000000000000009").unwrap();
         let partials = BTreeSet::from([partial]);
         let run = |archive: &Path, name: &str, to: &Path| {
-            let command = restore_command(
-                &[archive.to_path_buf()],
-                &BTreeSet::from([Compression::Gzip]),
-                &BTreeMap::new(),
-                &partials,
-                SegmentSize::DEFAULT,
-            );
+            let archives = [archive.to_path_buf()];
+            let gzip = BTreeSet::from([Compression::Gzip]);
+            let command = restore_command(stored(&archives, &gzip), &BTreeMap::new(), &partials, SegmentSize::DEFAULT);
             let command = command.replace("%f", name).replace("%p", &to.display().to_string()).replace("%%", "%");
             std::process::Command::new("sh")
                 .arg("-c")
@@ -421,8 +532,9 @@ mod tests {
         assert_eq!(run(&archive, &partial.to_string(), &to), Some(126), "nothing is no segment of zeros");
         assert_eq!(run(&archive, "SEG", Path::new("/nowhere/x")), Some(126), "a copy that fails is not “not there”");
         assert_eq!(run(&directory.path().join("gone"), "SEG", &to), Some(126));
+        let (archives, none) = ([archive], BTreeSet::new());
         let command =
-            restore_command(&[archive], &BTreeSet::new(), &BTreeMap::new(), &BTreeSet::new(), SegmentSize::DEFAULT);
+            restore_command(stored(&archives, &none), &BTreeMap::new(), &BTreeSet::new(), SegmentSize::DEFAULT);
         assert!(command.starts_with("test -d '") && command.contains("'/. ||"), "it has to be searched: {command}");
     }
 
@@ -455,13 +567,8 @@ mod tests {
                 let packed = std::process::Command::new(program).arg("-c").args(small_blocks).stdin(plain).output();
                 packed.unwrap().stdout
             };
-            let command = restore_command(
-                std::slice::from_ref(&archive),
-                &BTreeSet::from([compression]),
-                &BTreeMap::new(),
-                &BTreeSet::from([name]),
-                size,
-            );
+            let (archives, form) = ([archive.clone()], BTreeSet::from([compression]));
+            let command = restore_command(stored(&archives, &form), &BTreeMap::new(), &BTreeSet::from([name]), size);
             let file = archive.join(format!("{name}{}.partial", compression.ending()));
             let run = |packed: &[u8], before: &str, to: &Path| {
                 std::fs::write(&file, packed).unwrap();
@@ -522,13 +629,8 @@ mod tests {
         std::fs::write(archive.join(name(4)), "no fork").unwrap();
         let segment = |timeline: u32| SegmentName::parse(&name(timeline)).unwrap();
         let older = BTreeMap::from([(segment(3), BTreeSet::from([segment(1), segment(2)]))]);
-        let command = restore_command(
-            &[archive],
-            &BTreeSet::from([Compression::Gzip]),
-            &older,
-            &BTreeSet::new(),
-            SegmentSize::DEFAULT,
-        );
+        let (archives, gzip) = ([archive], BTreeSet::from([Compression::Gzip]));
+        let command = restore_command(stored(&archives, &gzip), &older, &BTreeSet::new(), SegmentSize::DEFAULT);
         let run = |asked: u32| {
             let command = command.replace("%f", &name(asked)).replace("%p", "pg_wal/RECOVERYXLOG").replace("%%", "%");
             std::process::Command::new("sh").arg("-c").arg(command).current_dir(&data).status().unwrap().code()

@@ -13,6 +13,8 @@ pub enum StepId {
     MakeWay,
     /// Unpacks the base backup into the new directory.
     Unpack,
+    /// Makes one of an incremental backup and those that it builds upon.
+    Combine,
     /// Keeps a copy of the unpacked data, or goes back to it.
     Snapshot,
     /// Writes the settings and `recovery.signal`.
@@ -36,6 +38,7 @@ impl StepId {
         match self {
             Self::MakeWay => "make-way",
             Self::Unpack => "unpack",
+            Self::Combine => "combine",
             Self::Snapshot => "snapshot",
             Self::Configure => "configure",
             Self::Start => "start",

@@ -1,13 +1,13 @@
 //! Where the tablespaces of a base backup go: never to where they were. Pure.
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Backup, PartContents};
+use crate::catalog::Backup;
 
 use super::Finding;
+use super::chain::tablespaces_of;
 
 /// What is added to the name of the data directory for the directory of tablespaces beside it.
 const BESIDE: &str = ".tablespaces";
@@ -30,13 +30,7 @@ pub struct PlacedTablespace {
 #[must_use]
 pub fn place(backup: &Backup, directory: &Path, wanted: &[(String, PathBuf)]) -> (Vec<PlacedTablespace>, Vec<Finding>) {
     let beside = beside(directory);
-    let mut known: BTreeMap<u32, String> =
-        backup.tablespaces.iter().map(|tablespace| (tablespace.oid, tablespace.location.clone())).collect();
-    for part in &backup.parts {
-        if let PartContents::Tablespace(oid) = part.holds {
-            known.entry(oid).or_default();
-        }
-    }
+    let known = tablespaces_of(backup);
     let is_meant = |what: &str, oid: u32, from: &str| {
         what == oid.to_string() || (!from.is_empty() && normal(Path::new(what)) == normal(Path::new(from)))
     };

@@ -3,8 +3,9 @@
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use crate::catalog::{Backup, BackupFiles, BackupKind, Compression, PartContents};
+use crate::catalog::{Backup, BackupFiles, BackupKind, Compression, Part, PartContents};
 use crate::error::Result;
+use crate::pgdata::incremental_file::upon;
 
 use super::compress::{self, Count};
 use super::{Cancel, open_file};
@@ -14,6 +15,19 @@ use super::{Cancel, open_file};
 const SEARCHED: u64 = 512 << 20;
 /// All files together are not longer than this.
 const TOTAL: u64 = 64 << 20;
+
+/// Reads them of a backup and of those that it builds upon, the full one first, and gives what they come to.
+///
+/// # Errors
+/// When it was cancelled.
+pub fn read_all(backups: &[&Backup], cancel: &Cancel) -> Result<BackupFiles> {
+    let mut all = BackupFiles { is_complete: true, ..BackupFiles::default() };
+    for backup in backups {
+        let found = read(backup, cancel)?;
+        all = BackupFiles { is_complete: all.is_complete && found.is_complete, files: upon(&all.files, found.files) };
+    }
+    Ok(all)
+}
 
 /// Reads them. What cannot be read is left out, and then not all of the backup was looked at: unpacking will say what
 /// is wrong.
@@ -26,7 +40,7 @@ pub fn read(backup: &Backup, cancel: &Cancel) -> Result<BackupFiles> {
         BackupKind::Directory => reading.directory(&backup.location, ""),
         BackupKind::Tar => {
             let data = backup.parts.iter().find(|part| part.holds == PartContents::Data);
-            data.map_or(Ok(false), |part| reading.tar(&part.path, part.compression))
+            data.map_or(Ok(false), |part| reading.tar(part))
         }
     };
     cancel.check()?;
@@ -61,23 +75,24 @@ impl Reading<'_> {
         Ok(all)
     }
 
-    fn tar(&mut self, path: &Path, compression: Compression) -> io::Result<bool> {
-        if compression == Compression::None {
-            let mut archive = tar::Archive::new(open_file(path)?);
-            return self.entries(archive.entries_with_seek()?);
+    fn tar(&mut self, part: &Part) -> io::Result<bool> {
+        if part.compression == Compression::None {
+            let mut archive = tar::Archive::new(open_file(&part.path)?);
+            return self.entries(part, archive.entries_with_seek()?);
         }
-        let reader = compress::open(path, compression, &Count::default())?.take(SEARCHED);
+        let reader = compress::open(&part.path, part.compression, &Count::default())?.take(SEARCHED);
         let mut archive = tar::Archive::new(BufReader::with_capacity(256 << 10, reader));
-        let all = self.entries(archive.entries()?)?;
+        let all = self.entries(part, archive.entries()?)?;
         // Where the search ends between two entries, the tar seems to end.
         Ok(all && archive.into_inner().into_inner().limit() > 0)
     }
 
-    fn entries<R: Read>(&mut self, entries: tar::Entries<'_, R>) -> io::Result<bool> {
+    fn entries<R: Read>(&mut self, part: &Part, entries: tar::Entries<'_, R>) -> io::Result<bool> {
         let mut all = true;
         for entry in entries {
             let mut entry = entry?;
-            let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+            let Some(name) = part.name_inside(&entry.path()?) else { continue };
+            let name = name.to_string_lossy().trim_start_matches("./").to_owned();
             let bytes = entry.size();
             if entry.header().entry_type().is_file() && BackupFiles::is_wanted(&name, bytes) {
                 all &= self.take(name, bytes, &mut entry)?;

@@ -1,10 +1,10 @@
 //! What a base backup says about itself: its label, manifest and control file, read without unpacking it.
 
 use std::fs;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{Backup, BackupKind, Compression, Part, PartContents, Tablespace};
+use crate::catalog::{Backup, BackupKind, Compression, IncrementalFrom, Part, PartContents, Tablespace};
 use crate::core::{PgMajor, SegmentName};
 use crate::error::Result;
 use crate::pgdata::auto_conf::AutoConf;
@@ -15,10 +15,9 @@ use crate::pgdata::tablespace_map::TablespaceMap;
 use crate::wal::SegmentHeader;
 
 use super::compress::{self, Count};
-use super::{Cancel, open_file};
+use super::archive::is_recycled;
+use super::{Cancel, copied, open_file};
 
-/// How much of a compressed tar is read in search of the label and the version: the label comes first.
-const SEARCHED: u64 = 64 << 20;
 /// The longest label, map or version file that is read.
 const SMALL_FILE: usize = 1 << 20;
 /// Where the server's `log_timezone` is set.
@@ -28,130 +27,31 @@ const PADDED: u64 = 4096;
 /// The longest manifest that is read.
 const LARGEST_MANIFEST: usize = 2 << 30;
 
-/// Describes the base backup in `directory`, whose entries are `names`. `None` where it is none.
+/// Describes the backup that is this data directory.
 ///
 /// # Errors
 /// Only when it was cancelled: what is broken is described too.
-pub fn describe(directory: &Path, names: &[String], cancel: &Cancel) -> Result<Option<Backup>> {
+pub(super) fn describe_copy(directory: &Path, names: &[String], cancel: &Cancel) -> Result<Backup> {
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    let base = names.iter().find(|name| Compression::of_name(name).0 == "base.tar");
-    let mut backup = if let Some(base) = base {
-        let mut backup = Backup::at(directory, BackupKind::Tar, Compression::of_name(base).1);
-        collect_parts(&mut backup, names);
-        describe_tar(&mut backup, cancel)?;
-        backup
-    } else if has("PG_VERSION") && has("global") {
-        let mut backup = Backup::at(directory, BackupKind::Directory, Compression::None);
-        describe_directory(&mut backup, has("backup_label"), cancel)?;
-        backup
-    } else {
-        return Ok(None);
-    };
-    if has("backup_manifest") {
+    let mut backup = Backup::at(directory, BackupKind::Directory, Compression::None);
+    backup.manifest = has("backup_manifest");
+    describe_directory(&mut backup, has("backup_label"), cancel)?;
+    if backup.manifest {
         take_manifest(&mut backup);
     }
     check_version(&mut backup);
-    if backup.kind == BackupKind::Tar {
-        take_wal_part(&mut backup);
-    }
-    Ok(Some(backup))
-}
-
-/// `base.tar`, `<oid>.tar` and `pg_wal.tar`, with whatever ending, in the order in which they are unpacked.
-fn collect_parts(backup: &mut Backup, names: &[String]) {
-    for name in names {
-        let path = backup.location.join(name);
-        let size_bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        backup.size_bytes += size_bytes;
-        let (stem, compression) = Compression::of_name(name);
-        let holds = match stem.strip_suffix(".tar") {
-            Some("base") => PartContents::Data,
-            Some("pg_wal") => PartContents::Wal,
-            Some(oid) => match oid.parse() {
-                Ok(oid) => PartContents::Tablespace(oid),
-                Err(_) => continue,
-            },
-            None => continue,
-        };
-        backup.parts.push(Part { path, holds, compression, size_bytes });
-    }
-    backup.parts.sort_by_key(|part| match part.holds {
-        PartContents::Data => (0, 0),
-        PartContents::Tablespace(oid) => (1, oid),
-        PartContents::Wal => (2, 0),
-    });
-}
-
-/// What lies in the files at the front of `base.tar`, and whether each tar is whole as far as that shows.
-fn describe_tar(backup: &mut Backup, cancel: &Cancel) -> Result<()> {
-    for part in backup.parts.clone() {
-        let front = part.holds == PartContents::Data;
-        let looked = match part.compression {
-            Compression::None => walk_plain_tar(backup, &part, front, cancel),
-            Compression::Gzip if check_gzip_end(&part).is_err() => check_gzip_end(&part),
-            Compression::Xz if check_xz_end(&part).is_err() => check_xz_end(&part),
-            _ if front => search_front(backup, &part, cancel),
-            _ => Ok(()),
-        };
-        cancel.check()?;
-        if let Err(error) = looked {
-            backup.problems.push(format!("{}: {error}", part.path.display()));
-        }
-    }
-    let part_of = |oid| backup.parts.iter().any(|part| part.holds == PartContents::Tablespace(oid));
-    let missing = backup.tablespaces.iter().filter(|tablespace| is_elsewhere(tablespace) && !part_of(tablespace.oid));
-    let missing =
-        missing.map(|tablespace| format!("the tar of the tablespace {0} is missing: {0}.tar", tablespace.oid));
-    let missing: Vec<String> = missing.collect();
-    backup.problems.extend(missing);
-    if backup.start_lsn.is_none() && backup.problems.is_empty() {
-        backup.problems.push("base.tar has no backup_label at its front: this is not a base backup".to_owned());
-    }
-    Ok(())
+    Ok(backup)
 }
 
 /// Whether a tablespace is outside of the data directory. One that is not (`allow_in_place_tablespaces`) has a path that
 /// is relative to it.
-fn is_elsewhere(tablespace: &Tablespace) -> bool {
+pub(super) fn is_elsewhere(tablespace: &Tablespace) -> bool {
     Path::new(&tablespace.location).is_absolute()
-}
-
-/// Hops over a whole uncompressed tar: its end must be there.
-fn walk_plain_tar(backup: &mut Backup, part: &Part, front: bool, cancel: &Cancel) -> io::Result<()> {
-    let cut_off = || io::Error::other("the file is cut off: the tar does not come to its end");
-    let mut archive = tar::Archive::new(open_file(&part.path)?);
-    let mut unpacked = 0;
-    let mut end = 0;
-    for entry in archive.entries_with_seek()? {
-        if cancel.is_cancelled() {
-            return Ok(());
-        }
-        let mut entry = entry.map_err(|_| cut_off())?;
-        unpacked += entry.size();
-        end = entry.raw_file_position() + entry.size();
-        if front {
-            take_front_entry(backup, &mut entry)?;
-        }
-    }
-    // Behind the last entry come its padding and 1024 zero bytes.
-    if part.size_bytes < end.next_multiple_of(512) + 1024 {
-        return Err(cut_off());
-    }
-    if part.holds != PartContents::Wal {
-        backup.unpacked_bytes = Some(backup.unpacked_bytes.unwrap_or(0).saturating_add(unpacked));
-    }
-    if let PartContents::Tablespace(oid) = part.holds {
-        let mut tablespaces = backup.tablespaces.iter_mut();
-        if let Some(tablespace) = tablespaces.find(|tablespace| tablespace.oid == oid) {
-            tablespace.size_bytes = Some(unpacked);
-        }
-    }
-    Ok(())
 }
 
 /// The last four bytes of a gzip file are its length modulo 2³², and a tar's length is a multiple of 512: a file that
 /// was cut off ends in other bytes. What this lets through, unpacking notices.
-fn check_gzip_end(part: &Part) -> io::Result<()> {
+pub(super) fn check_gzip_end(part: &Part) -> io::Result<()> {
     let cut_off = || io::Error::other("the file is cut off: gzip's trailer is missing");
     if part.size_bytes < 18 {
         return Err(cut_off());
@@ -164,7 +64,7 @@ fn check_gzip_end(part: &Part) -> io::Result<()> {
 }
 
 /// Every stream of xz ends in these two bytes, and nothing but zeros may lie behind the last one.
-fn check_xz_end(part: &Part) -> io::Result<()> {
+pub(super) fn check_xz_end(part: &Part) -> io::Result<()> {
     let mut file = open_file(&part.path)?;
     let mut last = Vec::new();
     file.seek(SeekFrom::Start(part.size_bytes.saturating_sub(PADDED)))?;
@@ -175,49 +75,12 @@ fn check_xz_end(part: &Part) -> io::Result<()> {
     }
 }
 
-/// Reads the front of a compressed tar until label and version were seen.
-fn search_front(backup: &mut Backup, part: &Part, cancel: &Cancel) -> io::Result<()> {
-    let reader = compress::open(&part.path, part.compression, &Count::default())?.take(SEARCHED);
-    let mut archive = tar::Archive::new(BufReader::new(reader));
-    for entry in archive.entries()? {
-        let mut entry = match entry {
-            Ok(entry) => entry,
-            // Where the search ends, the tar does not.
-            Err(_) if backup.start_lsn.is_some() => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        take_front_entry(backup, &mut entry)?;
-        // The map comes behind the label, but not every program writes it there.
-        let placed = |part: &Part| match part.holds {
-            PartContents::Tablespace(oid) => backup.tablespaces.iter().any(|tablespace| tablespace.oid == oid),
-            _ => true,
-        };
-        let all = backup.start_lsn.is_some() && backup.pg_version.is_some() && backup.parts.iter().all(placed);
-        if all || cancel.is_cancelled() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn take_front_entry<R: Read>(backup: &mut Backup, entry: &mut tar::Entry<'_, R>) -> io::Result<()> {
-    let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
-    if !matches!(name.as_str(), "backup_label" | "tablespace_map" | "PG_VERSION" | "global/pg_control")
-        && !CONFIGURATIONS.contains(&name.as_str())
-    {
-        return Ok(());
-    }
-    let bytes = read_prefix(entry, SMALL_FILE)?;
-    take_file(backup, &name, &bytes);
-    Ok(())
-}
-
 /// What one of the telling files says.
-fn take_file(backup: &mut Backup, name: &str, bytes: &[u8]) {
+pub(super) fn take_file(backup: &mut Backup, name: &str, bytes: &[u8]) {
     let text = || String::from_utf8_lossy(bytes);
     match name {
         "backup_label" => match BackupLabel::parse(&text()) {
-            Ok(label) => take_label(backup, label),
+            Ok(label) => take_label(backup, &label),
             Err(error) => backup.problems.push(format!("backup_label: {error}")),
         },
         "tablespace_map" => match TablespaceMap::parse(&text()) {
@@ -249,7 +112,7 @@ fn take_file(backup: &mut Backup, name: &str, bytes: &[u8]) {
     }
 }
 
-fn take_label(backup: &mut Backup, label: BackupLabel) {
+fn take_label(backup: &mut Backup, label: &BackupLabel) {
     backup.start_lsn = Some(label.start_lsn);
     backup.start_wal = Some(label.start_segment);
     backup.timeline = Some(label.timeline());
@@ -257,12 +120,9 @@ fn take_label(backup: &mut Backup, label: BackupLabel) {
     backup.from_standby = label.from_standby;
     let abbreviation = label.started_at_text.split_whitespace().nth(2).map(str::to_owned);
     backup.log_timezone = backup.log_timezone.take().or(abbreviation);
-    backup.label = Some(label.label);
-    if label.incremental_from.is_some() {
-        backup
-            .problems
-            .push("it is an incremental backup: these are not combined yet by this version of Walback".to_owned());
-    }
+    backup.label = Some(label.label.clone());
+    let upon = |lsn| IncrementalFrom { lsn, timeline: label.incremental_timeline.unwrap_or(label.timeline()) };
+    backup.incremental_from = label.incremental_from.map(upon);
 }
 
 fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> Result<()> {
@@ -270,9 +130,7 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
     // The label first: whether it was taken from a standby decides what pg_control's fields mean.
     for name in ["backup_label", "PG_VERSION", "tablespace_map", "global/pg_control"] {
         if name == "backup_label" && !has_label {
-            backup.problems.push(
-                "there is no backup_label: this is a data directory, or a backup that was started already".to_owned(),
-            );
+            backup.problems.push(without_label(&directory));
             continue;
         }
         match open_file(&directory.join(name)).and_then(|mut file| read_prefix(&mut file, SMALL_FILE)) {
@@ -287,57 +145,67 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
             take_file(backup, name, &bytes);
         }
     }
-    take_tablespace_links(backup, &directory);
-    if has_label && directory.join("postmaster.pid").exists() {
-        backup.problems.push("there is a postmaster.pid: a server has run in it, or still does".to_owned());
+    copied::take_tablespaces(backup, &directory);
+    if has_label {
+        backup.problems.extend(copied::in_use(&directory));
     }
-    let mut wal = Vec::new();
-    if let Ok(entries) = fs::read_dir(directory.join("pg_wal")) {
-        wal.extend(entries.flatten().filter_map(|entry| SegmentName::parse(&entry.file_name().to_string_lossy())));
-    }
-    wal.sort();
-    backup.own_wal = wal;
-    backup.size_bytes = size_below(&directory, cancel)?;
+    backup.own_wal = wal_of(&directory, backup.manifest);
+    // Tablespaces whose files were copied in the place of their links are parts of their own.
+    let inside: Vec<PathBuf> =
+        backup.tablespaces.iter().map(|tablespace| PathBuf::from(&tablespace.location)).collect();
+    backup.size_bytes = size_below(&directory, &inside, cancel)?;
     backup.unpacked_bytes = Some(backup.size_bytes);
     backup.parts = vec![Part {
         path: directory,
         holds: PartContents::Data,
         compression: Compression::None,
         size_bytes: backup.size_bytes,
+        inside: PathBuf::new(),
     }];
     for tablespace in &mut backup.tablespaces {
         let path = PathBuf::from(&tablespace.location);
         if let Err(error) = fs::read_dir(&path) {
             backup.problems.push(format!("cannot read its tablespace {}: {}: {error}", tablespace.oid, path.display()));
         }
-        let size_bytes = size_below(&path, cancel)?;
+        let size_bytes = size_below(&path, &[], cancel)?;
         tablespace.size_bytes = Some(size_bytes);
         backup.size_bytes = backup.size_bytes.saturating_add(size_bytes);
         backup.unpacked_bytes = Some(backup.size_bytes);
         let holds = PartContents::Tablespace(tablespace.oid);
-        backup.parts.push(Part { path, holds, compression: Compression::None, size_bytes });
+        let (compression, inside) = (Compression::None, PathBuf::new());
+        backup.parts.push(Part { path, holds, compression, size_bytes, inside });
     }
     Ok(())
 }
 
-/// A plain backup has no `tablespace_map`: its links show where the copies of its tablespaces are.
-fn take_tablespace_links(backup: &mut Backup, directory: &Path) {
-    let Ok(entries) = fs::read_dir(directory.join("pg_tblspc")) else { return };
-    for entry in entries.flatten() {
-        let oid = entry.file_name().to_string_lossy().parse().ok();
-        let (Some(oid), Ok(location)) = (oid, fs::read_link(entry.path())) else { continue };
-        // One that is relative begins at the link.
-        let location = directory.join("pg_tblspc").join(location);
-        backup.tablespaces.retain(|known| known.oid != oid);
-        if !backup.tablespaces.iter().any(|known| known.oid == oid) {
-            backup.tablespaces.push(Tablespace { oid, location: location.display().to_string(), size_bytes: None });
+/// Says where the label is not.
+fn without_label(directory: &Path) -> String {
+    let beside = directory.with_file_name("backup_label");
+    let hint = match beside.is_file() {
+        true => {
+            format!("; one lies beside it, {}: where that is this copy's, copy it into the directory", beside.display())
         }
+        false => String::new(),
+    };
+    format!("there is no backup_label: this is a data directory, or a backup that was started already{hint}")
+}
+
+/// The segments in the `pg_wal` of a copy. Those that wait there to be written have no WAL of their own. Where `pg_wal`
+/// is a link, a manifest tells that it was made for this backup; else it leads to the original's.
+fn wal_of(directory: &Path, has_manifest: bool) -> Vec<SegmentName> {
+    let pg_wal = directory.join("pg_wal");
+    if pg_wal.is_symlink() && !has_manifest {
+        return Vec::new();
     }
-    backup.tablespaces.sort_by_key(|tablespace| tablespace.oid);
+    let Ok(entries) = fs::read_dir(&pg_wal) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| SegmentName::parse(&entry.file_name().to_string_lossy()));
+    let mut wal: Vec<SegmentName> = names.filter(|name| !is_recycled(&pg_wal.join(name.to_string()))).collect();
+    wal.sort();
+    wal
 }
 
 /// Bytes of all files below a directory; what cannot be read counts nothing here and is noticed when it is copied.
-fn size_below(directory: &Path, cancel: &Cancel) -> Result<u64> {
+fn size_below(directory: &Path, without: &[PathBuf], cancel: &Cancel) -> Result<u64> {
     let mut total = 0;
     let mut left: Vec<PathBuf> = vec![directory.to_path_buf()];
     while let Some(directory) = left.pop() {
@@ -345,7 +213,9 @@ fn size_below(directory: &Path, cancel: &Cancel) -> Result<u64> {
         let Ok(entries) = fs::read_dir(&directory) else { continue };
         for entry in entries.flatten() {
             match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => left.push(entry.path()),
+                Ok(metadata) if metadata.is_dir() => {
+                    left.extend(Some(entry.path()).filter(|path| !without.contains(path)))
+                }
                 Ok(metadata) if metadata.is_file() => total += metadata.len(),
                 _ => {}
             }
@@ -354,8 +224,8 @@ fn size_below(directory: &Path, cancel: &Cancel) -> Result<u64> {
     Ok(total)
 }
 
-fn take_manifest(backup: &mut Backup) {
-    let path = backup.location.join("backup_manifest");
+pub(super) fn take_manifest(backup: &mut Backup) {
+    let path = backup.manifest_path();
     backup.manifest = true;
     let parsed = open_file(&path)
         .and_then(|mut file| read_prefix(&mut file, LARGEST_MANIFEST))
@@ -377,7 +247,7 @@ fn take_manifest(backup: &mut Backup) {
     }
 }
 
-fn check_version(backup: &mut Backup) {
+pub(super) fn check_version(backup: &mut Backup) {
     if let Some(major) = backup.pg_version.filter(|major| !major.is_supported()) {
         let (oldest, newest) = (PgMajor::OLDEST, PgMajor::NEWEST);
         backup.problems.push(format!("it is of PostgreSQL {major}; Walback recovers {oldest} to {newest}"));
@@ -385,7 +255,7 @@ fn check_version(backup: &mut Backup) {
 }
 
 /// What the first segment in `pg_wal.tar` says, and which segments it holds: what lies between start and stop.
-fn take_wal_part(backup: &mut Backup) {
+pub(super) fn take_wal_part(backup: &mut Backup) {
     let Some(part) = backup.parts.iter().find(|part| part.holds == PartContents::Wal).cloned() else { return };
     if !backup.is_usable() {
         return;
@@ -421,32 +291,6 @@ fn take_wal_part(backup: &mut Backup) {
         let numbers = (size.number_of(start)..=last).take(usize::try_from(most).unwrap_or(usize::MAX));
         backup.own_wal = numbers.map(|number| SegmentName::new(timeline, number, size)).collect();
     }
-}
-
-/// Reads the whole of `base.tar` for what stands at its end: `pg_control`, which says where a standby's backup ended,
-/// and the segments that `pg_basebackup --wal-method=fetch` puts there.
-///
-/// # Errors
-/// When it cannot be read to its end.
-pub fn read_whole_base(backup: &mut Backup, cancel: &Cancel) -> io::Result<()> {
-    let base = backup.parts.iter().find(|part| part.holds == PartContents::Data).cloned();
-    let Some(base) = base else { return Ok(()) };
-    let mut archive = tar::Archive::new(compress::open(&base.path, base.compression, &Count::default())?);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = entry.path()?.into_owned();
-        let path = path.strip_prefix("./").unwrap_or(&path);
-        let segment = path.strip_prefix("pg_wal").ok().and_then(|name| SegmentName::parse(&name.to_string_lossy()));
-        backup.own_wal.extend(segment);
-        if path == Path::new("global/pg_control") {
-            take_front_entry(backup, &mut entry)?;
-        }
-        if cancel.is_cancelled() {
-            break;
-        }
-    }
-    backup.own_wal.sort();
-    Ok(())
 }
 
 /// At most `most` bytes from the front of `reader`.

@@ -16,6 +16,7 @@ use liblzma::stream::{CONCATENATED, Stream, TELL_UNSUPPORTED_CHECK};
 use super::open_file;
 use crate::catalog::Compression;
 use crate::catalog::compression::may_be_short;
+use crate::core::SegmentSize;
 
 /// Bytes that were read from a file so far, before decompression: what progress is measured in.
 #[derive(Debug, Clone, Default)]
@@ -71,12 +72,34 @@ pub fn open(path: &Path, compression: Compression, count: &Count) -> io::Result<
 pub(super) fn open_packed(path: &Path, compression: Compression) -> io::Result<File> {
     let file = open_file(path)?;
     if compression != Compression::None {
-        let mut first_bytes = [0; 6];
-        let there = file.read_at(&mut first_bytes, 0)?;
-        let checked = compression.check_contents(first_bytes.get(..there).unwrap_or_default());
+        let checked = compression.check_contents(first_bytes(&file)?.as_slice());
         checked.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
     }
     Ok(file)
+}
+
+/// As many as tell how it is packed.
+fn first_bytes(file: &File) -> io::Result<Vec<u8>> {
+    let mut first_bytes = vec![0; 6];
+    let there = file.read_at(&mut first_bytes, 0)?;
+    first_bytes.truncate(there);
+    Ok(first_bytes)
+}
+
+/// How an archived file is packed whose name says this. Where the name says nothing, its first bytes do; one that is as
+/// long as a segment of `size` is one, and is not opened.
+///
+/// # Errors
+/// When it is not there, cannot be read, or is no plain file.
+pub(super) fn form_of(path: &Path, by_name: Compression, size: Option<SegmentSize>) -> io::Result<Compression> {
+    if by_name != Compression::None {
+        return Ok(by_name);
+    }
+    let is_whole = |size: SegmentSize| Ok::<_, io::Error>(std::fs::metadata(path)?.len() == size.bytes());
+    if size.map(is_whole).transpose()? == Some(true) {
+        return Ok(Compression::None);
+    }
+    Ok(by_name.or_of_contents(&first_bytes(&open_file(path)?)?))
 }
 
 /// Memory that unpacking xz may take: `xz -9` needs 65 MiB for it, and nothing but a dictionary that was chosen by hand
@@ -382,7 +405,7 @@ pub(super) fn cut_off() -> io::Error {
 #[error("it is cut off")]
 struct CutOff;
 
-fn is_cut_off(error: &io::Error) -> bool {
+pub(super) fn is_cut_off(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.get_ref().is_some_and(|inner| inner.is::<CutOff>())
 }
 

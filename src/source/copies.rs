@@ -4,12 +4,14 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::{FileStat, stat};
+use nix::errno::Errno;
+use nix::sys::stat::{FileStat, SFlag, stat};
 
 use super::identity::{Identity, place_of};
 use super::{Blocks, blocks, compress, open_file};
-use crate::catalog::Compression;
 use crate::catalog::compression::names_of;
+use crate::catalog::layout::path_in;
+use crate::catalog::{Compression, Folder, Layouts};
 use crate::core::{ArchiveFile, PgMajor, SegmentName, SegmentSize, TimelineId};
 use crate::pgdata::history::History;
 use crate::wal::{BadPage, SegmentHeader};
@@ -28,6 +30,8 @@ pub struct Copy {
     pub compression: Compression,
     /// Tells whether it is still the same file.
     pub identity: Identity,
+    /// Whether it is a file, and no directory or the like of that name.
+    is_plain: bool,
     /// Whether it is a `.partial`.
     is_partial: bool,
     /// Whether it lies in a server's `pg_wal`, where files of later names wait to be written.
@@ -96,28 +100,40 @@ type Stat<'a> = &'a mut dyn FnMut(&Path) -> nix::Result<FileStat>;
 /// The copies that have one of this file's names.
 fn named(archive: &Path, file: ArchiveFile, stat: Stat) -> io::Result<Vec<Copy>> {
     let place = place_of(archive);
-    let is_in_pg_wal = super::local::is_pg_wal(archive);
+    let is_in_pg_wal = super::archive::is_pg_wal(archive);
     let mut copies = Vec::new();
-    for compression in Compression::OF_SEGMENTS {
-        for path in names_of(file, compression).iter().map(|name| archive.join(name)) {
-            match stat(&path) {
-                Ok(found) => copies.push(Copy {
-                    identity: Identity::of(place, &found).ok_or_else(|| not_plain(&path))?,
-                    path,
-                    compression,
-                    is_partial: matches!(file, ArchiveFile::Partial(_)),
-                    is_in_pg_wal,
-                }),
-                Err(nix::errno::Errno::ENOENT) => {}
-                Err(error) => return Err(error.into()),
+    for folder in Layouts::ANY.places_of(file) {
+        if !is_there(archive, folder, stat)? {
+            continue;
+        }
+        for compression in Compression::OF_SEGMENTS {
+            for path in names_of(file, compression).iter().map(|name| archive.join(path_in(folder, name))) {
+                match stat(&path) {
+                    Ok(found) => copies.push(Copy {
+                        identity: Identity::of_any(place, &found),
+                        is_plain: Identity::of(place, &found).is_some(),
+                        path,
+                        compression,
+                        is_partial: matches!(file, ArchiveFile::Partial(_)),
+                        is_in_pg_wal,
+                    }),
+                    Err(Errno::ENOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
     }
     Ok(copies)
 }
 
-fn not_plain(path: &Path) -> io::Error {
-    io::Error::other(format!("this is not a plain file: {}", path.display()))
+/// Whether an archive has this folder: most have none, and then it is enough to ask once.
+fn is_there(archive: &Path, folder: Option<Folder>, stat: Stat) -> io::Result<bool> {
+    let Some(folder) = folder else { return Ok(true) };
+    match stat(&archive.join(folder.to_string())) {
+        Ok(found) => Ok(SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Copy {
@@ -132,13 +148,14 @@ impl Copy {
         take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<Result<(), E>, Unfit> {
         let bytes = expected.size.bytes();
-        if self.compression == Compression::None && self.identity.bytes != bytes {
-            return Err(self.wrong_size(bytes));
+        let form = self.form(Some(expected.size))?;
+        if form == Compression::None && self.identity.bytes != bytes {
+            return Err(Unfit::Damaged(format!("it has {} bytes instead of {bytes}", self.identity.bytes)));
         }
-        let mut segment = self.open(bytes).map_err(|error| self.unfit(error))?;
+        let mut segment = self.open(form, bytes).map_err(|error| unfit(form, error))?;
         let mut read = 0;
         loop {
-            let block = segment.next_block().map_err(|error| self.unfit(error))?;
+            let block = segment.next_block().map_err(|error| unfit(form, error))?;
             if read == 0 {
                 self.check_header(block, expected)?;
             }
@@ -156,35 +173,24 @@ impl Copy {
         }
     }
 
-    /// A plain file of another size may be a packed one whose name does not say so.
-    fn wrong_size(&self, bytes: u64) -> Unfit {
-        let wrong = format!("it has {} bytes instead of {bytes}", self.identity.bytes);
-        match compress::front(&self.path, Compression::None, 6) {
-            Ok(front) => match Compression::None.check_contents(&front) {
-                Ok(()) => Unfit::Damaged(wrong),
-                Err(why) => Unfit::Damaged(format!("{wrong}: {why}")),
-            },
-            Err(_) => Unfit::Damaged(wrong),
+    /// How it is packed: where its name does not say so, its first bytes do.
+    fn form(&self, size: Option<SegmentSize>) -> Result<Compression, Unfit> {
+        if !self.is_plain {
+            return Err(Unfit::Damaged("it is no plain file".to_owned()));
         }
+        let is_whole = size.is_some_and(|size| size.bytes() == self.identity.bytes);
+        if is_whole { Ok(self.compression) } else { Ok(compress::form_of(&self.path, self.compression, None)?) }
     }
 
-    fn open(&self, bytes: u64) -> io::Result<Box<dyn Blocks>> {
+    fn open(&self, form: Compression, bytes: u64) -> io::Result<Box<dyn Blocks>> {
         if self.is_partial {
-            return blocks::open_partial(&self.path, self.compression, bytes);
+            return blocks::open_partial(&self.path, form, bytes);
         }
-        if self.compression == Compression::Gzip && bytes > LARGE {
-            let reader = compress::open(&self.path, self.compression, &compress::Count::default())?;
+        if form == Compression::Gzip && bytes > LARGE {
+            let reader = compress::open(&self.path, form, &compress::Count::default())?;
             return Ok(blocks::of_plain(reader));
         }
-        blocks::open(&self.path, self.compression, bytes)
-    }
-
-    /// What the system says nothing about is in the file itself.
-    fn unfit(&self, error: io::Error) -> Unfit {
-        if self.compression != Compression::None && error.raw_os_error().is_none() {
-            return Unfit::Damaged(format!("it cannot be unpacked: {error}"));
-        }
-        Unfit::Unreadable(error)
+        blocks::open(&self.path, form, bytes)
     }
 
     fn check_header(&self, front: &[u8], expected: &Expected) -> Result<(), Unfit> {
@@ -225,13 +231,14 @@ impl Copy {
     /// # Errors
     /// [`Unfit`].
     pub fn read_text(&self, file: ArchiveFile) -> Result<Vec<u8>, Unfit> {
-        let bytes = match self.compression {
+        let form = self.form(None)?;
+        let bytes = match form {
             Compression::None => {
                 let mut bytes = Vec::new();
                 open_file(&self.path)?.take(SMALL_FILE + 1).read_to_end(&mut bytes)?;
                 bytes
             }
-            _ => compress::front(&self.path, self.compression, SMALL_FILE + 1).map_err(|error| self.unfit(error))?,
+            _ => compress::front(&self.path, form, SMALL_FILE + 1).map_err(|error| unfit(form, error))?,
         };
         if bytes.len() as u64 > SMALL_FILE {
             return Err(Unfit::Damaged("it is much too long".to_owned()));
@@ -241,6 +248,14 @@ impl Copy {
         }
         Ok(bytes)
     }
+}
+
+/// What the system says nothing about is in the file itself.
+fn unfit(form: Compression, error: io::Error) -> Unfit {
+    if form != Compression::None && error.raw_os_error().is_none() {
+        return Unfit::Damaged(format!("it cannot be unpacked: {error}"));
+    }
+    Unfit::Unreadable(error)
 }
 
 /// An empty one was created and never written: a server would take it for a timeline without a past.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -10,8 +10,9 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 use sha2::{Digest, Sha256};
 
-use crate::catalog::Compression;
 use crate::catalog::compression::names_of;
+use crate::catalog::layout::path_in;
+use crate::catalog::{Compression, Layouts};
 use crate::core::{ArchiveFile, SegmentName};
 
 /// What tells whether a segment's file is still the one that was read. A file that was restored with its old time of
@@ -52,15 +53,20 @@ impl Identity {
     #[must_use]
     pub fn of(place: u64, stat: &FileStat) -> Option<Identity> {
         let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        (kind == SFlag::S_IFREG).then(|| Identity::of_any(place, stat))
+    }
+
+    /// The same, whatever it is.
+    pub(super) fn of_any(place: u64, stat: &FileStat) -> Identity {
         let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
-        (kind == SFlag::S_IFREG).then(|| Identity {
+        Identity {
             place,
             device: stat.st_dev,
             inode: stat.st_ino,
             bytes: stat.st_size as u64,
             modified_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
             changed_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
-        })
+        }
     }
 }
 
@@ -71,12 +77,35 @@ pub fn place_of(directory: &Path) -> u64 {
     digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
-/// The identities of these segments' files, plain or compressed, in the first of the directories that has each.
+/// The identities of these segments' files, plain or packed, in the first of the archives that has each.
 #[must_use]
-pub(super) fn in_directories(directories: &[PathBuf], names: &[SegmentName]) -> Vec<Option<Identity>> {
-    let open: Vec<(u64, File)> =
-        directories.iter().filter_map(|directory| Some((place_of(directory), File::open(directory).ok()?))).collect();
+pub(super) fn in_archives(archives: &[(&Path, Layouts)], names: &[SegmentName]) -> Vec<Option<Identity>> {
+    let open = |(directory, layouts): &(&Path, Layouts)| {
+        Some(Open { place: place_of(directory), directory: File::open(directory).ok()?, layouts: *layouts })
+    };
+    let open: Vec<Open> = archives.iter().filter_map(open).collect();
     in_parallel(names, &|names| names.iter().map(|name| first_of(&open, *name)).collect())
+}
+
+/// An archive.
+struct Open {
+    place: u64,
+    directory: File,
+    layouts: Layouts,
+}
+
+impl Open {
+    /// What the system says of each of the files that this one may be.
+    fn looks(&self, file: ArchiveFile) -> impl Iterator<Item = Result<Option<Identity>, Errno>> {
+        let look = move |path: &str| {
+            let found = fstatat(self.directory.as_fd(), path, AtFlags::empty());
+            found.map(|stat| Identity::of(self.place, &stat))
+        };
+        self.layouts.places_of(file).flat_map(move |folder| {
+            let names = Compression::OF_SEGMENTS.iter().flat_map(move |form| names_of(file, *form));
+            names.map(move |name| folder.map_or_else(|| look(&name), |_| look(&path_in(folder, &name))))
+        })
+    }
 }
 
 /// The sizes of a directory's files.
@@ -94,21 +123,11 @@ impl Sizes {
     }
 }
 
-fn first_of(directories: &[(u64, File)], name: SegmentName) -> Option<Identity> {
-    let look = |(place, directory): &(u64, File), name: &str| {
-        fstatat(directory.as_fd(), name, AtFlags::empty()).map(|stat| Identity::of(*place, &stat))
-    };
-    let plain = name.to_string();
-    let stats = directories.iter().flat_map(|directory| {
-        let plain = &plain;
-        Compression::OF_SEGMENTS.iter().map(move |form| look(directory, &format!("{plain}{}", form.ending())))
-    });
-    let partials = directories.iter().flat_map(|directory| {
-        let names = Compression::OF_SEGMENTS.iter().flat_map(move |form| names_of(ArchiveFile::Partial(name), *form));
-        names.map(move |name| look(directory, &name))
-    });
-    // As with opening: what is there and cannot be looked at does not lead on to the next archive.
-    stats.chain(partials).find(|stat| *stat != Err(Errno::ENOENT))?.ok()?
+fn first_of(archives: &[Open], name: SegmentName) -> Option<Identity> {
+    let of = |file: ArchiveFile| archives.iter().flat_map(move |archive| archive.looks(file));
+    let looks = of(ArchiveFile::Segment(name)).chain(of(ArchiveFile::Partial(name)));
+    // As with opening, a directory or the like of that name is none of its files, and a link may lead nowhere.
+    looks.flatten().flatten().next()
 }
 
 /// So many short calls of the system are not worth a thread.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+use crate::catalog::inspection::STILL_WRITTEN;
 use crate::catalog::overview::SegmentRows;
 use crate::catalog::suspect::Fate;
 use crate::catalog::{Catalog, Overview, OverviewBuilder, Point, PointKind, Timeline};
@@ -17,6 +18,7 @@ use crate::core::{ArchiveFile, Lsn, SegmentName, TimelineId, Xid};
 use crate::error::Result;
 use crate::wal::{Body, Record};
 
+use super::archive::{FRESH, LOOK_AGAIN, MOMENT};
 use super::cache::{Cache, FORMAT, Row, Scope};
 use super::identity::Identity;
 use super::scan::Points;
@@ -42,6 +44,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// A file that was changed so shortly before it was read may have been changed again at what looks like the same time:
 /// file systems do not count finer than some milliseconds.
 const SETTLED: Duration = Duration::from_millis(100);
+
+/// So many times at most is a segment read again whose file goes on to change.
+const AGAIN: usize = 20;
 
 /// The segments of an archive, with what lies in each.
 pub struct Index<'a> {
@@ -457,8 +462,7 @@ impl<'a> Index<'a> {
     /// Reads a segment, and says what it was made of.
     fn read_fresh(&self, entry: &Entry, cancel: &Cancel) -> Result<(Fresh, Read)> {
         let started = SystemTime::now();
-        let Summarized { read, behind, doubtful } =
-            summarize(self.source, self.catalog, entry.name, self.floor(), cancel, None)?;
+        let Summarized { read, behind, doubtful } = self.read_finished(entry, cancel)?;
         let size = self.catalog.segment_size;
         let names =
             (0..=u64::from(behind)).map(|next| SegmentName::new(entry.name.timeline, entry.number + next, size));
@@ -474,6 +478,46 @@ impl<'a> Index<'a> {
             summary: postcard::to_stdvec(&read).unwrap_or_default(),
         };
         Ok((Fresh { scope: self.scope(&now), row, durable }, read))
+    }
+
+    /// Reads a segment. One that is packed and breaks off may be one that somebody is writing under its final name: where
+    /// its file goes on to change, it is read again.
+    fn read_finished(&self, entry: &Entry, cancel: &Cancel) -> Result<Summarized> {
+        let mut before = entry.identity;
+        let mut read = summarize(self.source, self.catalog, entry.name, self.floor(), cancel, None)?;
+        for _ in 0..AGAIN {
+            if !matches!(read.read, Err(Unreadable::Failed(_))) {
+                break;
+            }
+            let now = self.changes(entry.name, before, cancel)?;
+            if now == before {
+                return Ok(read);
+            }
+            before = now;
+            read = summarize(self.source, self.catalog, entry.name, self.floor(), cancel, None)?;
+        }
+        if matches!(read.read, Err(Unreadable::Failed(_))) {
+            read.read = Err(Unreadable::Failed(STILL_WRITTEN.to_owned()));
+        }
+        Ok(read)
+    }
+
+    /// The identity that a segment's file has once it is another one than before, or when a moment has passed. A file that
+    /// was not written to just now is not waited for.
+    fn changes(&self, name: SegmentName, before: Option<Identity>, cancel: &Cancel) -> Result<Option<Identity>> {
+        let begun = Instant::now();
+        loop {
+            cancel.check()?;
+            let now = self.source.identities(&[name]).first().copied().flatten();
+            let is_fresh = now.is_some_and(|identity| {
+                let modified = UNIX_EPOCH + Duration::from_nanos(u64::try_from(identity.modified_ns).unwrap_or(0));
+                SystemTime::now().duration_since(modified).is_ok_and(|age| age < FRESH)
+            });
+            if now != before || !is_fresh || begun.elapsed() >= MOMENT {
+                return Ok(now);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     fn keep(&self, fresh: &[Fresh]) {

@@ -3,20 +3,20 @@
 use std::fs;
 use std::io::Read;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::catalog::compression::archived;
-use crate::catalog::inspection::{Flaw, Inspection, Partial, Unfit};
-use crate::catalog::{Catalog, Compression};
+use crate::catalog::inspection::{Flaw, Growing, Inspection, Partial, Unfit};
+use crate::catalog::{Catalog, Compression, Folder, LeftAlone};
 use crate::core::{ArchiveFile, SegmentName};
 use crate::error::Result;
 use crate::wal::decoder::Piece;
 use crate::wal::{Body, Decoder, SegmentHeader};
 
-use super::base_backup::read_prefix;
+use super::Cancel;
+use super::archive::{is_pg_wal, is_recycled, sizes_in_a_moment};
 use super::compress;
-use super::local::{is_pg_wal, is_recycled};
-use super::{Cancel, open_file};
 
 /// Bytes read from a `.partial` file at a time.
 const BLOCK: u64 = 256 << 10;
@@ -36,31 +36,64 @@ pub fn inspect(archives: &[PathBuf], catalog: &Catalog, cancel: &Cancel) -> Resu
             }
         };
         let of_server = is_pg_wal(archive);
+        let mut folders = Vec::new();
         for entry in entries {
             cancel.check()?;
             match entry {
-                Ok(entry) if of_server && is_recycled(&entry.path()) => {}
-                Ok(entry) => look_at(&entry.path(), catalog, &mut found),
+                Ok(entry) if of_server && (is_recycled(&entry.path()) || is_of_server(&entry)) => {}
+                Ok(entry) => match folder_of(&entry) {
+                    Some(folder) => folders.push((entry.path(), folder)),
+                    None => look_at(&entry.path(), None, catalog, &mut found),
+                },
                 Err(error) => found.problems.push(format!("cannot read {}: {error}", archive.display())),
             }
         }
+        for (path, folder) in folders {
+            // One that cannot be read is among the catalog's problems.
+            for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
+                cancel.check()?;
+                look_at(&entry.path(), Some(folder), catalog, &mut found);
+            }
+        }
     }
+    set_growing_aside(catalog, &mut found);
     found.unfit.sort_by_key(|unfit| unfit.name);
     found.partials.sort_by_key(|partial| partial.name);
     found.backup_files.sort();
     found.temporary.sort();
     found.unknown.sort();
+    found.odd.sort();
     Ok(found)
 }
 
-fn look_at(path: &Path, catalog: &Catalog, found: &mut Inspection) {
-    // A file may be renamed away under us: an archive is written to while we read.
-    let Ok(metadata) = fs::metadata(path) else { return };
-    if !metadata.is_file() {
-        return;
-    }
+/// The folder of an archive that this is.
+fn folder_of(entry: &fs::DirEntry) -> Option<Folder> {
+    let folder = entry.file_name().to_str().and_then(Folder::parse)?;
+    entry.path().is_dir().then_some(folder)
+}
+
+/// What else a server has in its `pg_wal` (`src/backend/postmaster/walsummarizer.c`, 17 and later).
+fn is_of_server(entry: &fs::DirEntry) -> bool {
+    ["archive_status", "summaries"].iter().any(|name| entry.file_name() == *name)
+}
+
+fn look_at(path: &Path, folder: Option<Folder>, catalog: &Catalog, found: &mut Inspection) {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    match archived(&name) {
+    let known = archived(&name);
+    let is_misplaced = known.is_some_and(|(file, _)| folder.is_some_and(|folder| !folder.is_of(file)));
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => metadata,
+        looked => {
+            if let Some(what) = kind_of(path, looked.ok()) {
+                no_file(path, what, known.filter(|_| !is_misplaced), catalog, found);
+            }
+            return;
+        }
+    };
+    match known {
+        Some(_) if is_misplaced => {
+            found.odd.push(left(path, "it lies in a folder that is not that of its name, where nobody looks for it"));
+        }
         Some((ArchiveFile::Segment(name), compression)) => {
             let flaw = flaw_of(name, path, compression, metadata.len(), catalog);
             found.unfit.extend(flaw.map(|flaw| Unfit { name, path: path.to_owned(), flaw }));
@@ -71,15 +104,112 @@ fn look_at(path: &Path, catalog: &Catalog, found: &mut Inspection) {
         },
         Some((ArchiveFile::BackupHistory(segment, _), _)) => found.backup_files.push((segment, name)),
         Some((ArchiveFile::History(_), _)) => {}
+        None if is_lower_case(&name) => {
+            found.odd.push(left(path, "its name has small letters, and PostgreSQL's have capital ones"));
+        }
         None if is_temporary(&name) || name.ends_with(".partial") => found.temporary.push(path.to_owned()),
+        None if is_of_backup(path, catalog) => {}
         None => found.unknown.push(path.to_owned()),
     }
 }
 
+/// What there is instead of a file; `None` where it is gone meanwhile: an archive is written to while we read.
+fn kind_of(path: &Path, looked: Option<fs::Metadata>) -> Option<&'static str> {
+    let Some(metadata) = looked else {
+        let is_link = fs::symlink_metadata(path).ok()?.is_symlink();
+        // Where it is no link, it was gone for the first look, or may not be looked at.
+        return is_link.then_some("a link to nothing that can be reached");
+    };
+    let kind = metadata.file_type();
+    Some(match () {
+        () if kind.is_dir() => "a directory",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    })
+}
+
+/// Something that is no file and has a file's name, or a directory that is not looked into.
+fn no_file(
+    path: &Path,
+    what: &'static str,
+    known: Option<(ArchiveFile, Compression)>,
+    catalog: &Catalog,
+    found: &mut Inspection,
+) {
+    match known {
+        Some((ArchiveFile::Segment(name), _)) => {
+            found.unfit.push(Unfit { name, path: path.to_owned(), flaw: Flaw::NoFile(what) });
+        }
+        Some(_) => found.odd.push(left(path, &format!("it is no file but {what}"))),
+        // Base backups may lie beside WAL; what is hidden is nobody's WAL.
+        None if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) => {}
+        None if is_of_backup(path, catalog) || path.ends_with("lost+found") => {}
+        None if what == "a directory" => found.odd.push(left(path, "a directory, which is not looked into")),
+        None => found.odd.push(left(path, what)),
+    }
+}
+
+fn left(path: &Path, why: &str) -> LeftAlone {
+    LeftAlone { path: path.to_owned(), why: why.to_owned() }
+}
+
+/// Whether it is a name of WAL but for small letters, as file systems make of it that do not tell them from capital ones.
+fn is_lower_case(name: &str) -> bool {
+    let endings = [".history", ".partial", ".backup"].into_iter();
+    let endings = endings.chain(Compression::PACKED.into_iter().map(Compression::ending));
+    let capital =
+        endings.fold(name.to_ascii_uppercase(), |name, ending| name.replace(&ending.to_ascii_uppercase(), ending));
+    capital != name && archived(&capital).is_some()
+}
+
+/// Whether it belongs to a base backup, or lies around one.
+fn is_of_backup(path: &Path, catalog: &Catalog) -> bool {
+    catalog.backups.iter().any(|backup| {
+        let is_part = || backup.parts.iter().any(|part| part.path == path);
+        let is_beside = || path.parent() == Some(&backup.location) && !path.is_dir();
+        backup.location.starts_with(path) || is_part() || (is_beside() && is_named_as_of_backup(path))
+    })
+}
+
+/// What a base backup has beside its tars.
+fn is_named_as_of_backup(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (stem, _) = Compression::of_name(&name);
+    stem.ends_with(".tar") || ["backup_manifest", "backup_label", "tablespace_map"].contains(&stem)
+}
+
+/// Takes the files out of the flawed ones that somebody is writing to.
+fn set_growing_aside(catalog: &Catalog, found: &mut Inspection) {
+    let may_grow = |unfit: &Unfit| match unfit.flaw {
+        Flaw::Size { found, expected } => (found < expected).then_some(found),
+        Flaw::Empty => Some(0),
+        _ => None,
+    };
+    let short: Vec<(PathBuf, u64)> =
+        found.unfit.iter().filter_map(|unfit| Some((unfit.path.clone(), may_grow(unfit)?))).collect();
+    let mut sizes = sizes_in_a_moment(&short).into_iter().zip(short);
+    let (growing, flawed) = std::mem::take(&mut found.unfit).into_iter().partition(|unfit: &Unfit| {
+        // What was not there when the archive was listed is being written now.
+        let is_known = catalog.cut_off.contains(&unfit.name) || catalog.segments.contains(&unfit.name);
+        let Some((now, (_, before))) = may_grow(unfit).and_then(|_| sizes.next()) else { return false };
+        now > before || catalog.growing.contains(&unfit.name) || !is_known
+    });
+    found.unfit = flawed;
+    let growing: Vec<Unfit> = growing;
+    let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    found.growing = growing
+        .into_iter()
+        .map(|Unfit { name, path, .. }| Growing { name, bytes: size(&path), path })
+        // One that has become whole meanwhile is nothing to be told.
+        .filter(|growing| growing.bytes != catalog.segment_size.bytes())
+        .collect();
+}
+
 /// What writers of archives, and servers in their `pg_wal`, call what is not complete yet.
 fn is_temporary(name: &str) -> bool {
-    let ends = [".tmp", ".temp", ".part", ".swp", "~"];
-    name.starts_with('.')
+    let ends = [".tmp", ".temp", ".part", ".filepart", ".swp", "~"];
+    name.starts_with(['.', '#'])
         || name.starts_with("xlogtemp.")
         || matches!(name, "RECOVERYXLOG" | "RECOVERYHISTORY")
         || ends.iter().any(|end| name.ends_with(end))
@@ -88,19 +218,21 @@ fn is_temporary(name: &str) -> bool {
 /// What is wrong with a segment, as far as its size and its header tell.
 fn flaw_of(name: SegmentName, path: &Path, compression: Compression, bytes: u64, catalog: &Catalog) -> Option<Flaw> {
     let size = catalog.segment_size;
-    let plain = compression == Compression::None;
-    let start = match plain {
-        true => open_file(path).and_then(|mut file| read_prefix(&mut file, SegmentHeader::BYTES)),
-        false => compress::front(path, compression, SegmentHeader::BYTES as u64),
+    if u64::from(name.seg) >= size.per_log_id() {
+        return Some(Flaw::Impossible { size: size.bytes() });
+    }
+    if bytes == 0 {
+        return Some(Flaw::Empty);
+    }
+    let form = match bytes == size.bytes() {
+        true => Ok(compression),
+        false => compress::form_of(path, compression, None),
     };
-    let start = match start {
-        Ok(start) => start,
+    let start = form.and_then(|form| Ok((form, compress::front(path, form, SegmentHeader::BYTES as u64)?)));
+    let (plain, start) = match start {
+        Ok((form, start)) => (form == Compression::None, start),
         Err(error) => return Some(Flaw::Unreadable(error.to_string())),
     };
-    // Of a compressed one, these are not the bytes that its file begins with.
-    if let (true, Err(why)) = (plain, compression.check_contents(&start)) {
-        return Some(Flaw::NoWal(why));
-    }
     // How long a compressed one is, only reading all of it tells.
     let wrong_size = (plain && bytes != size.bytes()).then_some(Flaw::Size { found: bytes, expected: size.bytes() });
     if !start.is_empty() && start.iter().all(|byte| *byte == 0) {
@@ -132,7 +264,8 @@ fn read_partial(
     compression: Compression,
     catalog: &Catalog,
 ) -> std::io::Result<Partial> {
-    let mut file = compress::open_partial(path, compression, catalog.segment_size.bytes())?;
+    let form = compress::form_of(path, compression, Some(catalog.segment_size))?;
+    let mut file = compress::open_partial(path, form, catalog.segment_size.bytes())?;
     let mut decoder = Decoder::at_segment(name.number(catalog.segment_size), catalog.segment_size);
     let mut partial = Partial { name, path: path.to_owned(), end: None, commits: 0, last_commit_at: None };
     let mut block = Vec::new();

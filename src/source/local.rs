@@ -1,32 +1,29 @@
 //! Backups and archives in directories.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::catalog::compression::{archived, names_of};
-use crate::catalog::{Backup, BackupKind, Catalog, Compression, Listing, PartContents};
+use crate::catalog::compression::names_of;
+use crate::catalog::layout::path_in;
+use crate::catalog::{Backup, BackupKind, Catalog, Compression, Layouts, Listing, PartContents};
 use crate::config::SourceConfig;
 use crate::core::{ArchiveFile, SegmentName, SegmentSize};
 use crate::error::{Error, Result};
-use crate::wal::{BadPage, SegmentHeader};
+use crate::wal::SegmentHeader;
 
-use super::base_backup::{self, read_prefix};
+use super::backups::{self, Finder};
+use super::base_backup::read_prefix;
 use super::compress::{self, Count};
 use super::identity::{self, Identity};
-use super::{Blocks, Cancel, Source, blocks, open_file, unreadable};
+use super::survey::Surveyor;
+use super::tar_backup::read_to_the_end;
+use super::{Blocks, Cancel, Source, archive, blocks, open_file, unreadable};
 
 /// The code of the error about a compressed segment that cannot be unpacked.
 pub(crate) const SEGMENT_DAMAGED: &str = "segment-damaged";
 
-/// How deep below a given directory base backups are looked for.
-const DEPTH: usize = 3;
-/// Bytes of a history or `.backup` file that are read; real ones have a few hundred.
-const SMALL_FILE: u64 = 1 << 20;
-/// So many segments are asked at most whose they are.
-const SAMPLE: usize = 12;
 
 /// Directories with base backups, and directories with WAL.
 #[derive(Debug, Clone)]
@@ -34,10 +31,14 @@ pub struct LocalSource {
     name: String,
     backups: Vec<PathBuf>,
     wal: Vec<PathBuf>,
+    /// Below it, what took long to find out is kept.
+    cache: Option<PathBuf>,
     /// As the archives' segments say, once they have been listed.
     segment_size: OnceLock<SegmentSize>,
     /// The segments that the archives have as `.partial` only, once they have been listed.
     partials: OnceLock<BTreeSet<SegmentName>>,
+    /// Where in each archive its files lie, once they have been listed.
+    layouts: OnceLock<Vec<Layouts>>,
 }
 
 impl LocalSource {
@@ -48,58 +49,38 @@ impl LocalSource {
             name: config.name.clone(),
             backups: config.backups.clone(),
             wal: config.wal.clone(),
+            cache: None,
             segment_size: OnceLock::new(),
             partials: OnceLock::new(),
+            layouts: OnceLock::new(),
         }
     }
 
+    /// The same with a directory below which it keeps what took long to find out.
+    #[must_use]
+    pub fn remembering(self, cache: Option<&Path>) -> LocalSource {
+        LocalSource { cache: cache.map(Path::to_owned), ..self }
+    }
+
     fn list_backups(&self, listing: &mut Listing, cancel: &Cancel) -> Result<()> {
+        let surveyor = Surveyor::new(self.cache.as_deref(), cancel);
+        let mut finder = Finder { archives: &self.wal, surveyor, cancel, seen: BTreeSet::new() };
         for root in &self.backups {
             let before = listing.backups.len();
-            find_backups(root, DEPTH, listing, cancel)?;
+            finder.find(root, listing)?;
             if listing.backups.len() == before {
-                let none = Error::failed("no-backup", format!("there is no base backup here: {}", root.display()))
-                    .hint("a base backup is a directory with base.tar (or base.tar.gz), or one with PG_VERSION, global and backup_label; name it, or a directory above it");
-                // What could not be read may be just what was looked for.
-                return Err(listing.problems.iter().fold(none, |error, problem| error.because(problem.clone())));
+                return Err(backups::none_at(root, listing));
             }
         }
         Ok(())
     }
 
     fn list_wal(&self, listing: &mut Listing, cancel: &Cancel) -> Result<()> {
+        let mut layouts = Vec::with_capacity(self.wal.len());
         for directory in &self.wal {
-            let files = look_into(directory).map_err(|error| unreadable("the WAL archive", directory, &error))?;
-            cancel.check()?;
-            let is_pg_wal = is_pg_wal(directory);
-            let (mut known, mut compressed) = (Vec::with_capacity(files.len()), Vec::new());
-            for file in files {
-                match file {
-                    Found::Plain(file, bytes) if !is_pg_wal || !is_recycled(&directory.join(file.to_string())) => {
-                        known.push((file, bytes));
-                    }
-                    Found::Plain(..) => {}
-                    Found::Compressed(file, compression) => compressed.push((file, compression)),
-                }
-            }
-            known.sort_unstable();
-            let before = listing.files.len();
-            listing.files.extend(known);
-            let found = listing.files.get(before..).unwrap_or_default().to_vec();
-            if found.is_empty() {
-                check_searchable(directory)?;
-            }
-            let plain = found.iter().map(|(file, _)| (*file, Compression::None));
-            for (file, compression) in plain.chain(compressed.iter().copied()) {
-                cancel.check()?;
-                take_text(directory, file, compression, listing);
-            }
-            take_headers(directory, &found, &compressed, listing);
-            take_compressed(&compressed, listing);
-            if found.is_empty() && compressed.is_empty() {
-                listing.problems.push(format!("{}: there are no WAL segments here", directory.display()));
-            }
+            layouts.push(archive::list(directory, listing, cancel)?);
         }
+        let _ = self.layouts.set(layouts);
         Ok(())
     }
 }
@@ -176,7 +157,8 @@ impl Source for LocalSource {
     }
 
     fn identities(&self, names: &[SegmentName]) -> Vec<Option<Identity>> {
-        identity::in_directories(&self.wal, names)
+        let archives: Vec<_> = self.archives_with_layouts().collect();
+        identity::in_archives(&archives, names)
     }
 }
 
@@ -195,41 +177,52 @@ impl LocalSource {
         name: SegmentName,
         open: &dyn Fn(&Candidate) -> std::io::Result<Option<T>>,
     ) -> Result<Option<T>> {
-        let mut damaged = None;
-        for found in self.candidates(name) {
-            let Candidate { path, compression, .. } = &found;
-            match open(&found) {
+        let mut trouble = None;
+        for mut found in self.candidates(name) {
+            let size = self.segment_size.get().copied();
+            let opened = compress::form_of(&found.path, found.compression, size).and_then(|form| {
+                found.compression = form;
+                open(&found)
+            });
+            match opened {
                 Ok(Some(segment)) => return Ok(Some(segment)),
                 Ok(None) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                // What the system says nothing about is in the file itself.
-                Err(error) if *compression != Compression::None && error.raw_os_error().is_none() => {
-                    let message = format!("this WAL segment cannot be unpacked: {}", path.display());
-                    damaged.get_or_insert_with(|| {
-                        Error::failed(SEGMENT_DAMAGED, message)
-                            .caused_by(&error)
-                            .hint("get another copy of it, and give the archive that has it with another --wal")
-                    });
+                // Another copy may be whole, as it may be to whoever restores.
+                Err(error) => {
+                    trouble.get_or_insert_with(|| unusable(&found, &error));
                 }
-                Err(error) => return Err(unreadable("a WAL segment", path, &error)),
             }
         }
-        damaged.map_or(Ok(None), Err)
+        trouble.map_or(Ok(None), Err)
+    }
+
+    /// The archives' directories, with where in each of them its files lie.
+    fn archives_with_layouts(&self) -> impl Iterator<Item = (&Path, Layouts)> {
+        let layouts = self.layouts.get().into_iter().flatten().copied();
+        self.wal.iter().map(PathBuf::as_path).zip(layouts.chain(std::iter::repeat(Layouts::ANY)))
     }
 
     /// The files in which a segment may be, in the order in which they are asked.
     fn candidates(&self, name: SegmentName) -> impl Iterator<Item = Candidate> {
         let is_partial = self.partials.get().is_some_and(|partials| partials.contains(&name));
-        let partial = is_partial.then_some(ArchiveFile::Partial(name));
-        [Some(ArchiveFile::Segment(name)), partial].into_iter().flatten().flat_map(move |file| {
-            let of = move |directory: &PathBuf, compression: Compression| {
-                let names = names_of(file, compression).into_iter();
-                let directory = directory.clone();
-                let is_partial = matches!(file, ArchiveFile::Partial(_));
-                names.map(move |name| Candidate { path: directory.join(name), compression, is_partial })
-            };
-            self.wal.iter().flat_map(move |directory| {
-                Compression::OF_SEGMENTS.into_iter().flat_map(move |compression| of(directory, compression))
+        let partial = || self.named(ArchiveFile::Partial(name));
+        // What is received to its end is renamed, maybe just between looking for the one name and for the other.
+        let again = || self.named(ArchiveFile::Segment(name));
+        let others = is_partial.then(|| partial().chain(again())).into_iter().flatten();
+        self.named(ArchiveFile::Segment(name)).chain(others)
+    }
+
+    /// The paths that a file may have.
+    fn named(&self, file: ArchiveFile) -> impl Iterator<Item = Candidate> {
+        let is_partial = matches!(file, ArchiveFile::Partial(_));
+        self.archives_with_layouts().flat_map(move |(directory, layouts)| {
+            layouts.places_of(file).flat_map(move |folder| {
+                Compression::OF_SEGMENTS.into_iter().flat_map(move |compression| {
+                    let path = move |name: String| directory.join(path_in(folder, &name));
+                    let names = names_of(file, compression).into_iter();
+                    names.map(move |name| Candidate { path: path(name), compression, is_partial })
+                })
             })
         })
     }
@@ -250,11 +243,14 @@ impl LocalSource {
         if self.wal.len() < 2 {
             return Vec::new();
         }
-        let all = self.wal.iter().flat_map(|directory| {
-            let file = |form: Compression| (directory.join(format!("{name}{}", form.ending())), form);
-            Compression::OF_SEGMENTS.map(file)
-        });
-        all.skip_while(|(copy, _)| copy != path).skip(1).filter(|(copy, _)| copy.is_file()).collect()
+        let size = self.segment_size.get().copied();
+        let others = self.named(ArchiveFile::Segment(name)).skip_while(|copy| copy.path != path).skip(1);
+        others
+            .filter_map(|copy| {
+                let form = compress::form_of(&copy.path, copy.compression, size).ok()?;
+                Some((copy.path, form))
+            })
+            .collect()
     }
 
     /// How many bytes a compressed segment has, unpacked: before any was listed, as it says itself.
@@ -276,7 +272,7 @@ impl LocalSource {
         let end_unknown = backup.from_standby && backup.stop_lsn.is_none();
         let wal_unknown = backup.own_wal.is_empty() && self.open_segment(start, None)?.is_none();
         if (end_unknown || wal_unknown)
-            && let Err(error) = base_backup::read_whole_base(backup, cancel)
+            && let Err(error) = read_to_the_end(backup, &mut Surveyor::new(self.cache.as_deref(), cancel))
         {
             backup.problems.push(format!("{}: {error}", backup.location.display()));
         }
@@ -298,144 +294,16 @@ impl LocalSource {
     }
 }
 
-/// Puts every backup at or below `directory` into the listing.
-fn find_backups(directory: &Path, depth: usize, listing: &mut Listing, cancel: &Cancel) -> Result<()> {
-    cancel.check()?;
-    let mut names = match file_names_and_directories(directory) {
-        Ok(names) => names,
-        Err(error) if depth == DEPTH => return Err(unreadable("the backups", directory, &error)),
-        Err(error) => {
-            listing.problems.push(format!("cannot read {}: {error}", directory.display()));
-            return Ok(());
-        }
-    };
-    if let Some(backup) = base_backup::describe(directory, &names, cancel)? {
-        listing.backups.push(backup);
-        return Ok(());
+/// Why a file that is there gives no segment.
+fn unusable(found: &Candidate, error: &std::io::Error) -> Error {
+    let path = &found.path;
+    // What the system says nothing about is in the file itself.
+    if found.compression == Compression::None || error.raw_os_error().is_some() {
+        return unreadable("a WAL segment", path, error);
     }
-    names.sort();
-    for name in names.into_iter().filter(|_| depth > 0) {
-        let below = directory.join(name);
-        if below.is_dir() {
-            find_backups(&below, depth - 1, listing, cancel)?;
-        }
-    }
-    Ok(())
-}
-
-/// A directory that may be listed and not searched has names, and nothing behind them.
-fn check_searchable(directory: &Path) -> Result<()> {
-    let mut entries = fs::read_dir(directory).map_err(|error| unreadable("the WAL archive", directory, &error))?;
-    let Some(Ok(entry)) = entries.next() else { return Ok(()) };
-    match fs::symlink_metadata(entry.path()) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Err(unreadable("the WAL archive", directory, &error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether this is a server's `pg_wal`.
-pub(super) fn is_pg_wal(directory: &Path) -> bool {
-    directory.join("archive_status").is_dir()
-}
-
-/// Whether it is a segment of a server's `pg_wal` that waits to be written: an old one under the name of one to come
-/// (`RemoveXlogFile`, `src/backend/access/transam/xlog.c`), or one that was made beforehand and is still empty.
-pub(super) fn is_recycled(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).and_then(ArchiveFile::parse);
-    let Some(ArchiveFile::Segment(name)) = name else { return false };
-    let Ok(front) = compress::front(path, Compression::None, SegmentHeader::BYTES as u64) else { return false };
-    match SegmentHeader::parse(&front) {
-        Ok(header) => header.pageaddr < name.start(header.segment_size),
-        Err(bad) => bad == BadPage::Zeroed,
-    }
-}
-
-/// Takes in what a history or `.backup` file says.
-fn take_text(directory: &Path, file: ArchiveFile, compression: Compression, listing: &mut Listing) {
-    if !matches!(file, ArchiveFile::History(_) | ArchiveFile::BackupHistory(..)) {
-        return;
-    }
-    let path = directory.join(format!("{file}{}", compression.ending()));
-    let text = match compress::front(&path, compression, SMALL_FILE) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) => return listing.problems.push(format!("cannot read {}: {error}", path.display())),
-    };
-    match file {
-        ArchiveFile::History(id) => {
-            listing.histories.push((id, text));
-            listing.compressed_histories.extend((compression != Compression::None).then_some(compression));
-        }
-        ArchiveFile::BackupHistory(..) => listing.backup_histories.push((path.display().to_string(), text)),
-        _ => {}
-    }
-}
-
-/// Finds out of which cluster the segments are, and how long: as most of some of them say.
-fn take_headers(
-    directory: &Path,
-    files: &[(ArchiveFile, u64)],
-    compressed: &[(ArchiveFile, Compression)],
-    listing: &mut Listing,
-) {
-    if listing.segment_size.is_some() {
-        return;
-    }
-    let plain = files.iter().map(|(file, _)| (*file, Compression::None));
-    let all = plain.chain(compressed.iter().copied());
-    let segments: Vec<_> = all.filter_map(|(file, compression)| Some((file.whole_segment()?, compression))).collect();
-    let mut votes: Vec<((SegmentSize, u64), usize)> = Vec::new();
-    for (name, compression) in segments.iter().step_by(segments.len().div_ceil(SAMPLE).max(1)) {
-        let path = directory.join(format!("{name}{}", compression.ending()));
-        let header = compress::front(&path, *compression, SegmentHeader::BYTES as u64);
-        let Some(header) = header.ok().and_then(|bytes| SegmentHeader::parse(&bytes).ok()) else { continue };
-        let said = (header.segment_size, header.system_identifier);
-        match votes.iter_mut().find(|(known, _)| *known == said) {
-            Some((_, votes)) => *votes += 1,
-            None => votes.push((said, 1)),
-        }
-    }
-    // Of several that are as many, the first one found.
-    if let Some(((size, system), _)) = votes.into_iter().rev().max_by_key(|(_, votes)| *votes) {
-        (listing.segment_size, listing.system_identifier) = (Some(size), Some(system));
-    }
-}
-
-/// Takes in the compressed segments.
-fn take_compressed(files: &[(ArchiveFile, Compression)], listing: &mut Listing) {
-    for (file, compression) in files {
-        match file {
-            ArchiveFile::Segment(name) => listing.compressed.push((*name, *compression)),
-            ArchiveFile::Partial(name) => listing.compressed_partials.push((*name, *compression)),
-            ArchiveFile::History(_) | ArchiveFile::BackupHistory(..) => {}
-        }
-    }
-}
-
-/// A file of an archive.
-enum Found {
-    /// With its size in bytes.
-    Plain(ArchiveFile, u64),
-    Compressed(ArchiveFile, Compression),
-}
-
-/// The files of an archive, in no order. Their sizes are asked for on all cores while the directory is still read.
-fn look_into(directory: &Path) -> std::io::Result<Vec<Found>> {
-    let names = fs::read_dir(directory)?
-        .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose());
-    let sizes = identity::Sizes::of(directory);
-    identity::as_they_come(names, &|name: String| {
-        match archived(&name)? {
-            // A file may be renamed away under us: an archive is written to while we read.
-            (file, Compression::None) => Some(Found::Plain(file, sizes.get(&name)?)),
-            (file, compression) => Some(Found::Compressed(file, compression)),
-        }
-    })
-}
-
-fn file_names_and_directories(directory: &Path) -> std::io::Result<Vec<String>> {
-    fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    Error::failed(SEGMENT_DAMAGED, format!("this WAL segment cannot be unpacked: {}", path.display()))
+        .caused_by(error)
+        .hint("get another copy of it, and give the archive that has it with another --wal")
 }
 
 /// A segment that the backup brought along: in its `pg_wal` directory, or inside `pg_wal.tar` or `base.tar`.
@@ -447,13 +315,17 @@ fn open_own_segment(backup: &Backup, name: SegmentName) -> Result<Option<Box<dyn
     }
     let wal_part = backup.parts.iter().find(|part| part.holds == PartContents::Wal);
     let Some(part) = wal_part.or(backup.parts.first()) else { return Ok(None) };
-    let wanted = name.to_string();
+    let wanted = match part.holds {
+        PartContents::Wal => PathBuf::from(name.to_string()),
+        _ => Path::new("pg_wal").join(name.to_string()),
+    };
     let broken = |error: &std::io::Error| unreadable("the backup's WAL", &part.path, error);
     let reader = compress::open(&part.path, part.compression, &Count::default()).map_err(|error| broken(&error))?;
     let mut archive = tar::Archive::new(BufReader::new(reader));
     for entry in archive.entries().map_err(|error| broken(&error))? {
         let mut entry = entry.map_err(|error| broken(&error))?;
-        let is_it = entry.path().is_ok_and(|path| path.file_name().is_some_and(|file| file == wanted.as_str()));
+        let path = entry.path().map_err(|error| broken(&error))?.into_owned();
+        let is_it = part.name_inside(&path).is_some_and(|path| path.strip_prefix(".").unwrap_or(&path) == wanted);
         if is_it {
             // At most one segment, 1 GB, and never more than the tar really has.
             let mut bytes = Vec::new();

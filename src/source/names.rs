@@ -7,6 +7,7 @@ use crate::catalog::{Backup, BackupKind, Catalog, Compression, Part, PartContent
 use crate::core::PgMajor;
 use crate::error::Result;
 use crate::pgdata::FilenodeMap;
+use crate::pgdata::incremental_file::{upon, whole_name};
 use crate::pgdata::system_rows::classes;
 
 use super::compress::{self, Count};
@@ -40,7 +41,7 @@ impl NameBook {
     pub fn name(&mut self, suspects: &mut [Suspect], catalog: &Catalog, cancel: &Cancel) -> Result<()> {
         for suspect in suspects {
             let Some(backup) = last_before(catalog, suspect) else { continue };
-            if let Some(names) = self.of(backup, cancel)? {
+            if let Some(names) = self.of(backup, catalog, cancel)? {
                 names.name(suspect);
             }
         }
@@ -51,17 +52,17 @@ impl NameBook {
     ///
     /// # Errors
     /// When it was cancelled.
-    pub fn only_database(&mut self, backup: &Backup, cancel: &Cancel) -> Result<Option<String>> {
-        if !is_quick(backup) {
+    pub fn only_database(&mut self, backup: &Backup, catalog: &Catalog, cancel: &Cancel) -> Result<Option<String>> {
+        if !read_for(backup, catalog).into_iter().all(is_quick) {
             return Ok(None);
         }
-        Ok(self.of(backup, cancel)?.and_then(RelationNames::only_database).map(str::to_owned))
+        Ok(self.of(backup, catalog, cancel)?.and_then(RelationNames::only_database).map(str::to_owned))
     }
 
     /// What this backup knows, read where it was not yet.
-    fn of(&mut self, backup: &Backup, cancel: &Cancel) -> Result<Option<&RelationNames>> {
+    fn of(&mut self, backup: &Backup, catalog: &Catalog, cancel: &Cancel) -> Result<Option<&RelationNames>> {
         if !self.known.contains_key(&backup.id) {
-            let names = match read_names(backup, cancel) {
+            let names = match read_names(&read_for(backup, catalog), cancel) {
                 Ok(names) => names,
                 Err(error) => {
                     cancel.check()?;
@@ -82,7 +83,14 @@ fn last_before<'a>(catalog: &'a Catalog, suspect: &Suspect) -> Option<&'a Backup
         backup.start_lsn.is_some_and(|start| start <= suspect.lsn)
             && path.is_some_and(|path| catalog.leads_along(backup, &path))
     };
-    catalog.usable_backups().filter(|backup| is_quick(backup)).filter(leads_there).max_by_key(|backup| backup.start_lsn)
+    let soon = |backup: &&Backup| read_for(backup, catalog).into_iter().all(is_quick);
+    catalog.usable_backups().filter(soon).filter(leads_there).max_by_key(|backup| backup.start_lsn)
+}
+
+/// The backups that are read for the names of one: itself, and before it those that it builds upon.
+fn read_for<'a>(backup: &'a Backup, catalog: &'a Catalog) -> Vec<&'a Backup> {
+    let chain = catalog.chain_of(backup);
+    if chain.is_empty() { vec![backup] } else { chain }
 }
 
 fn is_quick(backup: &Backup) -> bool {
@@ -95,19 +103,19 @@ fn is_quick(backup: &Backup) -> bool {
         })
 }
 
-/// Reads the names that a base backup knows.
+/// Reads the names that a base backup knows, the last of those that are read for it.
 ///
 /// # Errors
 /// When its files cannot be read.
-fn read_names(backup: &Backup, cancel: &Cancel) -> io::Result<RelationNames> {
-    let Some(major) = backup.pg_version else { return Ok(RelationNames::default()) };
+fn read_names(backups: &[&Backup], cancel: &Cancel) -> io::Result<RelationNames> {
+    let Some(major) = backups.last().and_then(|backup| backup.pg_version) else { return Ok(RelationNames::default()) };
     let mut files = Files::default();
-    files.take(backup, &is_ordinary, cancel)?;
+    files.take_all(backups, &is_ordinary, cancel)?;
     // Where pg_class lies elsewhere, only its rows say where pg_namespace lies.
     for _ in 0..2 {
         let rewritten = files.rewritten(major);
         if !rewritten.is_empty() {
-            files.take(backup, &|name| rewritten.contains(name), cancel)?;
+            files.take_all(backups, &|name| rewritten.contains(name), cancel)?;
         }
     }
     Ok(files.names(major))
@@ -128,6 +136,19 @@ fn is_ordinary(name: &str) -> bool {
 struct Files(BTreeMap<String, Vec<u8>>);
 
 impl Files {
+    /// Reads the wanted files of a backup and of those that it builds upon, and takes what they come to.
+    fn take_all(&mut self, backups: &[&Backup], wanted: &dyn Fn(&str) -> bool, cancel: &Cancel) -> io::Result<()> {
+        let mut whole = BTreeMap::new();
+        for backup in backups {
+            let mut own = Files::default();
+            let is_wanted = |name: &str| whole_name(name).map_or_else(|| wanted(name), |whole| wanted(&whole));
+            own.take(backup, &is_wanted, cancel)?;
+            whole = upon(&whole, own.0);
+        }
+        self.0.append(&mut whole);
+        Ok(())
+    }
+
     /// Reads the wanted files of a backup.
     fn take(&mut self, backup: &Backup, wanted: &dyn Fn(&str) -> bool, cancel: &Cancel) -> io::Result<()> {
         match backup.kind {
@@ -161,22 +182,24 @@ impl Files {
     fn take_from_tar(&mut self, part: &Part, wanted: &dyn Fn(&str) -> bool, cancel: &Cancel) -> io::Result<()> {
         if part.compression == Compression::None {
             let mut archive = tar::Archive::new(open_file(&part.path)?);
-            return self.take_entries(archive.entries_with_seek()?, wanted, cancel);
+            return self.take_entries(part, archive.entries_with_seek()?, wanted, cancel);
         }
         let reader = compress::open(&part.path, part.compression, &Count::default())?;
         let mut archive = tar::Archive::new(BufReader::with_capacity(256 << 10, reader));
-        self.take_entries(archive.entries()?, wanted, cancel)
+        self.take_entries(part, archive.entries()?, wanted, cancel)
     }
 
     fn take_entries<R: Read>(
         &mut self,
+        part: &Part,
         entries: tar::Entries<'_, R>,
         wanted: &dyn Fn(&str) -> bool,
         cancel: &Cancel,
     ) -> io::Result<()> {
         for entry in entries {
             let entry = entry?;
-            let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+            let Some(name) = part.name_inside(&entry.path()?) else { continue };
+            let name = name.to_string_lossy().trim_start_matches("./").to_owned();
             if wanted(&name) {
                 let mut bytes = Vec::new();
                 entry.take(LONGEST).read_to_end(&mut bytes)?;

@@ -345,7 +345,7 @@ impl Performer {
     fn new(config: Config, source: SourceConfig) -> Performer {
         Performer {
             restore: source.restore.clone(),
-            source: Arc::new(LocalSource::new(&source)),
+            source: Arc::new(LocalSource::new(&source).remembering(config.cache_directory.as_deref())),
             config,
             shared: Arc::default(),
             scan: Cancel::default(),

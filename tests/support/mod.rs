@@ -15,6 +15,7 @@ mod cluster;
 mod digest;
 mod directory;
 mod history;
+mod incremental;
 mod operator;
 mod packed;
 mod picture;
@@ -31,6 +32,7 @@ pub use cluster::{Cluster, LIMIT, Options, Session, Stop};
 pub use digest::{TreeDigest, tree_digest};
 pub use directory::Directory;
 pub use history::{History, ROWS, Transaction, rows};
+pub use incremental::Incremental;
 pub use operator::{
     Abandoned, Gate, Operator, assert_is, assert_paused, auto_conf_names, connection_to, is_running, is_worked_in,
     postmaster, sql, within_seconds,

@@ -67,8 +67,11 @@ pub(crate) fn catalog() -> Catalog {
         left_alone: Vec::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
+        growing: BTreeSet::new(),
         segments: BTreeSet::new(),
         compressions: BTreeSet::new(),
+        unmarked: BTreeSet::new(),
+        layouts: Default::default(),
         histories: BTreeMap::new(),
     }
 }
@@ -159,6 +162,7 @@ pub(crate) fn plan(target: Target) -> Box<Plan> {
         recovery: NAME.to_owned(),
         directory: PathBuf::from("/new"),
         tablespaces: Vec::new(),
+        chain: None,
         backup: backup("b"),
         resolved: Resolved {
             xid: Some(Xid(50)),
@@ -298,6 +302,8 @@ fn enter_explains_both_ways_and_each_leads_to_its_plan() {
     enter(&mut same);
     let Some(Dialog::Menu(menu)) = &same.dialog else { panic!("no menu") };
     assert_eq!(menu.choices.len(), 2, "a restore point has no sides");
+    assert_eq!(press(&mut same, "q"), [], "out of the list, and no further");
+    assert!(same.dialog.is_none());
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use crate::catalog::Backup;
+use crate::catalog::compression::archived;
+use crate::catalog::{Backup, Folder};
 use crate::config::RestoreConfig;
 use crate::core::{PgMajor, SegmentName};
 use crate::engine::occupant;
@@ -17,7 +18,7 @@ use crate::plan::make_way::Occupant;
 use crate::plan::preflight::{BackupFacts, DirectoryFacts, HostFacts, OwnProgram, PlaceFacts};
 use crate::plan::pristine::PristineFacts;
 
-use super::{Account, account, clusters, command_as, current_account, system};
+use super::{Account, account, clusters, combining, command_as, current_account, system};
 
 /// The first port that is tried where none was asked for: not a server's usual one.
 const FIRST_PORT: u16 = 5499;
@@ -30,6 +31,8 @@ pub struct Wanted<'a> {
     pub directory: &'a Path,
     /// The base backup.
     pub backup: &'a Backup,
+    /// It with all that it builds upon; empty for a full one.
+    pub chain: &'a [&'a Backup],
     /// What its own files say.
     pub backup_facts: &'a BackupFacts,
     /// The newest segment of the archives on the timeline that is recovered, where all of it is.
@@ -92,6 +95,7 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
         tablespace_places: tablespace_places(wanted, account),
         // One that was chosen was free a moment ago; another Walback that looks for one may be holding it just now.
         port_taken_by: wanted.restore.port.and_then(port_taken_by),
+        combine: combining::look(wanted.chain, bin_dir.as_deref(), wanted.major, account),
         bin_dir,
         searched,
         wrong_version,
@@ -330,17 +334,25 @@ fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)>
         if !passes_test(account, "-r", archive) {
             return Some("the directory cannot be listed".to_owned());
         }
-        let file = fs::read_dir(archive)
-            .ok()?
-            .flatten()
-            .find(|entry| crate::core::ArchiveFile::parse(&entry.file_name().to_string_lossy()).is_some())?;
-        (!passes_test(account, "-r", &file.path())).then(|| format!("{} is closed to it", file.path().display()))
+        let first = |directory: &Path, is_it: &dyn Fn(&str) -> bool| {
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            let mut files = entries.filter(|entry| is_it(&entry.file_name().to_string_lossy()));
+            files.next().map(|entry| entry.path())
+        };
+        // One stands for all: of a file, and of a folder and what is in it.
+        let is_file = |name: &str| archived(name).is_some();
+        let folder = first(archive, &|name| Folder::parse(name).is_some());
+        let inside = folder.as_deref().and_then(|folder| first(folder, &is_file));
+        let closed = folder.clone().filter(|folder| !passes_test(account, "-x", folder));
+        let mut files = first(archive, &is_file).into_iter().chain(inside);
+        let closed = closed.or_else(|| files.find(|file| !passes_test(account, "-r", file)));
+        closed.map(|path| format!("{} is closed to it", path.display()))
     };
     archives.iter().filter_map(|archive| Some((archive.clone(), why(archive)?))).collect()
 }
 
 /// Asks `test` as that user: who may do what is for the system to say, not for a look at modes.
-fn passes_test(account: &Account, flag: &str, path: &Path) -> bool {
+pub(super) fn passes_test(account: &Account, flag: &str, path: &Path) -> bool {
     let mut command = command_as(account, Path::new("test"));
     command.arg(flag).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
     command.status().is_ok_and(|status| status.success())
@@ -458,7 +470,7 @@ fn version_of(directory: &Path) -> Option<String> {
 }
 
 /// `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` → 15
-fn parse_version(text: &str) -> Option<PgMajor> {
+pub(super) fn parse_version(text: &str) -> Option<PgMajor> {
     PgMajor::parse(text.split("(PostgreSQL)").nth(1)?)
 }
 

@@ -17,6 +17,7 @@ use crate::core::time::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
 pub mod clusters;
+mod combining;
 pub mod facts;
 pub mod launch;
 pub mod lock;
@@ -442,32 +443,69 @@ impl Host {
         arguments: &[String],
         go_on: &dyn Fn() -> bool,
     ) -> Result<(bool, String)> {
-        let shown = || format!("{} {}", program.display(), arguments.join(" "));
-        let cannot =
-            |error: &io::Error| Error::failed("program-failed", format!("cannot run {}", shown())).caused_by(error);
-        // A file and not a pipe: nobody has to read it meanwhile.
-        let output = memfd_create(c"said", MFdFlags::MFD_CLOEXEC).map_err(|error| cannot(&error.into()))?;
-        let output = File::from(output);
-        let both = output.try_clone().and_then(|out| Ok((out, output.try_clone()?))).map_err(|error| cannot(&error))?;
-        let mut command = quiet_command(account, program, arguments);
-        // Ctrl-C at the terminal is for us: we pass it on.
-        command.stdout(both.0).stderr(both.1).process_group(0);
-        let mut child = command.spawn().map_err(|error| cannot(&error))?;
-        let mut interrupted = false;
-        let status = loop {
-            if let Some(status) = child.try_wait().map_err(|error| cannot(&error))? {
-                break status;
-            }
-            if !interrupted && !go_on() {
-                interrupted = true;
-                let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT);
-            }
-            std::thread::sleep(WATCH_EVERY);
-        };
-        if interrupted {
-            return Err(Error::new(ErrorKind::Interrupted, "interrupted", format!("interrupted: {}", shown())));
+        let shown = format!("{} {}", program.display(), arguments.join(" "));
+        watched(quiet_command(account, program, arguments), &shown, &|_| go_on())
+    }
+
+    /// The same with all the groups of that user, and with the process id for whoever is asked whether to go on.
+    ///
+    /// # Errors
+    /// When it cannot be run, or was interrupted.
+    pub fn run_long(
+        &self,
+        account: &Account,
+        program: &Path,
+        arguments: &[String],
+        go_on: &dyn Fn(u32) -> bool,
+    ) -> Result<(bool, String)> {
+        let mut command = command_as(account, program);
+        command.args(arguments).stdin(Stdio::null()).current_dir("/");
+        watched(command, &format!("{} {}", program.display(), arguments.join(" ")), go_on)
+    }
+
+    /// Ends a program that the caller knows to be ours, at once.
+    ///
+    /// # Errors
+    /// When it may not be sent. That the process is gone already is no error.
+    pub fn end_program(&self, pid: u32) -> Result<()> {
+        match kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+            Err(error) => Err(Error::failed("signal-failed", format!("cannot end process {pid}")).caused_by(&error)),
         }
-        Ok((status.success(), said(output)))
+    }
+
+    /// Renames everything inside of one directory of ours into another on the same file system, but what is called
+    /// `left`. Where the first is not there, that was done before. Durable when it returns.
+    ///
+    /// # Errors
+    /// When something cannot be renamed.
+    pub fn move_contents(&self, from: &Path, to: &Path, left: &str) -> Result<()> {
+        let _rights = self.rights().map_err(|error| failed("move", from, &error))?;
+        let entries = match fs::read_dir(from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(|error| failed("read the directory", from, &error))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(|error| failed("read the directory", from, &error))?;
+            if entry.file_name() != left {
+                let path = entry.path();
+                fs::rename(&path, to.join(entry.file_name())).map_err(|error| failed("put in place", &path, &error))?;
+            }
+        }
+        sync_directory(to)?;
+        sync_directory(from)
+    }
+
+    /// Removes a directory of ours with everything in it, if it is there.
+    ///
+    /// # Errors
+    /// When something of it cannot be removed.
+    pub fn remove_tree(&self, path: &Path) -> Result<()> {
+        let _rights = self.rights().map_err(|error| failed("remove", path, &error))?;
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, &error)),
+            _ => Ok(()),
+        }
     }
 
     /// Has a postmaster that the caller knows to be ours read its settings again.
@@ -631,6 +669,34 @@ fn quiet_command(account: &Account, program: &Path, arguments: &[impl AsRef<OsSt
         command.uid(account.uid).gid(account.gid);
     }
     command
+}
+
+/// Runs a program that may take long to its end; `false` of `go_on`, which is asked again and again with its process id, has
+/// it interrupted. Gives whether it succeeded, and what it said on both its outputs.
+fn watched(mut command: Command, shown: &str, go_on: &dyn Fn(u32) -> bool) -> Result<(bool, String)> {
+    let cannot = |error: &io::Error| Error::failed("program-failed", format!("cannot run {shown}")).caused_by(error);
+    // A file and not a pipe: nobody has to read it meanwhile.
+    let output = memfd_create(c"said", MFdFlags::MFD_CLOEXEC).map_err(|error| cannot(&error.into()))?;
+    let output = File::from(output);
+    let both = output.try_clone().and_then(|out| Ok((out, output.try_clone()?))).map_err(|error| cannot(&error))?;
+    // Ctrl-C at the terminal is for us: we pass it on.
+    command.stdout(both.0).stderr(both.1).process_group(0);
+    let mut child = command.spawn().map_err(|error| cannot(&error))?;
+    let mut interrupted = false;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(|error| cannot(&error))? {
+            break status;
+        }
+        if !interrupted && !go_on(child.id()) {
+            interrupted = true;
+            let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT);
+        }
+        std::thread::sleep(WATCH_EVERY);
+    };
+    if interrupted {
+        return Err(Error::new(ErrorKind::Interrupted, "interrupted", format!("interrupted: {}", shown)));
+    }
+    Ok((status.success(), said(output)))
 }
 
 /// What a program wrote, from its beginning; of very much only the end.

@@ -9,8 +9,8 @@ use crate::plan::build::OWN_DIRECTORY;
 use super::super::host::{Host, owner_of};
 use super::super::mark::{MARK, Mark};
 use super::super::server::socket_files;
-use super::snapshot;
 use super::stop::stop;
+use super::{combine, snapshot};
 
 /// Whether there is anything to remove: an unpacking that failed leaves nothing, or the empty directory that was there.
 #[must_use]
@@ -29,6 +29,7 @@ pub fn discard(host: &Host, plan: &Plan) -> Result<()> {
     }
     let mark = Mark::check(&plan.directory, &plan.recovery)?;
     stop(host, &plan.directory)?;
+    combine::end_what_is_left(host, plan)?;
     snapshot::forget(host, plan)?;
     let inside = inside(host, plan);
     // The mark goes last: what is interrupted here can be discarded again.
@@ -60,6 +61,7 @@ pub fn clear_for_unpacking(host: &Host, plan: &Plan) -> Result<()> {
     Mark::check(&plan.directory, &plan.recovery)?;
     stop(host, &plan.directory)?;
     let inside = inside(host, plan);
+    combine::forget(host, &inside, plan)?;
     for root in plan.tablespace_roots() {
         // One that is not there, or was not made by this recovery, is looked at when it is unpacked into.
         if Mark::check(root, &plan.recovery).is_ok() {

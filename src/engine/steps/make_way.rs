@@ -41,7 +41,7 @@ pub fn make_way(host: &Host, plan: &Plan) -> Result<()> {
         ))
     };
     let mut sources: Vec<PathBuf> = plan.wal.clone();
-    sources.push(plan.backup.location.clone());
+    sources.extend(plan.backups_read().map(|backup| backup.location.clone()));
     let needed = [plan.server.bin_dir.clone()];
     if let Some(why) = stays(directory, &sources, &needed) {
         return Err(refused(&why));

@@ -1,5 +1,6 @@
 //! The steps of a recovery, one file each.
 
+pub mod combine;
 pub mod configure;
 pub mod directory;
 pub mod discard;

@@ -132,7 +132,10 @@ impl<'a> Cloning<'a> {
         kind: Pristine,
         plan: &Plan,
     ) -> Cloning<'a> {
-        let total = plan.backup.unpacked_bytes.unwrap_or(plan.estimate.unpack_bytes);
+        let total = match plan.chain {
+            None => plan.backup.unpacked_bytes.unwrap_or(plan.estimate.unpack_bytes),
+            Some(_) => plan.amounts().data,
+        };
         Cloning { host, owner, recorder, cancel, kind, total, done: 0, told: None }
     }
 

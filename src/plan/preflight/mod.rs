@@ -10,7 +10,7 @@ use crate::resolve::Resolved;
 
 use super::make_way::Occupant;
 use super::pristine::{Pristine, PristineFacts};
-use super::{Finding, PlacedTablespace};
+use super::{CombineFacts, Finding, PlacedTablespace};
 
 pub mod backup;
 mod place;
@@ -45,6 +45,8 @@ pub struct HostFacts {
     pub bin_dir: Option<PathBuf>,
     /// Where they were looked for.
     pub searched: Vec<PathBuf>,
+    /// What combines the backup with those that it builds upon, where it is an incremental one.
+    pub combine: Option<CombineFacts>,
     /// What the programs in a directory that was set say that they are.
     pub wrong_version: Option<(PathBuf, String)>,
     /// The user that will own the directory and run the server; the error where there is none.
@@ -158,6 +160,8 @@ pub enum DirectoryFacts {
 pub struct Preflight<'a> {
     /// The base backup.
     pub backup: &'a Backup,
+    /// It with all that it builds upon, the full one first; empty for a full one.
+    pub chain: &'a [&'a Backup],
     /// Its version.
     pub major: PgMajor,
     /// The new data directory.
@@ -199,6 +203,7 @@ impl Preflight<'_> {
         findings.extend(self.pristine(&host.pristine));
         findings.extend(self.port(host));
         findings.extend(self.programs(host));
+        findings.extend(self.combining(host));
         findings.extend(self.account(host));
         findings.extend(place::decompressors(host));
         findings.extend(self.own_program(host));

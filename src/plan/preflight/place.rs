@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{DirectoryFacts, HostFacts, OwnProgram, PlaceFacts, Preflight, SPARE_BYTES, WAL_KEPT};
+use crate::catalog::Backup;
 use crate::catalog::compression::package_of;
 use crate::core::progress::Bytes;
+use crate::plan::chain::Amounts;
 use crate::plan::fetch::copied_program;
 use crate::plan::make_way::{self, Occupant};
 use crate::plan::pristine::PristineFacts;
-use crate::plan::{Estimate, Finding};
+use crate::plan::{CombineFacts, Estimate, Finding};
 
 impl Preflight<'_> {
     /// What is to be said of the new data directory, and of what is there.
@@ -46,8 +48,14 @@ impl Preflight<'_> {
         for placed in self.tablespaces {
             let place = host.tablespace_places.iter().find(|place| place.root == placed.root);
             let Some(place) = place.filter(|place| place.file_system != 0) else { continue };
-            let bytes = self.backup.tablespaces.iter().find(|known| known.oid == placed.oid);
-            let bytes = bytes.and_then(|known| known.size_bytes).unwrap_or_default();
+            let of = |backup: &Backup| {
+                let known = backup.tablespaces.iter().find(|known| known.oid == placed.oid);
+                known.and_then(|known| known.size_bytes).unwrap_or_default()
+            };
+            let bytes = match self.chain {
+                [] => of(self.backup),
+                chain => chain.iter().fold(0_u64, |sum, backup| sum.saturating_add(of(backup))),
+            };
             let (sum, _) = taken.entry(place.file_system).or_insert((0_u64, placed.to.as_path()));
             *sum = sum.saturating_add(bytes);
         }
@@ -60,7 +68,7 @@ impl Preflight<'_> {
             let message = "a copy cannot be kept of a cluster with tablespaces: they lie outside of its directory";
             return Some(Finding::error("pristine-tablespaces", message).hint("leave --keep-pristine out"));
         }
-        let data = self.backup.unpacked_bytes.unwrap_or(self.backup.size_bytes);
+        let data = self.amounts(None).data;
         pristine.finding(facts, &format!("{}.pristine", self.directory.display()), data)
     }
 
@@ -68,15 +76,20 @@ impl Preflight<'_> {
     pub(super) fn space(&self, host: &HostFacts) -> Vec<Finding> {
         let elsewhere = self.elsewhere(host);
         let beyond = elsewhere.values().fold(0_u64, |sum, (bytes, _)| sum.saturating_add(*bytes));
-        let data = self.backup.unpacked_bytes.unwrap_or(self.backup.size_bytes).saturating_sub(beyond);
+        let amounts = self.amounts(host.combine.as_ref());
+        let data = amounts.data.saturating_sub(beyond);
         let kept = self.pristine.map_or(0, |pristine| pristine.takes(data, self.wal_bytes));
-        let needed = data.saturating_add(kept).saturating_add(self.wal_bytes.min(WAL_KEPT)).saturating_add(SPARE_BYTES);
+        // What was unpacked to be combined is gone when the copy is made and WAL comes.
+        let later = kept.saturating_add(self.wal_bytes.min(WAL_KEPT)).max(amounts.staged);
+        let needed = data.saturating_add(later).saturating_add(SPARE_BYTES);
         let here = host.free_bytes.map(|free| (self.directory, needed, free, "--into"));
         let there = elsewhere.into_iter().filter_map(|(file_system, (bytes, path))| {
             let place = host.tablespace_places.iter().find(|place| place.file_system == file_system)?;
             Some((path, bytes, place.free_bytes?, "--tablespace OLDDIR=NEWDIR"))
         });
-        let least = if self.backup.unpacked_bytes.is_some() { "" } else { "at least " };
+        let is_known =
+            self.backup.unpacked_bytes.is_some() && self.chain.iter().all(|one| one.unpacked_bytes.is_some());
+        let least = if is_known { "" } else { "at least " };
         let lacking = here.into_iter().chain(there).filter(|(_, needed, free, _)| free < needed);
         let findings = lacking.map(|(path, needed, free, option)| {
             let message = format!(
@@ -127,6 +140,19 @@ impl Preflight<'_> {
             )
             .hint(install),
         )
+    }
+
+    /// What the backup takes, with all that it builds upon.
+    fn amounts(&self, facts: Option<&CombineFacts>) -> Amounts {
+        let nothing = CombineFacts::default();
+        Amounts::of(self.backup, self.chain, &facts.unwrap_or(&nothing).in_place)
+    }
+
+    /// What combines an incremental backup with those that it builds upon.
+    pub(super) fn combining(&self, host: &HostFacts) -> Option<Finding> {
+        // Where the server's programs are nowhere, it is with them.
+        host.bin_dir.as_ref()?;
+        host.combine.as_ref()?.finding(self.backup, self.major)
     }
 
     pub(super) fn account(&self, host: &HostFacts) -> Vec<Finding> {

@@ -362,7 +362,10 @@ fn detail(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
             Some(found) => finding(&mut doc, theme, &found),
             None => doc.paragraph(&Told::of(state, Row::Space(space), theme).text, theme.plain()),
         },
-        Some(Row::Backup(needs)) => backup_detail(&mut doc, needs, theme),
+        Some(Row::Backup(needs)) => {
+            builds_upon(&mut doc, state, needs, theme);
+            backup_detail(&mut doc, needs, theme);
+        }
         Some(Row::Unneeded(unneeded)) => {
             doc.paragraph(
                 &format!("The oldest base backup is {}; {}.", unneeded.backup, unneeded.in_words()),
@@ -392,6 +395,20 @@ fn finding(doc: &mut Doc, theme: Theme, finding: &Finding) {
     doc.paragraph(&finding.message, theme.plain());
     if let Some(hint) = &finding.hint {
         doc.hanging("→ ", theme.key(), hint, theme.strong());
+    }
+}
+
+/// What an incremental backup is combined of.
+fn builds_upon(doc: &mut Doc, state: &State, needs: &Needs, theme: Theme) {
+    let Some(catalog) = state.loaded() else { return };
+    let Some(backup) = catalog.backup(&needs.backup) else { return };
+    let chain: Vec<&str> = catalog.chain_of(backup).iter().map(|link| link.id.as_str()).collect();
+    if let [upon @ .., itself] = chain.as_slice() {
+        let upon = upon.join(", ");
+        doc.paragraph(
+            &format!("{itself} is an incremental backup: it is combined with {upon}, which have to stay."),
+            theme.plain(),
+        );
     }
 }
 

@@ -192,7 +192,10 @@ fn headline(doc: &mut Doc, state: &State, theme: Theme, recovery: &Recovery) {
             (glyphs::WAITING, theme.strong(), "THE SERVER IS STOPPED".to_owned(), "Its directory is kept as it is.")
         }
         RecoveryState::Failed => {
-            let unpacking = recovery.failure.as_ref().is_some_and(|failure| failure.step == Some(StepId::Unpack));
+            let unpacking = recovery
+                .failure
+                .as_ref()
+                .is_some_and(|failure| matches!(failure.step, Some(StepId::Unpack | StepId::Combine)));
             let kept = match unpacking {
                 true => {
                     "Backups and archive are as they were. Half a backup is of no use: what was unpacked is removed again."

@@ -131,6 +131,11 @@ fn backup_row(canvas: &Canvas<'_>, state: &State, backup: &Backup, here: bool, c
     if usize::from(columns) > width(&text) + 12 {
         text.push_str(&format!("  {}", clean(&backup.id)));
     }
+    if let Some(parent) = &backup.parent {
+        // What it builds upon, where there is room; that it does, in any case.
+        let upon = format!(" + {}", clean(parent));
+        text.push_str(if usize::from(columns) > width(&text) + width(&upon) { &upon } else { " +" });
+    }
     spans.push(Span::raw(text));
     Line::from(spans)
 }

@@ -48,7 +48,7 @@ impl Ledger {
         if !backup.manifest {
             return Ledger::of(backup, None);
         }
-        let path = backup.location.join("backup_manifest");
+        let path = backup.manifest_path();
         let mut bytes = Vec::new();
         let read = std::fs::File::open(&path).and_then(|file| file.take(LARGEST_MANIFEST + 1).read_to_end(&mut bytes));
         read.map_err(|error| bad_manifest(&path).caused_by(&error))?;

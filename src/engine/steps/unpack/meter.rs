@@ -16,21 +16,28 @@ pub(super) const TELL_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Meter<'a> {
     recorder: &'a Recorder<'a>,
     total: u64,
+    /// Of the backups before this one, where it is one of a chain; and what an earlier run had unpacked of them.
+    before: (u64, u64),
     pace: Pace,
     started: Instant,
 }
 
 impl<'a> Meter<'a> {
     pub(super) fn new(plan: &Plan, recorder: &'a Recorder<'a>) -> Meter<'a> {
-        let total = plan.backup.parts.iter().map(|part| part.size_bytes).sum();
-        Meter { recorder, total, pace: Pace::default(), started: Instant::now() }
+        let total = plan.amounts().read;
+        Meter { recorder, total, before: (0, 0), pace: Pace::default(), started: Instant::now() }
+    }
+
+    /// The next one of a chain follows.
+    pub(super) fn next(&mut self, done: u64, skipped: u64) {
+        self.before = (self.before.0 + done, self.before.1 + skipped);
     }
 
     /// # Errors
     /// When nobody can be told.
     pub(super) fn tell(&mut self, work: &Work<'_>) -> Result<()> {
         // What an earlier run had unpacked says nothing about how fast this one is.
-        let (done, skipped) = (work.count.bytes(), work.skipped());
+        let (done, skipped) = (self.before.0 + work.count.bytes(), self.before.1 + work.skipped());
         self.pace.observe(self.started.elapsed().as_secs_f64(), done.saturating_sub(skipped));
         self.recorder.emit(What::Progress(Progress {
             step: StepId::Unpack,

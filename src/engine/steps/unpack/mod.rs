@@ -28,6 +28,7 @@ use super::super::server::running;
 use super::directory::take_another;
 
 mod archive;
+mod chain;
 mod decoded;
 mod done;
 mod ledger;
@@ -62,6 +63,33 @@ type Body<'s> = Box<dyn FnOnce() -> Result<()> + Send + 's>;
 /// belong into a data directory, when the disk is full, or when it was cancelled. What was unpacked is left for the
 /// caller to remove, or to go on with.
 pub fn unpack(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>, cancel: &Cancel) -> Result<u64> {
+    let mut meter = Meter::new(plan, recorder);
+    match &plan.chain {
+        None => unpack_one(host, plan, owner, Purpose::Data, &mut meter, recorder, cancel),
+        Some(chain) => chain::unpack(host, plan, chain, owner, &mut meter, recorder, cancel),
+    }
+}
+
+/// What a backup is unpacked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To be the data.
+    Data,
+    /// To be combined with others: a program reads it that wants links to the tablespaces.
+    Combining,
+    /// It is not: it is held against its manifest where it lies, and is combined with others as it is.
+    Checking,
+}
+
+fn unpack_one(
+    host: &Host,
+    plan: &Plan,
+    owner: &Account,
+    purpose: Purpose,
+    meter: &mut Meter<'_>,
+    recorder: &Recorder<'_>,
+    cancel: &Cancel,
+) -> Result<u64> {
     let ledger = Ledger::open(&plan.backup)?;
     prepare(host, plan, owner, recorder)?;
     let inside = &host.acting_as(owner);
@@ -72,8 +100,10 @@ pub fn unpack(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_>
     }
     let replace = left.is_some();
     let done = Done::begin(inside, &plan.directory, &identity, left.unwrap_or_default(), owner)?;
-    let unpacking = Unpacking { host, inside, plan, owner, work: Work::new(ledger, done, replace, cancel) };
-    let unpacked = unpacking.run(recorder);
+    let work = Work::new(ledger, done, replace, cancel);
+    let unpacking = Unpacking { host, inside, plan, owner, purpose, work };
+    let unpacked = unpacking.run(meter, recorder);
+    meter.next(unpacking.work.count.bytes(), unpacking.work.skipped());
     if unpacked.is_err() {
         // For going on with it. Where even this fails, more is written again.
         let _ = locked(&unpacking.work.done).so_far();
@@ -128,20 +158,22 @@ struct Unpacking<'a> {
     inside: &'a Host,
     plan: &'a Plan,
     owner: &'a Account,
+    purpose: Purpose,
     work: Work<'a>,
 }
 
 impl Unpacking<'_> {
-    fn run(&self, recorder: &Recorder<'_>) -> Result<u64> {
-        let mut meter = Meter::new(self.plan, recorder);
+    fn run(&self, meter: &mut Meter<'_>, recorder: &Recorder<'_>) -> Result<u64> {
         meter.tell(&self.work)?;
         for part in &self.plan.backup.parts {
-            self.part(part, &mut meter)?;
+            self.part(part, meter)?;
         }
-        for needed in NEEDED_DIRECTORIES {
-            self.inside.ensure_directory(&self.plan.directory.join(needed), self.owner)?;
+        if self.purpose != Purpose::Checking {
+            for needed in NEEDED_DIRECTORIES {
+                self.inside.ensure_directory(&self.plan.directory.join(needed), self.owner)?;
+            }
+            self.write_tablespaces()?;
         }
-        self.write_tablespaces()?;
         let unknown = Ledger::open(&Backup { manifest: false, ..self.plan.backup.clone() })?;
         let ledger = std::mem::replace(&mut *locked(&self.work.ledger), unknown);
         let finding = ledger.close()?;
@@ -157,9 +189,21 @@ impl Unpacking<'_> {
     fn part(&self, part: &Part, meter: &mut Meter<'_>) -> Result<()> {
         let root = self.root_of(part.holds)?;
         self.inside.ensure_directory(&root, self.owner)?;
-        let tree = self.inside.tree(&root, self.owner)?;
+        // Without one, files are only held against the manifest.
+        let tree = match self.purpose {
+            Purpose::Checking => None,
+            Purpose::Data | Purpose::Combining => Some(self.inside.tree(&root, self.owner)?),
+        };
         let placed = self.plan.tablespaces.iter().map(|tablespace| tablespace.oid).collect();
-        let place = &Place { part, tree: Some(tree), prefix: prefix_of(part.holds), placed };
+        let others = part.others_inside(&self.plan.backup.parts);
+        let place = &Place {
+            part,
+            tree,
+            prefix: prefix_of(part.holds),
+            placed,
+            others,
+            follows_wal: self.plan.backup.manifest,
+        };
         let work = &self.work;
         if part.compression != Compression::None {
             let (decoder, decoded) = decoded::pair();
@@ -253,6 +297,9 @@ impl Unpacking<'_> {
         }
         if placed.is_empty() {
             return Ok(());
+        }
+        if self.purpose == Purpose::Combining {
+            return self.link_tablespaces(placed);
         }
         match self.plan.backup.kind {
             BackupKind::Tar => {}

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::catalog::PartContents;
 use crate::plan::build::OWN_DIRECTORY;
-use crate::plan::files::LEFT_OUT;
+use crate::plan::files::{EMPTIED, LEFT_OUT, TEMPORARY};
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,16 @@ pub(super) const TABLESPACE_LINKS: &str = "pg_tblspc";
 /// What the server makes these links from.
 pub(super) const TABLESPACE_MAP: &str = "tablespace_map";
 
+/// Whether it is what a running server makes for itself, and no backup's.
+fn is_fleeting(relative: &Path, holds: PartContents) -> bool {
+    let mut names = relative.components().filter_map(|part| part.as_os_str().to_str());
+    let top = relative.components().next().and_then(|part| part.as_os_str().to_str());
+    let is_below = holds == PartContents::Data
+        && relative.components().count() > 1
+        && top.is_some_and(|top| EMPTIED.contains(&top));
+    is_below || names.any(|name| TEMPORARY.iter().any(|begin| name.starts_with(begin)))
+}
+
 /// Where an entry of the part that `holds` this belongs. `placed` has the tablespaces that the plan places.
 pub(super) fn fate(named: &Path, kind: &Kind, holds: PartContents, placed: &[u32]) -> Fate {
     let Some(relative) = confined(named) else { return Fate::Refused(LEADS_OUT.to_owned()) };
@@ -52,6 +62,9 @@ pub(super) fn fate(named: &Path, kind: &Kind, holds: PartContents, placed: &[u32
             Kind::Directory => Fate::LeftOut,
             _ => Fate::Refused("it has the name of the directory itself".to_owned()),
         };
+    }
+    if is_fleeting(&relative, holds) {
+        return Fate::LeftOut;
     }
     if holds == PartContents::Data
         && let Some(fate) = in_data_directory(&relative, kind, placed)
@@ -174,6 +187,24 @@ mod tests {
         assert_eq!(of("pg_wal", &Kind::SymbolicLink), Fate::LeftOut);
         assert_eq!(of("postmaster.pid", &Kind::File), Fate::ReadOnly("postmaster.pid".into()));
         assert_eq!(of("base/postmaster.pid", &Kind::File), Fate::File("base/postmaster.pid".into()));
+    }
+
+    #[test]
+    fn what_a_server_makes_for_itself_is_left_out() {
+        for name in [
+            "pg_replslot/slot/state",
+            "./pg_stat_tmp/global.stat",
+            "pg_dynshmem/mmap.1",
+            "base/pgsql_tmp/pgsql_tmp123.0",
+            "base/5/pg_internal.init",
+        ] {
+            assert_eq!(of(name, &Kind::File), Fate::LeftOut, "{name}");
+        }
+        assert_eq!(of("pg_replslot", &Kind::Directory), Fate::Directory("pg_replslot".into()));
+        assert_eq!(of("pg_stat/pgstat.stat", &Kind::File), Fate::File("pg_stat/pgstat.stat".into()));
+        assert!(refused("pg_replslot/../../x", &Kind::File));
+        let temporary = Path::new("PG_15_1/pgsql_tmp/pgsql_tmp1.0");
+        assert_eq!(fate(temporary, &Kind::File, PartContents::Tablespace(1), &[]), Fate::LeftOut);
     }
 
     proptest! {

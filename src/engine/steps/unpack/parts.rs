@@ -13,7 +13,7 @@ use crate::source::{open_file, open_unlinked};
 
 use super::archive::{Entry, Forward, Walk};
 use super::decoded::Decoded;
-use super::names::{Fate, Kind, fate};
+use super::names::{Fate, Kind};
 use super::write::{Place, Wanted, Work, Writer, broken, locked, stray};
 
 /// The most hard links that are kept in mind until all files are there.
@@ -131,7 +131,7 @@ impl<'p> Jobs<'p> {
                 }
                 Taken::Nothing => return Ok(None),
                 Taken::Directory(levels) => {
-                    let found = match next_of(levels, part) {
+                    let found = match next_of(levels, self.place) {
                         Ok(found) => found,
                         Err(error) => {
                             work.tolerate(error)?;
@@ -143,7 +143,7 @@ impl<'p> Jobs<'p> {
                 }
             };
             let (mode, bytes, stored, from) = job;
-            match fate(&name, &kind, self.place.part.holds, &self.place.placed) {
+            match self.place.fate(&name, &kind) {
                 Fate::Directory(relative) => return Ok(Some(Job::Directory(relative, mode))),
                 Fate::File(relative) => {
                     return Ok(Some(Job::File { relative, mode, bytes, stored, read_only: false, from }));
@@ -170,7 +170,8 @@ impl Level {
 type Found = (PathBuf, Kind, (u32, u64, u64, From));
 
 /// The next entry of a directory and what is below it.
-fn next_of(levels: &mut Vec<Level>, root: &Path) -> Result<Option<Found>> {
+fn next_of(levels: &mut Vec<Level>, place: &Place<'_>) -> Result<Option<Found>> {
+    let root = &place.part.path;
     while let Some(level) = levels.last_mut() {
         let Some(entry) = level.entries.next() else {
             levels.pop();
@@ -181,14 +182,14 @@ fn next_of(levels: &mut Vec<Level>, root: &Path) -> Result<Option<Found>> {
         let metadata = fs::symlink_metadata(&path).map_err(|error| unreadable(&path, &error))?;
         let mode = metadata.permissions().mode();
         // pg_wal is often a link to another disk.
-        let wal_elsewhere = metadata.is_symlink() && below == Path::new("pg_wal") && path.is_dir();
+        let wal_elsewhere = place.follows_wal && metadata.is_symlink() && below == Path::new("pg_wal") && path.is_dir();
         let kind = match () {
             () if metadata.is_dir() || wal_elsewhere => Kind::Directory,
             () if metadata.is_file() => Kind::File,
             () if metadata.is_symlink() => Kind::SymbolicLink,
             () => Kind::Other("neither a file nor a directory".to_owned()),
         };
-        if kind == Kind::Directory {
+        if kind == Kind::Directory && !place.is_of_another(&below) {
             levels.push(Level::open(&path, below.clone())?);
         }
         let bytes = if kind == Kind::File { metadata.len() } else { 0 };
@@ -259,7 +260,7 @@ pub(super) fn unpack_stream<'w>(work: &'w Work<'w>, place: &'w Place<'w>, decode
     let mut walk = Walk::new(decoded);
     while let Some(entry) = walk.next().map_err(|error| broken(part, &error))? {
         work.check()?;
-        let (relative, read_only) = match fate(&entry.name, &entry.kind, place.part.holds, &place.placed) {
+        let (relative, read_only) = match place.fate(&entry.name, &entry.kind) {
             Fate::Directory(relative) => {
                 writer.directory(&relative, entry.mode)?;
                 continue;

@@ -59,7 +59,9 @@ pub fn read(backup: &Backup, threads: usize, count: &Count, cancel: &Cancel) -> 
     });
     let placed: Vec<u32> = placed.collect();
     for part in &backup.parts {
-        let place = Place { part, tree: None, prefix: prefix_of(part.holds), placed: placed.clone() };
+        let others = part.others_inside(&backup.parts);
+        let (prefix, follows_wal) = (prefix_of(part.holds), backup.manifest);
+        let place = Place { part, tree: None, prefix, placed: placed.clone(), others, follows_wal };
         let before = count.bytes();
         if let Err(error) = read_part(&work, &place, backup.kind, threads) {
             cancel.check()?;

@@ -149,7 +149,7 @@ impl Stage {
                 }
                 Form::Tar(_) => fs::metadata(&path).unwrap().len(),
             };
-            parts.push(Part { path, holds, compression, size_bytes });
+            parts.push(Part { path, holds, compression, size_bytes, inside: PathBuf::new() });
         }
         self.plan.backup.parts = parts;
     }

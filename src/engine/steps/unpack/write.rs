@@ -19,7 +19,7 @@ use crate::source::compress::Count;
 use super::super::super::host::tree::{NewFile, Tree};
 use super::done::Done;
 use super::ledger::{Expected, Ledger};
-use super::names::TABLESPACE_MAP;
+use super::names::{Fate, Kind, TABLESPACE_MAP, confined, fate};
 
 /// Bytes that are read at a time.
 pub(super) const BLOCK: usize = 256 << 10;
@@ -176,6 +176,35 @@ pub(super) struct Place<'a> {
     pub(super) prefix: PathBuf,
     /// The tablespaces that have places of their own.
     pub(super) placed: Vec<u32>,
+    /// Directories in this part that are other parts.
+    pub(super) others: Vec<PathBuf>,
+    /// Whether `pg_wal` may be a link to what belongs to the backup: else it leads to the original's.
+    pub(super) follows_wal: bool,
+}
+
+impl Place<'_> {
+    /// What becomes of an entry, by the name that the part has for it.
+    pub(super) fn fate(&self, named: &Path, kind: &Kind) -> Fate {
+        let Some(relative) = self.part.name_inside(named) else { return Fate::LeftOut };
+        let kind = match kind {
+            Kind::HardLink(target) => match self.part.name_inside(target) {
+                Some(target) => Kind::HardLink(target),
+                None => {
+                    return Fate::Refused(format!("it is a link to {}, and that is not unpacked", target.display()));
+                }
+            },
+            other => other.clone(),
+        };
+        if confined(&relative).is_some_and(|name| self.is_of_another(&name)) {
+            return Fate::LeftOut;
+        }
+        fate(&relative, &kind, self.part.holds, &self.placed)
+    }
+
+    /// Whether a name in this part is one of another part.
+    pub(super) fn is_of_another(&self, relative: &Path) -> bool {
+        self.others.iter().any(|other| relative.starts_with(other))
+    }
 }
 
 /// Writes the files of one part, for one thread.
