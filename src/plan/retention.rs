@@ -9,7 +9,7 @@ use super::archive::Needs;
 use super::archiving::graded;
 use super::audit::ArchiveFinding;
 use crate::catalog::{Backup, Catalog};
-use crate::core::progress::{Bytes, counted};
+use crate::core::progress::{Bytes, Seconds, counted};
 use crate::core::{SegmentName, Thresholds, Timestamp};
 
 /// So many are named in one sentence.
@@ -87,8 +87,9 @@ pub fn advice(catalog: &Catalog, retention: &[Retention], needs: &[Needs]) -> Ve
         let more = useless.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let text = format!(
-            "{} cannot be recovered from as things are, and take {}: {}{more}",
+            "{} cannot be recovered from as things are, and {} {}: {}{more}",
             counted(useless.len() as u64, "base backup"),
+            if useless.len() == 1 { "takes" } else { "take" },
             Bytes(bytes),
             names.join(", ")
         );
@@ -104,7 +105,7 @@ pub fn advice(catalog: &Catalog, retention: &[Retention], needs: &[Needs]) -> Ve
 pub fn too_old(catalog: &Catalog, now: Timestamp, thresholds: &Thresholds) -> Option<ArchiveFinding> {
     let limits = thresholds.backup_age_hours?;
     let (backup, hours) = newest(catalog, now)?;
-    let text = format!("the newest base backup that can be used, {}, is {} old", backup.id, in_hours(hours));
+    let text = format!("the newest base backup that can be used, {}, is {} old", backup.id, Seconds(hours * 3600.0));
     let finding = graded(limits.at_least(hours), Finding::warning("backup-old", text))?;
     let finding = finding.hint("take one, and look why it was not taken");
     Some(ArchiveFinding { finding, timeline: backup.timeline, file: None, lsn: backup.start_lsn })
@@ -117,10 +118,6 @@ pub fn newest(catalog: &Catalog, now: Timestamp) -> Option<(&Backup, f64)> {
     let newest =
         catalog.usable_backups().filter(|backup| ended(backup).is_some()).max_by_key(|backup| ended(backup))?;
     Some((newest, now.seconds_since(ended(newest)?).max(0.0) / 3600.0))
-}
-
-fn in_hours(hours: f64) -> String {
-    if hours < 48.0 { format!("{hours:.0} h") } else { format!("{:.0} days", hours / 24.0) }
 }
 
 #[cfg(test)]
@@ -220,6 +217,6 @@ mod tests {
         let wanted = Thresholds { backup_age_hours: Limits::rising(25.0, 49.0).ok(), ..usual };
         let severity = |hours: i64| too_old(&catalog, at(8 + hours), &wanted).map(|found| found.finding.severity);
         assert_eq!([24, 25, 49].map(severity), [None, Some(Severity::Warning), Some(Severity::Error)]);
-        assert!(too_old(&catalog, at(33), &wanted).unwrap().finding.message.contains("late, is 25 h old"));
+        assert!(too_old(&catalog, at(33), &wanted).unwrap().finding.message.contains("late, is 25 h 00 min old"));
     }
 }
