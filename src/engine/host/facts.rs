@@ -330,6 +330,15 @@ pub(crate) fn closed_to(account: &Account, path: &Path) -> Option<PathBuf> {
     way.into_iter().find(|directory| !passes_test(account, "-x", directory)).map(Path::to_path_buf)
 }
 
+/// So many files of an archive are asked for.
+const SAMPLE: usize = 3;
+
+/// What in a directory has a name like this.
+fn entries<'a>(directory: &Path, is_it: &'a dyn Fn(&str) -> bool) -> impl Iterator<Item = PathBuf> + use<'a> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter(|entry| is_it(&entry.file_name().to_string_lossy())).map(|entry| entry.path())
+}
+
 fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)> {
     let why = |archive: &PathBuf| {
         if let Some(closed) = closed_to(account, archive) {
@@ -338,19 +347,19 @@ fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)>
         if !passes_test(account, "-r", archive) {
             return Some("the directory cannot be listed".to_owned());
         }
-        let first = |directory: &Path, is_it: &dyn Fn(&str) -> bool| {
-            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-            let mut files = entries.filter(|entry| is_it(&entry.file_name().to_string_lossy()));
-            files.next().map(|entry| entry.path())
-        };
-        // One stands for all: of a file, and of a folder and what is in it.
-        let is_file = |name: &str| archived(name).is_some();
-        let folder = first(archive, &|name| Folder::parse(name).is_some());
-        let inside = folder.as_deref().and_then(|folder| first(folder, &is_file));
-        let closed = folder.clone().filter(|folder| !passes_test(account, "-x", folder));
-        let mut files = first(archive, &is_file).into_iter().chain(inside);
-        let closed = closed.or_else(|| files.find(|file| !passes_test(account, "-r", file)));
-        closed.map(|path| format!("{} is closed to it", path.display()))
+        let folder = entries(archive, &|name| Folder::parse(name).is_some()).next();
+        if let Some(closed) = folder.as_deref().filter(|folder| !passes_test(account, "-x", folder)) {
+            return Some(format!("{} is closed to it", closed.display()));
+        }
+        let of_folder = folder.as_deref().and_then(|path| Folder::parse(path.file_name()?.to_str()?));
+        let is_inside = |name: &str| archived(name).zip(of_folder).is_some_and(|((file, _), of)| of.is_of(file));
+        let inside = folder.iter().flat_map(|folder| entries(folder, &is_inside).take(SAMPLE));
+        // A few stand for all. One that is closed among others is that one's fault.
+        let files: Vec<PathBuf> =
+            entries(archive, &|name| archived(name).is_some()).take(SAMPLE).chain(inside).collect();
+        let is_open = files.iter().any(|file| passes_test(account, "-r", file));
+        let closed = files.first().filter(|_| !is_open)?;
+        Some(format!("{} is closed to it", closed.display()))
     };
     archives.iter().filter_map(|archive| Some((archive.clone(), why(archive)?))).collect()
 }
