@@ -35,6 +35,7 @@ mod words;
 
 /// So many of the newest segments tell how much room a segment takes.
 const SAMPLED: usize = 100;
+const READ_AND_DAMAGED: &str = "reading all of it found damage";
 /// So many names are said in one sentence.
 const NAMED: usize = 4;
 
@@ -99,6 +100,9 @@ fn look(context: &Context, args: &CheckArgs) -> Result<Checked> {
     };
     let inspection = inspect(source.archives(), &catalog, &context.cancel)?;
     let verified = args.deep.then(|| read_backups(context, &catalog)).transpose()?;
+    let mut catalog = catalog;
+    leave_damaged_ones_out(&mut catalog, verified.as_deref().unwrap_or_default());
+    let catalog = catalog;
     let thresholds = &context.config.thresholds;
     let zone = context.config.zone;
     let audit = Audit { catalog: &catalog, inspection: &inspection, overview: overview.as_ref(), zone };
@@ -108,6 +112,8 @@ fn look(context: &Context, args: &CheckArgs) -> Result<Checked> {
     let retention = retention(&catalog, &bytes_of);
 
     let mut findings = audit.findings();
+    // What is wrong with these is told one by one.
+    findings.retain(|found| !found.finding.message.ends_with(READ_AND_DAMAGED));
     findings.extend(verified.iter().flatten().flat_map(|verified: &Verified| verified.findings.clone()));
     let spaces = space(source.archives().iter().chain(source.backups()));
     findings.extend(spaces.iter().filter_map(|space| space.finding(thresholds)).map(alone));
@@ -150,6 +156,15 @@ fn look(context: &Context, args: &CheckArgs) -> Result<Checked> {
         left_alone: catalog.left_alone,
         findings,
     })
+}
+
+/// What was read and is damaged cannot be recovered from: it is none of those that can be used.
+fn leave_damaged_ones_out(catalog: &mut Catalog, verified: &[Verified]) {
+    for backup in &mut catalog.backups {
+        if backup.is_usable() && verified.iter().any(|one| one.backup == backup.id && one.damaged) {
+            backup.problems.push(READ_AND_DAMAGED.to_owned());
+        }
+    }
 }
 
 /// Reads all base backups to their ends, with a bar.
