@@ -116,6 +116,7 @@ fn catalog() -> Catalog {
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
         left_alone: Vec::new(),
+        asked: Vec::new(),
         segments: BTreeSet::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
@@ -331,6 +332,7 @@ fn plan() -> Plan {
     };
     let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Plan {
+        commands: Vec::new(),
         chain: None,
         tablespaces: Vec::new(),
         recovery: NAME.to_owned(),
