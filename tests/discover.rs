@@ -107,6 +107,7 @@ fn make_rubbish(tree: &Path) {
         "notes/read me.txt",
         "notes/base.tar.gz.part",
         "notes/.base.tar.gz.swp",
+        "shop/base/2026-11-22.tar.gz.part",
         "pgbackrest/archive/demo/archive.info",
         "pgbackrest/archive/demo/15-1/0000000100000000/000000010000000000000001",
         "pgbackrest/backup/demo/backup.info",
@@ -253,11 +254,12 @@ fn what_is_no_source_is_said_to_be_what_it_is() {
         ("histories", "no segment"),
         ("shop/wal/000000010000000000000099", "a directory with a name of WAL"),
         ("deep/1/2/3/4/5/6", "more than 6 levels below"),
+        ("shop/base/2026-11-22.tar.gz.part", "half copied"),
     ] {
         let said = said(left, &tree.join(path), "why");
         assert!(said.contains(why), "{path}: {said}");
     }
-    assert_eq!(left.as_array().unwrap().len(), 8, "{left:#}");
+    assert_eq!(left.as_array().unwrap().len(), 9, "{left:#}");
 }
 
 #[test]

@@ -24,6 +24,9 @@ const SNAPSHOTS: [&str; 4] = [".snapshot", ".snapshots", ".zfs", "@Recently-Snap
 /// Says that a directory is one of `pg_dump --format=directory`.
 const DUMP: &str = "toc.dat";
 
+/// Of more files in one directory than this, not each is opened.
+const MANY: usize = 2000;
+
 /// What a walk saw.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -79,6 +82,7 @@ pub(super) fn walk(paths: &[PathBuf], bounds: Bounds, cancel: &Cancel) -> Result
         links: VecDeque::new(),
         entries: 0,
         deep: Vec::new(),
+        beside: Vec::new(),
     };
     for path in paths {
         walk.begin(path)?;
@@ -92,6 +96,7 @@ pub(super) fn walk(paths: &[PathBuf], bounds: Bounds, cancel: &Cancel) -> Result
         walk.look_into(&next)?;
     }
     walk.say_what_is_too_deep();
+    walk.say_what_lies_beside();
     let mut seen = walk.seen;
     seen.met.paths = paths.to_vec();
     without_doubles(&mut seen.wal);
@@ -111,6 +116,8 @@ struct Walk<'a> {
     entries: u64,
     /// Directories that lie too deep.
     deep: Vec<PathBuf>,
+    /// What lies in directories that have no backup themselves.
+    beside: Vec<(PathBuf, Vec<LeftAlone>)>,
 }
 
 impl Walk<'_> {
@@ -218,8 +225,10 @@ impl Walk<'_> {
             self.seen.met.foreign.push(recognized.foreign);
             return Ok((!recognized.inside.is_empty()).then_some(recognized.inside));
         }
-        let found = backups_in(path, &entries.names, self.cancel)?;
-        if !found.backups.is_empty() {
+        let found = backups_in(path, &self.worth_a_look(path, entries), self.cancel)?;
+        if found.backups.is_empty() {
+            self.beside.push((path.to_path_buf(), found.left_alone));
+        } else {
             // What is below a copy of a data directory belongs to it; beside tars may lie more.
             let is_copy = found.backups.iter().any(|backup| backup.kind == BackupKind::Directory);
             let met = found.backups.into_iter().map(|backup| MetBackup { backup, identified_by: None });
@@ -235,6 +244,34 @@ impl Walk<'_> {
         }
         self.take_for_archive(path, level, entries);
         Ok(Some(&[]))
+    }
+
+    /// The names in a directory that are looked into. Of many files that are no WAL, only those that are called like tars:
+    /// each is opened, and a search may come by anything.
+    fn worth_a_look(&mut self, path: &Path, entries: &Entries) -> Vec<String> {
+        if entries.files.len() <= MANY {
+            return entries.names.clone();
+        }
+        let is_other = |name: &&String| archived(name).is_none();
+        let others = entries.files.iter().filter(is_other).count();
+        if others <= MANY {
+            return entries.names.clone();
+        }
+        let others = grouped(others as u64);
+        self.leave(path, format!("{others} files that are no WAL: only those with the name of a tar were looked into"));
+        let is_file = |name: &String| entries.files.binary_search(name).is_ok();
+        let is_named = |name: &String| name.contains(".t") || name == "backup_manifest" || name == "PG_VERSION";
+        entries.names.iter().filter(|name| !is_file(name) || is_named(name)).cloned().collect()
+    }
+
+    /// What lies in a directory between its backups is said, where these are directories too.
+    fn say_what_lies_beside(&mut self) {
+        let backups = self.seen.met.backups.iter().filter_map(|met| met.backup.location.parent());
+        let above: HashSet<&Path> = backups.collect();
+        let beside = std::mem::take(&mut self.beside);
+        let beside = beside.into_iter().filter(|(directory, _)| above.contains(directory.as_path()));
+        let beside: Vec<LeftAlone> = beside.flat_map(|(_, left)| left).collect();
+        self.seen.met.left_alone.extend(beside);
     }
 
     /// Takes a directory with segments for an archive. A folder that has the segments of one timeline, or of one 4 GB of
