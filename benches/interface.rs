@@ -94,6 +94,7 @@ fn catalog() -> Catalog {
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
         left_alone: Vec::new(),
+        asked: Vec::new(),
         segments: BTreeSet::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
@@ -283,6 +284,7 @@ fn plan() -> Plan {
         restore_command: "cp '/srv/archive/shop/%f' '%p'".to_owned(),
         fetch: None,
         wal: vec![PathBuf::from("/srv/archive/shop")],
+        commands: Vec::new(),
         server: ServerPlan {
             database: "shop".into(),
             major: PgMajor(15),

@@ -1,6 +1,7 @@
 //! What Walback works with: defaults, then the configuration file, then the environment, then the command line.
 
 pub mod effective;
+pub mod fetching;
 pub mod interface;
 pub mod keys;
 pub mod template;
@@ -13,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::core::{Check, Expectation, Thresholds, Zone};
+use crate::core::{Check, Expectation, PlacedCommand, Thresholds, Zone};
 use crate::error::{Error, Result};
+use fetching::{FileCache, FileWal};
 use interface::Interface;
 
 /// When to use colour.
@@ -55,6 +57,8 @@ pub struct Overrides {
     pub backups: Vec<PathBuf>,
     /// `--wal`: the same.
     pub wal: Vec<PathBuf>,
+    /// `--wal-command`: the same, asked after the directories.
+    pub wal_commands: Vec<String>,
     /// `--time-zone`.
     pub time_zone: Option<String>,
     /// `--read-only`.
@@ -110,12 +114,24 @@ pub struct SourceConfig {
     pub backups: Vec<PathBuf>,
     /// Directories with WAL, absolute, in the order in which they are asked.
     pub wal: Vec<PathBuf>,
+    /// Commands that WAL is asked of too, each with its place among the directories.
+    pub commands: Vec<PlacedCommand>,
+    /// So many bytes of what they fetch are kept. Unset: 2 GB.
+    pub fetched_bytes: Option<u64>,
     /// How recoveries are made.
     pub restore: RestoreConfig,
     /// What a recovered cluster is asked, to see whether it is good.
     pub checks: Vec<Check>,
     /// How the primary is reached that fills the archives, as a connection string of libpq's. It may hold a password.
     pub primary: Option<String>,
+}
+
+impl SourceConfig {
+    /// So many bytes of what commands fetch are kept.
+    #[must_use]
+    pub fn fetched_bytes(&self) -> u64 {
+        self.fetched_bytes.unwrap_or(fetching::KEPT_BYTES)
+    }
 }
 
 /// How recoveries of a source are made.
@@ -146,6 +162,7 @@ struct FileConfig {
     #[serde(deserialize_with = "thresholds::read")]
     thresholds: Thresholds,
     keys: BTreeMap<String, FileKeys>,
+    cache: FileCache,
     sources: BTreeMap<String, FileSource>,
 }
 
@@ -176,7 +193,7 @@ struct FileSuspects {
 #[serde(deny_unknown_fields, default)]
 struct FileSource {
     backups: Vec<Place>,
-    wal: Vec<Place>,
+    wal: Vec<FileWal>,
     restore: FileRestore,
     checks: Vec<FileCheck>,
     primary: Option<String>,
@@ -260,21 +277,27 @@ impl Config {
             Some(path) => absolute(path)?.parent().map(Path::to_path_buf).unwrap_or_default(),
             None => PathBuf::new(),
         };
-        let mut sources: BTreeMap<String, SourceConfig> =
-            parsed.sources.into_iter().map(|(name, source)| (name.clone(), source.resolve(name, &base))).collect();
+        let fetched_bytes = parsed.cache.fetched_bytes()?;
+        let mut sources = BTreeMap::new();
+        for (name, source) in parsed.sources {
+            sources.insert(name.clone(), source.resolve(name, &base)?);
+        }
         let mut chosen = overrides.source.clone();
-        if !overrides.backups.is_empty() || !overrides.wal.is_empty() {
+        let names_wal = !overrides.wal.is_empty() || !overrides.wal_commands.is_empty();
+        if !overrides.backups.is_empty() || names_wal {
             let name = chosen.get_or_insert_with(|| FROM_COMMAND_LINE.to_owned());
             let mut source = sources.remove(name).unwrap_or_default();
             source.name.clone_from(name);
             if !overrides.backups.is_empty() {
                 source.backups = overrides.backups.iter().map(|path| absolute(path)).collect::<Result<_>>()?;
             }
-            if !overrides.wal.is_empty() {
+            if names_wal {
                 source.wal = overrides.wal.iter().map(|path| absolute(path)).collect::<Result<_>>()?;
+                source.commands = fetching::of_command_line(&overrides.wal_commands, source.wal.len())?;
             }
             sources.insert(name.clone(), source);
         }
+        sources.values_mut().for_each(|source: &mut SourceConfig| source.fetched_bytes = fetched_bytes);
         let zone = overrides.time_zone.clone().or(parsed.time_zone);
         Ok(Config {
             zone: zone.map_or_else(|| Ok(system_zone(environment)), |name| parse_zone(&name))?,
@@ -371,12 +394,15 @@ fn no_source() -> Error {
 }
 
 impl FileSource {
-    fn resolve(self, name: String, base: &Path) -> SourceConfig {
+    fn resolve(self, name: String, base: &Path) -> Result<SourceConfig> {
         let paths = |places: Vec<Place>| places.into_iter().map(|place| base.join(place.path)).collect();
-        SourceConfig {
+        let (wal, commands) = fetching::resolve(self.wal, &name, base)?;
+        Ok(SourceConfig {
             name,
             backups: paths(self.backups),
-            wal: paths(self.wal),
+            wal,
+            commands,
+            fetched_bytes: None,
             restore: RestoreConfig {
                 directory: self.restore.directory.map(|path| base.join(path)),
                 port: self.restore.port,
@@ -388,7 +414,7 @@ impl FileSource {
             },
             checks: self.checks.into_iter().map(Check::from).collect(),
             primary: self.primary,
-        }
+        })
     }
 }
 
@@ -403,6 +429,7 @@ fn invocation(file: Option<&Path>, overrides: &Overrides) -> Vec<String> {
     file.into_iter().for_each(|file| path("--config", file));
     overrides.backups.iter().for_each(|directory| path("--backups", directory));
     overrides.wal.iter().for_each(|directory| path("--wal", directory));
+    words.extend(overrides.wal_commands.iter().flat_map(|command| ["--wal-command".to_owned(), command.clone()]));
     words.extend(overrides.source.iter().flat_map(|name| ["--source".to_owned(), name.clone()]));
     words
 }
@@ -505,6 +532,12 @@ fn cache_directory(environment: &dyn Fn(&str) -> Option<OsString>) -> Option<Pat
         .or_else(|| set("XDG_CACHE_HOME").map(|home| home.join("walback")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/walback")))
         .and_then(|directory| absolute(&directory).ok())
+}
+
+/// The cache directory that the environment names, for whoever has no configuration at hand.
+#[must_use]
+pub fn cache_of_environment() -> Option<PathBuf> {
+    cache_directory(&|name| std::env::var_os(name))
 }
 
 /// Whether the locale shows UTF-8, by the first of `LC_ALL`, `LC_CTYPE` and `LANG` that is set, as `setlocale(3)`

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use walback::cli::{self, Outcome};
 use walback::demo::Guard;
 use walback::engine::{fetch, launch};
+use walback::source::command::run::end_all;
 
 fn main() -> ExitCode {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
@@ -30,6 +31,13 @@ fn main() -> ExitCode {
             }
         };
     }
+    let status = outcome(arguments);
+    // Whoever asked for them may not have been waited for.
+    end_all();
+    status
+}
+
+fn outcome(arguments: Vec<std::ffi::OsString>) -> ExitCode {
     match cli::run(arguments) {
         Outcome::Done(status) => ExitCode::from(status),
         Outcome::Interface { config, guard } => {

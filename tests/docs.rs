@@ -115,6 +115,7 @@ fn every_configuration_key_is_described_and_no_other() {
         ("suspects.", "suspects: {nobody: 1}"),
         ("interface.", "interface: {nobody: 1}"),
         ("thresholds.", "thresholds: {nobody: 1}"),
+        ("cache.", "cache: {nobody: 1}"),
         ("sources.NAME.", "sources: {a: {nobody: 1}}"),
         ("sources.NAME.backups.", "sources: {a: {backups: [{nobody: 1}]}}"),
         ("sources.NAME.wal.", "sources: {a: {wal: [{nobody: 1}]}}"),

@@ -133,6 +133,7 @@ fn every_code_in_the_document_has_a_case_and_a_neighbour() {
         ("paused-on-the-way", "tests/faults.rs"),
         ("fetch-unusable", "tests/fetched.rs"),
         ("program-copied", "tests/fetched.rs"),
+        ("command-not-runnable", "tests/command.rs"),
     ];
     for (code, file) in elsewhere {
         assert!(read(file).contains(&format!("\"{code}\"")), "{file} has no case for {code}");
@@ -151,6 +152,7 @@ fn every_code_in_the_document_has_a_case_and_a_neighbour() {
     // What a check says of archives has tests of its own; what cannot be read is made by no test that root runs.
     let of_archives = [
         "tests/archive.rs",
+        "tests/command.rs",
         "tests/index.rs",
         "tests/hardship.rs",
         "src/plan/audit.rs",

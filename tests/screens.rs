@@ -116,6 +116,7 @@ fn catalog() -> Catalog {
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
         left_alone: Vec::new(),
+        asked: Vec::new(),
         segments: BTreeSet::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),

@@ -67,15 +67,9 @@ pub enum Flaw {
     /// Nothing was ever written to it, or all of it was lost.
     #[error("it is empty")]
     Empty,
-    /// No cluster can have a segment of this name: its last eight digits count up to less.
-    #[error("no cluster with segments of {size} bytes has one of this name")]
-    Impossible {
-        /// How long segments are.
-        size: u64,
-    },
-    /// A directory, a FIFO, a link that leads nowhere, or the like.
-    #[error("it is no file but {0}")]
-    NoFile(&'static str),
+    /// A link to a file that is not there, or may not be looked at.
+    #[error("it is a link to nothing that can be reached")]
+    DeadLink,
     /// Zeros: nothing was ever written to it, or its contents were lost.
     #[error("it holds zeros where its header has to be")]
     Zeros,

@@ -9,6 +9,7 @@ use crate::core::{ArchiveFile, Lsn, SegmentName, SegmentSize, TimelineId, Timeli
 use crate::pgdata::backup_label::BackupHistory;
 use crate::pgdata::history::History;
 
+pub mod asked;
 pub mod backup;
 pub mod backup_files;
 pub mod chain;
@@ -23,6 +24,7 @@ pub mod point;
 pub mod suspect;
 pub mod timeline;
 
+pub use asked::Asked;
 pub use backup::{Backup, BackupKind, Part, PartContents, Tablespace};
 pub use backup_files::BackupFiles;
 pub use chain::IncrementalFrom;
@@ -66,6 +68,8 @@ pub struct Listing {
     pub problems: Vec<String>,
     /// What lies between the backups and is none.
     pub left_alone: Vec<LeftAlone>,
+    /// What commands were asked for.
+    pub asked: Vec<Asked>,
 }
 
 /// A file or directory that was looked at and taken for nothing.
@@ -92,6 +96,8 @@ pub struct Catalog {
     pub problems: Vec<String>,
     /// What lies between the backups and is none, sorted.
     pub left_alone: Vec<LeftAlone>,
+    /// What commands were asked for, to find out what they have.
+    pub asked: Vec<Asked>,
     /// The whole segments that the archives have; of compressed ones it is not known before they are read whether they
     /// are whole.
     pub segments: BTreeSet<SegmentName>,
@@ -125,6 +131,7 @@ impl Catalog {
             segment_size: size,
             problems: listing.problems,
             left_alone: listing.left_alone,
+            asked: listing.asked,
             segments: BTreeSet::new(),
             partials: BTreeSet::new(),
             cut_off: BTreeSet::new(),

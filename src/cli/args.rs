@@ -113,6 +113,10 @@ pub struct Global {
     /// Directory with archived WAL. May be repeated; asked in this order.
     #[arg(long, global = true, value_name = "DIR")]
     pub wal: Vec<PathBuf>,
+    /// Command that fetches one file of archived WAL, as a restore_command: 'wal-g wal-fetch %f %p'. Asked after the
+    /// directories, segment by segment. May be repeated.
+    #[arg(long, global = true, value_name = "CMD")]
+    pub wal_command: Vec<String>,
     /// Find base backups and WAL archives below this directory. May be repeated; the same as a PATH before the command.
     #[arg(long = "in", global = true, value_name = "PATH")]
     pub below: Vec<PathBuf>,
@@ -163,6 +167,7 @@ impl Global {
             source: self.source.clone(),
             backups: self.backups.clone(),
             wal: self.wal.clone(),
+            wal_commands: self.wal_command.clone(),
             time_zone: self.time_zone.clone(),
             read_only: self.read_only,
             colour: self.color.into(),

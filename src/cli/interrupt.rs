@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::source::Cancel;
+use crate::source::command::run::end_all;
 
 /// From now on an interrupt asks `cancel`.
 ///
@@ -35,6 +36,7 @@ async fn listen(cancel: &Cancel) {
         cancel.cancel();
         // Whatever hangs does not hear the wish; whoever insists is obeyed, and the journal knows how far it was.
         if asked == 3 {
+            end_all();
             std::process::exit(i32::from(crate::error::ErrorKind::Interrupted.exit_status()));
         }
     }

@@ -12,7 +12,7 @@ use crate::config::{Colour, Config};
 use crate::demo::Guard;
 use crate::engine::Recoveries;
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::{Cancel, LocalSource, Source};
+use crate::source::{Cancel, LocalSource};
 
 pub mod act;
 pub mod archive;
@@ -76,8 +76,8 @@ impl Context {
         if global.below.is_empty() {
             return Ok(());
         }
-        if !global.backups.is_empty() || !global.wal.is_empty() {
-            return Err(Error::usage("usage", "--in and a PATH do not go with --backups and --wal")
+        if !global.backups.is_empty() || !global.wal.is_empty() || !global.wal_command.is_empty() {
+            return Err(Error::usage("usage", "--in and a PATH do not go with --backups, --wal and --wal-command")
                 .hint("give all directories with --in, or all with --backups and --wal"));
         }
         let found = discovery::find(&global.below, &self.cancel)?;
@@ -107,7 +107,7 @@ impl Context {
     /// When it cannot be read.
     pub fn catalog(&self) -> Result<(LocalSource, Catalog)> {
         let source = self.source()?;
-        let catalog = source.list(&self.cancel)?;
+        let catalog = archive::list(self, &source)?;
         for problem in &catalog.problems {
             note(&format!("warning: {}", table::plain(problem)));
         }
@@ -203,6 +203,11 @@ fn parse(arguments: &[OsString]) -> std::result::Result<Cli, clap::Error> {
         if all.len() > understood.len() {
             *understood = all;
         }
+    }
+    let commands = values_of(&arguments, "--wal-command");
+    if commands.len() > global.wal_command.len() {
+        let texts = commands.into_iter().map(|command| command.into_os_string().into_string());
+        global.wal_command = texts.filter_map(std::result::Result::ok).collect();
     }
     Ok(cli)
 }

@@ -132,6 +132,9 @@ fn write_plan(out: &mut String, plan: &Plan, zone: Zone) -> std::fmt::Result {
         super::backups::describe_kind(backup),
         plan.server.major
     )?;
+    for command in &plan.commands {
+        writeln!(out, "WAL by     {}", plain(&command.fetch.command))?;
+    }
     for (number, tablespace) in plan.tablespaces.iter().enumerate() {
         let word = if number == 0 { "Tablespaces" } else { "" };
         writeln!(out, "{word:<11} {} into {}", tablespace.oid, tablespace.to.display())?;

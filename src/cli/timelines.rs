@@ -54,6 +54,9 @@ pub fn run(context: &Context) -> Result<u8> {
     for timeline in &catalog.timelines {
         print(&format!("\ntimeline {}\n{}", timeline.id, details(timeline, zone)))?;
     }
+    for asked in &catalog.asked {
+        print(&format!("\n{}", wrapped("note: ", &plain(&asked.in_words()))))?;
+    }
     for text in catalog.left_behind().map(|left| left.in_words()) {
         print(&format!("\n{}", wrapped("note: ", &text)))?;
     }

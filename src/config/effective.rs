@@ -10,6 +10,7 @@ use serde_yaml::Value;
 
 use super::keys::{KEYS, known};
 use super::{Config, FROM_COMMAND_LINE, Overrides};
+use crate::core::FetchCommand;
 use crate::error::Result;
 
 /// A value that is in effect.
@@ -187,7 +188,8 @@ impl Config {
         let of = |list: &str| {
             overrides.source.as_ref().is_some_and(|name| rest.starts_with(&format!("{}.{list}[", part(name))))
         };
-        (!overrides.backups.is_empty() && of("backups")) || (!overrides.wal.is_empty() && of("wal"))
+        let says_wal = !overrides.wal.is_empty() || !overrides.wal_commands.is_empty();
+        (!overrides.backups.is_empty() && of("backups")) || (says_wal && of("wal"))
     }
 
     /// What the command line says.
@@ -213,6 +215,12 @@ impl Config {
                     from: from.clone(),
                 }));
             }
+            let commands = source.commands.iter().enumerate().filter(|_| !overrides.wal_commands.is_empty());
+            said.extend(commands.map(|(number, command)| Setting {
+                key: format!("sources.{}.wal[{}].command", part(&source.name), source.wal.len() + number),
+                value: command.fetch.shown(),
+                from: Origin::CommandLine("--wal-command"),
+            }));
         }
         said
     }
@@ -385,6 +393,8 @@ impl<'de> Visitor<'de> for Locate<'_> {
 fn masked(parts: &[&str], value: String) -> String {
     match parts {
         ["sources", _, "primary"] => without_password(&value),
+        // What is a password in it, only its program knows.
+        ["sources", _, "wal", "command"] => FetchCommand::new(value).shown(),
         _ => value,
     }
 }

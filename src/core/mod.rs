@@ -1,6 +1,7 @@
 //! The vocabulary: what PostgreSQL's operators talk about, as values. No I/O, no clock.
 
 pub mod abbreviation;
+pub mod archive;
 pub mod check;
 pub mod lsn;
 pub mod progress;
@@ -12,6 +13,7 @@ pub mod timeline;
 pub mod version;
 pub mod xid;
 
+pub use archive::{Archive, FetchCommand, PlacedCommand};
 pub use check::{Check, Checked, Expectation, Rows};
 pub use lsn::Lsn;
 pub use segment::{ArchiveFile, SegmentName, SegmentSize};

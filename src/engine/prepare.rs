@@ -2,6 +2,7 @@
 //! machine. Changes nothing.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -104,7 +105,9 @@ impl<'a> Preparation<'a> {
         let port = facts::choose_port(request.restore.port);
         // Behind a slash at its end the system follows a link, as if the directory itself was named.
         let directory: PathBuf = request.directory.components().collect();
-        let archives = self.source.archives();
+        let (archives, commands) = (self.source.archives(), self.source.commands());
+        let absent =
+            if commands.is_empty() { BTreeSet::new() } else { self.absent(backup, &path, resolved.replay_end) };
         let sources: Vec<PathBuf> = archives.iter().chain(self.source.backups()).cloned().collect();
         let (tablespaces, misplaced) = tablespaces::place(backup, &directory, &request.restore.tablespaces);
         let chain = self.catalog.chain_of(backup);
@@ -124,7 +127,8 @@ impl<'a> Preparation<'a> {
             sources: &sources,
             journals: self.recoveries.directory(),
             archives,
-            fetches: fetch::is_needed(archives, self.catalog, &partials),
+            commands,
+            fetches: !commands.is_empty() || fetch::is_needed(archives, self.catalog, &partials),
             decompressors: self.catalog.compressions.iter().filter_map(|used| Some(used.program()?.0)).collect(),
         });
         let experience = experience::gather(self.recoveries, ways.iter().map(|(backup, _)| *backup));
@@ -154,6 +158,8 @@ impl<'a> Preparation<'a> {
             notices: branches.into_iter().chain(misplaced).collect(),
             candidates,
             archives,
+            commands,
+            absent,
             compressions: &self.catalog.compressions,
             unmarked: &self.catalog.unmarked,
             layouts: self.catalog.layouts,
@@ -172,6 +178,17 @@ impl<'a> Preparation<'a> {
             now: now(),
         };
         Ok(draft.build())
+    }
+
+    /// The segments on the way that no archive has, up to the one in which replay ends.
+    fn absent(&self, backup: &Backup, path: &TimelinePath, replay_end: Lsn) -> BTreeSet<SegmentName> {
+        let size = self.catalog.segment_size;
+        let first = size.number_of(backup.start_lsn.unwrap_or(Lsn::INVALID));
+        let last = size.number_of(Lsn(replay_end.0.saturating_sub(1)));
+        let files = (first..=last).flat_map(|number| {
+            path.owners_of(number, size).into_iter().map(move |timeline| SegmentName::new(timeline, number, size))
+        });
+        files.filter(|name| !self.catalog.segments.contains(name)).collect()
     }
 
     /// Where recovery would stop, without asking whether this machine can do it. Reads few segments, even where none
@@ -255,7 +272,11 @@ impl<'a> Preparation<'a> {
             Some(redo) => experience.going_on(&work, redo),
             None => experience.estimate(&work),
         };
+        let absent = self.absent(backup, &path, resolved.replay_end);
         let mut plan = current.retargeted(target, resolved, findings, estimate, now());
+        if let Some(fetch) = plan.fetch.as_mut().filter(|_| !current.commands.is_empty()) {
+            fetch.absent = absent;
+        }
         plan.server.database = database.unwrap_or(plan.server.database);
         Ok(plan)
     }

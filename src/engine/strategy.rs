@@ -38,6 +38,7 @@ pub(super) fn source_of(plan: &Plan) -> LocalSource {
         name: plan.recovery.clone(),
         backups: plan.backups_read().map(|backup| backup.location.clone()).collect(),
         wal: plan.wal.clone(),
+        commands: plan.commands.clone(),
         ..SourceConfig::default()
     })
 }

@@ -2,7 +2,7 @@
 //! elsewhere.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::catalog::compression::{archived, may_be_short};
 use crate::catalog::inspection::{Flaw, Growing, Inspection, Partial, STILL_WRITTEN, Unfit};
 use crate::catalog::overview::{DamagedPlace, Extent};
-use crate::catalog::{Backup, Catalog, Compression, Gap, Overview, PointKind};
+use crate::catalog::{Asked, Backup, Catalog, Compression, Gap, LeftAlone, Overview, PointKind};
 use crate::core::progress::counted;
 use crate::core::{ArchiveFile, Lsn, TimelineId, TimelinePath, Zone};
 
@@ -47,6 +47,17 @@ pub struct Audit<'a> {
 }
 
 impl Audit<'_> {
+    /// What was found out by asking, since there is no list of it.
+    fn asked(&self) -> Vec<ArchiveFinding> {
+        let note = |asked: &Asked| ArchiveFinding {
+            finding: Finding::note("asked-one-by-one", asked.in_words()),
+            timeline: Some(asked.timeline),
+            file: None,
+            lsn: None,
+        };
+        self.catalog.asked.iter().map(note).collect()
+    }
+
     /// Everything that was found, the worst first, then by timeline and position.
     #[must_use]
     pub fn findings(&self) -> Vec<ArchiveFinding> {
@@ -62,6 +73,7 @@ impl Audit<'_> {
         found.extend(self.inspection.partials.iter().map(|partial| self.partial(partial)));
         found.extend(self.inspection.growing.iter().map(|growing| self.growing(growing)));
         found.extend(self.files());
+        found.extend(self.asked());
         found.extend(self.problems());
         found.sort_by_key(|found| (Reverse(found.finding.severity), found.timeline, found.lsn));
         found
@@ -71,11 +83,7 @@ impl Audit<'_> {
         let size = self.catalog.segment_size;
         let (timeline, at) = (unfit.name.timeline, unfit.name.start(size));
         let what = format!("{}: {}", unfit.path.display(), unfit.flaw);
-        let read = self.overview.is_some_and(|overview| {
-            let harmed = |place: &DamagedPlace| place.timeline == timeline && place.number == unfit.name.number(size);
-            self.catalog.segments.contains(&unfit.name) && !overview.damaged.iter().any(harmed)
-        });
-        let finding = if read {
+        let finding = if self.is_replaced(unfit) {
             Finding::warning("segment-unusable", format!("{what}; there is a good copy, and that is used"))
                 .hint("remove it, or put the good copy in its place")
         } else {
@@ -93,6 +101,18 @@ impl Audit<'_> {
         ArchiveFinding { finding, timeline: Some(timeline), file: Some(unfit.name.to_string()), lsn: Some(at) }
     }
 
+    /// Whether there is another copy of the segment, which was read, or which is whole as far as its size tells.
+    pub(super) fn is_replaced(&self, unfit: &Unfit) -> bool {
+        let is_harmed = |overview: &Overview| {
+            let number = unfit.name.number(self.catalog.segment_size);
+            overview.damaged.iter().any(|place| place.timeline == unfit.name.timeline && place.number == number)
+        };
+        // Such a file is not taken for a segment when the archive is listed: what was listed is another one.
+        let is_no_segment = matches!(unfit.flaw, Flaw::Size { .. } | Flaw::Empty | Flaw::DeadLink);
+        let is_whole = self.overview.map_or(is_no_segment, |overview| !is_harmed(overview));
+        is_whole && self.catalog.segments.contains(&unfit.name)
+    }
+
     /// What was found when segments were read, beside what their beginnings told.
     fn damaged(&self) -> Vec<ArchiveFinding> {
         let places = self.overview.map(|overview| overview.damaged.as_slice()).unwrap_or_default();
@@ -102,7 +122,7 @@ impl Audit<'_> {
             let (timeline, at) = (place.timeline, place.damage.at);
             let means = self.meaning(timeline, at);
             let offset = at.bytes_since(self.catalog.segment_size.start_of(place.number));
-            if place.damage.reason == STILL_WRITTEN {
+            if place.damage.reason.ends_with(STILL_WRITTEN) {
                 return still_written(timeline, place.file.clone(), at, format!("{}: {STILL_WRITTEN}", place.file));
             }
             let where_ = match place.extent {
@@ -331,11 +351,17 @@ impl Audit<'_> {
             .inspection
             .unfit
             .iter()
+            .filter(|unfit| !self.is_replaced(unfit))
             .map(|unfit| (unfit.name.timeline, unfit.name.start(size), unfit.name.to_string()));
         let places = self.overview.map(|overview| overview.damaged.as_slice()).unwrap_or_default();
-        let damaged = places.iter().map(|place| (place.timeline, place.damage.at, place.file.clone()));
+        let unfit = unfit.map(|(timeline, at, file)| (timeline, at, format!("{file} is damaged")));
+        let damaged = places.iter().map(|place| {
+            let is_written = place.damage.reason.ends_with(STILL_WRITTEN);
+            let what = if is_written { "still being written" } else { "damaged" };
+            (place.timeline, place.damage.at, format!("{} is {what}", place.file))
+        });
         let harmed = unfit.chain(damaged).filter(|(timeline, at, _)| is_on_the_way(*timeline, *at));
-        let harmed = harmed.map(|(_, at, file)| (at.max(start), format!("{file} is damaged")));
+        let harmed = harmed.map(|(_, at, why)| (at.max(start), why));
         match harmed.chain(missing).min_by_key(|(at, _)| *at) {
             Some((at, why)) => (at, Some(why)),
             None => (self.end_of_wal(path), None),
@@ -446,14 +472,15 @@ impl Audit<'_> {
             );
             found.push(note(Finding::note("unknown-files", text)));
         }
-        let odd: Vec<String> =
-            self.inspection.odd.iter().map(|odd| format!("{}: {}", odd.path.display(), odd.why)).collect();
-        if !odd.is_empty() {
-            let text = format!(
-                "{} in the archive that no recovery looks at: {}",
-                counted(odd.len() as u64, "thing"),
-                some_of(&odd.iter().map(String::as_str).collect::<Vec<_>>()).replace(", ", "; ")
-            );
+        let mut odd: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
+        for LeftAlone { path, why } in &self.inspection.odd {
+            odd.entry(why).or_default().push(path.clone());
+        }
+        for (why, paths) in odd {
+            let text = match paths.as_slice() {
+                [path] => format!("{}: {why}; no recovery looks at it", path.display()),
+                paths => format!("{} of these: {why}; no recovery looks at them: {}", paths.len(), named(paths)),
+            };
             found.push(note(Finding::note("odd-files", text)));
         }
         found

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::catalog::{Backup, BackupKind, Compression, Gap, Layouts, Part, PartContents};
 use crate::core::time::Timestamp;
-use crate::core::{Action, PgMajor, SegmentName, SegmentSize, Target, Zone};
+use crate::core::{Action, PgMajor, PlacedCommand, SegmentName, SegmentSize, Target, Zone};
 use crate::resolve::{Requirements, Resolved};
 
 use super::estimate::wal_to_replay;
@@ -16,7 +16,8 @@ use super::make_way::{self, MakeWay, Occupant};
 use super::parameters;
 use super::preflight::{BackupFacts, HostFacts, OwnProgram, Preflight};
 use super::settings::{
-    Isolation, Stored, WAY_BACK_SETTINGS, is_reserved, restore_command, shell_quote, target_settings,
+    Isolation, Stored, WAY_BACK_SETTINGS, is_reserved, restore_by_commands, restore_command, shell_quote,
+    target_settings,
 };
 use super::stop_findings::stop_findings;
 use super::tablespaces::PlacedTablespace;
@@ -55,6 +56,10 @@ pub struct Draft<'a> {
     pub candidates: Vec<Candidate>,
     /// The WAL archives.
     pub archives: &'a [PathBuf],
+    /// The commands among them.
+    pub commands: &'a [PlacedCommand],
+    /// The segments on the way that no archive has, see [`Fetch::absent`].
+    pub absent: BTreeSet<SegmentName>,
     /// How segments in them are compressed.
     pub compressions: &'a BTreeSet<Compression>,
     /// How those are compressed whose names do not say so.
@@ -129,6 +134,7 @@ impl Draft<'_> {
             restore_command: self.restore_command(),
             fetch: self.fetch(),
             wal: self.archives.to_vec(),
+            commands: self.commands.to_vec(),
             estimate: self.candidates.first().and_then(|chosen| chosen.estimate.clone()).unwrap_or_default(),
             recovery: self.recovery,
             directory: self.directory,
@@ -215,9 +221,15 @@ impl Draft<'_> {
     }
 
     fn restore_by_hand(&self) -> String {
-        let &Draft { archives, compressions, unmarked, layouts, .. } = self;
-        let stored = Stored { archives, compressions, unmarked, layouts };
-        restore_command(stored, &self.older_files, &self.partials, self.segment_size)
+        let &Draft { compressions, unmarked, layouts, .. } = self;
+        let of_directories = |archives: &[PathBuf]| {
+            let stored = Stored { archives, compressions, unmarked, layouts };
+            restore_command(stored, &self.older_files, &self.partials, self.segment_size)
+        };
+        match self.commands {
+            [] => of_directories(self.archives),
+            commands => restore_by_commands(self.archives, commands, &of_directories),
+        }
     }
 
     /// How Walback fetches WAL itself: where it has to, and the server can run it.
@@ -232,6 +244,7 @@ impl Draft<'_> {
             copied,
             older_files: self.older_files.clone(),
             partials: self.partials.clone(),
+            absent: self.absent.clone(),
             by_hand: self.restore_by_hand(),
         })
     }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Catalog;
-use crate::core::{Lsn, PgMajor, SegmentName, SegmentSize, TimelineId, TimelinePath};
+use crate::core::archive::{self, Archive};
+use crate::core::{ArchiveFile, Lsn, PgMajor, PlacedCommand, SegmentName, SegmentSize, TimelineId, TimelinePath};
 
 use super::Plan;
 use super::build::OWN_DIRECTORY;
@@ -34,6 +35,10 @@ pub struct Fetch {
     pub older_files: BTreeMap<SegmentName, BTreeSet<SegmentName>>,
     /// The segments that the archive has as `.partial` only.
     pub partials: BTreeSet<SegmentName>,
+    /// The segments on the way up to the predicted stop that no archive has: the backup brought them along, or another
+    /// timeline's file of the same place is there. A command that says of any other that it is not there is broken.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub absent: BTreeSet<SegmentName>,
     /// The same in shell, with the system's programs alone, for the runbook.
     pub by_hand: String,
 }
@@ -68,6 +73,9 @@ pub struct Instructions {
     pub recovery: String,
     /// The archives, absolute, in the order in which they are asked.
     pub archives: Vec<PathBuf>,
+    /// The commands among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<PlacedCommand>,
     /// The size of the cluster's segments.
     pub segment_size: SegmentSize,
     /// Whose WAL it is; as text, since many readers of JSON take numbers of this size for something near them.
@@ -83,6 +91,9 @@ pub struct Instructions {
     pub older_files: BTreeMap<SegmentName, BTreeSet<SegmentName>>,
     /// As [`Fetch::partials`].
     pub partials: BTreeSet<SegmentName>,
+    /// As [`Fetch::absent`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub absent: BTreeSet<SegmentName>,
 }
 
 impl Instructions {
@@ -98,6 +109,7 @@ impl Instructions {
             format: FORMAT,
             recovery: plan.recovery.clone(),
             archives: plan.wal.clone(),
+            commands: plan.commands.clone(),
             segment_size: plan.server.segment_size,
             system_identifier,
             major: plan.server.major,
@@ -105,6 +117,7 @@ impl Instructions {
             stop: resolved.replay_end.max(Lsn(resolved.lsn.0.saturating_add(1))),
             older_files: fetch.older_files.clone(),
             partials: fetch.partials.clone(),
+            absent: fetch.absent.clone(),
         })
     }
 
@@ -121,6 +134,25 @@ impl Instructions {
     #[must_use]
     pub fn last_number(&self) -> u64 {
         self.segment_size.number_of(Lsn(self.stop.0.saturating_sub(1)))
+    }
+
+    /// All archives, in the order in which they are asked.
+    #[must_use]
+    pub fn in_order(&self) -> Vec<Archive<'_>> {
+        archive::in_order(&self.archives, &self.commands)
+    }
+
+    /// Whether this file has to be there, as the plan knows: it lies on the way, before the predicted stop.
+    #[must_use]
+    pub fn is_expected(&self, file: ArchiveFile) -> bool {
+        match file {
+            ArchiveFile::Segment(name) => {
+                let is_on_way = self.files_of(name.number(self.segment_size)).contains(&name);
+                is_on_way && !self.is_behind_the_stop(name) && !self.absent.contains(&name)
+            }
+            ArchiveFile::History(timeline) => timeline != TimelineId::FIRST && timeline == self.way.last(),
+            ArchiveFile::Partial(_) | ArchiveFile::BackupHistory(..) => false,
+        }
     }
 
     /// Whether replay is predicted to stop before it comes to this segment.
@@ -177,6 +209,7 @@ pub(crate) fn example(archives: &[PathBuf]) -> Instructions {
         format: FORMAT,
         recovery: "restore".to_owned(),
         archives: archives.to_vec(),
+        commands: Vec::new(),
         segment_size: SegmentSize::new(1 << 20).unwrap_or(SegmentSize::DEFAULT),
         system_identifier: 7_380_000_000_000_000_001,
         major: PgMajor(15),
@@ -184,6 +217,7 @@ pub(crate) fn example(archives: &[PathBuf]) -> Instructions {
         stop: Lsn(0x80_0100),
         older_files: BTreeMap::new(),
         partials: BTreeSet::new(),
+        absent: BTreeSet::new(),
     }
 }
 
@@ -214,6 +248,25 @@ mod tests {
     }
 
     #[test]
+    fn what_has_to_be_there_is_what_lies_before_the_stop_and_is_not_known_to_be_absent() {
+        let segment = |name: &str| ArchiveFile::Segment(SegmentName::parse(name).unwrap());
+        let absent = SegmentName::parse("000000020000000000000005").unwrap();
+        let instructions = Instructions { absent: BTreeSet::from([absent]), ..example(&[]) };
+        for (name, expected) in [
+            ("000000010000000000000004", true),
+            ("000000010000000000000005", true),
+            ("000000020000000000000005", false),
+            ("000000020000000000000008", true),
+            ("000000020000000000000009", false),
+            ("000000010000000000000008", false),
+        ] {
+            assert_eq!(instructions.is_expected(segment(name)), expected, "{name}");
+        }
+        let history = |number| ArchiveFile::History(TimelineId(number));
+        assert_eq!([1, 2, 3].map(|number| instructions.is_expected(history(number))), [false, true, false]);
+    }
+
+    #[test]
     fn they_read_back_and_those_of_another_form_are_refused() {
         let instructions = example(&[PathBuf::from("/a b")]);
         let json = serde_json::to_vec(&instructions).unwrap();
@@ -230,6 +283,7 @@ mod tests {
             copied: false,
             older_files: BTreeMap::new(),
             partials: BTreeSet::new(),
+            absent: BTreeSet::new(),
             by_hand: String::new(),
         };
         let command = fetch.restore_command("a");

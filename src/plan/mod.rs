@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::catalog::Backup;
 use crate::core::time::Timestamp;
-use crate::core::{PgMajor, SegmentSize, Target};
+use crate::core::{PgMajor, PlacedCommand, SegmentSize, Target};
 use crate::error::{Error, Result};
 use crate::pgdata::configuration::NotFollowed;
 use crate::resolve::Resolved;
@@ -77,6 +77,9 @@ pub struct Plan {
     pub fetch: Option<Fetch>,
     /// The WAL archives, in the order in which they are asked.
     pub wal: Vec<PathBuf>,
+    /// Commands that WAL is asked of too, each with its place among the directories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<PlacedCommand>,
     /// The server that will be started.
     pub server: ServerPlan,
     /// What will be done, in order.
@@ -355,6 +358,7 @@ pub(crate) fn example() -> Plan {
         ),
         fetch: None,
         wal: vec![PathBuf::from("/wal")],
+        commands: Vec::new(),
         server: ServerPlan {
             major: PgMajor(15),
             bin_dir: PathBuf::from("/usr/lib/postgresql/15/bin"),

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::catalog::{BackupKind, Compression, Part, PartContents};
+use crate::core::archive::{Archive, in_order};
 use crate::core::{Action, Zone};
 use crate::pgdata::TablespaceMap;
 use crate::pgdata::configuration::SET_ASIDE;
@@ -101,11 +102,20 @@ fn summary(plan: &Plan, zone: Zone) -> Vec<(&'static str, String)> {
         ("Kept", resolved.last_kept.as_ref().map_or("no transaction after the base backup".to_owned(), place)),
         ("Lost", resolved.first_lost.as_ref().map_or("nothing that is in the archive".to_owned(), place)),
         ("Backup", backups(plan)),
-        ("WAL", plan.wal.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")),
+        ("WAL", archives_in_words(plan)),
         ("Into", plan.directory.display().to_string()),
         ("Server", format!("PostgreSQL {}, run by {}", plan.server.major, plan.server.run_as)),
         ("Planned", plan.made_at.in_zone(zone)),
     ]
+}
+
+/// Every archive in order; a command as it is run.
+fn archives_in_words(plan: &Plan) -> String {
+    let words = in_order(&plan.wal, &plan.commands).into_iter().map(|archive| match archive {
+        Archive::Directory(path) => path.display().to_string(),
+        Archive::Command(fetch) => fetch.command.clone(),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// The base backup and its place; of an incremental one with those that it builds upon.

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::catalog::compression::{may_be_short, names_of};
 use crate::catalog::{Compression, Layout, Layouts};
-use crate::core::{Action, ArchiveFile, PgMajor, SegmentName, SegmentSize, Target, TargetKind, TimelineId};
+use crate::core::archive::{Archive, in_order};
+use crate::core::{
+    Action, ArchiveFile, PgMajor, PlacedCommand, SegmentName, SegmentSize, Target, TargetKind, TimelineId,
+};
 use crate::resolve::{Resolved, StopSide};
 
 /// Every setting that says where recovery stops (`src/backend/utils/misc/guc_tables.c`, 13 to 18).
@@ -289,6 +292,48 @@ pub fn restore_command(
     }
     command.push_str("exit 1");
     command
+}
+
+/// The same where commands are among the archives, in the shell alone: each is the operator's own text. `of_directories`
+/// gives the part for directories that follow one another.
+///
+/// Of a command it goes on to the next archive where its status means that the file is not there, and stops the server
+/// for any other. A single command is what it is: the server reads its status.
+#[must_use]
+pub fn restore_by_commands(
+    directories: &[PathBuf],
+    commands: &[PlacedCommand],
+    of_directories: &dyn Fn(&[PathBuf]) -> String,
+) -> String {
+    if let ([], [only]) = (directories, commands) {
+        return only.fetch.command.clone();
+    }
+    let mut text = String::new();
+    let mut row: Vec<PathBuf> = Vec::new();
+    // Each part for itself ends with 1 where nothing was there.
+    let end_row = |row: &mut Vec<PathBuf>, text: &mut String| {
+        if !row.is_empty() {
+            text.push_str(&format!("( {} ); case $? in 0) exit 0;; 1) ;; *) exit 126;; esac; ", of_directories(row)));
+            row.clear();
+        }
+    };
+    for archive in in_order(directories, commands) {
+        match archive {
+            Archive::Directory(directory) => row.push(directory.to_path_buf()),
+            Archive::Command(fetch) => {
+                end_row(&mut row, &mut text);
+                let missing: Vec<String> = fetch.missing_statuses().iter().map(u8::to_string).collect();
+                text.push_str(&format!(
+                    "sh -c {}; case $? in 0) test -s \"%p\" && exit 0;; {}) ;; *) exit 126;; esac; ",
+                    shell_quote(&fetch.command),
+                    missing.join("|")
+                ));
+            }
+        }
+    }
+    end_row(&mut row, &mut text);
+    text.push_str("exit 1");
+    text
 }
 
 /// Commands that unpack a `.partial`.

@@ -14,8 +14,8 @@ use crate::pgdata::manifest::Manifest;
 use crate::pgdata::tablespace_map::TablespaceMap;
 use crate::wal::SegmentHeader;
 
-use super::compress::{self, Count};
 use super::archive::is_recycled;
+use super::compress::{self, Count};
 use super::{Cancel, copied, open_file};
 
 /// The longest label, map or version file that is read.

@@ -335,7 +335,14 @@ pub(super) fn gunzip(packed: &[u8], bytes: &mut [u8]) -> io::Result<usize> {
     let unpacked = match Decompressor::new().gzip_decompress(packed, bytes) {
         Ok(unpacked) => unpacked,
         Err(DecompressionError::InsufficientSpace) => return Err(too_long()),
-        Err(DecompressionError::BadData) => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged")),
+        // `libdeflater` says the same of what is cut off.
+        Err(DecompressionError::BadData) => {
+            let slow = fill(&mut MultiGzDecoder::new(packed), bytes);
+            return Err(match slow.err().filter(is_cut_off) {
+                Some(_) => cut_off(),
+                None => io::Error::new(io::ErrorKind::InvalidData, "it is damaged"),
+            });
+        }
     };
     if is_one_member(packed, unpacked) {
         return Ok(unpacked);
@@ -530,6 +537,8 @@ pub(super) mod tests {
     fn what_is_wrong_is_said_in_words() {
         let bytes: Vec<u8> = (0..1u32 << 16).flat_map(|word| (word / 3).to_le_bytes()).collect();
         let said = |file: &[u8], form| unpacked(file, form, bytes.len()).unwrap_err().to_string();
+        let gzip = packed(&bytes, Compression::Gzip);
+        assert_eq!(said(&gzip[..gzip.len() / 2], Compression::Gzip), "it is cut off");
         for form in [Compression::Xz, Compression::Bzip2] {
             let whole = packed(&bytes, form);
             assert_eq!(said(&whole[..whole.len() / 2], form), "it is cut off");

@@ -317,6 +317,10 @@ impl<'a> Index<'a> {
             key.update(archive.as_os_str().as_encoded_bytes());
             key.update([0]);
         }
+        for command in self.source.commands() {
+            key.update(command.fetch.command.as_bytes());
+            key.update([0, 0]);
+        }
         key.update(self.cluster().to_le_bytes());
         key.update(self.catalog.segment_size.bytes().to_le_bytes());
         key.update(self.rows.to_le_bytes());

@@ -83,16 +83,15 @@ fn look_at(path: &Path, folder: Option<Folder>, catalog: &Catalog, found: &mut I
     let is_misplaced = known.is_some_and(|(file, _)| folder.is_some_and(|folder| !folder.is_of(file)));
     let metadata = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => metadata,
-        looked => {
-            if let Some(what) = kind_of(path, looked.ok()) {
-                no_file(path, what, known.filter(|_| !is_misplaced), catalog, found);
-            }
-            return;
-        }
+        looked => return no_file(path, looked.ok(), known.is_some(), catalog, found),
     };
     match known {
         Some(_) if is_misplaced => {
             found.odd.push(left(path, "it lies in a folder that is not that of its name, where nobody looks for it"));
+        }
+        Some((ArchiveFile::Segment(name), _)) if u64::from(name.seg) >= catalog.segment_size.per_log_id() => {
+            let bytes = catalog.segment_size.bytes();
+            found.odd.push(left(path, &format!("no cluster with segments of {bytes} bytes has one of this name")));
         }
         Some((ArchiveFile::Segment(name), compression)) => {
             let flaw = flaw_of(name, path, compression, metadata.len(), catalog);
@@ -113,40 +112,38 @@ fn look_at(path: &Path, folder: Option<Folder>, catalog: &Catalog, found: &mut I
     }
 }
 
-/// What there is instead of a file; `None` where it is gone meanwhile: an archive is written to while we read.
-fn kind_of(path: &Path, looked: Option<fs::Metadata>) -> Option<&'static str> {
+/// Something that is no file and has a file's name, or a directory that is not looked into. What is gone meanwhile is
+/// nothing: an archive is written to while we read.
+fn no_file(path: &Path, looked: Option<fs::Metadata>, is_known: bool, catalog: &Catalog, found: &mut Inspection) {
     let Some(metadata) = looked else {
-        let is_link = fs::symlink_metadata(path).ok()?.is_symlink();
-        // Where it is no link, it was gone for the first look, or may not be looked at.
-        return is_link.then_some("a link to nothing that can be reached");
+        if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+            dead_link(path, found);
+        }
+        return;
     };
+    let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    // Base backups may lie beside WAL.
+    let is_nobodys = is_hidden || is_of_backup(path, catalog) || path.ends_with("lost+found");
     let kind = metadata.file_type();
-    Some(match () {
-        () if kind.is_dir() => "a directory",
-        () if kind.is_fifo() => "a FIFO",
-        () if kind.is_socket() => "a socket",
-        () => "a device",
-    })
+    let why = match is_known {
+        true if kind.is_dir() => "a directory with a file's name",
+        false if is_nobodys => return,
+        false if kind.is_dir() => "a directory, which is not looked into",
+        _ if kind.is_fifo() => "a FIFO, and no file",
+        _ if kind.is_socket() => "a socket, and no file",
+        _ => "a device, and no file",
+    };
+    found.odd.push(left(path, why));
 }
 
-/// Something that is no file and has a file's name, or a directory that is not looked into.
-fn no_file(
-    path: &Path,
-    what: &'static str,
-    known: Option<(ArchiveFile, Compression)>,
-    catalog: &Catalog,
-    found: &mut Inspection,
-) {
-    match known {
+fn dead_link(path: &Path, found: &mut Inspection) {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match archived(&name) {
+        // What it led to may have been that segment.
         Some((ArchiveFile::Segment(name), _)) => {
-            found.unfit.push(Unfit { name, path: path.to_owned(), flaw: Flaw::NoFile(what) });
+            found.unfit.push(Unfit { name, path: path.to_owned(), flaw: Flaw::DeadLink });
         }
-        Some(_) => found.odd.push(left(path, &format!("it is no file but {what}"))),
-        // Base backups may lie beside WAL; what is hidden is nobody's WAL.
-        None if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) => {}
-        None if is_of_backup(path, catalog) || path.ends_with("lost+found") => {}
-        None if what == "a directory" => found.odd.push(left(path, "a directory, which is not looked into")),
-        None => found.odd.push(left(path, what)),
+        _ => found.odd.push(left(path, "a link to nothing that can be reached")),
     }
 }
 
@@ -218,9 +215,6 @@ fn is_temporary(name: &str) -> bool {
 /// What is wrong with a segment, as far as its size and its header tell.
 fn flaw_of(name: SegmentName, path: &Path, compression: Compression, bytes: u64, catalog: &Catalog) -> Option<Flaw> {
     let size = catalog.segment_size;
-    if u64::from(name.seg) >= size.per_log_id() {
-        return Some(Flaw::Impossible { size: size.bytes() });
-    }
     if bytes == 0 {
         return Some(Flaw::Empty);
     }

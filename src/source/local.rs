@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::catalog::compression::names_of;
 use crate::catalog::layout::path_in;
 use crate::catalog::{Backup, BackupKind, Catalog, Compression, Layouts, Listing, PartContents};
 use crate::config::SourceConfig;
-use crate::core::{ArchiveFile, SegmentName, SegmentSize};
+use crate::core::{ArchiveFile, PlacedCommand, SegmentName, SegmentSize};
 use crate::error::{Error, Result};
 use crate::wal::SegmentHeader;
 
 use super::backups::{self, Finder};
 use super::base_backup::read_prefix;
+use super::command::{Commands, Fetched};
 use super::compress::{self, Count};
 use super::identity::{self, Identity};
 use super::survey::Surveyor;
@@ -24,6 +25,11 @@ use super::{Blocks, Cancel, Source, archive, blocks, open_file, unreadable};
 /// The code of the error about a compressed segment that cannot be unpacked.
 pub(crate) const SEGMENT_DAMAGED: &str = "segment-damaged";
 
+/// An error about a segment that is not what it should be.
+pub(super) fn segment_damaged(message: String) -> Error {
+    Error::failed(SEGMENT_DAMAGED, message)
+        .hint("get another copy of it, and give the archive that has it with another --wal")
+}
 
 /// Directories with base backups, and directories with WAL.
 #[derive(Debug, Clone)]
@@ -31,6 +37,8 @@ pub struct LocalSource {
     name: String,
     backups: Vec<PathBuf>,
     wal: Vec<PathBuf>,
+    /// Asked for what no directory has.
+    commands: Arc<Commands>,
     /// Below it, what took long to find out is kept.
     cache: Option<PathBuf>,
     /// As the archives' segments say, once they have been listed.
@@ -49,11 +57,18 @@ impl LocalSource {
             name: config.name.clone(),
             backups: config.backups.clone(),
             wal: config.wal.clone(),
+            commands: Arc::new(Commands::new(config)),
             cache: None,
             segment_size: OnceLock::new(),
             partials: OnceLock::new(),
             layouts: OnceLock::new(),
         }
+    }
+
+    /// How much its commands have fetched so far; `None` where it has none.
+    #[must_use]
+    pub fn fetched(&self) -> Option<Fetched> {
+        (!self.commands.is_empty()).then(|| self.commands.fetched())
     }
 
     /// The same with a directory below which it keeps what took long to find out.
@@ -98,8 +113,13 @@ impl Source for LocalSource {
         &self.wal
     }
 
+    fn commands(&self) -> &[PlacedCommand] {
+        self.commands.placed()
+    }
+
     fn list(&self, cancel: &Cancel) -> Result<Catalog> {
         let mut listing = Listing::default();
+        self.commands.cancelled_by(cancel);
         self.list_wal(&mut listing, cancel)?;
         if let Some(size) = listing.segment_size {
             let _ = self.segment_size.set(size);
@@ -109,6 +129,10 @@ impl Source for LocalSource {
             self.look_into_base(backup, cancel)?;
             self.ask_first_segment(backup);
             listing.segment_size = listing.segment_size.or(backup.segment_size);
+        }
+        self.commands.list(&mut listing, cancel)?;
+        if let Some(size) = listing.segment_size {
+            let _ = self.segment_size.set(size);
         }
         let catalog = Catalog::build(listing);
         let _ = self.partials.set(catalog.partials.clone());
@@ -129,7 +153,8 @@ impl Source for LocalSource {
                 let open = if found.is_partial { compress::open_partial } else { compress::open_segment };
                 open(path, compression, self.room_for(path, compression)?).map(Some)
             }
-        })?;
+        });
+        let archived = self.or_by_command(name, archived, |file| Box::new(file) as Box<dyn Read + Send>)?;
         if archived.is_some() {
             return Ok(archived);
         }
@@ -140,7 +165,7 @@ impl Source for LocalSource {
     }
 
     fn open_blocks(&self, name: SegmentName) -> Result<Option<Box<dyn Blocks>>> {
-        self.first_in_archives(name, &|Candidate { path, compression, is_partial }| {
+        let archived = self.first_in_archives(name, &|Candidate { path, compression, is_partial }| {
             let compression = *compression;
             if compression == Compression::None {
                 let blocks = blocks::open(path, compression, 0)?;
@@ -153,12 +178,18 @@ impl Source for LocalSource {
             let blocks = blocks::open(path, compression, room)?;
             let others = self.copies_behind(path, name);
             Ok(Some(if others.is_empty() { blocks } else { blocks::falling_back(blocks, others, room) }))
-        })
+        });
+        self.or_by_command(name, archived, |file| blocks::of_plain(Box::new(file)))
     }
 
     fn identities(&self, names: &[SegmentName]) -> Vec<Option<Identity>> {
         let archives: Vec<_> = self.archives_with_layouts().collect();
-        identity::in_archives(&archives, names)
+        let in_archives = identity::in_archives(&archives, names);
+        if self.commands.is_empty() {
+            return in_archives;
+        }
+        let all = names.iter().zip(in_archives);
+        all.map(|(name, identity)| identity.or_else(|| self.commands.identity(*name))).collect()
     }
 }
 
@@ -170,6 +201,23 @@ struct Candidate {
 }
 
 impl LocalSource {
+    /// A segment that no directory has, or has whole, by a command.
+    fn or_by_command<T>(
+        &self,
+        name: SegmentName,
+        archived: Result<Option<T>>,
+        open: impl FnOnce(std::fs::File) -> T,
+    ) -> Result<Option<T>> {
+        if matches!(archived, Ok(Some(_))) || self.commands.is_empty() {
+            return archived;
+        }
+        let is_partial = self.partials.get().is_some_and(|partials| partials.contains(&name));
+        match self.commands.open(name, is_partial)? {
+            Some(file) => Ok(Some(open(file))),
+            None => archived,
+        }
+    }
+
     /// What `open` makes of a segment's file, plain or compressed, in the first archive that has it whole, as far as
     /// can be seen; `open` gives `None` for one that is passed over.
     fn first_in_archives<T>(
@@ -230,7 +278,7 @@ impl LocalSource {
     /// Whether a plain file is that segment, where another archive may have a better copy: a single archive's is what
     /// the server gets, whatever it is.
     fn may_be(&self, path: &Path, name: SegmentName) -> bool {
-        if self.wal.len() < 2 {
+        if self.wal.len() + self.commands.len() < 2 {
             return true;
         }
         let header = compress::front(path, Compression::None, SegmentHeader::BYTES as u64);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::catalog::{Backup, Catalog};
-use crate::core::SegmentName;
+use crate::core::{PlacedCommand, SegmentName};
 use crate::error::{Error, ErrorKind, Result};
 
 mod archive;
@@ -18,6 +18,7 @@ pub mod base_backup;
 pub mod blocks;
 pub mod cache;
 mod closing;
+pub mod command;
 pub mod compress;
 mod copied;
 pub mod copies;
@@ -51,6 +52,11 @@ pub trait Source: Send + Sync {
 
     /// The archives' directories, in the order in which they are asked: what `restore_command` copies from.
     fn archives(&self) -> &[PathBuf];
+
+    /// The commands that WAL can be asked of too, each with its place among the directories.
+    fn commands(&self) -> &[PlacedCommand] {
+        &[]
+    }
 
     /// Looks at everything there is, by names and headers.
     ///

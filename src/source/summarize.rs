@@ -12,6 +12,7 @@ use crate::wal::decoder::{Piece, Reached};
 use crate::wal::summary::{Damage, Summarizer, Summary, Tail};
 use crate::wal::{Decoder, EndOfWal, EndReason, Record, SegmentHeader};
 
+use super::command::run::COMMAND_BROKEN;
 use super::{Blocks, Cancel, Source, blocks};
 
 /// Why a segment has no summary.
@@ -58,7 +59,8 @@ pub fn summarize<'a>(
 ) -> Result<Summarized> {
     let mut reading = Reading { source, catalog, name, cancel, behind: 0, doubtful: false, each };
     let read = match reading.run(floor) {
-        Err(error) if error.report().kind != ErrorKind::Interrupted => {
+        // Of a command that does not work, nothing can be said of any segment.
+        Err(error) if error.report().kind != ErrorKind::Interrupted && error.report().code != COMMAND_BROKEN => {
             let report = error.report();
             let words = std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": ");
             reading.doubtful = true;

@@ -65,6 +65,7 @@ pub(crate) fn catalog() -> Catalog {
         segment_size: SegmentSize::DEFAULT,
         problems: Vec::new(),
         left_alone: Vec::new(),
+        asked: Vec::new(),
         partials: BTreeSet::new(),
         cut_off: BTreeSet::new(),
         growing: BTreeSet::new(),
@@ -175,6 +176,7 @@ pub(crate) fn plan(target: Target) -> Box<Plan> {
         restore_command: "cp".to_owned(),
         fetch: None,
         wal: Vec::new(),
+        commands: Vec::new(),
         server: ServerPlan {
             major: PgMajor(15),
             bin_dir: PathBuf::from("/bin"),

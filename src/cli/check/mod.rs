@@ -93,12 +93,12 @@ fn look(context: &Context, args: &CheckArgs) -> Result<Checked> {
     let connection = args.primary.as_deref().or(config.primary.as_deref());
     let answer = connection.map(archiver);
     context.cancel.check()?;
-    let mut catalog = source.list(&context.cancel)?;
-    let inspection = inspect(source.archives(), &catalog, &context.cancel)?;
-    let overview = match args.quick {
-        true => None,
-        false => Some(archive::overview(context, &archive::index(context, &source, &catalog, None))?),
+    let catalog = archive::list(context, &source)?;
+    let (mut catalog, overview) = match args.quick {
+        true => (catalog, None),
+        false => archive::read_all(context, &source, catalog).map(|(catalog, overview)| (catalog, Some(overview)))?,
     };
+    let inspection = inspect(source.archives(), &catalog, &context.cancel)?;
     let verified = args.deep.then(|| read_backups(context, &catalog)).transpose()?;
     leave_damaged_ones_out(&mut catalog, verified.as_deref().unwrap_or_default());
     let catalog = catalog;

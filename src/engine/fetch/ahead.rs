@@ -14,7 +14,8 @@ use crate::source::copies::{Copy, Expected};
 
 use super::super::host::now;
 use super::super::host::spool::{Maker, Spool, Written, close_inherited};
-use super::{Context, version};
+use super::by_command::{Said, version_of};
+use super::{Context, Found, version};
 
 /// The hidden subcommand that `main` sends here, with the data directory.
 pub const AHEAD: &str = "__fetch-ahead";
@@ -131,22 +132,46 @@ impl Ahead<'_> {
     /// Makes this segment ready; `None` where no archive has it. `Some(None)` where it is for the server to find out what is
     /// wrong with it.
     fn make(&self, name: SegmentName) -> Option<Option<Written>> {
-        let mut copies: Vec<Copy> = Vec::new();
-        for (_, found) in self.context.copies(ArchiveFile::Segment(name)) {
+        let expected = self.context.expected(name);
+        let mut is_there = false;
+        for found in self.context.find_all(ArchiveFile::Segment(name)) {
             match found {
-                Ok(found) => copies.extend(found),
-                Err(_) => return Some(None),
+                Found::Directory(_, Err(_)) => return Some(None),
+                Found::Directory(_, Ok(copies)) => {
+                    is_there |= !copies.is_empty();
+                    let made = |copy: &Copy| {
+                        let mut write = |file: &mut File| write_segment(copy, &expected, file);
+                        self.maker.prepare(name, &version(copy), &mut write).ok()
+                    };
+                    if let Some(made) = copies.iter().filter(|copy| is_settled(copy)).find_map(made) {
+                        return Some(Some(made));
+                    }
+                }
+                Found::Command(command) => {
+                    let mut is_missing = false;
+                    // The server waits for a segment that is being made: so the command runs meanwhile.
+                    let made = self.maker.prepare(name, &version_of(command), &mut |file| match self
+                        .context
+                        .by_command(command, ArchiveFile::Segment(name))
+                    {
+                        Ok(Said::Given(given)) => match given.copies.first() {
+                            Some(copy) => write_segment(copy, &expected, file),
+                            None => Err(io::ErrorKind::NotFound.into()),
+                        },
+                        Ok(Said::Missing(words)) => {
+                            is_missing = true;
+                            Err(io::Error::other(words))
+                        }
+                        Err(words) => Err(io::Error::other(words)),
+                    });
+                    match made {
+                        Ok(made) => return Some(Some(made)),
+                        Err(_) => is_there |= !is_missing,
+                    }
+                }
             }
         }
-        if copies.is_empty() {
-            return None;
-        }
-        let expected = self.context.expected(name);
-        let made = |copy: &Copy| {
-            let mut write = |file: &mut File| write_segment(copy, &expected, file);
-            self.maker.prepare(name, &version(copy), &mut write).ok()
-        };
-        Some(copies.iter().filter(|copy| is_settled(copy)).find_map(made))
+        is_there.then_some(None)
     }
 }
 

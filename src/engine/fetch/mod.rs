@@ -9,15 +9,19 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::core::{ArchiveFile, SegmentName};
+use crate::core::archive::Archive;
+use crate::core::{ArchiveFile, FetchCommand, SegmentName};
 use crate::error::{Error, Result};
 use crate::plan::build::OWN_DIRECTORY;
 use crate::plan::fetch::{INSTRUCTIONS, Instructions, SPOOL};
 use crate::source::copies::{Copy, Expected, Unfit, in_archive};
 
+use by_command::{Said, version_of};
+
 use super::host::spool::{Spool, put, put_new, read_own, start_again};
 
 mod ahead;
+mod by_command;
 
 pub use ahead::{AHEAD, run_ahead};
 
@@ -121,11 +125,23 @@ impl Context {
     }
 
     /// The copies in each of the archives, in the order in which they are asked; for one that cannot be asked, why.
-    fn copies(&self, file: ArchiveFile) -> Vec<(&Path, io::Result<Vec<Copy>>)> {
+    /// Commands are not asked for this.
+    fn find_all(&self, file: ArchiveFile) -> Vec<Found<'_>> {
         let partial = file.whole_segment().is_some_and(|name| self.instructions.partials.contains(&name));
-        let archives = self.instructions.archives.iter();
-        archives.map(|archive| (archive.as_path(), in_archive(archive, file, partial))).collect()
+        let found = |archive| match archive {
+            Archive::Directory(archive) => Found::Directory(archive, in_archive(archive, file, partial)),
+            Archive::Command(command) => Found::Command(command),
+        };
+        self.instructions.in_order().into_iter().map(found).collect()
     }
+}
+
+/// What an archive has of a file.
+enum Found<'a> {
+    /// These copies lie in a directory.
+    Directory(&'a Path, io::Result<Vec<Copy>>),
+    /// This command has to be asked.
+    Command(&'a FetchCommand),
 }
 
 fn no_instructions(recovery: &Path) -> Error {
@@ -166,24 +182,27 @@ impl Fetch<'_> {
     }
 
     fn segment(&self, name: SegmentName) -> std::result::Result<Answer, Failure> {
-        let copies = self.context.copies(self.file);
+        let found = self.context.find_all(self.file);
         let spool = self.spool();
         if let Some(why) = spool.as_ref().and_then(Spool::take_failure) {
             return Err(Failure::Own(lost_by_the_disk(&why)));
         }
         let is_ready = spool.as_ref().is_some_and(|spool| {
             spool.note_asked(name);
-            self.hand_over(spool, name, &copies) || {
+            self.hand_over(spool, name, &found) || {
                 spool.wait_for(name);
-                self.hand_over(spool, name, &copies)
+                self.hand_over(spool, name, &found)
             }
         });
         // What follows can be made ready while this one is unpacked.
-        let is_there = copies.iter().any(|(_, copies)| copies.as_ref().is_ok_and(|copies| !copies.is_empty()));
+        let is_there = found.iter().any(|found| match found {
+            Found::Directory(_, copies) => copies.as_ref().is_ok_and(|copies| !copies.is_empty()),
+            Found::Command(_) => self.context.instructions.is_expected(self.file),
+        });
         if let Some(spool) = spool.filter(|_| is_there) {
             self.go_ahead(&spool, name);
         }
-        let answer = if is_ready { Answer::Served } else { self.first_whole(copies)? };
+        let answer = if is_ready { Answer::Served } else { self.first_whole(found)? };
         if answer == Answer::Served {
             self.place_older(name);
         }
@@ -191,14 +210,33 @@ impl Fetch<'_> {
     }
 
     /// Serves a segment that was made ready of one of these copies, as it is now.
-    fn hand_over(&self, spool: &Spool, name: SegmentName, copies: &[(&Path, io::Result<Vec<Copy>>)]) -> bool {
-        let mut all = copies.iter().filter_map(|(_, copies)| copies.as_ref().ok()).flatten();
-        let Some(first) = all.clone().next() else { return false };
-        let Some(served) = all.find(|copy| spool.hand_over(name, &version(copy), &self.to)) else { return false };
-        if served != first {
-            (self.say)(&format!("warning: {} is not whole; {} is", first.path.display(), served.path.display()));
+    fn hand_over(&self, spool: &Spool, name: SegmentName, found: &[Found<'_>]) -> bool {
+        let mut passed_over = None;
+        let warn = |passed_over: Option<&PathBuf>, served: &dyn std::fmt::Display| {
+            if let Some(first) = passed_over {
+                (self.say)(&format!("warning: {} is not whole; {served} is", first.display()));
+            }
+        };
+        for found in found {
+            match found {
+                Found::Directory(_, copies) => {
+                    for copy in copies.iter().flatten() {
+                        if spool.hand_over(name, &version(copy), &self.to) {
+                            warn(passed_over, &copy.path.display());
+                            return true;
+                        }
+                        passed_over.get_or_insert(&copy.path);
+                    }
+                }
+                Found::Command(command) => {
+                    if spool.hand_over(name, &version_of(command), &self.to) {
+                        warn(passed_over, &format!("what {} gave", command.shown()));
+                        return true;
+                    }
+                }
+            }
         }
-        true
+        false
     }
 
     /// Where a rename takes segments from it to where they are asked for.
@@ -208,21 +246,41 @@ impl Fetch<'_> {
     }
 
     /// Serves the first copy that is whole.
-    fn first_whole(&self, copies: Vec<(&Path, io::Result<Vec<Copy>>)>) -> std::result::Result<Answer, Failure> {
+    fn first_whole(&self, found: Vec<Found<'_>>) -> std::result::Result<Answer, Failure> {
         let mut troubles = Troubles::default();
-        for (archive, copies) in copies {
-            match copies {
-                Err(error) => troubles.add(format!("the archive {}", archive.display()), &Unfit::Unreadable(error)),
-                Ok(copies) => {
-                    for copy in copies {
-                        match self.serve(&copy)? {
-                            None => {
-                                troubles.words.iter().for_each(|trouble| (self.say)(&format!("warning: {trouble}")));
-                                return Ok(Answer::Served);
-                            }
-                            Some(unfit) => troubles.add(copy.path.display().to_string(), &unfit),
-                        }
+        for found in found {
+            let (copies, _given, from) = match found {
+                Found::Directory(archive, Err(error)) => {
+                    troubles.add(format!("the archive {}", archive.display()), &Unfit::Unreadable(error));
+                    continue;
+                }
+                Found::Directory(_, Ok(copies)) => (copies, None, None),
+                Found::Command(command) => match self.context.by_command(command, self.file) {
+                    Ok(Said::Given(given)) => (given.copies.clone(), Some(given), Some(command)),
+                    Ok(Said::Missing(words)) => {
+                        troubles.missing.push(words);
+                        continue;
                     }
+                    Err(words) => {
+                        troubles.only_damage = false;
+                        troubles.words.push(words);
+                        continue;
+                    }
+                },
+            };
+            for copy in copies {
+                match self.serve(&copy)? {
+                    None => {
+                        troubles.words.iter().for_each(|trouble| (self.say)(&format!("warning: {trouble}")));
+                        return Ok(Answer::Served);
+                    }
+                    Some(unfit) => troubles.add(
+                        from.map_or_else(
+                            || copy.path.display().to_string(),
+                            |from| format!("what {} gave", from.shown()),
+                        ),
+                        &unfit,
+                    ),
                 }
             }
         }
@@ -261,7 +319,9 @@ impl Fetch<'_> {
     fn without_a_copy(&self, troubles: Troubles) -> std::result::Result<Answer, Failure> {
         let is_behind =
             self.file.whole_segment().is_some_and(|name| self.context.instructions.is_behind_the_stop(name));
-        if troubles.words.is_empty() {
+        // The plan knows that it is there: a command that says it is not may say so of whatever goes wrong.
+        let is_lost = !troubles.missing.is_empty() && self.context.instructions.is_expected(self.file);
+        if troubles.words.is_empty() && !is_lost {
             return Ok(Answer::NotThere);
         }
         if troubles.only_damage && is_behind {
@@ -270,14 +330,20 @@ impl Fetch<'_> {
             return Ok(Answer::NotThere);
         }
         let error = Error::failed("archive-unfit", format!("cannot get {} from the archive", self.file));
-        let error = troubles.words.into_iter().fold(error, Error::because);
+        let only_missing = troubles.words.is_empty();
+        let error = troubles.words.into_iter().chain(troubles.missing).fold(error, Error::because);
+        if only_missing {
+            return Err(Failure::Archive(error.because("it lies before the predicted stop, and was there when that was planned").hint(
+                "recovery stops here, and nothing is lost: run the command by hand for this file, and start again when it works; if the file is gone, make a new plan",
+            )));
+        }
         Err(Failure::Archive(error.hint(
             "recovery stops here, and nothing is lost: mend the archive, or give another with --wal, and start again",
         )))
     }
 
     fn text(&self) -> std::result::Result<Answer, Failure> {
-        self.first_whole(self.context.copies(self.file))
+        self.first_whole(self.context.find_all(self.file))
     }
 
     /// Puts the older timelines' files of a segment beside it, see `plan::settings::place_older_files`. What cannot be
@@ -285,12 +351,24 @@ impl Fetch<'_> {
     fn place_older(&self, name: SegmentName) {
         for older in self.context.instructions.older_files.get(&name).into_iter().flatten() {
             let to = self.to.with_file_name(older.to_string());
-            let copies = self.context.copies(ArchiveFile::Segment(*older));
-            let copies: Vec<Copy> = copies.into_iter().filter_map(|(_, copies)| copies.ok()).flatten().collect();
-            let placed = copies.iter().any(|copy| {
-                put_new(&to, &mut |file| ahead::write_segment(copy, &self.context.expected(*older), file)).is_ok()
-            });
-            if !placed && !copies.is_empty() {
+            let (mut is_there, mut is_placed) = (false, false);
+            for found in self.context.find_all(ArchiveFile::Segment(*older)) {
+                let (copies, _given) = match found {
+                    Found::Directory(_, copies) => (copies.unwrap_or_default(), None),
+                    Found::Command(command) => match self.context.by_command(command, ArchiveFile::Segment(*older)) {
+                        Ok(Said::Given(given)) => (given.copies.clone(), Some(given)),
+                        Ok(Said::Missing(_)) | Err(_) => continue,
+                    },
+                };
+                is_there |= !copies.is_empty();
+                is_placed = copies.iter().any(|copy| {
+                    put_new(&to, &mut |file| ahead::write_segment(copy, &self.context.expected(*older), file)).is_ok()
+                });
+                if is_placed {
+                    break;
+                }
+            }
+            if !is_placed && is_there {
                 (self.say)(&format!("warning: {older} could not be put beside {name}"));
             }
         }
@@ -313,11 +391,13 @@ impl Fetch<'_> {
 struct Troubles {
     words: Vec<String>,
     only_damage: bool,
+    /// How commands said that it is not there.
+    missing: Vec<String>,
 }
 
 impl Default for Troubles {
     fn default() -> Troubles {
-        Troubles { words: Vec::new(), only_damage: true }
+        Troubles { words: Vec::new(), only_damage: true, missing: Vec::new() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Gathers what preflight wants to know about this machine. Looks, and changes nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +12,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use crate::catalog::compression::archived;
 use crate::catalog::{Backup, Folder};
 use crate::config::RestoreConfig;
-use crate::core::{PgMajor, SegmentName};
+use crate::core::{PgMajor, PlacedCommand, SegmentName};
 use crate::engine::occupant;
 use crate::plan::PlacedTablespace;
 use crate::plan::make_way::Occupant;
@@ -53,6 +54,8 @@ pub struct Wanted<'a> {
     pub journals: &'a Path,
     /// The archives that the server will read.
     pub archives: &'a [PathBuf],
+    /// The commands that it will run to get WAL.
+    pub commands: &'a [PlacedCommand],
     /// Whether the server shall get WAL by this program.
     pub fetches: bool,
     /// The programs that unpack what is in them.
@@ -100,6 +103,7 @@ pub fn gather(wanted: &Wanted<'_>) -> HostFacts {
         searched,
         wrong_version,
         unreadable_archives: account.map(|account| unreadable(wanted.archives, account)).unwrap_or_default(),
+        unrunnable_commands: unrunnable(wanted.commands, account),
         own_program: wanted.fetches.then(|| own_program(account, wanted.directory)),
         missing_programs: missing(&wanted.decompressors),
         run_as: run_as.map(|account| account.name),
@@ -326,6 +330,15 @@ pub(crate) fn closed_to(account: &Account, path: &Path) -> Option<PathBuf> {
     way.into_iter().find(|directory| !passes_test(account, "-x", directory)).map(Path::to_path_buf)
 }
 
+/// So many files of an archive are asked for.
+const SAMPLE: usize = 3;
+
+/// What in a directory has a name like this.
+fn entries<'a>(directory: &Path, is_it: &'a dyn Fn(&str) -> bool) -> impl Iterator<Item = PathBuf> + use<'a> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter(|entry| is_it(&entry.file_name().to_string_lossy())).map(|entry| entry.path())
+}
+
 fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)> {
     let why = |archive: &PathBuf| {
         if let Some(closed) = closed_to(account, archive) {
@@ -334,21 +347,47 @@ fn unreadable(archives: &[PathBuf], account: &Account) -> Vec<(PathBuf, String)>
         if !passes_test(account, "-r", archive) {
             return Some("the directory cannot be listed".to_owned());
         }
-        let first = |directory: &Path, is_it: &dyn Fn(&str) -> bool| {
-            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-            let mut files = entries.filter(|entry| is_it(&entry.file_name().to_string_lossy()));
-            files.next().map(|entry| entry.path())
-        };
-        // One stands for all: of a file, and of a folder and what is in it.
-        let is_file = |name: &str| archived(name).is_some();
-        let folder = first(archive, &|name| Folder::parse(name).is_some());
-        let inside = folder.as_deref().and_then(|folder| first(folder, &is_file));
-        let closed = folder.clone().filter(|folder| !passes_test(account, "-x", folder));
-        let mut files = first(archive, &is_file).into_iter().chain(inside);
-        let closed = closed.or_else(|| files.find(|file| !passes_test(account, "-r", file)));
-        closed.map(|path| format!("{} is closed to it", path.display()))
+        let folder = entries(archive, &|name| Folder::parse(name).is_some()).next();
+        if let Some(closed) = folder.as_deref().filter(|folder| !passes_test(account, "-x", folder)) {
+            return Some(format!("{} is closed to it", closed.display()));
+        }
+        let of_folder = folder.as_deref().and_then(|path| Folder::parse(path.file_name()?.to_str()?));
+        let is_inside = |name: &str| archived(name).zip(of_folder).is_some_and(|((file, _), of)| of.is_of(file));
+        let inside = folder.iter().flat_map(|folder| entries(folder, &is_inside).take(SAMPLE));
+        // A few stand for all. One that is closed among others is that one's fault.
+        let files: Vec<PathBuf> =
+            entries(archive, &|name| archived(name).is_some()).take(SAMPLE).chain(inside).collect();
+        let is_open = files.iter().any(|file| passes_test(account, "-r", file));
+        let closed = files.first().filter(|_| !is_open)?;
+        Some(format!("{} is closed to it", closed.display()))
     };
     archives.iter().filter_map(|archive| Some((archive.clone(), why(archive)?))).collect()
+}
+
+/// Whether a shell finds a program. Not every `command -v` looks whether it may be run.
+const FINDS: &str = r#"case $1 in /*) test -f "$1" && test -x "$1";; *) command -v "$1";; esac"#;
+
+/// The programs of commands that the server's user does not find. What a shell would have to take apart first is not
+/// looked for.
+fn unrunnable(commands: &[PlacedCommand], account: Option<&Account>) -> Vec<String> {
+    // From a whole path, or by the PATH: another one begins in a directory that is not there yet.
+    let is_plain = |word: &&str| {
+        !word.is_empty()
+            && (word.starts_with('/') || !word.contains('/'))
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+'))
+    };
+    let words: BTreeSet<&str> = commands.iter().map(|command| command.fetch.program_word()).filter(is_plain).collect();
+    let is_found = |word: &&str| {
+        let mut command = match account {
+            Some(account) => command_as(account, Path::new("/bin/sh")),
+            None => Command::new("/bin/sh"),
+        };
+        command.args(["-c", FINDS, "sh", word]).current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Where that cannot be asked, nothing is said.
+        command.status().map_or(true, |status| status.success())
+    };
+    words.into_iter().filter(|word| !is_found(word)).map(str::to_owned).collect()
 }
 
 /// Asks `test` as that user: who may do what is for the system to say, not for a look at modes.

@@ -21,8 +21,14 @@ const LOCK: &str = "lock";
 const ASKED: &str = "asked";
 /// Begins the name of a segment that is being made ready. The file is locked as long as somebody is at it.
 const MAKING: &str = "making-";
+/// Begins the name of a directory in which a command puts a file; the id of our process follows.
+const WORK: &str = "fetching-";
+/// So many of those a process may have.
+const WORKS: u32 = 100;
 /// What kept the disk from taking a segment, as words.
 const FAILED: &str = "failed";
+/// What the file is called that a command is asked for, as by a server (`RestoreArchivedFile`, `xlogarchive.c`).
+const RECOVERED: &str = "RECOVERYXLOG";
 /// Instructions have a few hundred bytes, and some for each archive.
 const SMALL_FILE: u64 = 1 << 20;
 
@@ -111,6 +117,12 @@ pub struct Spool {
     path: PathBuf,
     /// This run of the machine, where it has a name.
     boot: Option<String>,
+}
+
+/// Where a command puts a file. It goes when this does.
+#[derive(Debug)]
+pub struct Workplace {
+    path: PathBuf,
 }
 
 /// Makes segments ready; there is one at a time.
@@ -226,12 +238,76 @@ impl Spool {
         u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size()))
     }
 
+    /// A directory for a command to put a file into; what dead processes have left of theirs is removed.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn workplace(&self) -> io::Result<Workplace> {
+        for entry in fs::read_dir(&self.path)?.flatten() {
+            let name = entry.file_name();
+            let process = name.to_str().and_then(|name| name.strip_prefix(WORK)?.split('-').next());
+            if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        // A process may need two at once: it serves a segment, and those that lie beside it.
+        for number in 0.. {
+            let path = self.path.join(format!("{WORK}{}-{number}", std::process::id()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < WORKS => {}
+                made => return made.map(|()| Workplace { path }),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
     /// Becomes the one who makes segments ready; `None` where somebody is at it, or nobody can be.
     #[must_use]
     pub fn maker(&self) -> Option<Maker<'_>> {
         let lock = self.own_file(LOCK).ok()?;
         lock.try_lock().ok()?;
         Some(Maker { spool: self, _lock: lock })
+    }
+}
+
+impl Workplace {
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn place(&self) -> PathBuf {
+        self.path.join(RECOVERED)
+    }
+
+    /// Where the file shall go, as a command is told: the whole path, where a shell takes it for one word without quotes,
+    /// else from the data directory on.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let is_harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '@' | ',');
+        let whole = fs::canonicalize(&self.path).ok().map(|path| path.join(RECOVERED));
+        let whole = whole.as_ref().and_then(|path| path.to_str());
+        if let Some(whole) = whole.filter(|path| path.chars().all(is_harmless)) {
+            return whole.to_owned();
+        }
+        // The spool lies two folders below the data directory.
+        let below: Vec<_> = self.place().components().rev().take(4).map(|part| part.as_os_str().to_owned()).collect();
+        below.iter().rev().collect::<PathBuf>().display().to_string()
+    }
+
+    /// Gives the file that came its own name.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn take(&self, name: &str) -> io::Result<()> {
+        fs::rename(self.place(), self.path.join(name))
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 

@@ -53,6 +53,8 @@ pub struct HostFacts {
     pub run_as: Result<String, String>,
     /// The archives that this user cannot read, with why.
     pub unreadable_archives: Vec<(PathBuf, String)>,
+    /// The programs of fetch commands that its user does not find.
+    pub unrunnable_commands: Vec<String>,
     /// Whether the server can run Walback itself to get WAL; `None` where it does not have to.
     pub own_program: Option<OwnProgram>,
     /// Programs that unpack the archives' segments, and are not on this machine.

@@ -171,7 +171,14 @@ impl Preflight<'_> {
             )
             .hint(format!("let {user} read the archive, or run the server as another user with --run-as"))
         });
-        unreadable.collect()
+        let unrunnable = host.unrunnable_commands.iter().map(|program| {
+            Finding::error(
+                "command-not-runnable",
+                format!("the user {user}, who will run the server, does not find {program}, with which WAL is fetched"),
+            )
+            .hint(format!("give its whole path in the command, let {user} run it, or name another user with --run-as"))
+        });
+        unreadable.chain(unrunnable).collect()
     }
 
     /// What is done where the server cannot run Walback as it is.

@@ -263,6 +263,9 @@ fn means(doc: &mut Doc, theme: Theme, state: &State, plan: &Plan, is_retarget: b
     let taken = words::moment(backup.finished_at.or(backup.started_at), state.zone);
     doc.row("Backup", &format!("{}, {}{choice}", backup.id, Bytes(backup.size_bytes)), theme.plain());
     doc.row("", &format!("taken {taken}"), theme.plain());
+    for command in &plan.commands {
+        doc.row("WAL by", &clean(&command.fetch.command), theme.plain());
+    }
     doc.row("Timelines", &way::draw(&plan.resolved), theme.plain());
     doc.row("Into", &plan.directory.display().to_string(), theme.strong());
     if let Some(former) = plan.make_way.as_ref().filter(|_| !is_retarget) {
