@@ -1,5 +1,7 @@
 //! What of an archive no base backup needs, for whoever decides what is kept. Pure; and nothing here deletes.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::Finding;
@@ -71,7 +73,13 @@ pub fn advice(catalog: &Catalog, retention: &[Retention], needs: &[Needs]) -> Ve
         let finding = Finding::note("retention", text).hint(hint);
         found.push(ArchiveFinding { finding, timeline: None, file: Some(oldest.from.to_string()), lsn: None });
     }
-    let useless: Vec<&Needs> = needs.iter().filter(|needs| !needs.is_recoverable()).collect();
+    // What an incremental backup builds upon is of use, whether anything can be recovered from it alone or not.
+    let recoverable =
+        needs.iter().filter(|needs| needs.is_recoverable()).filter_map(|needs| catalog.backup(&needs.backup));
+    let used: BTreeSet<&str> =
+        recoverable.flat_map(|backup| catalog.chain_of(backup)).map(|one| one.id.as_str()).collect();
+    let is_useless = |needs: &&Needs| !needs.is_recoverable() && !used.contains(needs.backup.as_str());
+    let useless: Vec<&Needs> = needs.iter().filter(is_useless).collect();
     if !useless.is_empty() {
         let bytes =
             useless.iter().filter_map(|needs| catalog.backup(&needs.backup)).map(|backup| backup.size_bytes).sum();
@@ -115,9 +123,10 @@ pub fn newest(catalog: &Catalog, now: Timestamp) -> Option<(&Backup, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{BackupKind, Compression, Listing};
+    use crate::catalog::{BackupKind, Compression, IncrementalFrom, Listing};
     use crate::core::{ArchiveFile, Limits, Lsn, SegmentSize, TimelineId};
     use crate::plan::Severity;
+    use crate::plan::archive::Reach;
 
     const SEGMENT: u64 = 1 << 20;
 
@@ -161,6 +170,34 @@ mod tests {
         assert_eq!((finding.code.as_ref(), finding.severity), ("retention", Severity::Note));
         assert!(finding.message.contains("early") && finding.message.contains("2 segments (20 B)"), "{finding:?}");
         assert!(finding.hint.as_ref().unwrap().contains("pg_archivecleanup DIRECTORY 000000010000000000000005"));
+    }
+
+    /// Its WAL may be gone: what is taken of it are its files.
+    #[test]
+    fn what_an_incremental_backup_builds_upon_is_not_useless() {
+        let from = |number: u64| IncrementalFrom { lsn: Lsn(number * SEGMENT + 0x28), timeline: TimelineId(1) };
+        let incremental = Backup { incremental_from: Some(from(1)), ..backup("late", 8) };
+        let catalog = catalog(vec![backup("full", 1), backup("other", 2), incremental]);
+        let needs = |name: &str, recoverable: bool| Needs {
+            backup: name.to_owned(),
+            problem: (!recoverable).then(|| "its WAL is gone".to_owned()),
+            segments: None,
+            missing: Vec::new(),
+            reach: recoverable.then_some(Reach {
+                timeline: TimelineId(1),
+                lsn: Lsn(0),
+                last_commit_at: None,
+                why: None,
+            }),
+            told: Vec::new(),
+        };
+        let said = |late: bool| {
+            let needs = [needs("full", false), needs("other", false), needs("late", late)];
+            let said = advice(&catalog, &[], &needs);
+            said.iter().map(|found| found.finding.message.clone()).collect::<String>()
+        };
+        assert!(said(true).contains("1 base backup ") && said(true).ends_with("other"), "{}", said(true));
+        assert!(said(false).contains("full, other, late"), "{}", said(false));
     }
 
     #[test]

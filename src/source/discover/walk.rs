@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, statfs};
 
-use crate::catalog::LeftAlone;
 use crate::catalog::compression::archived;
 use crate::catalog::found::{ArchiveKind, Met, MetBackup};
+use crate::catalog::{BackupKind, Folder, LeftAlone};
 use crate::core::ArchiveFile;
 use crate::core::progress::grouped;
 use crate::error::{Error, Result};
@@ -220,9 +220,14 @@ impl Walk<'_> {
         }
         let found = backups_in(path, &entries.names, self.cancel)?;
         if !found.backups.is_empty() {
+            // What is below a copy of a data directory belongs to it; beside tars may lie more.
+            let is_copy = found.backups.iter().any(|backup| backup.kind == BackupKind::Directory);
             let met = found.backups.into_iter().map(|backup| MetBackup { backup, identified_by: None });
             self.seen.met.backups.extend(met);
             self.seen.met.left_alone.extend(found.left_alone);
+            if is_copy {
+                return Ok(None);
+            }
         }
         if has(DUMP) {
             self.leave(path, "a dump of pg_dump: no WAL goes with it; pg_restore reads it");
@@ -322,20 +327,13 @@ fn is_of_the_kernel(path: &Path) -> bool {
     statfs(path).is_ok_and(|statfs| kinds.contains(&statfs.filesystem_type()))
 }
 
-/// The archive that a directory with this segment is, or is a folder of: `…/00000001/00000000/`, `…/0000000100000000/`.
-/// It is not sought above what was named, which is so many levels above.
+/// The archive that a directory with this segment is, or is a folder of: `…/00000001/`, `…/0000000100000000/`. It is not
+/// sought above what was named, which is so many levels above.
 fn archive_of(path: &Path, segment: &str, level: usize) -> PathBuf {
-    let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-    let (timeline, log) = (segment.get(..8).unwrap_or_default(), segment.get(8..16).unwrap_or_default());
-    let Some(parent) = path.parent().filter(|_| level > 0) else { return path.to_path_buf() };
-    let own = name(path);
-    if own == format!("{timeline}{log}") || own == timeline {
-        return parent.to_path_buf();
-    }
-    match parent.parent() {
-        Some(above) if level > 1 && own == log && name(parent) == timeline => above.to_path_buf(),
-        _ => path.to_path_buf(),
-    }
+    let folder = path.file_name().and_then(|name| name.to_str()).and_then(Folder::parse);
+    let is_its_own = archived(segment).zip(folder).is_some_and(|((file, _), folder)| folder.is_of(file));
+    let above = path.parent().filter(|_| is_its_own && level > 0);
+    above.unwrap_or(path).to_path_buf()
 }
 
 /// A directory may be met twice: as the `pg_wal` that a link in a data directory leads to, and by itself.
@@ -359,9 +357,7 @@ mod tests {
         assert_eq!(of("/b/wal", 1), "/b/wal");
         assert_eq!(of("/b/wal/0000000200000001", 2), "/b/wal");
         assert_eq!(of("/b/wal/00000002", 2), "/b/wal");
-        assert_eq!(of("/b/wal/00000002/00000001", 3), "/b/wal");
-        assert_eq!(of("/b/wal/00000001/00000001", 3), "/b/wal/00000001/00000001", "of another timeline");
+        assert_eq!(of("/b/wal/0000000200000002", 2), "/b/wal/0000000200000002", "of another part");
         assert_eq!(of("/b/wal/00000002", 0), "/b/wal/00000002", "it was named");
-        assert_eq!(of("/b/wal/00000002/00000001", 1), "/b/wal/00000002/00000001", "what is above was not named");
     }
 }
