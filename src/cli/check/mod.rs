@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Backup, Catalog};
 use crate::core::progress::{Bytes, Pace, Seconds, counted};
 use crate::core::{SegmentName, Timestamp};
 use crate::engine::archive::space;
@@ -94,7 +94,7 @@ fn look(context: &Context, args: &CheckArgs) -> Result<Checked> {
     let answer = connection.map(archiver);
     context.cancel.check()?;
     let catalog = archive::list(context, &source)?;
-    let (catalog, overview) = match args.quick {
+    let (mut catalog, overview) = match args.quick {
         true => (catalog, None),
         false => archive::read_all(context, &source, catalog).map(|(catalog, overview)| (catalog, Some(overview)))?,
     };
@@ -160,10 +160,16 @@ fn look(context: &Context, args: &CheckArgs) -> Result<Checked> {
 
 /// What was read and is damaged cannot be recovered from: it is none of those that can be used.
 fn leave_damaged_ones_out(catalog: &mut Catalog, verified: &[Verified]) {
-    for backup in &mut catalog.backups {
-        if backup.is_usable() && verified.iter().any(|one| one.backup == backup.id && one.damaged) {
-            backup.problems.push(READ_AND_DAMAGED.to_owned());
-        }
+    let is_damaged = |id: &str| verified.iter().any(|one| one.backup == id && one.damaged);
+    let problem = |backup: &Backup| match catalog.chain_of(backup).into_iter().find(|of| is_damaged(&of.id)) {
+        _ if is_damaged(&backup.id) => Some(READ_AND_DAMAGED.to_owned()),
+        Some(parent) => Some(format!("it builds upon {}, which is damaged", parent.id)),
+        None => None,
+    };
+    let problems: Vec<Option<String>> =
+        catalog.backups.iter().map(|backup| problem(backup).filter(|_| backup.is_usable())).collect();
+    for (backup, problem) in catalog.backups.iter_mut().zip(problems) {
+        backup.problems.extend(problem);
     }
 }
 
