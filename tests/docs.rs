@@ -264,7 +264,8 @@ fn links_between_the_documents_lead_somewhere() {
 #[test]
 fn every_format_is_backed_by_a_test_that_there_is() {
     let document = read("docs/sources.md");
-    let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")).collect();
+    let rows: Vec<&str> =
+        document.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")).collect();
     let is_head = |row: &&&str| row.ends_with("| test |");
     assert!(rows.iter().any(|row| row.ends_with("| test |")), "a table whose last column is “test”");
     for row in rows.iter().filter(|row| !is_head(row)) {
