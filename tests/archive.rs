@@ -201,11 +201,15 @@ fn timelines_say_when_their_first_and_last_transactions_ended() {
 fn nothing_is_found_in_a_good_archive() {
     let directory = Directory::new();
     let operator = operator(&directory);
+    // How full the disk is that the tests are run on is none of their business.
+    let config = directory.write("walback.yaml", "thresholds: {free_space_percent: [0, 0]}\n");
     for words in [&["check"][..], &["check", "--quick"]] {
-        let found = ask(&mut operator.command(words)).ended_with(0).json();
+        let found = ask(operator.command(words).arg("--config").arg(&config)).ended_with(0).json();
         let findings = found["findings"].as_array().unwrap();
         assert_eq!(BTreeSet::from_iter(field(findings, "severity")), BTreeSet::from(["note"]), "{found:#}");
-        assert_eq!(field(findings, "code"), ["backup-reach"; 12], "each of the backups, on both timelines");
+        let (advice, reaches) = findings.split_first().unwrap();
+        assert_eq!(advice["code"], "retention", "what lies before the first backup: {advice}");
+        assert_eq!(field(reaches, "code"), ["backup-reach"; 12], "each of the backups, on both timelines");
         let on = |timeline: &str| {
             let said = findings.iter().filter(|f| f["message"].as_str().unwrap().contains(timeline));
             said.count()
@@ -213,7 +217,7 @@ fn nothing_is_found_in_a_good_archive() {
         assert_eq!((on("on timeline 1"), on("on timeline 2")), (6, 6), "{found:#}");
         assert_is(&found, "archive/backups", 6);
         assert_eq!(found["archive"]["commits"].is_null(), words.len() == 2);
-        let said = ask(&mut in_words(&operator, words)).ended_with(0).out;
+        let said = ask(in_words(&operator, words).arg("--config").arg(&config)).ended_with(0).out;
         assert!(said.contains("Nothing is missing or damaged: ") && said.contains("2 timelines"), "{said}");
     }
     HISTORY.assert_untouched();
@@ -486,7 +490,8 @@ fn segments_that_a_server_keeps_to_be_written_again_are_no_damage() {
         command
     };
     let findings = ask(&mut with_pg_wal(&["check"])).ended_with(0).json();
-    let flawed = findings["findings"].as_array().unwrap().iter().filter(|found| found["severity"] != "note");
+    let flawed = findings["findings"].as_array().unwrap().iter();
+    let flawed = flawed.filter(|found| found["severity"] != "note" && found["code"] != "archive-space");
     assert_eq!(flawed.count(), 0, "{findings}");
     let resolved = ask(&mut with_pg_wal(&["locate", "--latest"])).ended_with(0).json();
     let without = ask(&mut operator.command(&["locate", "--latest"])).ended_with(0).json();

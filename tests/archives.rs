@@ -335,8 +335,8 @@ impl Drop for Over<'_> {
 fn what_is_being_written_is_not_called_damaged() {
     let directory = Directory::new();
     let operator = Operator::of_copies(&directory, &HISTORY, "");
-    let all = names(&operator.archive).into_iter();
-    let last = all.filter(|name| name.len() == 24 && name.starts_with("00000001")).next_back().unwrap();
+    let mut all = names(&operator.archive).into_iter();
+    let last = all.rfind(|name| name.len() == 24 && name.starts_with("00000001")).unwrap();
     let (path, aside) = (operator.archive.join(&last), directory.path().join("aside"));
     fs::rename(&path, &aside).unwrap();
     let before = ask(&mut operator.command(&["locate", "--latest", "--timeline", "1"])).ended_with(0).out;

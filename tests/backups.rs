@@ -448,7 +448,7 @@ fn what_is_no_backup_is_named_and_left_alone() {
     symlink(&place, place.join("loop")).unwrap();
     symlink("/nowhere", place.join("dangling.tar")).unwrap();
     let locked = write("locked.tar", &tar);
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o0)).unwrap();
     let operator = past.operator(&place);
     let command = operator.command(&["backups"]);
     let answer = if server_user().is_some() { ask(&mut as_operator(&command)) } else { ask(&mut { command }) };

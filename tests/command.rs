@@ -201,12 +201,13 @@ fn it_is_recovered_from_on_both_timelines_and_retargeted() {
     assert!(sql(&on_branch, "show restore_command").contains(" fetch --recovery copy "));
     operator.discards("copy");
     bucket.calls();
-    let trunk = recovery(&["--name", "trunk", "--timeline", "1"]);
-    assert_paused(&trunk, &HISTORY.restore_points["trunk"]);
-    assert!(bucket.given().len() >= 4, "the server's own calls");
+    let first = recovery(&["--name", "first", "--timeline", "1"]);
+    assert_paused(&first, &HISTORY.restore_points["first"]);
+    assert!(bucket.given().len() >= 2, "the server's own calls");
     // The journal knows how to go on, without a configuration.
-    let again = operator.about(&["retarget", "copy", "--name", "first", "--yes"]).ended_with(0).recovery();
-    assert_paused(&again, &HISTORY.restore_points["first"]);
+    let trunk = operator.about(&["retarget", "copy", "--name", "trunk", "--yes"]).ended_with(0).recovery();
+    assert_paused(&trunk, &HISTORY.restore_points["trunk"]);
+    assert!(bucket.given().len() >= 4, "the server's own calls again");
     let plan =
         bucket.asks(&["plan", "--latest", "--timeline", "1", "--into", &operator.place("x").display().to_string()]);
     assert_eq!(plan.ended_with(0).json()["plan"]["commands"][0]["command"], bucket.s3());
@@ -239,13 +240,17 @@ fn pipelines_and_directories_go_together() {
     .enumerate()
     {
         let wal = format!("{{path: {}}}, {{command: \"{command}\"}}", near.display());
-        let name = format!("copy{number}");
-        let operator = bucket.operator();
+        let (operator, name) = (bucket.operator(), format!("copy{number}"));
         let place = operator.place(&name).display().to_string();
-        let words = ["restore", "--yes", "--into", &place, "--name", "trunk", "--timeline", "1"];
-        let recovery = ask(&mut bucket.configured(&wal, "", &words)).ended_with(0).recovery();
-        assert_paused(&recovery, &HISTORY.restore_points["trunk"]);
-        operator.discards(&name);
+        let target = ["--into", &place, "--name", "trunk", "--timeline", "1"];
+        if number == 0 {
+            let words = [&["restore", "--yes"], &target[..]].concat();
+            let recovery = ask(&mut bucket.configured(&wal, "", &words)).ended_with(0).recovery();
+            assert_paused(&recovery, &HISTORY.restore_points["trunk"]);
+            operator.discards(&name);
+        }
+        let words = [&["plan"], &target[..]].concat();
+        ask(&mut bucket.configured(&wal, "", &words)).ended_with(0);
         let timelines = ask(&mut bucket.configured(&wal, "", &["timelines"])).ended_with(0).json();
         assert_eq!(timelines["timelines"][0]["last_segment"], last.last().unwrap().as_str(), "{command}");
     }

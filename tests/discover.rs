@@ -21,7 +21,8 @@ use walback::source::discover::{Bounds, discover};
 
 /// Two clusters and everything that may lie beside them:
 ///
-/// `shop` has two base backups, an archive, a second one with few packed segments, and runs in a directory of its own;
+/// `shop` has two base backups, an archive, a second one with few packed segments in folders, and runs in a directory of
+/// its own; one tar of its data lies beside one of the other cluster's;
 /// `crm` has two packed base backups, one of which does not say of which cluster it is, an archive of packed segments, and
 /// a data directory that its server was killed in.
 struct Place {
@@ -66,11 +67,14 @@ fn make_shop(tree: &Path) -> (PathBuf, String) {
     copy(&directory.path().join("backups"), &tree.join("shop/base"));
     copy(&cluster.archive, &tree.join("shop/wal"));
     // Few of its segments, packed, in another archive.
-    let packed = tree.join("shop/wal-offsite");
+    let packed = tree.join("shop/wal-offsite/0000000100000000");
     fs::create_dir_all(&packed).unwrap();
     for name in segments(&cluster.archive).iter().rev().take(2) {
         fs::write(packed.join(format!("{name}.gz")), gzip(&fs::read(cluster.archive.join(name)).unwrap())).unwrap();
     }
+    fs::create_dir_all(tree.join("loose")).unwrap();
+    let tar = tree.join("loose/one-of-shop.tar.gz");
+    run(Command::new("tar").arg("-C").arg(tree.join("shop/base/2026-11-21")).arg("-czf").arg(tar).arg("."));
     let id = identifier(&cluster);
     let data = cluster.data.clone();
     (data, id)
@@ -87,6 +91,7 @@ fn make_crm(tree: &Path) -> String {
     let id = identifier(&cluster);
     cluster.stop(Stop::Immediate);
     copy(&directory.path().join("backups"), &tree.join("crm/base"));
+    copy(&tree.join("crm/base/without-wal/base.tar.gz"), &tree.join("loose/one-of-crm.tar.gz"));
     copy(&cluster.archive, &tree.join("crm/wal"));
     copy(&cluster.data, &tree.join("crm/broken-server/data"));
     id
@@ -102,6 +107,7 @@ fn make_rubbish(tree: &Path) {
         "notes/read me.txt",
         "notes/base.tar.gz.part",
         "notes/.base.tar.gz.swp",
+        "shop/base/2026-11-22.tar.gz.part",
         "pgbackrest/archive/demo/archive.info",
         "pgbackrest/archive/demo/15-1/0000000100000000/000000010000000000000001",
         "pgbackrest/backup/demo/backup.info",
@@ -115,11 +121,12 @@ fn make_rubbish(tree: &Path) {
         "dump/toc.dat",
         "deep/1/2/3/4/5/6/base.tar",
         "histories/00000002.history",
-        "unreadable/base.tar",
     ] {
         file(name);
     }
-    fs::create_dir_all(tree.join("shop/wal/000000010000000000000099")).unwrap();
+    for name in ["shop/wal/000000010000000000000099", "unreadable"] {
+        fs::create_dir_all(tree.join(name)).unwrap();
+    }
     symlink("..", tree.join("notes/up")).unwrap();
     symlink("../shop/wal", tree.join("notes/wal-again")).unwrap();
     symlink("loop", tree.join("notes/loop")).unwrap();
@@ -188,8 +195,9 @@ fn clusters_are_told_apart_and_their_archives_put_in_order() {
     let shop = source(&found, "shop");
     assert_eq!(shop["system_identifier"], place.shop.as_str());
     assert_eq!(shop["pg_versions"], serde_json::json!([15]));
-    assert_eq!(paths(&shop["backup_directories"], tree), ["shop/base"]);
-    assert_eq!(paths(&shop["backups"], tree), ["shop/base/2026-11-20", "shop/base/2026-11-21"]);
+    assert_eq!(paths(&shop["backup_directories"], tree), ["loose/one-of-shop.tar.gz", "shop/base"]);
+    let backups = ["shop/base/2026-11-20", "loose/one-of-shop.tar.gz", "shop/base/2026-11-21"];
+    assert_eq!(paths(&shop["backups"], tree), backups);
     let own = text(&place.running).to_owned() + "/pg_wal";
     assert_eq!(paths(&shop["wal"], tree), ["shop/wal", "shop/wal-offsite", &own]);
     let kinds: Vec<&str> = shop["wal"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap()).collect();
@@ -200,7 +208,9 @@ fn clusters_are_told_apart_and_their_archives_put_in_order() {
 
     let crm = source(&found, "crm");
     assert_eq!(crm["system_identifier"], place.crm.as_str());
-    assert_eq!(paths(&crm["backups"], tree), ["crm/base/with-wal", "crm/base/without-wal"]);
+    assert_eq!(paths(&crm["backup_directories"], tree), ["crm/base", "loose/one-of-crm.tar.gz"]);
+    let backups = ["crm/base/with-wal", "crm/base/without-wal", "loose/one-of-crm.tar.gz"];
+    assert_eq!(BTreeSet::from_iter(paths(&crm["backups"], tree)), BTreeSet::from(backups));
     assert_eq!(paths(&crm["wal"], tree), ["crm/wal", "crm/broken-server/data/pg_wal"]);
     assert!(said(&crm["backups"], &tree.join("crm/base/without-wal"), "why").starts_with("an archive tells of it in "));
     assert!(said(&crm["backups"], &tree.join("crm/base/with-wal"), "why").contains("its own files"));
@@ -244,11 +254,12 @@ fn what_is_no_source_is_said_to_be_what_it_is() {
         ("histories", "no segment"),
         ("shop/wal/000000010000000000000099", "a directory with a name of WAL"),
         ("deep/1/2/3/4/5/6", "more than 6 levels below"),
+        ("shop/base/2026-11-22.tar.gz.part", "half copied"),
     ] {
         let said = said(left, &tree.join(path), "why");
         assert!(said.contains(why), "{path}: {said}");
     }
-    assert_eq!(left.as_array().unwrap().len(), 8, "{left:#}");
+    assert_eq!(left.as_array().unwrap().len(), 9, "{left:#}");
 }
 
 #[test]
@@ -279,13 +290,13 @@ fn which_of_several_clusters_is_asked_and_never_guessed() {
     let tree = text(&place.tree);
     for words in [&[tree][..], &[tree, "backups"], &["--in", tree, "--json", "check", "--quick"]] {
         let answer = operator(&directory, words).ended_with(2);
-        for part in ["several clusters", "shop: PostgreSQL 15, 2 base backups of ", "crm: ", "--source: crm, shop"] {
+        for part in ["several clusters", "shop: PostgreSQL 15, 3 base backups of ", "crm: ", "--source: crm, shop"] {
             assert!(answer.err.contains(part), "{part}: {}", answer.shown);
         }
     }
     let crm = operator(&directory, &[tree, "--source", "crm", "--json", "backups"]).ended_with(0).json();
     let ids: Vec<&str> = crm["backups"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap()).collect();
-    assert_eq!(BTreeSet::from_iter(ids), BTreeSet::from(["with-wal", "without-wal"]));
+    assert_eq!(BTreeSet::from_iter(ids), BTreeSet::from(["with-wal", "without-wal", "one-of-crm.tar.gz"]));
     let answer = operator(&directory, &[tree, "--source", "crn", "backups"]).ended_with(2);
     assert!(answer.err.contains("found were: crm, shop"), "{}", answer.shown);
     let answer = operator(&directory, &[tree, "--wal", tree, "backups"]).ended_with(2);
@@ -298,7 +309,7 @@ fn the_configuration_that_is_written_has_the_same_sources() {
     let tree = text(&place.tree);
     let words = operator(&directory, &["init", tree]).ended_with(0).out;
     for part in [
-        "shop: PostgreSQL 15, 2 base backups of ",
+        "shop: PostgreSQL 15, 3 base backups of ",
         &format!("system identifier {}", place.crm),
         "asked first: has all ",
         "what you can do: ",
@@ -372,7 +383,9 @@ fn a_search_ends_at_its_bound_and_when_it_is_told() {
     assert!(found.cut_short.as_deref().is_some_and(|why| why.contains("after 20 entries")), "{found:#?}");
     let near = Bounds { depth: 1, ..Bounds::default() };
     let found = discover(&paths, near, &Cancel::default()).unwrap();
-    assert!(found.sources.iter().all(|source| source.backups.is_empty()), "{found:#?}");
+    let is_near = |path: &Path| path.strip_prefix(&place.tree).unwrap().components().count() <= 2;
+    let backups = found.sources.iter().flat_map(|source| &source.backups);
+    assert!(backups.chain(&found.unplaced_backups).all(|backup| is_near(&backup.path)), "{found:#?}");
     assert!(found.left_alone.iter().any(|left| left.why.contains("more than 1 levels below")), "{found:#?}");
     let cancel = Cancel::default();
     cancel.cancel();

@@ -115,6 +115,7 @@ fn every_configuration_key_is_described_and_no_other() {
         ("suspects.", "suspects: {nobody: 1}"),
         ("interface.", "interface: {nobody: 1}"),
         ("cache.", "cache: {nobody: 1}"),
+        ("thresholds.", "thresholds: {nobody: 1}"),
         ("sources.NAME.", "sources: {a: {nobody: 1}}"),
         ("sources.NAME.backups.", "sources: {a: {backups: [{nobody: 1}]}}"),
         ("sources.NAME.wal.", "sources: {a: {wal: [{nobody: 1}]}}"),
@@ -259,4 +260,24 @@ fn links_between_the_documents_lead_somewhere() {
         }
     }
     assert!(links > 20, "the links are not found");
+}
+
+#[test]
+fn every_format_is_backed_by_a_test_that_there_is() {
+    let document = read("docs/sources.md");
+    let rows: Vec<&str> =
+        document.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")).collect();
+    let is_head = |row: &&&str| row.ends_with("| test |");
+    assert!(rows.iter().any(|row| row.ends_with("| test |")), "a table whose last column is “test”");
+    for row in rows.iter().filter(|row| !is_head(row)) {
+        let tests = quoted(row.trim_end_matches('|').rsplit('|').next().unwrap());
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            let (file, function) = test.split_once("::").unwrap_or_else(|| panic!("FILE::FUNCTION: {test}"));
+            let source = read(&format!("tests/{file}.rs"));
+            let written = source.split_once(&format!("\nfn {function}()")).unwrap_or_else(|| panic!("{test}: {row}"));
+            let before = written.0.rsplit_once("\n}\n").map_or(written.0, |(_, before)| before);
+            assert!(before.contains("#[test]") && !before.contains("#[ignore"), "{test} does not run");
+        }
+    }
 }

@@ -133,6 +133,9 @@ fn every_code_in_the_document_has_a_case_and_a_neighbour() {
         ("paused-on-the-way", "tests/faults.rs"),
         ("fetch-unusable", "tests/fetched.rs"),
         ("program-copied", "tests/fetched.rs"),
+        ("no-combinebackup", "tests/incremental.rs"),
+        ("backup-combined", "tests/incremental.rs"),
+        ("combine-warned", "tests/incremental.rs"),
         ("command-not-runnable", "tests/command.rs"),
     ];
     for (code, file) in elsewhere {

@@ -140,8 +140,14 @@ fn chains_recover(major: u16) {
     operator.discards("copy");
 
     // The one in the middle is one as well, and needs less.
-    let second = operator.recovers("copy", &past.words("second", "plain/2"), &past.points["second"]);
+    let words = [past.words("second", "plain/2"), vec!["--keep-pristine=copy"]].concat();
+    let second = operator.recovers("copy", &words, &past.points["second"]);
     assert_is(&second, "backup", "plain/2");
+    assert_eq!(strings(&second, "phases", "step")[..3], ["unpack", "combine", "snapshot"]);
+    assert!(
+        directory.path().join("copy.pristine/backup_label").exists()
+            && !operator.place("copy.pristine/.walback/chain").exists()
+    );
     operator.discards("copy");
 
     let recovery = operator.recovers("copy", &past.words("middle", "tar/3"), &past.points["middle"]);
@@ -282,6 +288,16 @@ fn without_the_program_that_combines_nothing_is_begun() {
     operator.discards("copy");
 }
 
+/// How many programs combine backups for a recovery in this directory.
+fn combining(directory: &Path) -> usize {
+    let output = format!("--output={}/copy/.walback/combined", directory.display());
+    let is_one = |process: &fs::DirEntry| {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == output.as_bytes())
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter(is_one).count()
+}
+
 /// Killed at some moments of unpacking and combining, and while the program works that combines; and at some it fails.
 #[test]
 fn killed_while_combining_it_comes_to_the_right_end() {
@@ -315,7 +331,7 @@ fn killed_while_combining_it_comes_to_the_right_end() {
     let bin = past.tools.programs(directory, "bin", false);
     let (slow, gate) = (directory.path().join("bin/pg_combinebackup"), directory.write("gate", ""));
     let script = format!(
-        "#!/bin/sh\ncase $1 in --version) exec {0} --version;; esac\nwhile [ -e {1} ]; do : >{1}.reached; sleep 0.02; done\nexec {0} \"$@\"\n",
+        "#!/bin/sh\ncase $1 in --version) exec {0} --version;; esac\nwhile [ -e {1} ]; do : >{1}.reached; sleep 0.02; done\necho 'pg_combinebackup: warning: odd' >&2\nexec {0} \"$@\"\n",
         past.tools.combines().display(),
         gate.display()
     );
@@ -323,20 +339,34 @@ fn killed_while_combining_it_comes_to_the_right_end() {
     fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
     let words = ["--name", "middle", "--backup", "tar/3", "--bin-dir", bin.to_str().unwrap()];
     let reached = gate.with_extension("reached");
-    let mut walback = operator.restore("copy", &words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the program that combines", LIMIT, || reached.exists().then_some(()));
+    let begin = || {
+        let mut restore = operator.restore("copy", &words);
+        let walback = restore.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_until("the program that combines", LIMIT, || reached.exists().then_some(()));
+        walback
+    };
+    let mut walback = begin();
+    walback.kill().unwrap();
+    walback.wait().unwrap();
+    assert_eq!(combining(directory.path()), 1, "it goes on by itself");
+    operator.discards("copy");
+    assert_eq!(combining(directory.path()), 0);
+    forget();
+    fs::remove_file(&reached).unwrap();
+    let mut walback = begin();
     walback.kill().unwrap();
     walback.wait().unwrap();
     fs::remove_file(&gate).unwrap();
     assert_paused(&operator.about(&["resume", "copy"]).ended_with(0).recovery(), &past.points["middle"]);
+    let said = fs::read_to_string(&journal).unwrap();
+    assert!(said.contains("\"combine-warned\"") && said.contains("warning: odd"), "{said}");
     operator.discards("copy");
     forget();
 
     // Cancelled, it leaves nothing; what fails says what the program said.
     fs::write(&gate, "").unwrap();
     fs::remove_file(&reached).unwrap();
-    let mut walback = operator.restore("copy", &words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the program that combines", LIMIT, || reached.exists().then_some(()));
+    let mut walback = begin();
     run(Command::new("kill").args(["-INT", &walback.id().to_string()]));
     assert_eq!(walback.wait().unwrap().code(), Some(130));
     assert!(!operator.place("copy").exists() && !directory.path().join("copy.tablespaces").exists());

@@ -171,6 +171,28 @@ fn the_runbook_of_a_tar_in_xz_with_wal_in_bzip2_recovers() {
     the_runbook_recovers(&directory, &past, place, by_the_servers_user);
 }
 
+/// One tar with a directory in front of its names and something beside that, which `tar` itself has to be told.
+#[test]
+fn the_runbook_of_one_tar_with_a_leading_directory_recovers() {
+    for (place, name, words) in [
+        ("it's in (one) tar", "./it's * here", &["./it's * here", "beside"][..]),
+        ("absolute", "main", &["-P", "$PWD/main", "$PWD/beside"]),
+    ] {
+        let directory = Directory::new();
+        let options = Options { segment_mib: 1, ..Options::default() };
+        let past = Past::make(&directory, &Server::v15(), &options, Format::Plain, place);
+        let words: Vec<String> =
+            words.iter().map(|word| word.replace("$PWD", past.backups.to_str().unwrap())).collect();
+        let script = "
+            set -e; mv base \"$1\"; touch beside; rm \"$1/backup_manifest\"; echo 1 >\"$1/pg_stat_tmp/stale\"
+            name=$1; shift; tar -cf monday.tgz -z \"$@\"; rm -r \"$name\" beside";
+        let mut shell = Command::new("sh");
+        run(shell.args(["-c", script, "sh", name]).args(words).current_dir(&past.backups));
+        the_runbook_recovers(&directory, &past, place, by_ourselves);
+        assert!(!directory.path().join(place).join("by hand/pg_stat_tmp/stale").exists());
+    }
+}
+
 #[test]
 fn the_runbook_of_a_directory_of_15_recovers() {
     let options = Options { segment_mib: 1, ..Options::default() };

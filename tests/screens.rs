@@ -352,6 +352,7 @@ fn plan() -> Plan {
         restore_command: "cp '/srv/archive/shop/%f' '%p'".to_owned(),
         fetch: None,
         wal: vec![PathBuf::from("/srv/archive/shop")],
+        commands: Vec::new(),
         server: ServerPlan {
             major: PgMajor(15),
             bin_dir: PathBuf::from("/usr/lib/postgresql/15/bin"),

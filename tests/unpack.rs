@@ -14,8 +14,8 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 use support::{
-    Cluster, Directory, FORMS, Format, History, Operator, Options, Server, Stop, as_server, ask, assert_is,
-    assert_paused, gzip, run, server_user, sql, tree_digest,
+    Cluster, Directory, Format, History, Operator, Options, Server, Stop, as_server, ask, assert_is, assert_paused,
+    gzip, run, server_user, sql, tree_digest,
 };
 
 static HISTORY: LazyLock<History> = LazyLock::new(History::make);
@@ -284,23 +284,6 @@ fn a_backup_that_is_damaged_in_one_file_is_found_by_its_manifest() {
         assert!(!operator.place("copy").exists(), "{backup}: what was unpacked is left");
     }
     HISTORY.assert_untouched();
-}
-
-#[test]
-fn backups_in_every_other_form_are_recovered_from() {
-    let rows = &HISTORY.restore_points["first"];
-    for (ending, pack) in FORMS.into_iter().filter(|(ending, _)| *ending != "gz") {
-        let directory = Directory::new();
-        let operator = Operator::of_copies(&directory, &HISTORY, "tar-stream");
-        let plain = operator.backups.join("base.tar");
-        fs::write(operator.backups.join(format!("base.tar.{ending}")), pack(&fs::read(&plain).unwrap())).unwrap();
-        fs::remove_file(plain).unwrap();
-        let listed = operator.listed();
-        assert_is(&listed[0], "problems", serde_json::json!([]));
-        operator.recovers("copy", &["--name", "first"], rows);
-        assert_owned(&operator.place("copy"));
-        operator.discards("copy");
-    }
 }
 
 #[test]

@@ -72,6 +72,9 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   walback … check                                          read everything
   walback … check --quick                                  names, sizes and headers: seconds for a large archive
+  walback … check --deep                                   base backups too, held against their manifests
+  walback … check --quick --format nagios                  one line, and Nagios' exit status
+  walback … check --format prometheus --output walback.prom
   walback … --json check | jq '.findings[] | select(.severity == \"error\")'";
 
 const SQL_EXAMPLES: &str = "\

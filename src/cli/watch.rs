@@ -41,26 +41,7 @@ impl Bar {
         }
         self.drawn.set(Some(Instant::now()));
         self.shown.set(true);
-        let mut line = format!("{:<10} {:>8}", self.title, Bytes(done).to_string());
-        if let Some(total) = total.filter(|total| *total > 0) {
-            let share = (done as f64 / total as f64).clamp(0.0, 1.0);
-            let full = (share * 24.0) as usize;
-            line = format!(
-                "{:<10} [{}{}] {:>3.0} %  {} of {}",
-                self.title,
-                "#".repeat(full),
-                "-".repeat(24 - full),
-                share * 100.0,
-                Bytes(done),
-                Bytes(total)
-            );
-        }
-        if let Some(rate) = rate.filter(|rate| *rate >= 1.0) {
-            line.push_str(&format!("  {}/s", Bytes(rate as u64)));
-        }
-        if let Some(eta) = eta_s {
-            line.push_str(&format!("  {} left", Seconds(eta)));
-        }
+        let line = line(&self.title, done, total, rate, eta_s);
         let _ = write!(std::io::stderr().lock(), "\r\x1b[2K{line}");
     }
 
@@ -70,6 +51,30 @@ impl Bar {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[2K");
         }
     }
+}
+
+/// Columns that every terminal has: a line that is longer cannot be drawn over.
+const COLUMNS: usize = 79;
+/// The longest bar.
+const LONGEST: usize = 24;
+
+/// `backups    [####----]  13 %  2.0 GB of 16.0 GB  184 MB/s  1 min 18 s left`: the bar gives way to words.
+fn line(title: &str, done: u64, total: Option<u64>, rate: Option<f64>, eta_s: Option<f64>) -> String {
+    let mut words = String::new();
+    if let Some(rate) = rate.filter(|rate| *rate >= 1.0) {
+        words.push_str(&format!("  {}/s", Bytes(rate as u64)));
+    }
+    if let Some(eta) = eta_s {
+        words.push_str(&format!("  {} left", Seconds(eta)));
+    }
+    let Some(total) = total.filter(|total| *total > 0) else {
+        return format!("{title:<10} {:>8}{words}", Bytes(done).to_string());
+    };
+    let share = (done as f64 / total as f64).clamp(0.0, 1.0);
+    let words = format!(" {:>3.0} %  {} of {}{words}", share * 100.0, Bytes(done), Bytes(total));
+    let room = COLUMNS.saturating_sub(title.len().max(10) + " []".len() + words.len()).min(LONGEST);
+    let full = (share * room as f64) as usize;
+    format!("{title:<10} [{}{}]{words}", "#".repeat(full), "-".repeat(room - full))
 }
 
 /// Tells events as they come.
@@ -191,5 +196,21 @@ fn doing(step: StepId) -> &'static str {
         StepId::Promote => "promoting",
         StepId::Stop => "stopping the server",
         StepId::Discard => "removing what was made",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_progress_fits_into_every_terminal() {
+        let most = line("reading WAL", 999 << 30, Some(1000 << 30), Some(1e9), Some(86_000.0));
+        assert!(most.len() <= COLUMNS && most.ends_with("23 h 53 min left"), "{most}");
+        assert!(
+            line("unpack", 1 << 30, Some(2 << 30), None, None)
+                .starts_with("unpack     [############------------]  50 %")
+        );
+        assert_eq!(line("unpack", 5, None, None, None), "unpack          5 B");
     }
 }

@@ -84,13 +84,13 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Vec<Setting>> {
         let mut settings = self.places(overrides, environment);
-        let from_file = self.from_file()?;
+        let of_file = self.said_by_file()?;
         let is_overruled = |setting: &Setting| match setting.key.strip_prefix("sources.") {
             Some(rest) => !self.found_below.is_empty() || self.is_replaced(rest, overrides),
             None => setting.key == "time_zone" && overrides.time_zone.is_some(),
         };
-        let mut values: Vec<Setting> = from_file.into_iter().filter(|setting| !is_overruled(setting)).collect();
-        values.extend(self.from_command_line(overrides));
+        let mut values: Vec<Setting> = of_file.into_iter().filter(|setting| !is_overruled(setting)).collect();
+        values.extend(self.said_by_command_line(overrides));
         for (place, key) in KEYS.iter().enumerate() {
             let names = match key.name.strip_prefix("sources.NAME.") {
                 Some(_) => self.sources.keys().map(|name| key.name.replacen("NAME", name, 1)).collect(),
@@ -162,7 +162,7 @@ impl Config {
     }
 
     /// Every value of the file, with its line.
-    fn from_file(&self) -> Result<Vec<Setting>> {
+    fn said_by_file(&self) -> Result<Vec<Setting>> {
         let Some(file) = &self.file else { return Ok(Vec::new()) };
         let text = super::read_text(file)?;
         let root: Value = serde_yaml::from_str(&text).unwrap_or_default();
@@ -193,7 +193,7 @@ impl Config {
     }
 
     /// What the command line says.
-    fn from_command_line(&self, overrides: &Overrides) -> Vec<Setting> {
+    fn said_by_command_line(&self, overrides: &Overrides) -> Vec<Setting> {
         let mut said = Vec::new();
         if overrides.time_zone.is_some() {
             let from = Origin::CommandLine("--time-zone");

@@ -33,6 +33,11 @@ pub const KEYS: &[Key] = &[
     key("interface.theme", "auto", "auto", "The background that the colours are for: auto, dark or light."),
     key("interface.glyphs", "auto", "auto", "auto, unicode or ascii."),
     key("interface.chart", "auto", "auto", "What the bars are made of: auto, braille, blocks or ascii."),
+    key("thresholds", "", "", "From where on what is measured is a warning, and critical."),
+    key("thresholds.archive_lag_segments", "[10, 50]", "[10, 50]", "Segments that wait to be archived."),
+    key("thresholds.archive_lag_minutes", "[5, 30]", "[5, 30]", "Minutes for which the oldest of them waits."),
+    key("thresholds.free_space_percent", "[20, 5]", "[20, 5]", "Free space of a file system, in percent."),
+    key("thresholds.backup_age", "[25h, 49h]", "it is not judged", "Age of the newest base backup that can be used."),
     key(
         "keys",
         "{stop-before: [b, F3]}",

@@ -24,10 +24,14 @@ const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 /// Each question is a transaction that can only read.
 const BEGIN: &str = "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '1s'";
 const END: &str = "ROLLBACK";
-/// `pg_stat_archiver` (13 to 18 have the same columns) and what goes with it.
+/// `pg_stat_archiver` (13 to 18 have the same columns) and what goes with it. Just behind a segment `pg_walfile_name` gives
+/// that one until 16, and the next one from 17 on: the name is made of the position.
 const ARCHIVER: &str = "SELECT current_setting('archive_mode'), pg_is_in_recovery(), \
      (SELECT system_identifier FROM pg_control_system()), \
-     CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END, \
+     CASE WHEN pg_is_in_recovery() THEN NULL ELSE \
+     (SELECT left(pg_walfile_name(lsn), 8) || lpad(upper(to_hex(n / per_log)), 8, '0') || lpad(upper(to_hex(n % per_log)), 8, '0') \
+     FROM (SELECT lsn, floor((lsn - '0/0'::pg_lsn) / bytes)::bigint AS n, 4294967296 / bytes AS per_log \
+     FROM (SELECT pg_current_wal_lsn() AS lsn, setting::bigint AS bytes FROM pg_settings WHERE name = 'wal_segment_size') a) b) END, \
      archived_count, last_archived_wal, (extract(epoch FROM last_archived_time) * 1000000)::bigint, \
      failed_count, last_failed_wal, (extract(epoch FROM last_failed_time) * 1000000)::bigint, \
      (extract(epoch FROM stats_reset) * 1000000)::bigint, \
@@ -83,7 +87,7 @@ pub fn archiver(connection: &str) -> Result<Archiver> {
             Err(_) => return Err(late()),
         };
         let mut archiver = read_archiver(rows);
-        archiver.details = details(&client).await;
+        archiver.details = Box::new(details(&client).await);
         Ok(archiver)
     })?;
     Ok(answer)
@@ -216,7 +220,7 @@ fn read_archiver(rows: Rows) -> Archiver {
         last_failed_at: row.moment(),
         since: row.moment(),
         now: row.moment(),
-        details: Details::default(),
+        details: Box::default(),
     }
 }
 

@@ -85,7 +85,8 @@ pub fn combining_for(directory: &Path) -> Vec<u32> {
     let is_called = |pid: &u32| {
         let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
         let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-        let is_program = words.first().is_some_and(|program| program.ends_with(PROGRAM.as_bytes()));
+        // What is in its place may be a script: then its interpreter comes first.
+        let is_program = words.iter().take(2).any(|program| program.ends_with(PROGRAM.as_bytes()));
         let becomes_it = words.get(1) == Some(&launch::AS_USER.as_bytes());
         (is_program || becomes_it) && words.contains(&output.as_bytes())
     };

@@ -42,6 +42,8 @@ pub struct Verified {
     pub backup: String,
     /// Whether nothing is wrong with it.
     pub passed: bool,
+    /// Whether something is, so that it cannot be recovered from.
+    pub damaged: bool,
     /// What it was held against.
     pub by: By,
     /// Files that were read.
@@ -123,11 +125,13 @@ fn judge(backup: &Backup, bytes: u64, found: Found) -> Verified {
         );
         findings.push(Finding::warning("backup-has-more", text).hint("find out who put them there"));
     }
+    findings.extend(pages(backup, &found));
     let passed = findings.iter().all(|finding| finding.severity < Severity::Warning);
+    let damaged = findings.iter().any(|finding| finding.severity == Severity::Error);
     let by = if found.manifest { By::Manifest } else { By::Reading };
     findings.extend(passed.then(|| whole(backup, bytes, &found)));
     let findings = findings.into_iter().map(|finding| of_backup(backup, finding)).collect();
-    Verified { backup: backup.id.clone(), passed, by, files: found.files, bytes, findings }
+    Verified { backup: backup.id.clone(), passed, damaged, by, files: found.files, bytes, findings }
 }
 
 /// What is said of a backup that nothing is wrong with.
@@ -141,11 +145,35 @@ fn whole(backup: &Backup, bytes: u64, found: &Found) -> Finding {
         let text = format!("the base backup {} is as its manifest says: {read}, every one read{links}", backup.id);
         return Finding::note("backup-verified", text);
     }
+    let known = match &found.control {
+        Some(Ok(control)) if control.data_checksums => {
+            "its pages have the checksums that they should have, and of everything else"
+        }
+        _ => "of its files",
+    };
     let text = format!(
-        "the base backup {} can be read to its end ({read}), and has no manifest: whether its files are as they were when it was made, nobody can tell",
+        "the base backup {} can be read to its end ({read}), and has no manifest: {known} nobody can tell whether it is as it was",
         backup.id
     );
     Finding::note("backup-unverified", text).hint("take base backups with pg_basebackup, which writes one")
+}
+
+/// What pages tell where there is no manifest, and the cluster has checksums.
+fn pages(backup: &Backup, found: &Found) -> Option<Finding> {
+    let has_checksums = matches!(&found.control, Some(Ok(control)) if control.data_checksums);
+    let wrong = found.wrong_pages.iter().map(|(_, pages)| pages).sum();
+    let names: Vec<String> =
+        found.wrong_pages.iter().map(|(name, _)| name.to_string_lossy().escape_debug().to_string()).collect();
+    let text = format!(
+        "the base backup {} has {} with a wrong checksum, in {}; one that was written while the backup was made may look like that, and is mended by WAL",
+        backup.id,
+        counted(wrong, "page"),
+        listed(&names, names.len() as u64)
+    );
+    (has_checksums && wrong > 0).then(|| {
+        Finding::warning("page-checksum", text)
+            .hint("recover it once and look at these relations with pg_amcheck; or rely on another backup")
+    })
 }
 
 /// What is wrong with `global/pg_control`: the server would not start.

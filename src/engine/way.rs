@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::core::time::Timestamp;
     use crate::event::{Event, Failure, Strategy, What};
-    use crate::plan::example;
+    use crate::plan::{Chain, example};
 
     const NOTHING: World = World { place: Place::Marked, server: None, promoted: false, control: None, begun: true };
     const RUNS: World = World { server: Some(4711), ..NOTHING };
@@ -256,6 +256,19 @@ mod tests {
             [start, Way::AtRest],
         ];
         assert_eq!(ways, expected);
+    }
+
+    /// Unpacked is not enough: what was unpacked is no data before it was combined.
+    #[test]
+    fn a_chain_goes_on_from_every_line_of_its_journal() {
+        let plan = Plan { chain: Some(Chain { program: "x".into(), links: Vec::new() }), ..example() };
+        let planned = What::Planned { plan: Box::new(plan), hash: "x".to_owned(), strategy: None };
+        let unpacked = [state(RecoveryState::Unpacking)].into_iter().chain(done(StepId::Unpack));
+        let all: Vec<What> = std::iter::once(planned).chain(unpacked).chain(done(StepId::Combine)).collect();
+        let ways: Vec<Way> = (1..=all.len()).map(|lines| Way::of(&fold(&all[..lines]), &NOTHING)).collect();
+        assert_eq!(ways, [vec![Way::Unpack; 5], vec![Way::Start]].concat());
+        let failed = [all.clone(), vec![failed(StepId::Combine)]].concat();
+        assert_eq!(Way::of(&fold(&failed[..5]), &NOTHING), Way::Unpack);
     }
 
     #[test]

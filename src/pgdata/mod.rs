@@ -15,6 +15,7 @@ pub mod incremental_file;
 pub mod log_zone;
 pub mod manifest;
 mod moment;
+pub mod page;
 pub mod password_file;
 pub mod postmaster_pid;
 pub mod server_log;

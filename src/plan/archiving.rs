@@ -157,7 +157,7 @@ pub struct Archiver {
     /// The server's time.
     pub now: Option<Timestamp>,
     /// What else it says, as far as its role may ask.
-    pub details: Details,
+    pub details: Box<Details>,
 }
 
 impl Archiver {

@@ -1,5 +1,7 @@
 //! What of an archive no base backup needs, for whoever decides what is kept. Pure; and nothing here deletes.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::Finding;
@@ -7,7 +9,7 @@ use super::archive::Needs;
 use super::archiving::graded;
 use super::audit::ArchiveFinding;
 use crate::catalog::{Backup, Catalog};
-use crate::core::progress::{Bytes, counted};
+use crate::core::progress::{Bytes, Seconds, counted};
 use crate::core::{SegmentName, Thresholds, Timestamp};
 
 /// So many are named in one sentence.
@@ -71,7 +73,13 @@ pub fn advice(catalog: &Catalog, retention: &[Retention], needs: &[Needs]) -> Ve
         let finding = Finding::note("retention", text).hint(hint);
         found.push(ArchiveFinding { finding, timeline: None, file: Some(oldest.from.to_string()), lsn: None });
     }
-    let useless: Vec<&Needs> = needs.iter().filter(|needs| !needs.is_recoverable()).collect();
+    // What an incremental backup builds upon is of use, whether anything can be recovered from it alone or not.
+    let recoverable =
+        needs.iter().filter(|needs| needs.is_recoverable()).filter_map(|needs| catalog.backup(&needs.backup));
+    let used: BTreeSet<&str> =
+        recoverable.flat_map(|backup| catalog.chain_of(backup)).map(|one| one.id.as_str()).collect();
+    let is_useless = |needs: &&Needs| !needs.is_recoverable() && !used.contains(needs.backup.as_str());
+    let useless: Vec<&Needs> = needs.iter().filter(is_useless).collect();
     if !useless.is_empty() {
         let bytes =
             useless.iter().filter_map(|needs| catalog.backup(&needs.backup)).map(|backup| backup.size_bytes).sum();
@@ -79,8 +87,9 @@ pub fn advice(catalog: &Catalog, retention: &[Retention], needs: &[Needs]) -> Ve
         let more = useless.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let text = format!(
-            "{} cannot be recovered from as things are, and take {}: {}{more}",
+            "{} cannot be recovered from as things are, and {} {}: {}{more}",
             counted(useless.len() as u64, "base backup"),
+            if useless.len() == 1 { "takes" } else { "take" },
             Bytes(bytes),
             names.join(", ")
         );
@@ -96,7 +105,7 @@ pub fn advice(catalog: &Catalog, retention: &[Retention], needs: &[Needs]) -> Ve
 pub fn too_old(catalog: &Catalog, now: Timestamp, thresholds: &Thresholds) -> Option<ArchiveFinding> {
     let limits = thresholds.backup_age_hours?;
     let (backup, hours) = newest(catalog, now)?;
-    let text = format!("the newest base backup that can be used, {}, is {} old", backup.id, in_hours(hours));
+    let text = format!("the newest base backup that can be used, {}, is {} old", backup.id, Seconds(hours * 3600.0));
     let finding = graded(limits.at_least(hours), Finding::warning("backup-old", text))?;
     let finding = finding.hint("take one, and look why it was not taken");
     Some(ArchiveFinding { finding, timeline: backup.timeline, file: None, lsn: backup.start_lsn })
@@ -111,16 +120,13 @@ pub fn newest(catalog: &Catalog, now: Timestamp) -> Option<(&Backup, f64)> {
     Some((newest, now.seconds_since(ended(newest)?).max(0.0) / 3600.0))
 }
 
-fn in_hours(hours: f64) -> String {
-    if hours < 48.0 { format!("{hours:.0} h") } else { format!("{:.0} days", hours / 24.0) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{BackupKind, Compression, Listing};
+    use crate::catalog::{BackupKind, Compression, IncrementalFrom, Listing};
     use crate::core::{ArchiveFile, Limits, Lsn, SegmentSize, TimelineId};
     use crate::plan::Severity;
+    use crate::plan::archive::Reach;
 
     const SEGMENT: u64 = 1 << 20;
 
@@ -166,6 +172,34 @@ mod tests {
         assert!(finding.hint.as_ref().unwrap().contains("pg_archivecleanup DIRECTORY 000000010000000000000005"));
     }
 
+    /// Its WAL may be gone: what is taken of it are its files.
+    #[test]
+    fn what_an_incremental_backup_builds_upon_is_not_useless() {
+        let from = |number: u64| IncrementalFrom { lsn: Lsn(number * SEGMENT + 0x28), timeline: TimelineId(1) };
+        let incremental = Backup { incremental_from: Some(from(1)), ..backup("late", 8) };
+        let catalog = catalog(vec![backup("full", 1), backup("other", 2), incremental]);
+        let needs = |name: &str, recoverable: bool| Needs {
+            backup: name.to_owned(),
+            problem: (!recoverable).then(|| "its WAL is gone".to_owned()),
+            segments: None,
+            missing: Vec::new(),
+            reach: recoverable.then_some(Reach {
+                timeline: TimelineId(1),
+                lsn: Lsn(0),
+                last_commit_at: None,
+                why: None,
+            }),
+            told: Vec::new(),
+        };
+        let said = |late: bool| {
+            let needs = [needs("full", false), needs("other", false), needs("late", late)];
+            let said = advice(&catalog, &[], &needs);
+            said.iter().map(|found| found.finding.message.clone()).collect::<String>()
+        };
+        assert!(said(true).contains("1 base backup ") && said(true).ends_with("other"), "{}", said(true));
+        assert!(said(false).contains("full, other, late"), "{}", said(false));
+    }
+
     #[test]
     fn nothing_is_said_where_everything_is_needed() {
         for backups in [vec![backup("first", 3)], Vec::new()] {
@@ -183,6 +217,6 @@ mod tests {
         let wanted = Thresholds { backup_age_hours: Limits::rising(25.0, 49.0).ok(), ..usual };
         let severity = |hours: i64| too_old(&catalog, at(8 + hours), &wanted).map(|found| found.finding.severity);
         assert_eq!([24, 25, 49].map(severity), [None, Some(Severity::Warning), Some(Severity::Error)]);
-        assert!(too_old(&catalog, at(33), &wanted).unwrap().finding.message.contains("late, is 25 h old"));
+        assert!(too_old(&catalog, at(33), &wanted).unwrap().finding.message.contains("late, is 25 h 00 min old"));
     }
 }

@@ -22,7 +22,7 @@ use super::compress::{self, Count};
 use super::{Cancel, open_file};
 
 /// So much of a packed tar is read, in bytes of its contents, that has its label at its front: what `pg_basebackup`
-/// writes, where everything else that is asked for stands in it too, or in WAL.
+/// writes, and what else is asked for stands in WAL too.
 const FRONT: u64 = 64 << 20;
 /// So much of another packed tar, in bytes of its contents: some seconds' work. xz and bzip2 take ten times as long as
 /// the others.
@@ -220,12 +220,11 @@ impl Survey {
         Ok(())
     }
 
-    /// Takes all entries in until `stop` says that it is enough, knowing how far the tar was read. Gives where the last
-    /// one ended.
+    /// Takes all entries in until `stop` says that it is enough. Gives where the last one ended.
     fn take_all<R: Read>(
         &mut self,
         entries: tar::Entries<'_, R>,
-        stop: &dyn Fn(&Survey, u64) -> bool,
+        stop: &dyn Fn(&Survey) -> bool,
         cancel: &Cancel,
     ) -> io::Result<u64> {
         let mut end = 0;
@@ -233,13 +232,24 @@ impl Survey {
             let mut entry = entry?;
             self.take(&mut entry)?;
             end = entry.raw_file_position().saturating_add(entry.size());
-            if cancel.is_cancelled() || stop(self, end) {
+            if cancel.is_cancelled() || stop(self) {
                 return Ok(end);
             }
         }
         self.whole = true;
         Ok(end)
     }
+}
+
+/// How much of what is asked for is known of a tar that begins with its label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Too little.
+    Nothing,
+    /// Where its tablespaces are. What else is asked for stands in WAL too: that is not worth reading on for.
+    Tablespaces,
+    /// All of it.
+    All,
 }
 
 /// How far a packed tar is read.
@@ -266,42 +276,37 @@ impl<'a> Surveyor<'a> {
         Surveyor { directory: cache, cache: None, cancel }
     }
 
-    /// Looks into the tar of a part until `enough` is known of it. What it cannot tell is in the survey; so is that it
-    /// was cancelled: nothing more was read then.
-    pub(super) fn look(&mut self, part: &Part, reach: Reach, enough: &dyn Fn(&Survey) -> bool) -> Survey {
-        let mut survey = Survey::default();
+    /// Looks into the tar of a part until as much is `known` of it as is asked for. What it cannot tell is in the survey;
+    /// so is that it was cancelled: nothing more was read then.
+    pub(super) fn look(&mut self, part: &Part, reach: Reach, known: &dyn Fn(&Survey) -> Known) -> Survey {
         if part.compression == Compression::None {
+            let mut survey = Survey::default();
             let walked = hop_over(&mut survey, part, self.cancel);
             survey.broken = walked.err().map(|error| error.to_string());
             return survey;
         }
         let before = identity(&part.path);
-        if let Some(known) = before.as_ref().and_then(|identity| self.known(part, identity))
-            && (known.whole || known.broken.is_some() || reach == Reach::Near)
+        if let Some(kept) = before.as_ref().and_then(|identity| self.kept(part, identity))
+            && (kept.whole || kept.broken.is_some() || reach == Reach::Near)
         {
-            return known;
+            return kept;
+        }
+        let stop = |survey: &Survey| survey.label_first && known(survey) == Known::All;
+        if reach != Reach::ToTheEnd {
+            let front = self.unpack(part, FRONT, &stop);
+            let foreign = reach == Reach::Near && !front.is_data_directory && front.broken.is_none();
+            // What was found here is soon found again.
+            if front.whole || foreign || (front.label_first && known(&front) != Known::Nothing) {
+                return front;
+            }
         }
         let limit = match (reach, part.compression) {
             (Reach::Far | Reach::ToTheEnd, _) => u64::MAX,
             (Reach::Near, Compression::Xz | Compression::Bzip2) => FAR_OF_SLOW,
             (Reach::Near, _) => FAR,
         };
-        let is_front = |survey: &Survey, read: u64| {
-            let foreign = !survey.is_data_directory && read > FRONT;
-            (foreign && reach == Reach::Near) || (survey.label_first && (enough(survey) || read > FRONT))
-        };
-        let stop = |survey: &Survey, read: u64| reach != Reach::ToTheEnd && is_front(survey, read);
-        let read = unpack(&mut survey, part, limit, &stop, self.cancel);
-        match read {
-            // Where the search ends, the tar seems to be cut off, and where it ends between two entries, whole.
-            Ok(left) | Err((_, left)) if left == 0 => survey.whole = false,
-            Ok(_) => {}
-            Err((error, _)) => survey.broken = Some(in_words(&error)),
-        }
-        // What was found at the front is soon found again.
-        let took_long = survey.whole || (survey.is_data_directory && !survey.label_first);
+        let survey = self.unpack(part, limit, &|survey| reach != Reach::ToTheEnd && stop(survey));
         if !self.cancel.is_cancelled()
-            && took_long
             && let Some(before) = before.filter(|before| identity(&part.path).as_ref() == Some(before))
         {
             self.keep(part, &before, &survey);
@@ -309,13 +314,11 @@ impl<'a> Surveyor<'a> {
         survey
     }
 
-    /// Looks at the front of a part's tar, until `enough` is known of it; over a plain one to its end.
-    pub(super) fn look_at_front(&mut self, part: &Part, enough: &dyn Fn(&Survey) -> bool) -> Survey {
-        if part.compression == Compression::None {
-            return self.look(part, Reach::Near, enough);
-        }
+    /// Reads so much of a packed tar's contents, at most.
+    fn unpack(&self, part: &Part, limit: u64, stop: &dyn Fn(&Survey) -> bool) -> Survey {
         let mut survey = Survey::default();
-        match unpack(&mut survey, part, FRONT, &|survey, _| enough(survey), self.cancel) {
+        match unpack(&mut survey, part, limit, stop, self.cancel) {
+            // Where the search ends, the tar seems to be cut off, and where it ends between two entries, whole.
             Ok(left) | Err((_, left)) if left == 0 => survey.whole = false,
             Ok(_) => {}
             Err((error, _)) => survey.broken = Some(in_words(&error)),
@@ -323,12 +326,20 @@ impl<'a> Surveyor<'a> {
         survey
     }
 
+    /// Looks at the front of a part's tar, until `enough` is known of it; over a plain one to its end.
+    pub(super) fn look_at_front(&mut self, part: &Part, enough: &dyn Fn(&Survey) -> bool) -> Survey {
+        match part.compression {
+            Compression::None => self.look(part, Reach::Near, &|_| Known::Nothing),
+            _ => self.unpack(part, FRONT, enough),
+        }
+    }
+
     fn cache(&mut self) -> Option<&mut Cache> {
         let directory = self.directory?;
         Some(self.cache.get_or_insert_with(|| Cache::open(Some(directory))))
     }
 
-    fn known(&mut self, part: &Part, identity: &[u8]) -> Option<Survey> {
+    fn kept(&mut self, part: &Part, identity: &[u8]) -> Option<Survey> {
         let (digest, survey) = self.cache()?.overview(&key(part))?;
         if digest == identity { postcard::from_bytes(&survey).ok() } else { None }
     }
@@ -356,7 +367,7 @@ fn identity(path: &Path) -> Option<Vec<u8>> {
 fn hop_over(survey: &mut Survey, part: &Part, cancel: &Cancel) -> io::Result<()> {
     let cut_off = || io::Error::other("the file is cut off: the tar does not come to its end");
     let mut archive = tar::Archive::new(open_file(&part.path)?);
-    let walked = survey.take_all(archive.entries_with_seek()?, &|_, _| false, cancel);
+    let walked = survey.take_all(archive.entries_with_seek()?, &|_| false, cancel);
     if cancel.is_cancelled() {
         return Ok(());
     }
@@ -374,7 +385,7 @@ fn unpack(
     survey: &mut Survey,
     part: &Part,
     limit: u64,
-    stop: &dyn Fn(&Survey, u64) -> bool,
+    stop: &dyn Fn(&Survey) -> bool,
     cancel: &Cancel,
 ) -> Result<u64, (io::Error, u64)> {
     let reader = compress::open(&part.path, part.compression, &Count::default()).map_err(|error| (error, limit))?;
@@ -469,4 +480,79 @@ pub(super) fn is_version_directory(name: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let numbers = name.strip_prefix("PG_").and_then(|rest| rest.split_once('_'));
     numbers.is_some_and(|(major, catalog)| is_number(major) && is_number(catalog))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::PartContents;
+
+    fn part(place: &Path, files: &[(&str, usize)], compression: Compression) -> Part {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(*bytes as u64);
+            // As tar -P writes it: the crate would refuse such names.
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            builder.append(&header, vec![b'1'; *bytes].as_slice()).unwrap();
+        }
+        let tar = builder.into_inner().unwrap();
+        let path = place.join("a tar");
+        let bytes = if compression == Compression::None { tar } else { zstd::bulk::compress(&tar, 1).unwrap() };
+        std::fs::write(&path, &bytes).unwrap();
+        let (holds, inside) = (PartContents::Data, PathBuf::new());
+        Part { path, holds, compression, size_bytes: bytes.len() as u64, inside }
+    }
+
+    fn survey(files: &[(&str, usize)], compression: Compression) -> Survey {
+        let place = tempfile::tempdir().unwrap();
+        let part = part(place.path(), files, compression);
+        Surveyor::new(None, &Cancel::default()).look(&part, Reach::Near, &|survey| match survey.has("PG_VERSION") {
+            true => Known::All,
+            false => Known::Nothing,
+        })
+    }
+
+    #[test]
+    fn the_data_directory_is_found_wherever_it_lies() {
+        for (top, written) in [("", ""), ("./", ""), ("main/", "main"), ("./a/b/", "./a/b"), ("/srv/pg/", "/srv/pg")] {
+            let name = |file: &str| format!("{top}{file}");
+            let names =
+                ["base/5/PG_VERSION", "PG_VERSION", "pg_tblspc/16385/PG_15_1/5/PG_VERSION", "global/pg_control"];
+            let names: Vec<String> = names.into_iter().map(name).chain(["beside/x".to_owned()]).collect();
+            let files: Vec<(&str, usize)> = names.iter().map(|name| (name.as_str(), 2)).collect();
+            for compression in [Compression::None, Compression::Zstd] {
+                let survey = survey(&files, compression);
+                let Place::At(directory) = survey.place() else { panic!("{top}: {survey:?}") };
+                assert_eq!(survey.written(&directory), PathBuf::from(written), "{top}");
+                assert!(survey.whole && survey.file(&directory, "PG_VERSION").is_some());
+                let held: Vec<_> = survey.tablespaces(&directory).collect();
+                assert_eq!(held, [(16385, &Held::Files(2))], "{top}");
+            }
+        }
+        let two = survey(&[("a/global/pg_control", 2), ("b/global/pg_control", 2)], Compression::None);
+        assert_eq!(two.place(), Place::Several(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(survey(&[("a/../global/pg_control", 2)], Compression::None).place(), Place::Nowhere);
+    }
+
+    #[test]
+    fn what_begins_with_its_label_is_not_read_to_its_end() {
+        let files = [("backup_label", 9), ("PG_VERSION", 3), ("base/5/1", 9000), ("global/pg_control", 8192)];
+        let front = survey(&files, Compression::Zstd);
+        assert!(!front.whole && front.label_first && front.entries == 2, "{front:?}");
+        assert!(survey(&files, Compression::None).whole, "a plain tar is hopped over");
+        let late: Vec<(&str, usize)> = files.into_iter().rev().collect();
+        assert!(survey(&late, Compression::Zstd).whole);
+    }
+
+    #[test]
+    fn a_tablespace_is_known_by_the_directory_of_its_version() {
+        let own =
+            survey(&[("fast/PG_15_202209061/5/16390", 2), ("fast/PG_15_202209061/5/16391", 2)], Compression::None);
+        assert_eq!((own.tablespace(), own.place()), (Some(Path::new("fast")), Place::Nowhere));
+        for name in ["PG_15", "PG_VERSION", "PG_x_1", "pg_15_1", "PG_15_"] {
+            assert!(!is_version_directory(name), "{name}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::Cancel;
 use super::base_backup::{
     check_gzip_end, check_version, check_xz_end, is_elsewhere, take_file, take_manifest, take_wal_part,
 };
-use super::survey::{Held, Place, Reach, Survey, Surveyor};
+use super::survey::{Held, Known, Place, Reach, Survey, Surveyor};
 
 /// The files that say what a backup is. The label first: whether it was taken from a standby decides what `pg_control`'s
 /// fields mean.
@@ -44,7 +44,7 @@ pub(super) fn describe(
     backup.parts = parts;
     backup.manifest = has_manifest;
     let oids: Vec<u32> = backup.parts.iter().filter_map(|part| oid_of(part.holds)).collect();
-    let survey = surveyor.look(&data, reach, &|survey| is_enough(survey, &oids));
+    let survey = surveyor.look(&data, reach, &|survey| known_of(survey, &oids));
     cancel.check()?;
     if let Some(what) = foreign(&survey, location == data.path) {
         return Ok(Described::Nothing(what));
@@ -95,19 +95,22 @@ fn oid_of(holds: PartContents) -> Option<u32> {
     }
 }
 
-/// Whether all that is asked for was seen, in a tar that begins with its label. What the server writes has the map of
-/// tablespaces right behind it.
-fn is_enough(survey: &Survey, oids: &[u32]) -> bool {
-    let Place::At(directory) = survey.place() else { return false };
+/// What is known of a tar that begins with its label, and whose tablespaces with these OIDs have tars of their own. What
+/// the server writes has the map of tablespaces right behind the label.
+fn known_of(survey: &Survey, oids: &[u32]) -> Known {
+    let Place::At(directory) = survey.place() else { return Known::Nothing };
     let mut backup = Backup::at("", BackupKind::Tar, Compression::None);
     if let Some(map) = survey.file(&directory, "tablespace_map") {
         take_file(&mut backup, "tablespace_map", map);
     }
-    let placed = |oid: &u32| backup.tablespaces.iter().any(|tablespace| tablespace.oid == *oid);
+    let is_in_map = |oid: &u32| backup.tablespaces.iter().any(|tablespace| tablespace.oid == *oid);
     let mut elsewhere = backup.tablespaces.iter().filter(|tablespace| is_elsewhere(tablespace));
-    survey.file(&directory, "PG_VERSION").is_some()
-        && oids.iter().all(placed)
-        && elsewhere.all(|tablespace| oids.contains(&tablespace.oid))
+    let settled = oids.iter().all(is_in_map) && elsewhere.all(|tablespace| oids.contains(&tablespace.oid));
+    match (settled, survey.file(&directory, "PG_VERSION")) {
+        (true, Some(_)) => Known::All,
+        (true, None) => Known::Tablespaces,
+        (false, _) => Known::Nothing,
+    }
 }
 
 /// What a tar is that is no data directory's; `None` where it is one, or was to be one.
@@ -295,7 +298,7 @@ fn without_label(survey: &Survey, directory: &str, data: &Part) -> String {
 /// When it cannot be read to its end.
 pub(super) fn read_to_the_end(backup: &mut Backup, surveyor: &mut Surveyor<'_>) -> io::Result<()> {
     let Some(data) = backup.parts.iter().find(|part| part.holds == PartContents::Data).cloned() else { return Ok(()) };
-    let survey = surveyor.look(&data, Reach::ToTheEnd, &|_| false);
+    let survey = surveyor.look(&data, Reach::ToTheEnd, &|_| Known::Nothing);
     if let Some(why) = survey.broken {
         return Err(io::Error::other(why));
     }

@@ -122,7 +122,7 @@ impl BackupRow {
             let verified = verified.map(|verified| verified.passed);
             BackupRow {
                 id: backup.id.clone(),
-                usable: needs.is_some_and(crate::plan::archive::Needs::is_recoverable) && verified != Some(false),
+                usable: needs.is_some_and(crate::plan::archive::Needs::is_recoverable),
                 size_bytes: backup.size_bytes,
                 started_at: backup.started_at,
                 finished_at: backup.finished_at,
@@ -212,7 +212,7 @@ impl PrimaryRow {
             last_failed_wal: archiver.last_failed_wal,
             last_failed_at: archiver.last_failed_at,
             stats_reset: archiver.since,
-            details: archiver.details,
+            details: *archiver.details,
             said,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Backup, Catalog};
 use crate::core::progress::{Bytes, Pace, Seconds, counted};
 use crate::core::{SegmentName, Timestamp};
 use crate::engine::archive::space;
@@ -35,6 +35,7 @@ mod words;
 
 /// So many of the newest segments tell how much room a segment takes.
 const SAMPLED: usize = 100;
+const READ_AND_DAMAGED: &str = "reading all of it found damage";
 /// So many names are said in one sentence.
 const NAMED: usize = 4;
 
@@ -99,6 +100,9 @@ fn look(context: &Context, args: &CheckArgs) -> Result<Checked> {
     };
     let inspection = inspect(source.archives(), &catalog, &context.cancel)?;
     let verified = args.deep.then(|| read_backups(context, &catalog)).transpose()?;
+    let mut catalog = catalog;
+    leave_damaged_ones_out(&mut catalog, verified.as_deref().unwrap_or_default());
+    let catalog = catalog;
     let thresholds = &context.config.thresholds;
     let zone = context.config.zone;
     let audit = Audit { catalog: &catalog, inspection: &inspection, overview: overview.as_ref(), zone };
@@ -108,6 +112,8 @@ fn look(context: &Context, args: &CheckArgs) -> Result<Checked> {
     let retention = retention(&catalog, &bytes_of);
 
     let mut findings = audit.findings();
+    // What is wrong with these is told one by one.
+    findings.retain(|found| !found.finding.message.ends_with(READ_AND_DAMAGED));
     findings.extend(verified.iter().flatten().flat_map(|verified: &Verified| verified.findings.clone()));
     let spaces = space(source.archives().iter().chain(source.backups()));
     findings.extend(spaces.iter().filter_map(|space| space.finding(thresholds)).map(alone));
@@ -150,6 +156,21 @@ fn look(context: &Context, args: &CheckArgs) -> Result<Checked> {
         left_alone: catalog.left_alone,
         findings,
     })
+}
+
+/// What was read and is damaged cannot be recovered from: it is none of those that can be used.
+fn leave_damaged_ones_out(catalog: &mut Catalog, verified: &[Verified]) {
+    let is_damaged = |id: &str| verified.iter().any(|one| one.backup == id && one.damaged);
+    let problem = |backup: &Backup| match catalog.chain_of(backup).into_iter().find(|of| is_damaged(&of.id)) {
+        _ if is_damaged(&backup.id) => Some(READ_AND_DAMAGED.to_owned()),
+        Some(parent) => Some(format!("it builds upon {}, which is damaged", parent.id)),
+        None => None,
+    };
+    let problems: Vec<Option<String>> =
+        catalog.backups.iter().map(|backup| problem(backup).filter(|_| backup.is_usable())).collect();
+    for (backup, problem) in catalog.backups.iter_mut().zip(problems) {
+        backup.problems.extend(problem);
+    }
 }
 
 /// Reads all base backups to their ends, with a bar.

@@ -147,7 +147,7 @@ fn backups(page: &mut Page, checked: &Checked) {
     page.add(
         "backup_verified",
         gauge,
-        "Whether all of the base backup was read, and is as its manifest says.",
+        "Whether all of the base backup was read, and nothing is wrong with it.",
         of(|row| row.verified.map(yes)),
     );
     page.gauge(

@@ -1,7 +1,7 @@
 //! A check in words: the findings, then what was looked at.
 
 use crate::core::Zone;
-use crate::core::progress::{Bytes, counted};
+use crate::core::progress::{Bytes, counted, grouped};
 use crate::engine::verify::By;
 use crate::plan::Severity;
 
@@ -74,12 +74,13 @@ fn depth(checked: &Checked) -> String {
     let bytes = verified.iter().map(|one| one.bytes).sum();
     let unverified = match by(By::Reading) {
         0 => String::new(),
-        some => format!(", {} of them without a manifest to compare with", crate::core::progress::grouped(some)),
+        some => format!(", {} without a manifest to hold it against", grouped(some)),
     };
+    let all = counted(verified.len() as u64, "base backup");
     format!(
-        "{} of base backups were read to their ends: {}{unverified}.",
-        Bytes(bytes),
-        counted(verified.len() as u64, "base backup")
+        "{all} {} read to the end ({}){unverified}.",
+        if verified.len() == 1 { "was" } else { "were" },
+        Bytes(bytes)
     )
 }
 

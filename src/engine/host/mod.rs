@@ -461,6 +461,8 @@ impl Host {
     ) -> Result<(bool, String)> {
         let mut command = command_as(account, program);
         command.args(arguments).stdin(Stdio::null()).current_dir("/");
+        // What it says is looked into.
+        command.env("LC_ALL", "C").env_remove("PG_COLOR");
         watched(command, &format!("{} {}", program.display(), arguments.join(" ")), go_on)
     }
 

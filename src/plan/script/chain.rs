@@ -59,7 +59,7 @@ fn unpack_link(plan: &Plan, link: &Link) -> String {
     }
     code.push_str("as_user rm -f -- \"$directory/tablespace_map\"\n");
     if link.backup.manifest {
-        let manifest = quoted(&link.backup.location.join("backup_manifest"));
+        let manifest = quoted(&link.backup.manifest_path());
         let _ =
             writeln!(code, "[ -e \"$directory/backup_manifest\" ] || write \"$directory/backup_manifest\" <{manifest}");
     }

@@ -171,7 +171,8 @@ impl Commands {
         let is_listed = lock(&self.listed).as_ref().is_some_and(|listed| listed.contains(&name));
         let fetcher = self.fetchers.first().filter(|_| is_listed)?;
         let owner = self.fetchers.iter().find(|fetcher| fetcher.has_given(name)).unwrap_or(fetcher);
-        Some(owner.identity(name))
+        // Which of them will give it, is not known before.
+        Some(Identity { place: fetcher.place, ..owner.identity(name) })
     }
 }
 

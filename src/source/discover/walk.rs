@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, statfs};
 
-use crate::catalog::LeftAlone;
 use crate::catalog::compression::archived;
 use crate::catalog::found::{ArchiveKind, Met, MetBackup};
+use crate::catalog::{BackupKind, Folder, LeftAlone};
 use crate::core::ArchiveFile;
 use crate::core::progress::grouped;
 use crate::error::{Error, Result};
@@ -23,6 +23,9 @@ use super::{BackupHistories, Bounds, backups_in, data_directory, foreign, tells_
 const SNAPSHOTS: [&str; 4] = [".snapshot", ".snapshots", ".zfs", "@Recently-Snapshot"];
 /// Says that a directory is one of `pg_dump --format=directory`.
 const DUMP: &str = "toc.dat";
+
+/// Of more files in one directory than this, not each is opened.
+const MANY: usize = 2000;
 
 /// What a walk saw.
 #[derive(Default)]
@@ -79,6 +82,7 @@ pub(super) fn walk(paths: &[PathBuf], bounds: Bounds, cancel: &Cancel) -> Result
         links: VecDeque::new(),
         entries: 0,
         deep: Vec::new(),
+        beside: Vec::new(),
     };
     for path in paths {
         walk.begin(path)?;
@@ -92,6 +96,7 @@ pub(super) fn walk(paths: &[PathBuf], bounds: Bounds, cancel: &Cancel) -> Result
         walk.look_into(&next)?;
     }
     walk.say_what_is_too_deep();
+    walk.say_what_lies_beside();
     let mut seen = walk.seen;
     seen.met.paths = paths.to_vec();
     without_doubles(&mut seen.wal);
@@ -111,6 +116,8 @@ struct Walk<'a> {
     entries: u64,
     /// Directories that lie too deep.
     deep: Vec<PathBuf>,
+    /// What lies in directories that have no backup themselves.
+    beside: Vec<(PathBuf, Vec<LeftAlone>)>,
 }
 
 impl Walk<'_> {
@@ -218,11 +225,18 @@ impl Walk<'_> {
             self.seen.met.foreign.push(recognized.foreign);
             return Ok((!recognized.inside.is_empty()).then_some(recognized.inside));
         }
-        let found = backups_in(path, &entries.names, self.cancel)?;
-        if !found.backups.is_empty() {
+        let found = backups_in(path, &self.worth_a_look(path, entries), self.cancel)?;
+        if found.backups.is_empty() {
+            self.beside.push((path.to_path_buf(), found.left_alone));
+        } else {
+            // What is below a copy of a data directory belongs to it; beside tars may lie more.
+            let is_copy = found.backups.iter().any(|backup| backup.kind == BackupKind::Directory);
             let met = found.backups.into_iter().map(|backup| MetBackup { backup, identified_by: None });
             self.seen.met.backups.extend(met);
             self.seen.met.left_alone.extend(found.left_alone);
+            if is_copy {
+                return Ok(None);
+            }
         }
         if has(DUMP) {
             self.leave(path, "a dump of pg_dump: no WAL goes with it; pg_restore reads it");
@@ -230,6 +244,34 @@ impl Walk<'_> {
         }
         self.take_for_archive(path, level, entries);
         Ok(Some(&[]))
+    }
+
+    /// The names in a directory that are looked into. Of many files that are no WAL, only those that are called like tars:
+    /// each is opened, and a search may come by anything.
+    fn worth_a_look(&mut self, path: &Path, entries: &Entries) -> Vec<String> {
+        if entries.files.len() <= MANY {
+            return entries.names.clone();
+        }
+        let is_other = |name: &&String| archived(name).is_none();
+        let others = entries.files.iter().filter(is_other).count();
+        if others <= MANY {
+            return entries.names.clone();
+        }
+        let others = grouped(others as u64);
+        self.leave(path, format!("{others} files that are no WAL: only those with the name of a tar were looked into"));
+        let is_file = |name: &String| entries.files.binary_search(name).is_ok();
+        let is_named = |name: &String| name.contains(".t") || name == "backup_manifest" || name == "PG_VERSION";
+        entries.names.iter().filter(|name| !is_file(name) || is_named(name)).cloned().collect()
+    }
+
+    /// What lies in a directory between its backups is said, where these are directories too.
+    fn say_what_lies_beside(&mut self) {
+        let backups = self.seen.met.backups.iter().filter_map(|met| met.backup.location.parent());
+        let above: HashSet<&Path> = backups.collect();
+        let beside = std::mem::take(&mut self.beside);
+        let beside = beside.into_iter().filter(|(directory, _)| above.contains(directory.as_path()));
+        let beside: Vec<LeftAlone> = beside.flat_map(|(_, left)| left).collect();
+        self.seen.met.left_alone.extend(beside);
     }
 
     /// Takes a directory with segments for an archive. A folder that has the segments of one timeline, or of one 4 GB of
@@ -322,20 +364,13 @@ fn is_of_the_kernel(path: &Path) -> bool {
     statfs(path).is_ok_and(|statfs| kinds.contains(&statfs.filesystem_type()))
 }
 
-/// The archive that a directory with this segment is, or is a folder of: `…/00000001/00000000/`, `…/0000000100000000/`.
-/// It is not sought above what was named, which is so many levels above.
+/// The archive that a directory with this segment is, or is a folder of: `…/00000001/`, `…/0000000100000000/`. It is not
+/// sought above what was named, which is so many levels above.
 fn archive_of(path: &Path, segment: &str, level: usize) -> PathBuf {
-    let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-    let (timeline, log) = (segment.get(..8).unwrap_or_default(), segment.get(8..16).unwrap_or_default());
-    let Some(parent) = path.parent().filter(|_| level > 0) else { return path.to_path_buf() };
-    let own = name(path);
-    if own == format!("{timeline}{log}") || own == timeline {
-        return parent.to_path_buf();
-    }
-    match parent.parent() {
-        Some(above) if level > 1 && own == log && name(parent) == timeline => above.to_path_buf(),
-        _ => path.to_path_buf(),
-    }
+    let folder = path.file_name().and_then(|name| name.to_str()).and_then(Folder::parse);
+    let is_its_own = archived(segment).zip(folder).is_some_and(|((file, _), folder)| folder.is_of(file));
+    let above = path.parent().filter(|_| is_its_own && level > 0);
+    above.unwrap_or(path).to_path_buf()
 }
 
 /// A directory may be met twice: as the `pg_wal` that a link in a data directory leads to, and by itself.
@@ -359,9 +394,7 @@ mod tests {
         assert_eq!(of("/b/wal", 1), "/b/wal");
         assert_eq!(of("/b/wal/0000000200000001", 2), "/b/wal");
         assert_eq!(of("/b/wal/00000002", 2), "/b/wal");
-        assert_eq!(of("/b/wal/00000002/00000001", 3), "/b/wal");
-        assert_eq!(of("/b/wal/00000001/00000001", 3), "/b/wal/00000001/00000001", "of another timeline");
+        assert_eq!(of("/b/wal/0000000200000002", 2), "/b/wal/0000000200000002", "of another part");
         assert_eq!(of("/b/wal/00000002", 0), "/b/wal/00000002", "it was named");
-        assert_eq!(of("/b/wal/00000002/00000001", 1), "/b/wal/00000002/00000001", "what is above was not named");
     }
 }

@@ -288,6 +288,7 @@ fn kind(found: &ArchiveFinding) -> &'static str {
         "backup-broken" | "backup-incomplete" | "no-usable-backup" => "backup",
         "partial-segment" => "partial",
         "temporary-files" | "unknown-files" => "files",
+        "asked-one-by-one" => "asked",
         _ => "unread",
     }
 }

@@ -127,14 +127,14 @@ fn backup_row(canvas: &Canvas<'_>, state: &State, backup: &Backup, here: bool, c
     spans.push(Span::styled(glyphs::BACKUP, theme.good()));
     let timeline = backup.timeline.map_or("?".to_owned(), |id| id.to_string());
     let size = Bytes(backup.size_bytes).to_string();
-    let mut text = format!(" {when} {:<6} {size:>8} TLI {timeline}", format(backup));
+    // An incremental one is marked: by itself it is only a part of the data.
+    let plus = if backup.incremental_from.is_some() { " +" } else { "" };
+    let mut text = format!(" {when} {:<6} {size:>8} TLI {timeline}{plus}", format(backup));
     if usize::from(columns) > width(&text) + 12 {
         text.push_str(&format!("  {}", clean(&backup.id)));
-    }
-    if let Some(parent) = &backup.parent {
-        // What it builds upon, where there is room; that it does, in any case.
-        let upon = format!(" + {}", clean(parent));
-        text.push_str(if usize::from(columns) > width(&text) + width(&upon) { &upon } else { " +" });
+        let upon = backup.parent.as_ref().map(|parent| format!(" upon {}", clean(parent))).unwrap_or_default();
+        // Only as a whole: half a name is another backup's.
+        text.push_str(if usize::from(columns) > width(&text) + width(&upon) { &upon } else { "" });
     }
     spans.push(Span::raw(text));
     Line::from(spans)

@@ -60,7 +60,7 @@ pub(super) fn unpack(
 
 /// Puts the manifest beside what it is about, where it was not: whoever combines asks it of which cluster the backup is.
 fn keep_manifest(inside: &Host, link: &Link, owner: &Account) -> Result<()> {
-    let (from, to) = (link.backup.location.join(MANIFEST), link.directory.join(MANIFEST));
+    let (from, to) = (link.backup.manifest_path(), link.directory.join(MANIFEST));
     if !link.backup.manifest || to.is_file() {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! Reads a base backup as unpacking it would, and writes nothing: every file is held against the manifest, and all that is
 //! wrong is told, not the first thing alone.
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
@@ -34,6 +35,8 @@ pub struct Found {
     pub extra: (Vec<String>, u64),
     /// The control file, or why it is none; `None` where it was not come to.
     pub control: Option<Result<ControlFile, BadControlFile>>,
+    /// Files with pages whose checksums are wrong, and how many; looked at only where there is no manifest.
+    pub wrong_pages: Vec<(PathBuf, u64)>,
 }
 
 /// Reads all of a backup on so many threads. `count` is its own, and goes up with the bytes that were read of it.
@@ -48,6 +51,8 @@ pub fn read(backup: &Backup, threads: usize, count: &Count, cancel: &Cancel) -> 
     let manifest = ledger.has_manifest();
     let mut work = Work::reading(ledger, cancel);
     work.count = count.clone();
+    // The manifest's checksums are of every byte.
+    work.pages_before = backup.start_lsn.filter(|_| !manifest);
     let placed = backup.parts.iter().filter_map(|part| match part.holds {
         PartContents::Tablespace(oid) => Some(oid),
         PartContents::Data | PartContents::Wal => None,
@@ -66,6 +71,8 @@ pub fn read(backup: &Backup, threads: usize, count: &Count, cancel: &Cancel) -> 
         }
     }
     let control = locked(&work.control).take().map(|bytes| ControlFile::parse(&bytes));
+    let mut wrong_pages = std::mem::take(&mut *locked(&work.wrong_pages));
+    wrong_pages.sort();
     let ledger = locked(&work.ledger);
     let (extra, extras) = ledger.extra();
     Ok(Found {
@@ -77,6 +84,7 @@ pub fn read(backup: &Backup, threads: usize, count: &Count, cancel: &Cancel) -> 
         missing: ledger.missing(),
         extra: (extra.to_vec(), extras),
         control,
+        wrong_pages,
     })
 }
 

@@ -17,8 +17,11 @@ use crate::pgdata::{ChecksumAlgorithm, RunningChecksum};
 use crate::plan::example;
 
 /// The ways in which a backup may be kept.
-const FORMS: [Form; 7] = [
+const FORMS: [Form; 10] = [
     Form::Directory,
+    Form::Followed,
+    Form::OneTar(Compression::None),
+    Form::OneTar(Compression::Zstd),
     Form::Tar(Compression::None),
     Form::Tar(Compression::Gzip),
     Form::Tar(Compression::Zstd),
@@ -30,7 +33,17 @@ const FORMS: [Form; 7] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Directory,
+    /// A directory in which the tablespace lies in the place of its link.
+    Followed,
     Tar(Compression),
+    /// One tar with a directory in front of all names, something beside it, and the tablespace in the place of its link.
+    OneTar(Compression),
+}
+
+impl Form {
+    fn is_directory(self) -> bool {
+        matches!(self, Form::Directory | Form::Followed)
+    }
 }
 
 /// A place with a backup in it, and room for what is unpacked.
@@ -88,7 +101,7 @@ impl Stage {
         let mut plan = example();
         plan.directory = place.path().join("new");
         plan.backup.location = place.path().join("backup");
-        plan.backup.kind = if form == Form::Directory { BackupKind::Directory } else { BackupKind::Tar };
+        plan.backup.kind = if form.is_directory() { BackupKind::Directory } else { BackupKind::Tar };
         fs::create_dir(&plan.backup.location).unwrap();
         let root = place.path().join("new.tablespaces");
         let to = root.join(OID.to_string());
@@ -110,19 +123,39 @@ impl Stage {
     fn write_backup(&mut self) {
         let location = self.plan.backup.location.clone();
         let mut parts = Vec::new();
+        if let Form::OneTar(compression) = self.form {
+            let mut builder = tar::Builder::new(Vec::new());
+            let mut add = |name: &str, bytes: &[u8]| {
+                builder.append_data(&mut header(EntryType::Regular, bytes.len()), name, bytes).unwrap();
+            };
+            add("beside/PG_VERSION", b"99");
+            self.files.iter().for_each(|(name, bytes)| add(&format!("main/{name}"), bytes));
+            add("mainly/x", b"beside, too");
+            let path = location.join(format!("monday.tar{}", compression.ending()));
+            fs::write(path, packed(&builder.into_inner().unwrap(), compression)).unwrap();
+        }
         for (of_tablespace, holds) in [(false, PartContents::Data), (true, PartContents::Tablespace(OID))] {
             let files = self.files.iter().map(|(name, bytes)| (Stage::split(name), bytes));
             let files = files.filter(|((_, tablespace), _)| *tablespace == of_tablespace);
             let files: Vec<_> = files.map(|((name, _), bytes)| (name, bytes)).collect();
+            let mut inside = PathBuf::new();
             let (path, compression) = match self.form {
-                Form::Directory => {
-                    let path = if of_tablespace { self.place.path().join("copy of ts") } else { location.clone() };
+                Form::OneTar(compression) => {
+                    inside = PathBuf::from(if of_tablespace { "./main/pg_tblspc/16385" } else { "./main" });
+                    (location.join(format!("monday.tar{}", compression.ending())), compression)
+                }
+                Form::Directory | Form::Followed => {
+                    let path = match (of_tablespace, self.form) {
+                        (false, _) => location.clone(),
+                        (true, Form::Followed) => location.join(format!("pg_tblspc/{OID}")),
+                        (true, _) => self.place.path().join("copy of ts"),
+                    };
                     for (name, bytes) in files {
                         let file = path.join(name);
                         fs::create_dir_all(file.parent().unwrap()).unwrap();
                         fs::write(file, bytes).unwrap();
                     }
-                    if !of_tablespace {
+                    if !of_tablespace && self.form == Form::Directory {
                         fs::create_dir_all(path.join("pg_tblspc")).unwrap();
                         let link = path.join(format!("pg_tblspc/{OID}"));
                         std::os::unix::fs::symlink(self.place.path().join("copy of ts"), link).unwrap();
@@ -143,13 +176,13 @@ impl Stage {
                 }
             };
             let size_bytes = match self.form {
-                Form::Directory => {
+                Form::Directory | Form::Followed => {
                     let of_part = self.files.iter().filter(|(name, _)| Stage::split(name).1 == of_tablespace);
                     of_part.map(|(_, bytes)| bytes.len() as u64).sum()
                 }
-                Form::Tar(_) => fs::metadata(&path).unwrap().len(),
+                Form::Tar(_) | Form::OneTar(_) => fs::metadata(&path).unwrap().len(),
             };
-            parts.push(Part { path, holds, compression, size_bytes, inside: PathBuf::new() });
+            parts.push(Part { path, holds, compression, size_bytes, inside });
         }
         self.plan.backup.parts = parts;
     }
@@ -178,7 +211,7 @@ impl Stage {
         );
         let text = format!("{body}\"Manifest-Checksum\": \"{}\"}}\n", hex(&Sha256::digest(&body)));
         fs::write(self.plan.backup.location.join("backup_manifest"), &text).unwrap();
-        if self.form == Form::Directory {
+        if self.form.is_directory() {
             let files = self.files.iter().filter(|(name, _)| !Stage::split(name).1);
             let bytes: usize = files.map(|(_, bytes)| bytes.len()).sum();
             self.plan.backup.parts[0].size_bytes = (bytes + text.len()) as u64;
@@ -231,8 +264,10 @@ impl Stage {
         let mut expected = self.files.clone();
         let to = self.plan.tablespaces[0].to.display().to_string();
         match self.form {
-            Form::Directory => expected.insert(format!("pg_tblspc/{OID}"), to.into_bytes()),
-            Form::Tar(_) => expected.insert(TABLESPACE_MAP.to_owned(), format!("{OID} {to}\n").into_bytes()),
+            Form::Directory | Form::Followed => expected.insert(format!("pg_tblspc/{OID}"), to.into_bytes()),
+            Form::Tar(_) | Form::OneTar(_) => {
+                expected.insert(TABLESPACE_MAP.to_owned(), format!("{OID} {to}\n").into_bytes())
+            }
         };
         let found = self.unpacked();
         let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
@@ -571,7 +606,7 @@ fn a_million_empty_entries_are_unpacked_or_refused_and_never_kept() {
 
 #[test]
 fn tars_that_are_cut_off_or_have_wrong_sizes() {
-    for form in &FORMS[1..] {
+    for form in FORMS.iter().filter(|form| !form.is_directory()) {
         let stage = Stage::new(*form);
         let path = &stage.plan.backup.parts[0].path;
         let whole = fs::read(path).unwrap();
@@ -638,7 +673,8 @@ fn inodes(stage: &Stage) -> BTreeMap<String, u64> {
 
 #[test]
 fn what_is_complete_is_not_written_again() {
-    for form in FORMS {
+    // Both parts of one tar are in one file.
+    for form in FORMS.into_iter().filter(|form| !matches!(form, Form::OneTar(_))) {
         let stage = Stage::new(form);
         // The last part cannot be unpacked at first.
         let (last, hidden) = (stage.plan.backup.parts[1].path.clone(), stage.place.path().join("hidden"));
@@ -648,7 +684,7 @@ fn what_is_complete_is_not_written_again() {
             std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0).unwrap();
             file.set_modified(modified).unwrap();
         };
-        let is_directory = form == Form::Directory;
+        let is_directory = form.is_directory();
         if is_directory {
             fs::rename(&last, &hidden).unwrap();
             fs::create_dir(&last).unwrap();
@@ -741,7 +777,7 @@ proptest! {
     #[test]
     fn whatever_files_there_are_every_form_gives_the_same(
         sizes in prop::collection::vec((0usize..9, 0usize..70_000), 0..25),
-        which in 0usize..5,
+        which in 0..FORMS.len(),
     ) {
         let files: BTreeMap<String, Vec<u8>> = sizes
             .iter()

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::catalog::Part;
+use crate::core::Lsn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pgdata::RunningChecksum;
+use crate::pgdata::page::Pages;
 use crate::source::Cancel;
 use crate::source::compress::Count;
 
@@ -41,6 +43,9 @@ pub(super) struct Work<'a> {
     pub(super) tolerated: Option<Mutex<Vec<Error>>>,
     /// The backup's `pg_control`, where the backup is only read.
     pub(super) control: Mutex<Option<Vec<u8>>>,
+    /// Where the backup began, where the checksums of pages are looked at; and the files in which some are wrong.
+    pub(super) pages_before: Option<Lsn>,
+    pub(super) wrong_pages: Mutex<Vec<(PathBuf, u64)>>,
     /// Files that were read, and of them hard links, which were not compared.
     pub(super) files: AtomicU64,
     pub(super) links: AtomicU64,
@@ -67,6 +72,8 @@ impl<'a> Work<'a> {
             map: Mutex::default(),
             tolerated: None,
             control: Mutex::default(),
+            pages_before: None,
+            wrong_pages: Mutex::default(),
             files: AtomicU64::new(0),
             links: AtomicU64::new(0),
             cancel,
@@ -215,6 +222,7 @@ pub(super) struct Writing {
     checksum: RunningChecksum,
     expected: Option<Expected>,
     kept: Option<Vec<u8>>,
+    pages: Option<Pages>,
     bytes: u64,
     sparse: bool,
 }
@@ -271,6 +279,7 @@ impl<'w> Writer<'w> {
         let algorithm = expected.as_ref().and_then(|expected| expected.checksum.as_ref()).map(|sum| sum.algorithm);
         Ok(Some(Writing {
             kept: self.work.keeps(&name).then(Vec::new),
+            pages: self.work.pages_before.and_then(|start| Pages::of(&name, start)),
             name,
             file,
             checksum: RunningChecksum::new(algorithm),
@@ -285,12 +294,15 @@ impl<'w> Writer<'w> {
     /// # Errors
     /// When it is not as the manifest says.
     pub(super) fn finish(&mut self, writing: Writing) -> Result<()> {
-        let Writing { name, file, checksum, expected, kept, bytes, .. } = writing;
+        let Writing { name, file, checksum, expected, kept, pages, bytes, .. } = writing;
         if let Some(expected) = &expected {
             let compared = locked(&self.work.ledger).compare(&name, expected, checksum.finish().as_ref());
             compared.or_else(|error| self.work.tolerate(self.in_part(error)))?;
         }
         self.work.files.fetch_add(1, Ordering::Relaxed);
+        if let Some(pages) = pages.filter(|pages| pages.wrong() > 0) {
+            locked(&self.work.wrong_pages).push((name.clone(), pages.wrong()));
+        }
         if let Some(kept) = kept {
             self.work.keep(&name, kept);
         }
@@ -449,6 +461,9 @@ impl Writing {
     fn take(&mut self, bytes: &[u8]) -> Result<()> {
         self.checksum.update(bytes);
         self.bytes += bytes.len() as u64;
+        if let Some(pages) = &mut self.pages {
+            pages.take(bytes);
+        }
         if let Some(kept) = self.kept.as_mut().filter(|kept| kept.len() < LONGEST_MAP) {
             kept.extend_from_slice(bytes);
         }
@@ -464,6 +479,8 @@ impl Writing {
             file.skip(bytes);
         }
         self.bytes += bytes;
+        // Where pages were left out, the others cannot be told by counting any more.
+        self.pages = self.pages.take().filter(|_| bytes == 0);
         if matches!(self.checksum, RunningChecksum::None) {
             return Ok(());
         }
