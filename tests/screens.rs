@@ -332,7 +332,6 @@ fn plan() -> Plan {
     };
     let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Plan {
-        commands: Vec::new(),
         chain: None,
         tablespaces: Vec::new(),
         recovery: NAME.to_owned(),
