@@ -94,7 +94,7 @@ fn look(context: &Context, args: &CheckArgs) -> Result<Checked> {
     let answer = connection.map(archiver);
     context.cancel.check()?;
     let catalog = archive::list(context, &source)?;
-    let (mut catalog, overview) = match args.quick {
+    let (catalog, overview) = match args.quick {
         true => (catalog, None),
         false => archive::read_all(context, &source, catalog).map(|(catalog, overview)| (catalog, Some(overview)))?,
     };
