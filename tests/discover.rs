@@ -418,7 +418,10 @@ fn the_effective_configuration_says_where_each_value_comes_from() {
     assert_eq!(setting("interface.colours"), "auto default - null");
     assert_eq!(setting("sources.shop.restore.port"), "the first free one from 5499 on default - null");
     assert!(setting("state directory").ends_with("environment WALBACK_STATE_DIR null"));
-    let table = operator(&directory, &["config", "show", "--wal", "/w", "--source", "shop"]).ended_with(0).out;
+    let words = ["config", "show", "--wal", "/w", "--wal-command", "get %f %p", "--source", "shop"];
+    let table = operator(&directory, &words).ended_with(0).out;
+    let row = table.lines().find(|line| line.starts_with("sources.shop.wal[1].command")).unwrap();
+    assert!(row.contains("get") && row.ends_with("--wal-command"), "{table}");
     let row = table.lines().find(|line| line.starts_with("sources.shop.wal[0].path")).unwrap();
     assert!(row.contains("/w") && row.ends_with("--wal"), "{table}");
 }

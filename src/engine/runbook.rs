@@ -56,8 +56,10 @@ impl Runbook {
                     .hint("give another name, or --yes to write it anew"));
             }
         }
-        host.write_document(&self.script, &script::shell(&plan, zone), 0o755, replace)?;
-        host.write_document(&self.document, &script::markdown(&plan, zone), 0o644, replace)
+        // A command of the operator's may have a password in it.
+        let (for_script, for_document) = if plan.commands.is_empty() { (0o755, 0o644) } else { (0o700, 0o600) };
+        host.write_document(&self.script, &script::shell(&plan, zone), for_script, replace)?;
+        host.write_document(&self.document, &script::markdown(&plan, zone), for_document, replace)
     }
 }
 

@@ -176,7 +176,7 @@ impl Copy {
     /// How it is packed: where its name does not say so, its first bytes do.
     fn form(&self, size: Option<SegmentSize>) -> Result<Compression, Unfit> {
         if !self.is_plain {
-            return Err(Unfit::Damaged("it is no plain file".to_owned()));
+            return Err(Unfit::Damaged("it is not a plain file".to_owned()));
         }
         let is_whole = size.is_some_and(|size| size.bytes() == self.identity.bytes);
         if is_whole { Ok(self.compression) } else { Ok(compress::form_of(&self.path, self.compression, None)?) }

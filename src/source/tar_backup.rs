@@ -1,5 +1,6 @@
 //! Base backups that are tars: `base.tar` with its companions, or one tar of a data directory under any name.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,10 @@ pub(super) fn describe(
     backup.size_bytes = parts.iter().map(|part| part.size_bytes).fold(0, u64::saturating_add);
     backup.parts = parts;
     backup.manifest = has_manifest;
+    if has_manifest {
+        let manifest = fs::metadata(backup.manifest_path()).map_or(0, |metadata| metadata.len());
+        backup.size_bytes = backup.size_bytes.saturating_add(manifest);
+    }
     let oids: Vec<u32> = backup.parts.iter().filter_map(|part| oid_of(part.holds)).collect();
     let survey = surveyor.look(&data, reach, &|survey| known_of(survey, &oids));
     cancel.check()?;
