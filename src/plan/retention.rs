@@ -194,6 +194,7 @@ mod tests {
         let said = |late: bool| {
             let needs = [needs("full", false), needs("other", false), needs("late", late)];
             let said = advice(&catalog, &[], &needs);
+            assert!(said.iter().all(|found| found.finding.code == "backup-useless"));
             said.iter().map(|found| found.finding.message.clone()).collect::<String>()
         };
         assert!(said(true).contains("1 base backup ") && said(true).ends_with("other"), "{}", said(true));
@@ -217,6 +218,8 @@ mod tests {
         let wanted = Thresholds { backup_age_hours: Limits::rising(25.0, 49.0).ok(), ..usual };
         let severity = |hours: i64| too_old(&catalog, at(8 + hours), &wanted).map(|found| found.finding.severity);
         assert_eq!([24, 25, 49].map(severity), [None, Some(Severity::Warning), Some(Severity::Error)]);
-        assert!(too_old(&catalog, at(33), &wanted).unwrap().finding.message.contains("late, is 25 h 00 min old"));
+        let old = too_old(&catalog, at(33), &wanted).unwrap().finding;
+        assert_eq!(old.code, "backup-old");
+        assert!(old.message.contains("late, is 25 h 00 min old"), "{old:?}");
     }
 }
