@@ -6,6 +6,7 @@ pub mod interface;
 pub mod keys;
 pub mod template;
 mod thresholds;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -265,8 +266,8 @@ impl Config {
     /// Reads the configuration. `environment` looks up a variable.
     ///
     /// # Errors
-    /// When a file that was named cannot be read, when one that was found does not parse or has an unknown key, when
-    /// a zone is not known, or when there is no home directory to keep state in.
+    /// When a file that was named cannot be read, when one that was found does not parse or has an unknown key, or has
+    /// commands and may be somebody else's, when a zone is not known, or when there is no home directory to keep state in.
     pub fn load(overrides: &Overrides, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Config> {
         let file = find_file(overrides, environment);
         let parsed = match &file {
@@ -281,6 +282,12 @@ impl Config {
         let mut sources = BTreeMap::new();
         for (name, source) in parsed.sources {
             sources.insert(name.clone(), source.resolve(name, &base)?);
+        }
+        let is_named = overrides.file.is_some() || environment("WALBACK_CONFIG").is_some();
+        if let Some(file) = file.as_ref().filter(|_| !is_named)
+            && sources.values().any(|source: &SourceConfig| !source.commands.is_empty())
+        {
+            trust::check(file)?;
         }
         let mut chosen = overrides.source.clone();
         let names_wal = !overrides.wal.is_empty() || !overrides.wal_commands.is_empty();
