@@ -468,7 +468,7 @@ mod tests {
         assert_eq!((severity, code.as_str()), (Severity::Note, "primary-standby"));
         let (severity, code) = one(Archiver { mode: "off".to_owned(), ..archiver(2, 1) });
         assert_eq!((severity, code.as_str()), (Severity::Error, "archiving-off"));
-        let details = Details { receivers: 1, ..Details::default() };
+        let details = Box::new(Details { receivers: 1, ..Details::default() });
         let (severity, code) = one(Archiver { mode: "off".to_owned(), details, ..archiver(2, 1) });
         assert_eq!((severity, code.as_str()), (Severity::Note, "archiving-streamed"));
     }

@@ -12,9 +12,12 @@ use crate::catalog::inspection::{Flaw, Growing, Inspection, Partial, STILL_WRITT
 use crate::catalog::overview::{DamagedPlace, Extent};
 use crate::catalog::{Asked, Backup, Catalog, Compression, Gap, LeftAlone, Overview, PointKind};
 use crate::core::progress::counted;
-use crate::core::{ArchiveFile, Lsn, TimelineId, TimelinePath, Zone};
+use crate::core::{ArchiveFile, Lsn, SegmentName, TimelineId, TimelinePath, Zone};
 
 use super::{Finding, Severity};
+
+/// What the system says where a file may not be read.
+const NOT_ALLOWED: &str = "Permission denied";
 
 /// So many of a kind are named in one sentence.
 const NAMED: usize = 4;
@@ -67,6 +70,7 @@ impl Audit<'_> {
         for timeline in &self.catalog.timelines {
             let gaps = timeline.gaps.iter().filter(|gap| !self.is_told(gap));
             found.extend(gaps.map(|gap| self.gap(timeline.id, gap)));
+            found.extend(self.gaps_before_unfit(timeline.id).iter().map(|gap| self.gap(timeline.id, gap)));
         }
         found.extend(self.histories());
         found.extend(self.backups());
@@ -99,6 +103,27 @@ impl Audit<'_> {
             means.hinted(finding)
         };
         ArchiveFinding { finding, timeline: Some(timeline), file: Some(unfit.name.to_string()), lsn: Some(at) }
+    }
+
+    /// What is missing between a timeline's last whole segment and files behind it that are none: WAL went on there.
+    fn gaps_before_unfit(&self, timeline: TimelineId) -> Vec<Gap> {
+        let size = self.catalog.segment_size;
+        let Some(last) = self.catalog.segments_of(timeline).next_back().map(|name| name.number(size)) else {
+            return Vec::new();
+        };
+        let unfit = self.inspection.unfit.iter().filter(|unfit| unfit.name.timeline == timeline);
+        let behind: BTreeSet<u64> =
+            unfit.map(|unfit| unfit.name.number(size)).filter(|number| *number > last).collect();
+        let mut next = last.saturating_add(1);
+        let mut gaps = Vec::new();
+        for number in behind {
+            if number > next {
+                let name = |number| SegmentName::new(timeline, number, size);
+                gaps.push(Gap { first: name(next), last: name(number - 1), segments: number - next });
+            }
+            next = number.saturating_add(1);
+        }
+        gaps
     }
 
     /// Whether there is another copy of the segment, which was read, or which is whole as far as its size tells.
@@ -268,8 +293,11 @@ impl Audit<'_> {
             }
             for problem in &backup.problems {
                 let text = format!("the base backup {} cannot be used: {problem}", backup.id);
-                found.push(of(Finding::error("backup-broken", text)
-                    .hint("take a new one, and keep the older ones until it is proved")));
+                let hint = match problem.contains(NOT_ALLOWED) {
+                    true => "run walback as root, or as a user who may read it",
+                    false => "take a new one, and keep the older ones until it is proved",
+                };
+                found.push(of(Finding::error("backup-broken", text).hint(hint)));
             }
         }
         if !self.catalog.backups.is_empty() && self.catalog.usable_backups().next().is_none() {
@@ -345,7 +373,13 @@ impl Audit<'_> {
         let is_on_the_way = |timeline: TimelineId, at: Lsn| {
             size.number_of(at) >= size.number_of(start) && path.timeline_at(at) == Some(timeline)
         };
-        let missing = self.catalog.missing(backup, path, None).into_iter().next();
+        // Behind the last whole segment, too, where a file says that WAL went on.
+        let unfit = self.inspection.unfit.iter().filter(|unfit| !self.is_replaced(unfit));
+        let places = unfit.map(|unfit| (unfit.name.timeline, unfit.name.start(size)));
+        let went_on = places.filter(|(timeline, at)| is_on_the_way(*timeline, *at)).map(|(_, at)| at).max();
+        let missing = [None, went_on].into_iter().enumerate().filter(|(i, until)| *i == 0 || until.is_some());
+        let missing = missing.flat_map(|(_, until)| self.catalog.missing(backup, path, until));
+        let missing = missing.min_by_key(|gap| gap.first.start(size));
         let missing = missing.map(|gap| (gap.first.start(size).max(start), format!("{} is missing", gap.first)));
         let unfit = self
             .inspection
@@ -581,10 +615,47 @@ mod tests {
         let files = there.map(|number| (ArchiveFile::Segment(segment(number)), SEGMENT)).collect();
         let system_identifier = Some(7);
         let listing = Listing { files, backups, segment_size: Some(size()), system_identifier, ..Listing::default() };
-        let (catalog, inspection) = (Catalog::build(listing), Inspection::default());
-        let audit = Audit { catalog: &catalog, inspection: &inspection, overview: None, zone: Zone::UTC };
+        told(listing, &Inspection::default())
+    }
+
+    fn told(listing: Listing, inspection: &Inspection) -> Vec<(Severity, String, String)> {
+        let catalog = Catalog::build(listing);
+        let audit = Audit { catalog: &catalog, inspection, overview: None, zone: Zone::UTC };
         let findings = audit.findings().into_iter().map(|found| found.finding);
         findings.map(|finding| (finding.severity, finding.code.into_owned(), finding.message)).collect()
+    }
+
+    /// Behind the last whole segment a file may say that WAL went on, even where it is empty itself.
+    #[test]
+    fn what_is_missing_before_a_file_that_is_no_segment_is_missing() {
+        let files = (1..=5).map(|number| (ArchiveFile::Segment(segment(number)), SEGMENT)).collect();
+        let backups = vec![backup("early", 2)];
+        let system_identifier = Some(7);
+        let listing = Listing { files, backups, segment_size: Some(size()), system_identifier, ..Listing::default() };
+        let empty = |number| Unfit { name: segment(number), path: format!("/w/{number}").into(), flaw: Flaw::Empty };
+        let with = |numbers: &[u64]| {
+            let unfit = numbers.iter().map(|number| empty(*number)).collect();
+            told(listing.clone(), &Inspection { unfit, ..Inspection::default() })
+        };
+        let missing = |found: &[(Severity, String, String)]| -> Vec<String> {
+            let missing =
+                found.iter().filter(|(severity, code, _)| *severity == Severity::Error && code == "wal-missing");
+            missing.map(|(_, _, message)| message.clone()).collect()
+        };
+        let reach = |found: &[(Severity, String, String)]| {
+            found.iter().find(|(_, code, _)| code == "backup-reach").map(|(_, _, message)| message.clone()).unwrap()
+        };
+        let found = with(&[8]);
+        assert!(missing(&found)[0].contains("000000010000000000000006"), "{found:#?}");
+        assert!(
+            reach(&found).contains("to 0/600000 on timeline 1; there it ends: 000000010000000000000006 is missing")
+        );
+        let found = with(&[6]);
+        assert!(missing(&found).is_empty(), "{found:#?}");
+        assert!(
+            reach(&found).contains("to 0/600000 on timeline 1; there it ends: 000000010000000000000006 is damaged")
+        );
+        assert!(reach(&with(&[])).ends_with("to 0/600000 on timeline 1"));
     }
 
     #[test]
