@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use crate::catalog::{Backup, BackupKind, Compression, Part, PartContents, Tablespace};
 use crate::error::Result;
 
-use super::Cancel;
 use super::base_backup::{
     check_gzip_end, check_version, check_xz_end, is_elsewhere, take_file, take_manifest, take_wal_part,
 };
 use super::survey::{Held, Known, Place, Reach, Survey, Surveyor};
+use super::{Cancel, open_file};
 
 /// The files that say what a backup is. The label first: whether it was taken from a standby decides what `pg_control`'s
 /// fields mean.
@@ -142,8 +142,9 @@ fn foreign(survey: &Survey, is_alone: bool) -> Option<String> {
     }
 }
 
-/// Whether the file of a packed tar comes to its end, as far as its last bytes say.
+/// Whether the file of a tar can be read, and a packed one comes to its end, as far as its last bytes say.
 fn check_end(part: &Part) -> io::Result<()> {
+    open_file(&part.path).map_err(|error| io::Error::other(format!("it cannot be read: {error}")))?;
     match part.compression {
         Compression::Gzip => check_gzip_end(part),
         Compression::Xz => check_xz_end(part),
