@@ -96,7 +96,10 @@ pub(super) enum File {
 pub(super) fn look(path: &Path, name: &str) -> File {
     let kind = match fs::metadata(path) {
         Ok(metadata) => metadata.file_type(),
-        Err(error) if fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink()) => {
+        Err(error)
+            if error.kind() != io::ErrorKind::PermissionDenied
+                && fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink()) =>
+        {
             return File::Nothing(format!("a link that leads nowhere: {error}"));
         }
         Err(error) => return unread(name, 0, &error),
