@@ -162,6 +162,13 @@ impl Finder<'_> {
                     });
                 }
                 File::Nothing(why) => left.push((name, why)),
+                File::Unreadable(why) => {
+                    // It may be a backup, under any name.
+                    if only.is_none_or(|only| only == name) {
+                        listing.problems.push(format!("{}: {why}", path.display()));
+                    }
+                    left.push((name, why));
+                }
             }
         }
         named.sort_by_key(order);
