@@ -103,6 +103,8 @@ pub struct Config {
     pub found_below: Vec<PathBuf>,
     /// What is known of each source that was found, in words.
     pub about: BTreeMap<String, String>,
+    /// The configuration file, where it was looked for and not named, and its archives are those that are used.
+    looked_for: Option<PathBuf>,
     chosen: Option<String>,
 }
 
@@ -266,8 +268,8 @@ impl Config {
     /// Reads the configuration. `environment` looks up a variable.
     ///
     /// # Errors
-    /// When a file that was named cannot be read, when one that was found does not parse or has an unknown key, or has
-    /// commands and may be somebody else's, when a zone is not known, or when there is no home directory to keep state in.
+    /// When a file that was named cannot be read, when one that was found does not parse or has an unknown key, when
+    /// a zone is not known, or when there is no home directory to keep state in.
     pub fn load(overrides: &Overrides, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Config> {
         let file = find_file(overrides, environment);
         let parsed = match &file {
@@ -282,12 +284,6 @@ impl Config {
         let mut sources = BTreeMap::new();
         for (name, source) in parsed.sources {
             sources.insert(name.clone(), source.resolve(name, &base)?);
-        }
-        let is_named = overrides.file.is_some() || environment("WALBACK_CONFIG").is_some();
-        if let Some(file) = file.as_ref().filter(|_| !is_named)
-            && sources.values().any(|source: &SourceConfig| !source.commands.is_empty())
-        {
-            trust::check(file)?;
         }
         let mut chosen = overrides.source.clone();
         let names_wal = !overrides.wal.is_empty() || !overrides.wal_commands.is_empty();
@@ -305,6 +301,9 @@ impl Config {
             sources.insert(name.clone(), source);
         }
         sources.values_mut().for_each(|source: &mut SourceConfig| source.fetched_bytes = fetched_bytes);
+        let is_named = overrides.file.is_some() || environment("WALBACK_CONFIG").is_some();
+        // What the command line says instead of the file is the operator's.
+        let looked_for = file.clone().filter(|_| !is_named && !names_wal);
         let zone = overrides.time_zone.clone().or(parsed.time_zone);
         Ok(Config {
             zone: zone.map_or_else(|| Ok(system_zone(environment)), |name| parse_zone(&name))?,
@@ -322,6 +321,7 @@ impl Config {
             file,
             found_below: Vec::new(),
             about: BTreeMap::new(),
+            looked_for,
             chosen,
         })
     }
@@ -353,8 +353,17 @@ impl Config {
     /// The source to work on: the one that was named, or the only one.
     ///
     /// # Errors
-    /// When there is none, when the named one does not exist, or when there are several and none was named.
+    /// When there is none, when the named one does not exist, when there are several and none was named, or when it has
+    /// commands from a file that was not named, and that may be somebody else's.
     pub fn source(&self) -> Result<&SourceConfig> {
+        let source = self.named_or_only()?;
+        if let Some(file) = self.looked_for.as_ref().filter(|_| !source.commands.is_empty()) {
+            trust::check(file)?;
+        }
+        Ok(source)
+    }
+
+    fn named_or_only(&self) -> Result<&SourceConfig> {
         let names = || self.sources.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         match (&self.chosen, self.sources.len()) {
             (Some(name), _) => self.sources.get(name).ok_or_else(|| {
