@@ -12,7 +12,7 @@ use crate::catalog::inspection::{Flaw, Growing, Inspection, Partial, STILL_WRITT
 use crate::catalog::overview::{DamagedPlace, Extent};
 use crate::catalog::{Asked, Backup, Catalog, Compression, Gap, LeftAlone, Overview, PointKind};
 use crate::core::progress::counted;
-use crate::core::{ArchiveFile, Lsn, SegmentName, TimelineId, TimelinePath, Zone};
+use crate::core::{ArchiveFile, Lsn, TimelineId, TimelinePath, Zone};
 
 use super::{Finding, Severity};
 
@@ -111,19 +111,16 @@ impl Audit<'_> {
         let Some(last) = self.catalog.segments_of(timeline).next_back().map(|name| name.number(size)) else {
             return Vec::new();
         };
-        let unfit = self.inspection.unfit.iter().filter(|unfit| unfit.name.timeline == timeline);
+        let unfit = self.unfit_segments().filter(|unfit| unfit.name.timeline == timeline);
         let behind: BTreeSet<u64> =
             unfit.map(|unfit| unfit.name.number(size)).filter(|number| *number > last).collect();
-        let mut next = last.saturating_add(1);
-        let mut gaps = Vec::new();
-        for number in behind {
-            if number > next {
-                let name = |number| SegmentName::new(timeline, number, size);
-                gaps.push(Gap { first: name(next), last: name(number - 1), segments: number - next });
-            }
-            next = number.saturating_add(1);
-        }
-        gaps
+        let Some(furthest) = behind.last() else { return Vec::new() };
+        self.catalog.gaps_between(timeline, &behind, last.saturating_add(1), *furthest)
+    }
+
+    /// The files with a segment's name that are none, and for which there is no other copy.
+    pub(super) fn unfit_segments(&self) -> impl Iterator<Item = &Unfit> {
+        self.inspection.unfit.iter().filter(|unfit| !self.is_replaced(unfit))
     }
 
     /// Whether there is another copy of the segment, which was read, or which is whole as far as its size tells.
@@ -373,29 +370,22 @@ impl Audit<'_> {
         let is_on_the_way = |timeline: TimelineId, at: Lsn| {
             size.number_of(at) >= size.number_of(start) && path.timeline_at(at) == Some(timeline)
         };
+        let unfit = self.unfit_segments().map(|unfit| (unfit.name.timeline, unfit.name.start(size), unfit.name));
+        let unfit: Vec<_> = unfit.filter(|(timeline, at, _)| is_on_the_way(*timeline, *at)).collect();
         // Behind the last whole segment, too, where a file says that WAL went on.
-        let unfit = self.inspection.unfit.iter().filter(|unfit| !self.is_replaced(unfit));
-        let places = unfit.map(|unfit| (unfit.name.timeline, unfit.name.start(size)));
-        let went_on = places.filter(|(timeline, at)| is_on_the_way(*timeline, *at)).map(|(_, at)| at).max();
-        let missing = [None, went_on].into_iter().enumerate().filter(|(i, until)| *i == 0 || until.is_some());
-        let missing = missing.flat_map(|(_, until)| self.catalog.missing(backup, path, until));
-        let missing = missing.min_by_key(|gap| gap.first.start(size));
+        let went_on = unfit.iter().map(|(_, at, _)| *at).max();
+        let behind = went_on.into_iter().flat_map(|at| self.catalog.missing(backup, path, Some(at)));
+        let missing = self.catalog.missing(backup, path, None).into_iter().chain(behind);
         let missing = missing.map(|gap| (gap.first.start(size).max(start), format!("{} is missing", gap.first)));
-        let unfit = self
-            .inspection
-            .unfit
-            .iter()
-            .filter(|unfit| !self.is_replaced(unfit))
-            .map(|unfit| (unfit.name.timeline, unfit.name.start(size), unfit.name.to_string()));
         let places = self.overview.map(|overview| overview.damaged.as_slice()).unwrap_or_default();
-        let unfit = unfit.map(|(timeline, at, file)| (timeline, at, format!("{file} is damaged")));
+        let unfit = unfit.into_iter().map(|(_, at, file)| (at, format!("{file} is damaged")));
         let damaged = places.iter().map(|place| {
             let is_written = place.damage.reason.ends_with(STILL_WRITTEN);
             let what = if is_written { "still being written" } else { "damaged" };
             (place.timeline, place.damage.at, format!("{} is {what}", place.file))
         });
-        let harmed = unfit.chain(damaged).filter(|(timeline, at, _)| is_on_the_way(*timeline, *at));
-        let harmed = harmed.map(|(_, at, why)| (at.max(start), why));
+        let damaged = damaged.filter(|(timeline, at, _)| is_on_the_way(*timeline, *at)).map(|(_, at, why)| (at, why));
+        let harmed = unfit.chain(damaged).map(|(at, why)| (at.max(start), why));
         match harmed.chain(missing).min_by_key(|(at, _)| *at) {
             Some((at, why)) => (at, Some(why)),
             None => (self.end_of_wal(path), None),
