@@ -204,6 +204,14 @@ impl FetchCommand {
         }
     }
 
+    /// The same at the beginning of a sentence about it: `the command wal-g …`.
+    #[must_use]
+    pub fn named(&self) -> String {
+        let shown = self.shown();
+        // Where it has no name that can be shown, that is what it is called.
+        if shown == UNNAMED { shown } else { format!("{UNNAMED} {shown}") }
+    }
+
     /// What a call that ended with `status` says; `came` says whether there was a file, with anything in it, thereafter. A
     /// shell gives 126 for a program that it cannot run, 127 for one that it does not find, and more for one that was
     /// killed; `None` is a shell that was killed itself.

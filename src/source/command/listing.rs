@@ -327,8 +327,8 @@ impl Fetcher {
     /// The error of a command that has something for every name, none of it WAL: where WAL ends cannot be known.
     fn gives_anything(&self, round: &Round<'_>) -> crate::error::Error {
         let error = run::broken(format!(
-            "the command {} cannot be trusted: it gives something that is no WAL for every name",
-            self.command.shown()
+            "{} cannot be trusted: it gives something that is no WAL for every name",
+            self.command.named()
         ));
         let error = match &round.last_damaged {
             Some(last) => error.because(last.clone()),

@@ -344,8 +344,8 @@ impl Fetcher {
         let Some((_, now)) = gone.first() else { return Ok(()) };
         let names: Vec<String> = gone.iter().map(|(file, _)| file.to_string()).collect();
         Err(run::broken(format!(
-            "the command {} cannot be trusted: it says that files are not there ({})",
-            self.command.shown(),
+            "{} cannot be trusted: it says that files are not there ({})",
+            self.command.named(),
             missing.words
         ))
         .because(format!("of {}, which it has given before, it says so too: {}", names.join(", "), now.words))

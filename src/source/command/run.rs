@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use crate::core::archive::{UNNAMED, Verdict};
+use crate::core::archive::Verdict;
 use crate::core::progress::Seconds;
 use crate::core::{ArchiveFile, FetchCommand};
 use crate::error::{Error, Result};
@@ -175,11 +175,7 @@ impl Call<'_> {
     }
 
     fn broken(&self, what: &str, said: &str) -> Error {
-        let shown = self.command.shown();
-        // Where it has no name that can be shown, that is what it is called.
-        let named = if shown == UNNAMED { shown } else { format!("{UNNAMED} {shown}") };
-        let message = format!("{named} cannot fetch {}: {what}", self.file);
-        let error = broken(message);
+        let error = broken(format!("{} cannot fetch {}: {what}", self.command.named(), self.file));
         if said.is_empty() { error } else { error.because(said.to_owned()) }
     }
 }
