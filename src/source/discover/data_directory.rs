@@ -6,6 +6,7 @@ use crate::catalog::found::DataDirectory;
 use crate::core::PgMajor;
 use crate::pgdata::ControlFile;
 
+use super::super::backups::is_data_directory;
 use super::super::base_backup::read_prefix;
 use super::super::copied::runs_in;
 use super::super::open_file;
@@ -20,7 +21,7 @@ const OWN_DIRECTORY: &str = ".walback";
 /// A base backup has a `backup_label`, and no server runs in it: while a base backup is taken the old way (13, 14), the
 /// label lies in the data directory of the running server.
 pub(super) fn recognize(directory: &Path, has: &dyn Fn(&str) -> bool) -> Option<DataDirectory> {
-    if !(has("PG_VERSION") && has("global")) {
+    if !is_data_directory(has) {
         return None;
     }
     let running = runs_in(directory);
