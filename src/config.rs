@@ -7,6 +7,7 @@ pub mod interface;
 pub mod keys;
 pub mod template;
 mod thresholds;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -104,6 +105,8 @@ pub struct Config {
     pub found_below: Vec<PathBuf>,
     /// What is known of each source that was found, in words.
     pub about: BTreeMap<String, String>,
+    /// The configuration file, where it was looked for and not named, and its archives are those that are used.
+    looked_for: Option<PathBuf>,
     chosen: Option<String>,
 }
 
@@ -303,6 +306,9 @@ impl Config {
             sources.insert(name.clone(), source);
         }
         sources.values_mut().for_each(|source: &mut SourceConfig| source.fetched_bytes = fetched_bytes);
+        let is_named = overrides.file.is_some() || environment("WALBACK_CONFIG").is_some();
+        // What the command line says instead of the file is the operator's.
+        let looked_for = file.clone().filter(|_| !is_named && !names_wal);
         let zone = overrides.time_zone.clone().or(parsed.time_zone);
         Ok(Config {
             zone: zone.map_or_else(|| Ok(system_zone(environment)), |name| parse_zone(&name))?,
@@ -320,6 +326,7 @@ impl Config {
             file,
             found_below: Vec::new(),
             about: BTreeMap::new(),
+            looked_for,
             chosen,
         })
     }
@@ -351,8 +358,17 @@ impl Config {
     /// The source to work on: the one that was named, or the only one.
     ///
     /// # Errors
-    /// When there is none, when the named one does not exist, or when there are several and none was named.
+    /// When there is none, when the named one does not exist, when there are several and none was named, or when it has
+    /// commands from a file that was not named, and that may be somebody else's.
     pub fn source(&self) -> Result<&SourceConfig> {
+        let source = self.named_or_only()?;
+        if let Some(file) = self.looked_for.as_ref().filter(|_| !source.commands.is_empty()) {
+            trust::check(file)?;
+        }
+        Ok(source)
+    }
+
+    fn named_or_only(&self) -> Result<&SourceConfig> {
         let names = || self.sources.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         match (&self.chosen, self.sources.len()) {
             (Some(name), _) => self.sources.get(name).ok_or_else(|| {

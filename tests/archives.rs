@@ -416,13 +416,8 @@ fn what_pg_receivewal_writes_is_read_while_it_does_and_recovered_from() {
         receive.args(["--synchronous", "--no-loop", "-d", &cluster.connection(), "--compress", how]).arg("-D");
         receivers.0.push((received.clone(), receive.arg(received).stderr(Stdio::null()).spawn().unwrap()));
     }
-    let all_have = |what: &str| {
-        let lsn = cluster.psql("select pg_current_wal_lsn()");
-        let query = format!("select count(*) from pg_stat_replication where flush_lsn >= '{lsn}'");
-        wait_until(what, LIMIT, || (cluster.psql(&query) == "3").then_some(()));
-    };
     cluster.psql("create table kept (n int)");
-    all_have("receivers of WAL");
+    cluster.wait_received("receivers of WAL", 3);
     cluster.base_backup_without_wal(Format::Tar, "base");
     for n in 1..=3 {
         cluster.psql(&format!("insert into kept select {n} from generate_series(1, 100); select pg_switch_wal()"));
@@ -430,7 +425,7 @@ fn what_pg_receivewal_writes_is_read_while_it_does_and_recovered_from() {
     cluster.restore_point("here");
     let rows_here = cluster.psql(ROWS);
     cluster.psql("insert into kept values (4)");
-    all_have("last record at the receivers");
+    cluster.wait_received("last record at the receivers", 3);
     let operators: Vec<Operator<'_>> = receivers
         .0
         .iter()
@@ -467,7 +462,7 @@ fn what_pg_receivewal_writes_is_read_while_it_does_and_recovered_from() {
         operator.discards(&name);
     }
     cluster.psql("insert into kept values (6)");
-    all_have("last record at the receivers");
+    cluster.wait_received("last record at the receivers", 3);
     let rows = cluster.psql(ROWS);
     drop(receivers);
     cluster.stop(Stop::Immediate);

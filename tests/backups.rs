@@ -447,14 +447,19 @@ fn what_is_no_backup_is_named_and_left_alone() {
     run(Command::new("tar").arg("-cf").arg(place.join("etc.tar")).arg("-C").arg(&etc).arg("."));
     symlink(&place, place.join("loop")).unwrap();
     symlink("/nowhere", place.join("dangling.tar")).unwrap();
-    let locked = write("locked.tar", &tar);
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0o0)).unwrap();
+    for name in ["locked.tar", "locked"] {
+        let locked = write(name, &tar);
+        fs::set_permissions(&locked, fs::Permissions::from_mode(0o0)).unwrap();
+    }
     let operator = past.operator(&place);
     let command = operator.command(&["backups"]);
     let answer = if server_user().is_some() { ask(&mut as_operator(&command)) } else { ask(&mut { command }) };
     let listed = answer.ended_with(0).json();
     let ids: Vec<&str> = listed["backups"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["good.tar"], "{listed:#}");
+    // What cannot be read is a backup where its name says so.
+    assert_eq!(ids, ["good.tar", "locked.tar"], "{listed:#}");
+    let problems = listed["backups"][1]["problems"].to_string();
+    assert!(problems.contains("it cannot be read: Permission denied"), "{problems}");
     for (name, why) in [
         ("good.tar~", "editor"),
         (".good.tar.swp", "editor"),
@@ -468,7 +473,7 @@ fn what_is_no_backup_is_named_and_left_alone() {
         ("000000010000000000000007", "an empty directory"),
         ("empty", "an empty directory"),
         ("dangling.tar", "a link that leads nowhere"),
-        ("locked.tar", "cannot be read: Permission denied"),
+        ("locked", "cannot be read: Permission denied"),
         ("everything", "1 file of a WAL archive"),
     ] {
         let left = listed["left_alone"].as_array().unwrap();

@@ -135,7 +135,8 @@ fn the_primary_is_asked_and_what_it_says_is_judged() {
     let found = ask(older.arg(&copy).args(["check", "--quick"])).ended_with(3).json();
     assert_is(the(&found, "archive-behind"), "severity", "error");
     assert!(found["primary"]["behind_segments"].as_u64().unwrap() >= 3, "{found:#}");
-    assert!(!codes(&primary.json("watcher", 0)).contains(&"archive-behind"));
+    let found = primary.json("watcher", 0);
+    assert!(!codes(&found).contains(&"archive-behind"));
 
     // Archiving fails, and segments wait.
     directory.write("broken", "");
@@ -524,6 +525,15 @@ fn what_a_backup_lacks_or_has_too_much_of_is_named() {
     let said: Vec<String> =
         ["backup-damaged", "backup-broken"].iter().flat_map(|code| messages(&found, code)).collect();
     assert!(said.iter().any(|message| message.contains("global/pg_control")), "{found:#}");
+    // A name that is there twice is nothing that a server writes.
+    let found = deep("tar-none", |backup| {
+        let file = backup.join("base.tar");
+        fs::write(&file, exchanged(&fs::read(&file).unwrap(), "base/1/1249", "base/1/1259")).unwrap();
+    });
+    assert!(messages(&found, "backup-suspicious")[0].contains("base/1/1259"), "{found:#}");
+    // What lies beside them is none.
+    let found = deep("tar-none", |backup| fs::write(backup.join("base.tar~"), "x").unwrap());
+    assert!(messages(&found, "left-alone")[0].contains("base.tar~"), "{found:#}");
     let good = deep("plain-stream", |_| {});
     assert_eq!((messages(&good, "backup-verified").len(), &good["verified"][0]["passed"]), (1, &json!(true)));
 }

@@ -456,3 +456,106 @@ fn what_is_fetched_belongs_to_nobody_else() {
     let left: Vec<String> = left.map(|name| name.to_str().unwrap().to_owned()).collect();
     assert!(left.iter().all(|name| !name.starts_with("work-")), "{left:?}");
 }
+
+fn last_of_the_first(answer: &Answer) -> String {
+    let timelines = answer.clone().ended_with(0).json();
+    let last = &timelines["timelines"][0]["last_segment"];
+    last.as_str().unwrap_or_else(|| panic!("{timelines:#}")).to_owned()
+}
+
+/// The one behind it, of segments of 1 MB.
+fn following(name: &str) -> String {
+    let number = u64::from_str_radix(&name[16..], 16).unwrap();
+    format!("{}{:08X}", &name[..16], number + 1)
+}
+
+#[test]
+fn an_archive_that_grows_is_known_to_its_end_at_once() {
+    let bucket = Bucket::of("tar-none");
+    let all = bucket.segments(1);
+    let (before, after) = all.split_at(all.len() - 5);
+    let aside = bucket.directory.create("aside");
+    for name in after {
+        fs::rename(bucket.hidden(name), aside.join(name)).unwrap();
+    }
+    fs::remove_file(bucket.hidden("00000002.history")).unwrap();
+    assert_eq!(&last_of_the_first(&bucket.asks(&["timelines"])), before.last().unwrap());
+    for name in after {
+        fs::rename(aside.join(name), bucket.hidden(name)).unwrap();
+    }
+    assert_eq!(&last_of_the_first(&bucket.asks(&["timelines"])), after.last().unwrap());
+}
+
+/// As `curl` without `--fail`, which gives the page that says that there is no such file.
+#[test]
+fn a_command_that_gives_something_for_every_name_is_broken() {
+    let bucket = Bucket::of("tar-none");
+    let hidden = bucket.path("hidden").display().to_string();
+    let page = "echo '<html>404 Not Found</html>' > %p";
+    for command in
+        [format!("{page} # %f"), format!("if test -f {hidden}/%f; then cat {hidden}/%f > %p; else {page}; fi")]
+    {
+        let said = wrong(&ask(&mut bucket.by(&command, &["timelines"])).ended_with(1), "command-broken");
+        assert!(said.contains("it gives something that is no WAL for every name") && said.contains("--fail"), "{said}");
+    }
+}
+
+#[test]
+fn a_page_for_a_few_names_is_damage_and_no_timeline() {
+    let bucket = Bucket::of("tar-none");
+    let last = bucket.segments(1).last().unwrap().clone();
+    let next = following(&last);
+    for name in ["00000003.history", &next] {
+        fs::write(bucket.hidden(name), "<html>503</html>\n").unwrap();
+        fs::set_permissions(bucket.hidden(name), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let timelines = bucket.asks(&["timelines"]).ended_with(0);
+    assert_eq!(timelines.json()["timelines"].as_array().unwrap().len(), 2, "{}", timelines.shown);
+    let checked = bucket.asks(&["check"]).ended_with(3);
+    let said: Vec<String> = findings(&checked).into_iter().map(|(_, said)| said).collect();
+    for name in ["00000003.history", &next] {
+        assert!(said.iter().any(|said| said.contains(name) && said.contains("is not that")), "{}", checked.shown);
+    }
+}
+
+#[test]
+fn an_odd_name_in_a_directory_does_not_make_it_ask_for_ever() {
+    let bucket = Bucket::of("tar-none");
+    let near = bucket.directory.create("near");
+    let first = bucket.segments(1)[0].clone();
+    for name in ["0FFFFFFF0000000000000001", "000000010FFFFFFF00000001"] {
+        fs::copy(bucket.hidden(&first), near.join(name)).unwrap();
+    }
+    let wal = format!("{{path: {}}}, {{command: '{}'}}", near.display(), bucket.s3());
+    ask(&mut bucket.configured(&wal, "", &["timelines"])).ended_with(0);
+    let calls = bucket.calls();
+    let histories: Vec<&String> = calls.iter().filter(|call| call.contains(".history ")).collect();
+    assert!(calls.iter().any(|call| call == "00000002.history given"), "{calls:?}");
+    assert!(calls.iter().any(|call| call == "10000000.history missing"), "{calls:?}");
+    assert!(histories.len() <= 12, "{histories:?}");
+}
+
+#[test]
+fn a_proof_that_was_removed_does_not_make_the_command_broken() {
+    let bucket = Bucket::of("tar-none");
+    bucket.asks(&["timelines"]).ended_with(0);
+    let all = bucket.segments(1);
+    let kept: Vec<String> =
+        bucket.kept().iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    fs::remove_file(bucket.hidden("00000002.history")).unwrap();
+    let lost = all.iter().rev().find(|name| !kept.contains(name)).unwrap();
+    fs::remove_file(bucket.hidden(lost)).unwrap();
+    let checked = bucket.asks(&["check"]);
+    assert!(!checked.out.contains("cannot be trusted"), "{}", checked.shown);
+}
+
+#[test]
+fn a_history_that_breaks_off_is_refused() {
+    let bucket = Bucket::of("tar-none");
+    let history = bucket.hidden("00000002.history");
+    let text = fs::read_to_string(&history).unwrap();
+    fs::write(&history, text.trim_end()).unwrap();
+    let checked = bucket.asks(&["check"]);
+    let said = findings(&checked);
+    assert!(said.iter().any(|(_, said)| said.contains("it breaks off within a line")), "{}", checked.shown);
+}

@@ -379,17 +379,17 @@ fn a_search_ends_at_its_bound_and_when_it_is_told() {
     let place = &*PLACE;
     let paths = [place.tree.clone()];
     let few = Bounds { entries: 20, ..Bounds::default() };
-    let found = discover(&paths, few, &Cancel::default()).unwrap();
+    let found = discover(&paths, few, None, &Cancel::default()).unwrap();
     assert!(found.cut_short.as_deref().is_some_and(|why| why.contains("after 20 entries")), "{found:#?}");
     let near = Bounds { depth: 1, ..Bounds::default() };
-    let found = discover(&paths, near, &Cancel::default()).unwrap();
+    let found = discover(&paths, near, None, &Cancel::default()).unwrap();
     let is_near = |path: &Path| path.strip_prefix(&place.tree).unwrap().components().count() <= 2;
     let backups = found.sources.iter().flat_map(|source| &source.backups);
     assert!(backups.chain(&found.unplaced_backups).all(|backup| is_near(&backup.path)), "{found:#?}");
     assert!(found.left_alone.iter().any(|left| left.why.contains("more than 1 levels below")), "{found:#?}");
     let cancel = Cancel::default();
     cancel.cancel();
-    assert_eq!(discover(&paths, Bounds::default(), &cancel).unwrap_err().report().code, "cancelled");
+    assert_eq!(discover(&paths, Bounds::default(), None, &cancel).unwrap_err().report().code, "cancelled");
 }
 
 #[test]

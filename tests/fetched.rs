@@ -333,19 +333,14 @@ fn what_pg_receivewal_packs_is_recovered_from_to_its_last_record() {
         let child = receive.arg("-D").arg(&received).stderr(Stdio::null()).spawn().unwrap();
         (signal, received, child)
     });
-    let all_have = |what: &str| {
-        let lsn = cluster.psql("select pg_current_wal_lsn()");
-        let query = format!("select count(*) from pg_stat_replication where flush_lsn >= '{lsn}'");
-        wait_until(what, LIMIT, || (cluster.psql(&query) == "2").then_some(()));
-    };
     cluster.psql("create table kept (n int)");
-    all_have("receivers of WAL");
+    cluster.wait_received("receivers of WAL", 2);
     cluster.base_backup_without_wal(Format::Tar, "base");
     for n in 1..=4 {
         cluster.psql(&format!("insert into kept select {n} from generate_series(1, 100); select pg_switch_wal()"));
     }
     cluster.psql("insert into kept values (5)");
-    all_have("last record at the receivers");
+    cluster.wait_received("last record at the receivers", 2);
     let rows = cluster.psql(ROWS);
     for (signal, received, child) in &mut receivers {
         nix::sys::signal::kill(Pid::from_raw(child.id() as i32), *signal).unwrap();

@@ -152,19 +152,19 @@ fn every_code_in_the_document_has_a_case_and_a_neighbour() {
         assert!(calls("has(", &format!(",\"{code}\",\"{severity}\",")) > 0, "no case provokes {code}: {severity}");
         assert!(calls("lacks(", &format!(",\"{code}\")")) > 0, "no neighbour of {code}");
     }
-    // What a check says of archives has tests of its own; what cannot be read is made by no test that root runs.
-    let of_archives = [
-        "tests/archive.rs",
-        "tests/command.rs",
-        "tests/index.rs",
-        "tests/hardship.rs",
-        "src/plan/audit.rs",
-        "src/plan/archive.rs",
-        "src/plan/archiving.rs",
-    ]
-    .map(read)
-    .concat();
-    for (code, _) in codes(of_checks) {
+    // What a check says of archives has tests of its own, some of them beside what says it.
+    let with_servers = ["archive", "archives", "check", "command", "index", "hardship", "refusals"];
+    let with_servers = with_servers.map(|name| read(&format!("tests/{name}.rs"))).concat();
+    let beside = ["audit", "archive", "archiving", "primary", "retention"].map(|name| {
+        let source = read(&format!("src/plan/{name}.rs"));
+        source.split_once("#[cfg(test)]").map(|(_, tests)| tests.to_owned()).unwrap()
+    });
+    let of_archives = with_servers + &beside.concat();
+    // What cannot be read is made by no test that root runs; what changes while it is read, by none that can be relied on;
+    // for segments that do not go on where the one before ends there would have to be another server's by chance; and how
+    // long there is room is told of a server that has archived for hours.
+    let unprovoked = ["not-looked-at", "backup-changes", "wal-discontinuous", "archive-growth"];
+    for (code, _) in codes(of_checks).into_iter().filter(|(code, _)| !unprovoked.contains(&code.as_str())) {
         assert!(of_archives.contains(&format!("\"{code}\"")), "no test knows {code}");
     }
 }

@@ -359,7 +359,7 @@ fn killed_while_combining_it_comes_to_the_right_end() {
     fs::remove_file(&gate).unwrap();
     assert_paused(&operator.about(&["resume", "copy"]).ended_with(0).recovery(), &past.points["middle"]);
     let said = fs::read_to_string(&journal).unwrap();
-    assert!(said.contains("\"combine-warned\"") && said.contains("warning: odd"), "{said}");
+    assert!(said.contains(r#""combine-warned""#) && said.contains("warning: odd"), "{said}");
     operator.discards("copy");
     forget();
 

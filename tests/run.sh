@@ -61,6 +61,8 @@ missing_packages() {
   has tmux || echo tmux
   has xz || echo xz-utils
   has bzip2 || echo bzip2
+  has zstd || echo zstd
+  has lz4 || echo lz4
   has cc || printf '%s\n' gcc libc6-dev
 }
 
@@ -89,7 +91,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   stop "something that the tests need is missing. Install it and run this again.
   on Debian:  sudo apt-get install ${missing[*]}
   elsewhere:  PostgreSQL 15's server and client programs (a directory whose bin/ holds them may be linked as
-              target/postgres/15), tmux, xz, bzip2, and a C compiler for linking"
+              target/postgres/15), tmux, xz, bzip2, zstd, lz4, and a C compiler for linking"
 fi
 for program in cargo cargo-fmt cargo-clippy; do
   has "$program" || stop "$program is missing: install Rust from https://rustup.rs, then: rustup component add rustfmt clippy"

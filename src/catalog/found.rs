@@ -354,7 +354,11 @@ fn source_of(
     left_alone: &mut Vec<LeftAlone>,
 ) -> FoundSource {
     let Cluster { mut backups, archives } = cluster;
-    backups.sort_by(|a, b| (a.backup.started_at, &a.backup.location).cmp(&(b.backup.started_at, &b.backup.location)));
+    // Several may have begun in the same second.
+    backups.sort_by(|a, b| {
+        let key = |met: &MetBackup| (met.backup.started_at, met.backup.start_lsn);
+        key(a).cmp(&key(b)).then_with(|| a.backup.location.cmp(&b.backup.location))
+    });
     let versions = |majors: &mut dyn Iterator<Item = Option<PgMajor>>| majors.flatten().collect::<BTreeSet<_>>();
     let mut pg_versions = versions(&mut backups.iter().map(|met| met.backup.pg_version));
     if pg_versions.is_empty() {

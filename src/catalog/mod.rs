@@ -277,7 +277,13 @@ impl Catalog {
         let numbers: BTreeSet<u64> = present.iter().map(|name| name.number(self.segment_size)).collect();
         let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Vec::new() };
         let begin = forked_at.map_or(*first, |lsn| self.segment_size.number_of(lsn).min(*first));
-        absent(&numbers, begin, *last).into_iter().map(|(first, last)| self.gap(id, first, last)).collect()
+        self.gaps_between(id, &numbers, begin, *last)
+    }
+
+    /// The segments of a timeline from `first` to `last` that are not among those that are `there`, by number.
+    #[must_use]
+    pub fn gaps_between(&self, timeline: TimelineId, there: &BTreeSet<u64>, first: u64, last: u64) -> Vec<Gap> {
+        absent(there, first, last).into_iter().map(|(first, last)| self.gap(timeline, first, last)).collect()
     }
 
     fn gap(&self, timeline: TimelineId, first: u64, last: u64) -> Gap {

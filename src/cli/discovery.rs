@@ -13,11 +13,11 @@ use crate::source::discover::{Bounds, discover};
 use super::note;
 use super::table::{plain, wrapped};
 
-/// Finds what there is below these directories, which are made absolute.
+/// Finds what there is below these directories, which are made absolute. `cache`: as [`discover`] has it.
 ///
 /// # Errors
 /// When one of them cannot be read, or when it was cancelled.
-pub fn find(paths: &[PathBuf], cancel: &Cancel) -> Result<Found> {
+pub fn find(paths: &[PathBuf], cache: Option<&Path>, cancel: &Cancel) -> Result<Found> {
     let absolute = |path: &PathBuf| {
         std::path::absolute(path).map_err(|error| {
             Error::usage("bad-path", format!("this path cannot be made absolute: {}", path.display())).caused_by(&error)
@@ -27,7 +27,7 @@ pub fn find(paths: &[PathBuf], cancel: &Cancel) -> Result<Found> {
     if std::io::stderr().is_terminal() {
         note(&format!("looking below {}", listed(&paths)));
     }
-    discover(&paths, Bounds::default(), cancel)
+    discover(&paths, Bounds::default(), cache, cancel)
 }
 
 /// That nothing was found, with what there was instead.

@@ -58,7 +58,7 @@ pub fn run(context: &Context, below: &[PathBuf], init: &InitArgs) -> Result<u8> 
         }
     };
     let paths = if named.is_empty() { customary(&say)? } else { named };
-    let found = discovery::find(&paths, &context.cancel)?;
+    let found = discovery::find(&paths, context.config.cache_directory.as_deref(), &context.cancel)?;
     if found.sources.is_empty() {
         return Err(discovery::nothing(&found));
     }

@@ -82,7 +82,7 @@ impl Context {
             return Err(Error::usage("usage", "--in and a PATH do not go with --backups, --wal and --wal-command")
                 .hint("give all directories with --in, or all with --backups and --wal"));
         }
-        let found = discovery::find(&global.below, &self.cancel)?;
+        let found = discovery::find(&global.below, self.config.cache_directory.as_deref(), &self.cancel)?;
         if found.sources.is_empty() {
             return Err(discovery::nothing(&found));
         }

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::segment::{ArchiveFile, SegmentName};
 
+/// What a command is called that has no name which can be shown.
+pub const UNNAMED: &str = "the command";
+/// What ends a word in a shell, and what ends a command or does something else than to be a part of a word.
+const BLANKS: [char; 3] = [' ', '\t', '\n'];
+const OPERATORS: [char; 7] = [';', '|', '&', '<', '>', '(', ')'];
 /// Seconds that one call of a command may take, unless the operator says otherwise.
 pub const PATIENCE_S: u64 = 600;
 
@@ -157,30 +162,54 @@ impl FetchCommand {
         text
     }
 
-    /// The first word that names a program, without its directory: what stands before it may set variables.
+    /// The first word that names a program, without its directory and without quotes: what stands before it may set
+    /// variables. Empty where a shell has to be asked which one that is.
     #[must_use]
-    pub fn program(&self) -> &str {
-        let word = self.program_word().trim_matches(['"', '\'']);
-        word.rsplit('/').next().unwrap_or(word)
+    pub fn program(&self) -> String {
+        self.first_word().map(|(_, name)| name).unwrap_or_default()
     }
 
-    /// The same as it was written.
+    /// The same as it was written, with its directory.
     #[must_use]
     pub fn program_word(&self) -> &str {
-        let sets_variable = |word: &&str| {
-            let name = word.split('=').next().unwrap_or_default();
-            name.len() < word.len() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        };
-        self.command.split_whitespace().find(|word| !sets_variable(word) && *word != "exec").unwrap_or_default()
+        self.first_word().map(|(written, _)| written).unwrap_or_default()
     }
 
-    /// Its name where it is only named: a command may hold a password.
+    /// The word that names the program, as it was written, and the plain name in it.
+    fn first_word(&self) -> Option<(&str, String)> {
+        let mut rest = self.command.as_str();
+        loop {
+            let word = Word::first_of(rest)?;
+            rest = rest.get(word.end..)?;
+            if word.sets_variable() {
+                // What follows a substitution, or something that ends the command, may be more of the value.
+                if word.expands || !(rest.is_empty() || rest.starts_with(BLANKS)) {
+                    return None;
+                }
+            } else if word.written != "exec" {
+                let name = word.text.rsplit('/').next().filter(|name| is_plain_name(name))?;
+                let is_descriptor = rest.starts_with(['<', '>']) && name.bytes().all(|byte| byte.is_ascii_digit());
+                return (!is_descriptor).then(|| (word.written, name.to_owned()));
+            }
+        }
+    }
+
+    /// Its name where it is only named: a command may hold a password. [`UNNAMED`] where it has no plain name.
     #[must_use]
     pub fn shown(&self) -> String {
-        match self.command.trim() == self.program_word() {
-            true => self.program().to_owned(),
-            false => format!("{} …", self.program()),
+        match self.first_word() {
+            None => UNNAMED.to_owned(),
+            Some((written, name)) if self.command.trim() == written => name,
+            Some((_, name)) => format!("{name} …"),
         }
+    }
+
+    /// The same at the beginning of a sentence about it: `the command wal-g …`.
+    #[must_use]
+    pub fn named(&self) -> String {
+        let shown = self.shown();
+        // Where it has no name that can be shown, that is what it is called.
+        if shown == UNNAMED { shown } else { format!("{UNNAMED} {shown}") }
     }
 
     /// What a call that ended with `status` says; `came` says whether there was a file, with anything in it, thereafter. A
@@ -211,9 +240,69 @@ impl FetchCommand {
     fn customary(&self) -> (&'static [u8], bool) {
         // Of a pipeline, the status is that of its last command.
         let is_plain = !self.command.contains(['|', ';', '&']);
-        let custom = CUSTOMS.iter().find(|(program, ..)| is_plain && *program == self.program());
+        let name = self.program();
+        let custom = CUSTOMS.iter().find(|(program, ..)| is_plain && *program == name);
         custom.map_or((&CUSTOMARY[..], false), |(_, statuses, certain)| (*statuses, *certain))
     }
+}
+
+/// A word of a shell (POSIX.1-2017, Shell Command Language, 2.2 and 2.3).
+struct Word<'a> {
+    /// With its quotes.
+    written: &'a str,
+    /// Without them.
+    text: String,
+    /// Whether it has a substitution that may go on behind a blank.
+    expands: bool,
+    /// Where it ends, in bytes.
+    end: usize,
+}
+
+impl<'a> Word<'a> {
+    /// The first one of a text; `None` where a quote does not close.
+    fn first_of(text: &'a str) -> Option<Word<'a>> {
+        let begin = text.len() - text.trim_start_matches(BLANKS).len();
+        let mut rest = text.char_indices().skip_while(|(at, _)| *at < begin).peekable();
+        let (mut plain, mut expands, mut end, mut quote) = (String::new(), false, text.len(), None);
+        while let Some((at, next)) = rest.next() {
+            match (quote, next) {
+                (Some('\''), '\'') | (Some('"'), '"') => quote = None,
+                (Some('\''), _) => plain.push(next),
+                (None, '\'' | '"') => quote = Some(next),
+                (None, _) if BLANKS.contains(&next) || OPERATORS.contains(&next) => {
+                    end = at;
+                    break;
+                }
+                (_, '\\') => {
+                    let (_, escaped) = rest.next()?;
+                    // Between double quotes it stands for itself before most characters.
+                    let stays = quote.is_some() && !matches!(escaped, '$' | '`' | '"' | '\\');
+                    plain.extend(stays.then_some('\\').into_iter().chain([escaped]));
+                }
+                _ => {
+                    let is_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+                    let is_variable = rest.peek().is_some_and(|(_, after)| is_name(after));
+                    expands |= next == '`' || next == '$' && !is_variable;
+                    plain.push(next);
+                }
+            }
+        }
+        let written = text.get(begin..end)?;
+        quote.is_none().then_some(Word { written, text: plain, expands, end })
+    }
+
+    /// A name, without quotes, and `=` behind it.
+    fn sets_variable(&self) -> bool {
+        let Some((name, _)) = self.written.split_once('=') else { return false };
+        let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    }
+}
+
+/// Whether this can be a program's name, and nothing that a shell would make something else of.
+fn is_plain_name(name: &str) -> bool {
+    let begins = name.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.'));
+    begins && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@'))
 }
 
 /// Why a command cannot be used.
@@ -292,6 +381,45 @@ mod tests {
         assert_eq!(shown("PGPASSWORD='a' /usr/bin/aws --key s s3 cp s3://b/%f %p"), "aws …");
         assert_eq!(shown("exec wal-g wal-fetch %f %p"), "wal-g …");
         assert_eq!(shown("'/opt/fetch' %f %p"), "fetch …");
+        assert_eq!(shown("\"/opt/my tools/fetch\" %f %p"), "fetch …");
+        assert_eq!(shown(r"/opt/my\ tools/fetch %f %p"), "fetch …");
+        assert_eq!(shown("cat</a/%f >%p"), "cat …");
+        assert_eq!(shown(" wal-g "), "wal-g");
+        assert_eq!(shown("\"$BIN\"/wal-g wal-fetch %f %p"), "wal-g …");
+        for sets in [
+            r#"A="my secret""#,
+            "A='my secret'",
+            r"A=my\ secret",
+            r#"A="my \" secret""#,
+            r#"A='my "'" secret""#,
+            "A=$USER B=' secret' exec",
+        ] {
+            assert_eq!(shown(&format!("{sets} cp /a/%f %p")), "cp …", "{sets}");
+            assert_eq!(FetchCommand::new(format!("{sets} cp /a/%f %p")).program_word(), "cp", "{sets}");
+        }
+        for told_by_a_shell in [
+            r#"A="my secret cp /a/%f %p"#,
+            "A='my secret cp /a/%f %p",
+            r"cp\",
+            "A=$(echo my secret) cp /a/%f %p",
+            r#"A="$(echo my secret)" cp /a/%f %p"#,
+            "A=`echo my secret` cp /a/%f %p",
+            "A=${B:-my secret} cp /a/%f %p",
+            r"A=$'my\' secret' cp /a/%f %p",
+            "A=(my secret) cp /a/%f %p",
+            "A=my&secret cp /a/%f %p",
+            "A+=secret cp /a/%f %p",
+            "1A=secret cp /a/%f %p",
+            "2>/dev/null cp /a/%f %p",
+            "</secret cat /a/%f %p",
+            "$SECRET /a/%f %p",
+            "'my secret' /a/%f %p",
+            "-secret",
+            "",
+        ] {
+            assert_eq!(shown(told_by_a_shell), UNNAMED, "{told_by_a_shell}");
+            assert_eq!(FetchCommand::new(told_by_a_shell).program_word(), "", "{told_by_a_shell}");
+        }
     }
 
     #[test]
@@ -305,6 +433,8 @@ mod tests {
         assert_eq!(verdict("pgbackrest archive-get %f %p", 1), certain);
         assert_eq!(verdict("pgbackrest archive-get %f %p || true", 1), maybe);
         assert_eq!(verdict("pgbackrest archive-get %f %p", 32), Verdict::Broken);
+        assert_eq!(verdict("K='a wal-g' pgbackrest archive-get %f %p", 74), Verdict::Broken);
+        assert_eq!(verdict("K='a b' \"/opt/wal-g\" wal-fetch %f %p", 74), certain);
         assert_eq!(verdict("curl -f http://a/%f -o %p", 22), maybe);
         assert_eq!(verdict("curl -f http://a/%f -o %p", 7), Verdict::Broken);
         for status in [3, 124, 126, 127, 137, 255] {
@@ -332,6 +462,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_a_variable_is_set_to_is_never_shown(
+            value in r#"[a-c \\'"$`(){};&|<>=/#-]{0,20}"#,
+            quote in prop::sample::select(vec!['\'', '"']),
+        ) {
+            prop_assume!(!value.contains(quote));
+            // With marks all over it, so that no part of it goes unseen.
+            let value: String = value.chars().map(|c| if c.is_ascii_lowercase() { 'S' } else { c }).collect();
+            let shown = FetchCommand::new(format!("KEY={quote}{value}{quote} cp %f %p")).shown();
+            prop_assert!(!shown.contains('S'), "{value}: {shown}");
+        }
+
         #[test]
         fn no_text_makes_it_panic_and_a_checked_one_names_the_file(text in "[a-z %fpr'\"/|=]{0,40}") {
             let command = FetchCommand::new(text);

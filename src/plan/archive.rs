@@ -276,8 +276,7 @@ fn continuity(audit: &Audit<'_>, timeline: &Timeline) -> Continuity {
     };
     let places = audit.overview.map(|overview| overview.damaged.as_slice()).unwrap_or_default();
     let damaged = places.iter().filter(|place| place.timeline == id).map(|place| place.number);
-    let unfit = audit.inspection.unfit.iter().filter(|unfit| !audit.is_replaced(unfit));
-    let unfit = unfit.map(|unfit| unfit.name).filter(|name| name.timeline == id);
+    let unfit = audit.unfit_segments().map(|unfit| unfit.name).filter(|name| name.timeline == id);
     let damaged: BTreeSet<u64> = damaged.chain(unfit.map(|name| name.number(size))).collect();
     let there = audit.catalog.segments_of(id).filter(|name| !damaged.contains(&name.number(size))).map(|name| {
         let number = name.number(size);

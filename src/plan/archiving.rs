@@ -468,6 +468,9 @@ mod tests {
         assert_eq!((severity, code.as_str()), (Severity::Note, "primary-standby"));
         let (severity, code) = one(Archiver { mode: "off".to_owned(), ..archiver(2, 1) });
         assert_eq!((severity, code.as_str()), (Severity::Error, "archiving-off"));
+        let details = Box::new(Details { receivers: 1, ..Details::default() });
+        let (severity, code) = one(Archiver { mode: "off".to_owned(), details, ..archiver(2, 1) });
+        assert_eq!((severity, code.as_str()), (Severity::Note, "archiving-streamed"));
     }
 
     #[test]
@@ -490,5 +493,12 @@ mod tests {
         let gone = Space { bytes: Err("gone".to_owned()), ..space(0) };
         assert_eq!((gone.finding(&USUAL), gone.in_words()), (None, "cannot be asked: gone".to_owned()));
         assert_eq!(Space { bytes: Ok((0, 0)), ..space(0) }.percent(), None);
+
+        let for_restore = |free, needed| space(free).finding_for_restore(needed, &USUAL);
+        let short = [for_restore(900, Some(901)), for_restore(199, Some(1)), for_restore(199, None)];
+        for finding in short.map(Option::unwrap) {
+            assert_eq!((finding.code.as_ref(), finding.severity), ("restore-space", Severity::Warning));
+        }
+        assert_eq!(for_restore(900, Some(900)), None);
     }
 }

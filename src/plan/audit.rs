@@ -16,6 +16,9 @@ use crate::core::{ArchiveFile, Lsn, TimelineId, TimelinePath, Zone};
 
 use super::{Finding, Severity};
 
+/// What the system says where a file may not be read.
+const NOT_ALLOWED: &str = "Permission denied";
+
 /// So many of a kind are named in one sentence.
 const NAMED: usize = 4;
 
@@ -67,6 +70,7 @@ impl Audit<'_> {
         for timeline in &self.catalog.timelines {
             let gaps = timeline.gaps.iter().filter(|gap| !self.is_told(gap));
             found.extend(gaps.map(|gap| self.gap(timeline.id, gap)));
+            found.extend(self.gaps_before_unfit(timeline.id).iter().map(|gap| self.gap(timeline.id, gap)));
         }
         found.extend(self.histories());
         found.extend(self.backups());
@@ -99,6 +103,24 @@ impl Audit<'_> {
             means.hinted(finding)
         };
         ArchiveFinding { finding, timeline: Some(timeline), file: Some(unfit.name.to_string()), lsn: Some(at) }
+    }
+
+    /// What is missing between a timeline's last whole segment and files behind it that are none: WAL went on there.
+    fn gaps_before_unfit(&self, timeline: TimelineId) -> Vec<Gap> {
+        let size = self.catalog.segment_size;
+        let Some(last) = self.catalog.segments_of(timeline).next_back().map(|name| name.number(size)) else {
+            return Vec::new();
+        };
+        let unfit = self.unfit_segments().filter(|unfit| unfit.name.timeline == timeline);
+        let behind: BTreeSet<u64> =
+            unfit.map(|unfit| unfit.name.number(size)).filter(|number| *number > last).collect();
+        let Some(furthest) = behind.last() else { return Vec::new() };
+        self.catalog.gaps_between(timeline, &behind, last.saturating_add(1), *furthest)
+    }
+
+    /// The files with a segment's name that are none, and for which there is no other copy.
+    pub(super) fn unfit_segments(&self) -> impl Iterator<Item = &Unfit> {
+        self.inspection.unfit.iter().filter(|unfit| !self.is_replaced(unfit))
     }
 
     /// Whether there is another copy of the segment, which was read, or which is whole as far as its size tells.
@@ -268,8 +290,11 @@ impl Audit<'_> {
             }
             for problem in &backup.problems {
                 let text = format!("the base backup {} cannot be used: {problem}", backup.id);
-                found.push(of(Finding::error("backup-broken", text)
-                    .hint("take a new one, and keep the older ones until it is proved")));
+                let hint = match problem.contains(NOT_ALLOWED) {
+                    true => "run walback as root, or as a user who may read it",
+                    false => "take a new one, and keep the older ones until it is proved",
+                };
+                found.push(of(Finding::error("backup-broken", text).hint(hint)));
             }
         }
         if !self.catalog.backups.is_empty() && self.catalog.usable_backups().next().is_none() {
@@ -345,23 +370,22 @@ impl Audit<'_> {
         let is_on_the_way = |timeline: TimelineId, at: Lsn| {
             size.number_of(at) >= size.number_of(start) && path.timeline_at(at) == Some(timeline)
         };
-        let missing = self.catalog.missing(backup, path, None).into_iter().next();
+        let unfit = self.unfit_segments().map(|unfit| (unfit.name.timeline, unfit.name.start(size), unfit.name));
+        let unfit: Vec<_> = unfit.filter(|(timeline, at, _)| is_on_the_way(*timeline, *at)).collect();
+        // Behind the last whole segment, too, where a file says that WAL went on.
+        let went_on = unfit.iter().map(|(_, at, _)| *at).max();
+        let behind = went_on.into_iter().flat_map(|at| self.catalog.missing(backup, path, Some(at)));
+        let missing = self.catalog.missing(backup, path, None).into_iter().chain(behind);
         let missing = missing.map(|gap| (gap.first.start(size).max(start), format!("{} is missing", gap.first)));
-        let unfit = self
-            .inspection
-            .unfit
-            .iter()
-            .filter(|unfit| !self.is_replaced(unfit))
-            .map(|unfit| (unfit.name.timeline, unfit.name.start(size), unfit.name.to_string()));
         let places = self.overview.map(|overview| overview.damaged.as_slice()).unwrap_or_default();
-        let unfit = unfit.map(|(timeline, at, file)| (timeline, at, format!("{file} is damaged")));
+        let unfit = unfit.into_iter().map(|(_, at, file)| (at, format!("{file} is damaged")));
         let damaged = places.iter().map(|place| {
             let is_written = place.damage.reason.ends_with(STILL_WRITTEN);
             let what = if is_written { "still being written" } else { "damaged" };
             (place.timeline, place.damage.at, format!("{} is {what}", place.file))
         });
-        let harmed = unfit.chain(damaged).filter(|(timeline, at, _)| is_on_the_way(*timeline, *at));
-        let harmed = harmed.map(|(_, at, why)| (at.max(start), why));
+        let damaged = damaged.filter(|(timeline, at, _)| is_on_the_way(*timeline, *at)).map(|(_, at, why)| (at, why));
+        let harmed = unfit.chain(damaged).map(|(at, why)| (at.max(start), why));
         match harmed.chain(missing).min_by_key(|(at, _)| *at) {
             Some((at, why)) => (at, Some(why)),
             None => (self.end_of_wal(path), None),
@@ -581,10 +605,47 @@ mod tests {
         let files = there.map(|number| (ArchiveFile::Segment(segment(number)), SEGMENT)).collect();
         let system_identifier = Some(7);
         let listing = Listing { files, backups, segment_size: Some(size()), system_identifier, ..Listing::default() };
-        let (catalog, inspection) = (Catalog::build(listing), Inspection::default());
-        let audit = Audit { catalog: &catalog, inspection: &inspection, overview: None, zone: Zone::UTC };
+        told(listing, &Inspection::default())
+    }
+
+    fn told(listing: Listing, inspection: &Inspection) -> Vec<(Severity, String, String)> {
+        let catalog = Catalog::build(listing);
+        let audit = Audit { catalog: &catalog, inspection, overview: None, zone: Zone::UTC };
         let findings = audit.findings().into_iter().map(|found| found.finding);
         findings.map(|finding| (finding.severity, finding.code.into_owned(), finding.message)).collect()
+    }
+
+    /// Behind the last whole segment a file may say that WAL went on, even where it is empty itself.
+    #[test]
+    fn what_is_missing_before_a_file_that_is_no_segment_is_missing() {
+        let files = (1..=5).map(|number| (ArchiveFile::Segment(segment(number)), SEGMENT)).collect();
+        let backups = vec![backup("early", 2)];
+        let system_identifier = Some(7);
+        let listing = Listing { files, backups, segment_size: Some(size()), system_identifier, ..Listing::default() };
+        let empty = |number| Unfit { name: segment(number), path: format!("/w/{number}").into(), flaw: Flaw::Empty };
+        let with = |numbers: &[u64]| {
+            let unfit = numbers.iter().map(|number| empty(*number)).collect();
+            told(listing.clone(), &Inspection { unfit, ..Inspection::default() })
+        };
+        let missing = |found: &[(Severity, String, String)]| -> Vec<String> {
+            let missing =
+                found.iter().filter(|(severity, code, _)| *severity == Severity::Error && code == "wal-missing");
+            missing.map(|(_, _, message)| message.clone()).collect()
+        };
+        let reach = |found: &[(Severity, String, String)]| {
+            found.iter().find(|(_, code, _)| code == "backup-reach").map(|(_, _, message)| message.clone()).unwrap()
+        };
+        let found = with(&[8]);
+        assert!(missing(&found)[0].contains("000000010000000000000006"), "{found:#?}");
+        assert!(
+            reach(&found).contains("to 0/600000 on timeline 1; there it ends: 000000010000000000000006 is missing")
+        );
+        let found = with(&[6]);
+        assert!(missing(&found).is_empty(), "{found:#?}");
+        assert!(
+            reach(&found).contains("to 0/600000 on timeline 1; there it ends: 000000010000000000000006 is damaged")
+        );
+        assert!(reach(&with(&[])).ends_with("to 0/600000 on timeline 1"));
     }
 
     #[test]

@@ -60,16 +60,18 @@ pub fn advice(catalog: &Catalog, retention: &[Retention], needs: &[Needs]) -> Ve
     let mut found = Vec::new();
     if let Some(oldest) = retention.first().filter(|oldest| oldest.segments > 0) {
         let text = format!(
-            "the oldest base backup that can be used, {}, needs WAL from {} on: {} ({}) before it are needed by no base backup here",
+            "the oldest base backup that can be used, {}, needs WAL from {} on: {} ({}) before it are needed by no base backup here that can be used",
             oldest.backup,
             oldest.from,
             counted(oldest.segments, "segment"),
             Bytes(oldest.bytes)
         );
-        let hint = format!(
-            "Walback never deletes anything; “pg_archivecleanup DIRECTORY {}” does, and so does what made the archive, where no other copy of an older base backup is kept",
-            oldest.from
-        );
+        let hint = in_doubt(catalog, oldest.from).unwrap_or_else(|| {
+            format!(
+                "Walback never deletes anything; “pg_archivecleanup DIRECTORY {}” does, and so does what made the archive, where no other copy of an older base backup is kept",
+                oldest.from
+            )
+        });
         let finding = Finding::note("retention", text).hint(hint);
         found.push(ArchiveFinding { finding, timeline: None, file: Some(oldest.from.to_string()), lsn: None });
     }
@@ -98,6 +100,28 @@ pub fn advice(catalog: &Catalog, retention: &[Retention], needs: &[Needs]) -> Ve
         found.push(ArchiveFinding { finding, timeline: None, file: None, lsn: None });
     }
     found
+}
+
+/// Why nothing is to be removed before `from` yet: there are base backups that cannot be used as they are, as when they
+/// cannot be read, and their WAL may begin before that.
+fn in_doubt(catalog: &Catalog, from: SegmentName) -> Option<String> {
+    let size = catalog.segment_size;
+    let first = |backup: &Backup| {
+        backup.start_wal.map(|name| name.number(size)).or(backup.start_lsn.map(|start| size.number_of(start)))
+    };
+    let may_need =
+        |backup: &&Backup| !backup.is_usable() && first(backup).is_none_or(|number| number < from.number(size));
+    let doubtful: Vec<&str> = catalog.backups.iter().filter(may_need).map(|backup| backup.id.as_str()).collect();
+    if doubtful.is_empty() {
+        return None;
+    }
+    let named = doubtful.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    let more = doubtful.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!(
+        "remove none of them yet: {} here cannot be used as things are and may need them once that is mended: {named}{more}",
+        counted(doubtful.len() as u64, "base backup")
+    ))
 }
 
 /// Whether the newest base backup that can be used is too old, where anybody wants to know.
@@ -159,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_could_go_is_told_for_every_backup() {
-        let broken = Backup { problems: vec!["it is broken".to_owned()], ..backup("broken", 4) };
+        let broken = Backup { problems: vec!["it is broken".to_owned()], ..backup("broken", 6) };
         let catalog = catalog(vec![backup("late", 8), backup("early", 5), broken]);
         let found = retention(&catalog, &ten_each);
         let told: Vec<_> = found.iter().map(|r| (r.backup.as_str(), r.backups, r.segments, r.bytes)).collect();
@@ -170,6 +194,19 @@ mod tests {
         assert_eq!((finding.code.as_ref(), finding.severity), ("retention", Severity::Note));
         assert!(finding.message.contains("early") && finding.message.contains("2 segments (20 B)"), "{finding:?}");
         assert!(finding.hint.as_ref().unwrap().contains("pg_archivecleanup DIRECTORY 000000010000000000000005"));
+    }
+
+    #[test]
+    fn nothing_is_offered_that_a_backup_may_need_which_cannot_be_read() {
+        let broken = |number| Backup { problems: vec!["it cannot be read".to_owned()], ..backup("locked", number) };
+        let unread = Backup { start_lsn: None, start_wal: None, timeline: None, ..broken(9) };
+        for (locked, is_offered) in [(unread, false), (broken(4), false), (broken(5), true)] {
+            let catalog = catalog(vec![backup("late", 8), backup("early", 5), locked]);
+            let said = advice(&catalog, &retention(&catalog, &ten_each), &[]);
+            let hint = said[0].finding.hint.as_deref().unwrap();
+            assert_eq!(hint.contains("pg_archivecleanup"), is_offered, "{hint}");
+            assert_eq!(hint.contains("1 base backup here") && hint.ends_with(": locked"), !is_offered, "{hint}");
+        }
     }
 
     /// Its WAL may be gone: what is taken of it are its files.
@@ -194,6 +231,7 @@ mod tests {
         let said = |late: bool| {
             let needs = [needs("full", false), needs("other", false), needs("late", late)];
             let said = advice(&catalog, &[], &needs);
+            assert!(said.iter().all(|found| found.finding.code == "backup-useless"));
             said.iter().map(|found| found.finding.message.clone()).collect::<String>()
         };
         assert!(said(true).contains("1 base backup ") && said(true).ends_with("other"), "{}", said(true));
@@ -217,6 +255,8 @@ mod tests {
         let wanted = Thresholds { backup_age_hours: Limits::rising(25.0, 49.0).ok(), ..usual };
         let severity = |hours: i64| too_old(&catalog, at(8 + hours), &wanted).map(|found| found.finding.severity);
         assert_eq!([24, 25, 49].map(severity), [None, Some(Severity::Warning), Some(Severity::Error)]);
-        assert!(too_old(&catalog, at(33), &wanted).unwrap().finding.message.contains("late, is 25 h 00 min old"));
+        let old = too_old(&catalog, at(33), &wanted).unwrap().finding;
+        assert_eq!(old.code, "backup-old");
+        assert!(old.message.contains("late, is 25 h 00 min old"), "{old:?}");
     }
 }

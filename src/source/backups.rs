@@ -62,7 +62,7 @@ impl Finder<'_> {
     /// # Errors
     /// When it was cancelled.
     pub(super) fn at(&mut self, directory: &Path, names: &[String], listing: &mut Listing) -> Result<()> {
-        if is_data_directory(names) {
+        if is_data_directory(&|name| has(names, name)) {
             listing.backups.push(base_backup::describe_copy(directory, names, self.cancel)?);
             return Ok(());
         }
@@ -85,15 +85,15 @@ impl Finder<'_> {
         if !self.is_new(directory) {
             return Ok(());
         }
-        if is_data_directory(&names) {
-            listing.backups.push(base_backup::describe_copy(directory, &names, self.cancel)?);
-            return Ok(());
-        }
-        if let Some(what) = left_alone::directory(directory, &names) {
+        let is_copy = is_data_directory(&|name| has(&names, name));
+        if !is_copy && let Some(what) = left_alone::directory(directory, &names) {
             listing.left_alone.push(LeftAlone { path: directory.to_path_buf(), why: what.to_owned() });
             return Ok(());
         }
-        self.tars(directory, &names, None, listing)?;
+        self.at(directory, &names, listing)?;
+        if is_copy {
+            return Ok(());
+        }
         for name in names {
             let below = directory.join(&name);
             if !below.is_dir() {
@@ -162,6 +162,13 @@ impl Finder<'_> {
                     });
                 }
                 File::Nothing(why) => left.push((name, why)),
+                File::Unreadable(why) => {
+                    // It may be a backup, under any name.
+                    if only.is_none_or(|only| only == name) {
+                        listing.problems.push(format!("{}: {why}", path.display()));
+                    }
+                    left.push((name, why));
+                }
             }
         }
         named.sort_by_key(order);
@@ -239,9 +246,13 @@ pub(super) fn none_at(root: &Path, listing: &Listing) -> Error {
     left.fold(none, |error, left| error.because(format!("{}: {}", left.path.display(), left.why)))
 }
 
-fn is_data_directory(names: &[String]) -> bool {
-    let has = |wanted: &str| names.iter().any(|name| name == wanted);
+/// Whether a directory that `has` such entries is a data directory, or a copy of one.
+pub(super) fn is_data_directory(has: &dyn Fn(&str) -> bool) -> bool {
     has("PG_VERSION") && has("global")
+}
+
+fn has(names: &[String], wanted: &str) -> bool {
+    names.iter().any(|name| name == wanted)
 }
 
 fn names_in(directory: &Path) -> std::io::Result<Vec<String>> {

@@ -126,14 +126,29 @@ pub(super) fn in_use(directory: &Path) -> Option<String> {
     }
 }
 
+/// Whether a server runs in a directory that says so: process ids are used again. Where the system does not tell in which
+/// directory its process works, it has to be called like a server, and the file has to name this directory.
+pub(super) fn runs_in(directory: &Path) -> bool {
+    if fs::symlink_metadata(directory.join("postmaster.pid")).is_err() {
+        return false;
+    }
+    server_in(directory).is_some()
+        || postmaster_pid(directory).is_some_and(|file| {
+            let names_it = file.data_directory.is_some_and(|named| same(Path::new(&named), directory));
+            let is_hidden = fs::read_link(format!("/proc/{}/cwd", file.pid)).is_err();
+            names_it && is_hidden && is_of_a_server(file.pid)
+        })
+}
+
+fn is_of_a_server(pid: u32) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    OF_A_SERVER.contains(&name.trim_end())
+}
+
 /// A server's process that works in a directory; by number, since one in a container has another view of where that is.
 fn server_in(directory: &Path) -> Option<u32> {
     let here = fs::metadata(directory).ok().map(|metadata| (metadata.dev(), metadata.ino()))?;
     let works_in = |pid: u32| fs::metadata(format!("/proc/{pid}/cwd")).is_ok_and(|at| (at.dev(), at.ino()) == here);
-    let is_of_a_server = |pid: u32| {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        OF_A_SERVER.contains(&name.trim_end())
-    };
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.find(|pid| is_of_a_server(*pid) && works_in(*pid))

@@ -11,10 +11,8 @@ use crate::config::SourceConfig;
 use crate::core::{ArchiveFile, SegmentName};
 use crate::error::Result;
 use crate::pgdata::backup_label::BackupHistory;
-use crate::wal::SegmentHeader;
 
 use super::backups::{self, Finder};
-use super::base_backup::read_prefix;
 use super::survey::Surveyor;
 use super::tar_backup::read_to_the_end;
 use super::{Cancel, LocalSource, Source, compress};
@@ -44,16 +42,17 @@ impl Default for Bounds {
     }
 }
 
-/// Finds what there is at and below these directories.
+/// Finds what there is at and below these directories. `cache`: where what took long to find out of a packed backup is
+/// kept, so that whoever goes on with it need not read it again.
 ///
 /// # Errors
 /// When one of them cannot be read, or when it was cancelled. What cannot be read below them is said in what was found.
-pub fn discover(paths: &[PathBuf], bounds: Bounds, cancel: &Cancel) -> Result<Found> {
-    let seen = walk::walk(paths, bounds, cancel)?;
+pub fn discover(paths: &[PathBuf], bounds: Bounds, cache: Option<&Path>, cancel: &Cancel) -> Result<Found> {
+    let seen = walk::walk(paths, bounds, cache, cancel)?;
     let mut met = seen.met;
     met.depth = backups::DEPTH;
     met.archives = archives(&seen.wal, &mut met.left_alone, cancel)?;
-    identify(&mut met.backups, &met.archives, &seen.backup_histories, cancel)?;
+    identify(&mut met.backups, &met.archives, &seen.backup_histories, &mut Surveyor::new(cache, cancel), cancel)?;
     Ok(Found::of(met))
 }
 
@@ -84,7 +83,7 @@ fn archives(
         let source = LocalSource::new(&SourceConfig { wal: vec![path.clone()], ..SourceConfig::default() });
         match source.list(cancel) {
             Ok(mut catalog) => {
-                let header = catalog.segments.last().and_then(|name| header_of(&source, *name));
+                let header = catalog.segments.last().and_then(|name| source.header_of(*name, None));
                 catalog.system_identifier =
                     catalog.system_identifier.or(header.as_ref().map(|header| header.system_identifier));
                 let pg_version = header.map(|header| header.layout.major);
@@ -102,16 +101,11 @@ fn archives(
     Ok(met)
 }
 
-fn header_of(source: &LocalSource, name: SegmentName) -> Option<SegmentHeader> {
-    let mut segment = source.open_segment(name, None).ok()??;
-    SegmentHeader::parse(&read_prefix(&mut segment, SegmentHeader::BYTES).ok()?).ok()
-}
-
 /// The base backups in a directory, as a source lists them, and what lies between them.
-fn backups_in(directory: &Path, names: &[String], cancel: &Cancel) -> Result<Listing> {
+fn backups_in(directory: &Path, names: &[String], cache: Option<&Path>, cancel: &Cancel) -> Result<Listing> {
     // Of WAL beside them nothing is said: it is taken for an archive.
     let archives = [directory.to_path_buf()];
-    let surveyor = Surveyor::new(None, cancel);
+    let surveyor = Surveyor::new(cache, cancel);
     let mut finder = Finder { archives: &archives, surveyor, cancel, seen: BTreeSet::new() };
     let mut listing = Listing::default();
     finder.at(directory, names, &mut listing)?;
@@ -126,6 +120,7 @@ fn identify(
     backups: &mut [MetBackup],
     archives: &[MetArchive],
     histories: &BackupHistories,
+    surveyor: &mut Surveyor<'_>,
     cancel: &Cancel,
 ) -> Result<()> {
     for met in backups.iter_mut().filter(|met| met.backup.system_identifier.is_none()) {
@@ -148,7 +143,7 @@ fn identify(
     for met in backups.iter_mut().filter(|met| met.backup.system_identifier.is_none() && met.backup.is_usable()) {
         let base = met.backup.parts.iter().find(|part| part.holds == PartContents::Data);
         if base.is_some_and(|base| base.size_bytes <= READ_WHOLE) {
-            let read = read_to_the_end(&mut met.backup, &mut Surveyor::new(None, cancel));
+            let read = read_to_the_end(&mut met.backup, surveyor);
             cancel.check()?;
             if let Err(error) = read {
                 met.backup.problems.push(format!("{}: {error}", met.backup.location.display()));

@@ -1,7 +1,7 @@
 //! What lies between backups and is none: says what it is, by its name and its first bytes.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -87,16 +87,22 @@ pub(super) enum File {
     Tar(Compression, u64),
     /// Something else.
     Nothing(String),
+    /// Nobody can tell, since it cannot be read, in words that can follow its name and a colon.
+    Unreadable(String),
 }
 
-/// Tells what a file is, by its first bytes.
+/// Tells what a file is, by its first bytes. One that cannot be read is a tar where its name says so: there is a backup,
+/// and what keeps it from being one that can be used is told with it.
 pub(super) fn look(path: &Path, name: &str) -> File {
     let kind = match fs::metadata(path) {
         Ok(metadata) => metadata.file_type(),
-        Err(error) if fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink()) => {
+        Err(error)
+            if error.kind() != io::ErrorKind::PermissionDenied
+                && fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink()) =>
+        {
             return File::Nothing(format!("a link that leads nowhere: {error}"));
         }
-        Err(error) => return File::Nothing(format!("it cannot be read: {error}")),
+        Err(error) => return unread(name, 0, &error),
     };
     if !kind.is_file() {
         let what = match () {
@@ -114,7 +120,7 @@ pub(super) fn look(path: &Path, name: &str) -> File {
     });
     let bytes = match opened {
         Ok(bytes) => bytes,
-        Err(error) => return File::Nothing(format!("it cannot be read: {error}")),
+        Err(error) => return unread(name, fs::metadata(path).map_or(0, |metadata| metadata.len()), &error),
     };
     // By its contents: a name may be anything, and what unpacks it goes by what it is.
     let by_name = of_tar(name);
@@ -137,6 +143,16 @@ pub(super) fn look(path: &Path, name: &str) -> File {
         },
         Err(_) if by_name.is_some() => File::Tar(compression, bytes),
         Err(error) => File::Nothing(format!("it cannot be read: {error}")),
+    }
+}
+
+/// What a file is that cannot be read, by its name; one that is gone by now is nothing.
+fn unread(name: &str, bytes: u64, error: &io::Error) -> File {
+    let why = format!("it cannot be read: {error}");
+    match of_tar(name) {
+        _ if error.kind() == io::ErrorKind::NotFound => File::Nothing(why),
+        Some(compression) => File::Tar(compression, bytes),
+        None => File::Unreadable(why),
     }
 }
 
@@ -213,6 +229,19 @@ mod tests {
         }
     }
 
+    /// As whoever may read everything, a test cannot meet such a file.
+    #[test]
+    fn what_cannot_be_read_is_a_tar_by_its_name_or_may_be_anything() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(matches!(unread("monday.tar", 7, &denied), File::Tar(Compression::None, 7)));
+        assert!(matches!(unread("monday.tgz", 7, &denied), File::Tar(Compression::Gzip, 7)));
+        assert!(
+            matches!(unread("monday", 7, &denied), File::Unreadable(why) if why.starts_with("it cannot be read: "))
+        );
+        let gone = io::Error::from(io::ErrorKind::NotFound);
+        assert!(matches!(unread("monday.tar", 7, &gone), File::Nothing(_)));
+    }
+
     #[test]
     fn a_file_is_known_by_what_is_in_it() {
         let place = tempfile::tempdir().unwrap();
@@ -221,7 +250,7 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             match look(&path, name) {
                 File::Tar(compression, bytes) => format!("{} {bytes}", compression.name()),
-                File::Nothing(why) => why,
+                File::Nothing(why) | File::Unreadable(why) => why,
             }
         };
         let mut builder = tar::Builder::new(Vec::new());

@@ -332,13 +332,17 @@ impl LocalSource {
         let complete =
             backup.pg_version.is_some() && backup.system_identifier.is_some() && backup.segment_size.is_some();
         let Some(start) = backup.start_wal.filter(|_| !complete && backup.is_usable()) else { return };
-        let Ok(Some(mut segment)) = self.open_segment(start, Some(backup)) else { return };
-        let Ok(bytes) = read_prefix(&mut segment, SegmentHeader::BYTES) else { return };
-        if let Ok(header) = SegmentHeader::parse(&bytes) {
+        if let Some(header) = self.header_of(start, Some(backup)) {
             backup.pg_version = backup.pg_version.or(Some(header.layout.major));
             backup.system_identifier = backup.system_identifier.or(Some(header.system_identifier));
             backup.segment_size = backup.segment_size.or(Some(header.segment_size));
         }
+    }
+
+    /// What a segment says of itself at its beginning, where it can be read.
+    pub(super) fn header_of(&self, name: SegmentName, backup: Option<&Backup>) -> Option<SegmentHeader> {
+        let mut segment = self.open_segment(name, backup).ok()??;
+        SegmentHeader::parse(&read_prefix(&mut segment, SegmentHeader::BYTES).ok()?).ok()
     }
 }
 

@@ -5,12 +5,13 @@
 //! as enough is known, and what had to be read further for is kept in the cache.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tar::EntryType;
 
 use crate::catalog::{Compression, Part};
 use crate::core::{Lsn, SegmentName};
@@ -19,6 +20,7 @@ use crate::wal::SegmentHeader;
 
 use super::cache::Cache;
 use super::compress::{self, Count};
+use super::holes;
 use super::{Cancel, open_file};
 
 /// So much of a packed tar is read, in bytes of its contents, that has its label at its front: what `pg_basebackup`
@@ -34,8 +36,10 @@ const SMALL_FILE: u64 = 1 << 20;
 const MANIFEST: u64 = 64 << 20;
 /// So many telling files are kept at most, and so many data directories and tablespaces.
 const MOST: usize = 1000;
+/// So many bytes of telling files are kept at most, of all together.
+const KEPT: u64 = 64 << 20;
 /// Counted up when a survey means something else than before.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// A tablespace as it lies in a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,11 +162,13 @@ impl Survey {
         self.entries += 1;
         let path = entry.path()?.into_owned();
         let Some(name) = normal(&path) else { return Ok(()) };
-        let kind = entry.header().entry_type();
         self.take_tablespace(&name, entry)?;
         self.is_data_directory |= is_of_data_directory(&name);
-        if !kind.is_file() {
+        if !is_file(entry.header().entry_type()) {
             return Ok(());
+        }
+        if entry.pax_extensions()?.into_iter().flatten().flatten().any(|one| holes::is_of_holes(one.key_bytes())) {
+            self.broken = Some(holes::NOT_READ.to_owned());
         }
         let (directory, file) = name.rsplit_once('/').unwrap_or(("", &name));
         let in_wal = directory == "pg_wal" || directory.ends_with("/pg_wal");
@@ -181,7 +187,9 @@ impl Survey {
                 end: manifest.wal_ranges.iter().map(|range| range.end).max(),
             });
         }
-        if !is_telling(&name) || self.files.len() >= MOST {
+        let kept: u64 = self.files.values().map(|bytes| bytes.len() as u64).sum();
+        let is_too_much = kept.saturating_add(entry.size().min(SMALL_FILE)) > KEPT;
+        if !is_telling(&name) || self.files.len() >= MOST || is_too_much {
             return Ok(());
         }
         self.label_first |= name == "backup_label" && self.entries == 1;
@@ -213,31 +221,29 @@ impl Survey {
             let target = entry.link_name()?.map(|target| target.to_string_lossy().into_owned()).unwrap_or_default();
             self.tablespaces.insert(key, Held::Link(target));
         } else if let Held::Files(bytes) = self.tablespaces.entry(key).or_insert(Held::Files(0))
-            && kind.is_file()
+            && is_file(kind)
         {
             *bytes = bytes.saturating_add(entry.size());
         }
         Ok(())
     }
 
-    /// Takes all entries in until `stop` says that it is enough. Gives where the last one ended.
+    /// Takes all entries in until `stop` says that it is enough.
     fn take_all<R: Read>(
         &mut self,
         entries: tar::Entries<'_, R>,
         stop: &dyn Fn(&Survey) -> bool,
         cancel: &Cancel,
-    ) -> io::Result<u64> {
-        let mut end = 0;
+    ) -> io::Result<()> {
         for entry in entries {
             let mut entry = entry?;
             self.take(&mut entry)?;
-            end = entry.raw_file_position().saturating_add(entry.size());
             if cancel.is_cancelled() || stop(self) {
-                return Ok(end);
+                return Ok(());
             }
         }
         self.whole = true;
-        Ok(end)
+        Ok(())
     }
 }
 
@@ -282,7 +288,7 @@ impl<'a> Surveyor<'a> {
         if part.compression == Compression::None {
             let mut survey = Survey::default();
             let walked = hop_over(&mut survey, part, self.cancel);
-            survey.broken = walked.err().map(|error| error.to_string());
+            survey.broken = walked.err().map(|error| error.to_string()).or(survey.broken);
             return survey;
         }
         let before = identity(&part.path);
@@ -371,9 +377,11 @@ fn hop_over(survey: &mut Survey, part: &Part, cancel: &Cancel) -> io::Result<()>
     if cancel.is_cancelled() {
         return Ok(());
     }
-    let end = walked.map_err(|_| cut_off())?;
-    // Behind the last entry come its padding and 1024 zero bytes.
-    if survey.entries > 0 && part.size_bytes >= end.next_multiple_of(512).saturating_add(1024) {
+    walked.map_err(|_| cut_off())?;
+    // Behind the last entry and its padding come 1024 zero bytes, and half of them were read. Where the entry ends is not
+    // asked for: how long it is says nothing of that where it has holes.
+    let read = archive.into_inner().stream_position()?;
+    if survey.entries > 0 && part.size_bytes >= read.saturating_add(512) {
         return Ok(());
     }
     survey.whole = false;
@@ -408,6 +416,11 @@ fn prefix<R: Read>(entry: &mut tar::Entry<'_, R>, most: u64) -> io::Result<Vec<u
     let mut bytes = Vec::new();
     entry.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Whether an entry is a file, as unpacking sees it.
+fn is_file(kind: EntryType) -> bool {
+    matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse)
 }
 
 /// Whether a segment has WAL of its own, and is not one of those that wait in `pg_wal` to be written.
@@ -484,6 +497,8 @@ pub(super) fn is_version_directory(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
     use crate::catalog::PartContents;
 
@@ -544,6 +559,72 @@ mod tests {
         assert!(survey(&files, Compression::None).whole, "a plain tar is hopped over");
         let late: Vec<(&str, usize)> = files.into_iter().rev().collect();
         assert!(survey(&late, Compression::Zstd).whole);
+    }
+
+    /// What `tar` makes of a data directory whose `pg_control` and whose last file have holes: more than fit into one
+    /// header.
+    fn with_holes(place: &Path, format: &str) -> Part {
+        let data = place.join("data");
+        std::fs::create_dir_all(data.join("global")).unwrap();
+        std::fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+        for (name, stretches) in [("global/pg_control", 1), ("last", 40)] {
+            let file = std::fs::File::create(data.join(name)).unwrap();
+            for stretch in 0..stretches {
+                file.write_all_at(b"here", stretch << 16).unwrap();
+            }
+            file.set_len(16 << 20).unwrap();
+        }
+        let path = place.join("holes.tar");
+        let mut tar = std::process::Command::new("tar");
+        tar.args(["--sparse", "--hole-detection=raw", "--blocking-factor=2", format, "-cf"]).arg(&path);
+        let made = tar.arg("-C").arg(&data).args(["PG_VERSION", "global", "last"]).status().unwrap();
+        assert!(made.success());
+        let size_bytes = std::fs::metadata(&path).unwrap().len();
+        assert!(size_bytes < 1 << 20, "it has holes");
+        let (holds, inside) = (PartContents::Data, PathBuf::new());
+        Part { path, holds, compression: Compression::None, size_bytes, inside }
+    }
+
+    fn look_at(part: &Part) -> Survey {
+        Surveyor::new(None, &Cancel::default()).look(part, Reach::Near, &|_| Known::Nothing)
+    }
+
+    #[test]
+    fn a_tar_whose_last_file_has_holes_comes_to_its_end_and_not_before() {
+        let place = tempfile::tempdir().unwrap();
+        let mut part = with_holes(place.path(), "--format=gnu");
+        let survey = look_at(&part);
+        assert_eq!((survey.broken.as_deref(), survey.whole), (None, true));
+        assert_eq!(survey.bytes, (32 << 20) + 3);
+        assert_eq!(survey.place(), Place::At(String::new()));
+        let file = std::fs::OpenOptions::new().write(true).open(&part.path).unwrap();
+        for bytes in [512, 1024, 1536] {
+            file.set_len(part.size_bytes - 512).unwrap();
+            part.size_bytes -= 512;
+            let broken = look_at(&part).broken;
+            assert!(broken.as_ref().is_some_and(|why| why.contains("cut off")), "{bytes}: {broken:?}");
+        }
+    }
+
+    #[test]
+    fn holes_in_the_format_that_is_not_read_are_said_before_it_is_unpacked() {
+        let place = tempfile::tempdir().unwrap();
+        let mut part = with_holes(place.path(), "--format=posix");
+        assert_eq!(look_at(&part).broken.as_deref(), Some(holes::NOT_READ));
+        let packed = zstd::bulk::compress(&std::fs::read(&part.path).unwrap(), 1).unwrap();
+        std::fs::write(&part.path, &packed).unwrap();
+        (part.compression, part.size_bytes) = (Compression::Zstd, packed.len() as u64);
+        assert_eq!(look_at(&part).broken.as_deref(), Some(holes::NOT_READ));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_tar_has_its_limit() {
+        let names: Vec<String> = (0..70).map(|number| format!("{number}/postgresql.conf")).collect();
+        let files: Vec<(&str, usize)> = names.iter().map(|name| (name.as_str(), 1 << 20)).collect();
+        let survey = survey(&files, Compression::None);
+        assert!(survey.whole && survey.entries == 70);
+        let kept: u64 = survey.files.values().map(|bytes| bytes.len() as u64).sum();
+        assert_eq!(kept, KEPT);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use crate::catalog::{Backup, BackupKind, Compression, Part, PartContents, Tablespace};
 use crate::error::Result;
 
-use super::Cancel;
 use super::base_backup::{
     check_gzip_end, check_version, check_xz_end, is_elsewhere, take_file, take_manifest, take_wal_part,
 };
 use super::survey::{Held, Known, Place, Reach, Survey, Surveyor};
+use super::{Cancel, open_file};
 
 /// The files that say what a backup is. The label first: whether it was taken from a standby decides what `pg_control`'s
 /// fields mean.
@@ -137,13 +137,17 @@ fn foreign(survey: &Survey, is_alone: bool) -> Option<String> {
         (false, false) if survey.broken.is_none() => {
             Some("a tar without a data directory in it, as far as its front says".to_owned())
         }
-        (true, true) => Some("a tar of a part of a data directory: there is no global/pg_control in it".to_owned()),
+        // The names of files with holes may be others than they seem.
+        (true, true) if survey.broken.is_none() => {
+            Some("a tar of a part of a data directory: there is no global/pg_control in it".to_owned())
+        }
         _ => None,
     }
 }
 
-/// Whether the file of a packed tar comes to its end, as far as its last bytes say.
+/// Whether the file of a tar can be read, and a packed one comes to its end, as far as its last bytes say.
 fn check_end(part: &Part) -> io::Result<()> {
+    open_file(&part.path).map_err(|error| io::Error::other(format!("it cannot be read: {error}")))?;
     match part.compression {
         Compression::Gzip => check_gzip_end(part),
         Compression::Xz => check_xz_end(part),
@@ -330,4 +334,32 @@ pub(super) fn named_part(path: PathBuf, size_bytes: u64) -> Option<Part> {
         oid => PartContents::Tablespace(oid.parse().ok()?),
     };
     Some(Part { path, holds, compression, size_bytes, inside: PathBuf::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// GNU tar writes `global/GNUSparseFile.123/pg_control` where it has holes, and what it is called behind that.
+    #[test]
+    fn a_tar_with_holes_that_are_not_read_is_a_backup_that_cannot_be_used() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join("global")).unwrap();
+        fs::write(place.path().join("PG_VERSION"), "15\n").unwrap();
+        let control = fs::File::create(place.path().join("global/pg_control")).unwrap();
+        control.set_len(1 << 20).unwrap();
+        let path = place.path().join("monday.tar");
+        let mut tar = std::process::Command::new("tar");
+        tar.args(["--sparse", "--hole-detection=raw", "--format=posix", "-cf"]).arg(&path);
+        assert!(tar.arg("-C").arg(place.path()).args(["PG_VERSION", "global"]).status().unwrap().success());
+        let size_bytes = fs::metadata(&path).unwrap().len();
+        let (holds, compression, inside) = (PartContents::Data, Compression::None, PathBuf::new());
+        let part = Part { path: path.clone(), holds, compression, size_bytes, inside };
+        let cancel = Cancel::default();
+        let mut surveyor = Surveyor::new(None, &cancel);
+        let described = describe(&path, vec![part], false, Reach::Near, &mut surveyor, &cancel).unwrap();
+        let Described::Backup(backup, _) = described else { panic!("it is nothing") };
+        let expected = format!("{}: {}", path.display(), crate::source::holes::NOT_READ);
+        assert!(backup.problems.contains(&expected), "{:?}", backup.problems);
+    }
 }

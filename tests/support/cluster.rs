@@ -206,6 +206,14 @@ impl<'a> Cluster<'a> {
         segment
     }
 
+    /// Waits until so many receivers have all WAL that there is.
+    #[track_caller]
+    pub fn wait_received(&self, what: &str, receivers: usize) {
+        let lsn = self.psql("select pg_current_wal_lsn()");
+        let query = format!("select count(*) from pg_stat_replication where flush_lsn >= '{lsn}'");
+        wait_until(what, LIMIT, || (self.psql(&query) == receivers.to_string()).then_some(()));
+    }
+
     /// The name of the segment that holds the byte before `position`: WAL that ends there ends in it.
     #[track_caller]
     pub fn segment_before(&self, position: Lsn) -> String {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::catalog::{Backup, Catalog};
-use crate::core::progress::{Bytes, Pace, Seconds, counted};
+use crate::core::progress::{Bytes, Pace, Seconds};
 use crate::core::{SegmentName, Timestamp};
 use crate::engine::archive::space;
 use crate::engine::host::{Host, now};
@@ -209,8 +209,11 @@ fn left_alone(catalog: &Catalog) -> Option<ArchiveFinding> {
         all.iter().take(NAMED).map(|left| format!("{}: {}", left.path.display(), left.why)).collect();
     let more = all.len().checked_sub(NAMED).filter(|more| *more > 0);
     let more = more.map(|more| format!("; and {more} more")).unwrap_or_default();
-    let what = counted(all.len() as u64, "thing");
-    let text = format!("between the base backups lie {what} that are none: {}{more}", named.join("; "));
+    let lie = match all.len() {
+        1 => "lies 1 thing that is none".to_owned(),
+        several => format!("lie {several} things that are none"),
+    };
+    let text = format!("between the base backups {lie}: {}{more}", named.join("; "));
     (!all.is_empty()).then(|| alone(Finding::note("left-alone", text)))
 }
 

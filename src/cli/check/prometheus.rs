@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use crate::cli::table::plain;
 use crate::core::Timestamp;
 use crate::plan::Severity;
 
@@ -51,7 +52,9 @@ impl Page {
 
 /// A label's value.
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    // Other control characters have no escape there, and a terminal may be what shows them.
+    let lines: Vec<String> = text.split('\n').map(plain).collect();
+    lines.join("\n").replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn seconds(at: Timestamp) -> f64 {

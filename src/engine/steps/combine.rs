@@ -58,17 +58,18 @@ pub fn combine(host: &Host, plan: &Plan, owner: &Account, recorder: &Recorder<'_
 }
 
 /// Removes what combining has left, where the data is to be made anew; the note first, without which nothing of the rest is
-/// taken for whole.
+/// taken for whole. An earlier plan of this recovery may have combined where this one does not.
 ///
 /// # Errors
-/// When something cannot be removed.
+/// When the data directory does not carry this recovery's mark, or something cannot be removed.
 pub fn forget(host: &Host, inside: &Host, plan: &Plan) -> Result<()> {
-    if plan.chain.is_none() {
-        return Ok(());
-    }
+    Mark::check(&plan.directory, &plan.recovery)?;
     end_what_is_left(host, plan)?;
     inside.remove_file(&plan.directory.join(OWN_DIRECTORY).join(MADE))?;
-    leftovers(&plan.directory, &plan.tablespaces).iter().try_for_each(|left| inside.remove_tree(left))
+    leftovers(&plan.directory, &[]).iter().try_for_each(|left| inside.remove_tree(left))?;
+    // Where there is no mark of this recovery, nothing there was made by it.
+    let roots = plan.tablespace_roots().into_iter().filter(|root| Mark::check(root, &plan.recovery).is_ok());
+    roots.map(combined).try_for_each(|left| inside.remove_tree(&left))
 }
 
 /// Ends a program that a Walback which is gone left at work on this plan's data: what it makes is made again, or removed.
@@ -76,9 +77,6 @@ pub fn forget(host: &Host, inside: &Host, plan: &Plan) -> Result<()> {
 /// # Errors
 /// When it does not end.
 pub fn end_what_is_left(host: &Host, plan: &Plan) -> Result<()> {
-    if plan.chain.is_none() {
-        return Ok(());
-    }
     let started = Instant::now();
     loop {
         let left = combining_for(&plan.directory);
@@ -268,4 +266,47 @@ impl<'a> Meter<'a> {
 fn written_by(pid: u32) -> Option<u64> {
     let io = std::fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
     io.lines().find_map(|line| line.strip_prefix("wchar: "))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::engine::host::current_account;
+    use crate::engine::steps::discard::clear_for_unpacking;
+    use crate::plan::chain::staging;
+    use crate::plan::{PlacedTablespace, example};
+
+    #[test]
+    fn only_what_this_recovery_combined_is_removed_and_without_a_chain_too() {
+        let parent = tempfile::tempdir().unwrap();
+        let (host, owner) = (Host::new(false).unwrap(), current_account());
+        let at = |name: &str| parent.path().join(name);
+        let placed =
+            |oid, root: PathBuf| PlacedTablespace { oid, from: "/srv/origin".to_owned(), to: root.join("data"), root };
+        let tablespaces = vec![placed(1, at("ours")), placed(2, at("others")), placed(3, at("nobodys"))];
+        let plan = Plan { directory: at("data"), tablespaces, ..example() };
+        assert!(plan.chain.is_none(), "an earlier plan had one");
+        for (root, recovery) in
+            [("data", Some("restore")), ("ours", Some("restore")), ("others", Some("other")), ("nobodys", None)]
+        {
+            fs::create_dir(at(root)).unwrap();
+            if let Some(recovery) = recovery {
+                Mark::put(&host, &at(root), recovery, true, &owner).unwrap();
+            }
+            fs::create_dir_all(combined(&at(root)).join("1")).unwrap();
+            fs::write(combined(&at(root)).join("1/file"), "x").unwrap();
+        }
+        fs::create_dir(staging(&plan.directory)).unwrap();
+        fs::write(plan.directory.join(OWN_DIRECTORY).join(MADE), "").unwrap();
+
+        clear_for_unpacking(&host, &plan).unwrap();
+        assert!(!is_made(&plan) && !staging(&plan.directory).exists());
+        let left = ["data", "ours", "others", "nobodys"].map(|root| combined(&at(root)).join("1/file").exists());
+        assert_eq!(left, [false, false, true, true]);
+
+        let unmarked = Plan { recovery: "another".to_owned(), ..plan };
+        assert!(forget(&host, &host, &unmarked).is_err());
+    }
 }

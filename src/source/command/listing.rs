@@ -17,12 +17,16 @@ use crate::wal::SegmentHeader;
 
 use super::run::Missing;
 use super::store::{Known, now};
-use super::walk::{self, Walk};
-use super::{Commands, Fetcher, Got, SMALL_FILE, lock};
+use super::walk::{self, Answer, Walk};
+use super::{Commands, Fetcher, Got, SMALL_FILE, lock, run};
 
 /// So many history files in a row have to be missing behind the last timeline that is known. The server takes the first
 /// one that is missing for the end (`findNewestTimeLine`, `src/backend/access/transam/timeline.c` of 13 to 18).
 const HISTORIES_IN_A_ROW: u32 = 3;
+/// Of so many timelines that only WAL in directories speaks of, histories are asked for.
+const TIMELINES_OF_WAL: usize = 64;
+/// Between segments that lie in directories no more than so many are taken to be there: 16 TiB of the usual size.
+const FAR: u64 = 1 << 20;
 /// So many calls of a command are made at once.
 const AT_ONCE: usize = 4;
 /// For so many seconds a command that works is believed to.
@@ -62,6 +66,8 @@ struct Round<'a> {
     cancel: &'a Cancel,
     size: SegmentSize,
     last_missing: LastMissing,
+    /// What is wrong with the last segment that was given and is none.
+    last_damaged: Option<String>,
     /// What was found not to be there.
     absent: Vec<ArchiveFile>,
 }
@@ -97,7 +103,7 @@ impl Fetcher {
             return Ok(BTreeSet::new());
         };
         let files_before = self.fetched_files();
-        let mut round = Round { listing, cancel, size, last_missing, absent: Vec::new() };
+        let mut round = Round { listing, cancel, size, last_missing, last_damaged: None, absent: Vec::new() };
         let mut all = BTreeSet::new();
         for (timeline, stretch) in stretches(round.listing, size) {
             all.extend(self.walk(timeline, &stretch, &mut round)?);
@@ -129,39 +135,42 @@ impl Fetcher {
         self.files.load(Ordering::Relaxed)
     }
 
-    /// Asks for the histories of the timelines from the backups' on.
+    /// Asks for the histories of the timelines that are known of, and of so many behind each of them: of those that base
+    /// backups and WAL are of, that histories are of, and that histories name. Numbers between that nothing speaks of are
+    /// not asked for: a file of an odd name would make them very many.
     fn take_histories(&self, listing: &mut Listing, last_missing: &mut LastMissing, cancel: &Cancel) -> Result<()> {
-        let of_backups = listing.backups.iter().filter_map(|backup| backup.timeline);
-        let of_files = listing.files.iter().filter_map(|(file, _)| file.whole_segment()).map(|name| name.timeline);
-        let (mut next, mut newest) = (None::<TimelineId>, TimelineId::FIRST);
-        for timeline in of_backups.chain(of_files) {
-            next = Some(next.map_or(timeline, |first| first.min(timeline)));
-            newest = newest.max(timeline);
+        let mut wanted = BTreeSet::from_iter(behind(TimelineId::FIRST));
+        for timeline in timelines(listing) {
+            wanted.insert(timeline.0);
+            wanted.extend(behind(timeline));
         }
-        let mut number = next.unwrap_or(TimelineId::FIRST).0.max(TimelineId::FIRST.0 + 1);
-        let mut absent = 0;
-        while absent < HISTORIES_IN_A_ROW {
+        for (timeline, text) in &listing.histories {
+            wanted.extend(spoken_of(*timeline, text));
+        }
+        let mut asked: BTreeSet<u32> = listing.histories.iter().map(|(timeline, _)| timeline.0).collect();
+        asked.extend([0, TimelineId::FIRST.0]);
+        let mut damaged = 0;
+        while let Some(number) = wanted.pop_first() {
+            cancel.check()?;
+            if !asked.insert(number) {
+                continue;
+            }
             let timeline = TimelineId(number);
-            if listing.histories.iter().any(|(known, _)| *known == timeline) {
-                absent = 0;
-            } else {
-                match self.text(ArchiveFile::History(timeline), cancel) {
-                    Ok(Ok(text)) => {
-                        listing.histories.push((timeline, text));
-                        absent = 0;
-                    }
-                    Ok(Err(missing)) => {
-                        *last_missing = Some((Instant::now(), missing));
-                        absent += u32::from(timeline > newest);
-                    }
-                    Err(error) if error.report().code == SEGMENT_DAMAGED => {
+            match self.text(ArchiveFile::History(timeline), cancel) {
+                Ok(Ok(text)) => {
+                    wanted.extend(spoken_of(timeline, &text));
+                    listing.histories.push((timeline, text));
+                }
+                Ok(Err(missing)) => *last_missing = Some((Instant::now(), missing)),
+                // That something else is given for its name does not show that there is such a timeline.
+                Err(error) if error.report().code == SEGMENT_DAMAGED => {
+                    damaged += 1;
+                    if damaged <= HISTORIES_IN_A_ROW {
                         listing.problems.push(error.report().message.clone());
                     }
-                    Err(error) => return Err(error),
                 }
+                Err(error) => return Err(error),
             }
-            let Some(following) = number.checked_add(1) else { break };
-            number = following;
         }
         Ok(())
     }
@@ -211,7 +220,13 @@ impl Fetcher {
             return Ok(Some(size));
         }
         for start in listing.backups.iter().filter_map(|backup| backup.start_wal).collect::<BTreeSet<_>>() {
-            let Got::File(mut file) = self.get(ArchiveFile::Segment(start), cancel)? else { continue };
+            let mut file = match self.get(ArchiveFile::Segment(start), cancel) {
+                Ok(Got::File(file)) => file,
+                Ok(Got::Missing(_)) => continue,
+                // It is asked for again with the others, and named then.
+                Err(error) if error.report().code == SEGMENT_DAMAGED => continue,
+                Err(error) => return Err(error),
+            };
             let mut front = vec![0; SegmentHeader::BYTES];
             if let Some(header) = file.read_exact(&mut front).ok().and_then(|()| SegmentHeader::parse(&front).ok()) {
                 listing.segment_size = Some(header.segment_size);
@@ -225,15 +240,26 @@ impl Fetcher {
 
     /// Finds out where the WAL of a timeline ends, and puts it into the listing.
     fn walk(&self, timeline: TimelineId, stretch: &Stretch, round: &mut Round<'_>) -> Result<BTreeSet<SegmentName>> {
-        let size = round.size;
+        let (size, began) = (round.size, Instant::now());
         let name = |number| SegmentName::new(timeline, number, size);
-        let elsewhere = listed_numbers(round.listing, timeline, size);
+        let elsewhere = near(listed_numbers(round.listing, timeline, size), stretch.from);
         let (mut walk, again) = self.what_is_known(timeline, size, &elsewhere)?;
         let is_new = walk.there.is_empty();
         let expected: Vec<u64> = stretch.expected.iter().copied().chain(again).collect();
-        let end = walk.go(stretch.from, &expected, &mut |numbers| {
+        let mut ask = |numbers: &[u64]| {
+            round.cancel.check()?;
             self.ask_for(&numbers.iter().map(|number| name(*number)).collect::<Vec<_>>(), round)
-        })?;
+        };
+        let again = walk.begin(stretch.from, &expected, &mut ask)?;
+        if again.is_some() {
+            self.forget_missing(timeline, began);
+        }
+        let end = walk.go(stretch.from, &again.unwrap_or_default(), &mut ask)?;
+        if walk.is_all_damaged_behind(end) {
+            return Err(self.gives_anything(round));
+        }
+        // Reading it says what is wrong with what is damaged at the end.
+        let end = walk.behind_damaged(end);
         let is_gap = |number: &u64| walk.absent.contains(number) || walk.left_out.contains(number);
         let here: Vec<u64> = (stretch.from..end).filter(|number| !is_gap(number)).collect();
         let not_there = walk.absent.iter().chain(&walk.left_out).filter(|number| **number >= stretch.from);
@@ -288,7 +314,29 @@ impl Fetcher {
                 left_out.insert(*number);
             }
         }
-        Ok((Walk { there, absent, left_out }, again))
+        let last = (size.per_log_id() << 32) - 1;
+        Ok((Walk { there, absent, damaged: BTreeSet::new(), left_out, last }, again))
+    }
+
+    /// What was missing on this timeline before `began` may have come.
+    fn forget_missing(&self, timeline: TimelineId, began: Instant) {
+        let is_of = |file: &ArchiveFile| file.whole_segment().is_some_and(|segment| segment.timeline == timeline);
+        lock(&self.missing).retain(|file, (at, _)| *at >= began || !is_of(file));
+    }
+
+    /// The error of a command that has something for every name, none of it WAL: where WAL ends cannot be known.
+    fn gives_anything(&self, round: &Round<'_>) -> crate::error::Error {
+        let error = run::broken(format!(
+            "{} cannot be trusted: it gives something that is no WAL for every name",
+            self.command.named()
+        ));
+        let error = match &round.last_damaged {
+            Some(last) => error.because(last.clone()),
+            None => error,
+        };
+        error.hint(
+            "run it by hand for a name that is not there: it has to end with a status that says so, as curl does with --fail only; what it gives has to be unpacked and decrypted",
+        )
     }
 
     /// Where even the first segment is not there, it may be that the command does not work.
@@ -321,8 +369,8 @@ impl Fetcher {
         }
     }
 
-    /// Asks for these segments, several at once: whether each is there.
-    fn ask_for(&self, names: &[SegmentName], round: &mut Round<'_>) -> Result<Vec<bool>> {
+    /// Asks for these segments, several at once.
+    fn ask_for(&self, names: &[SegmentName], round: &mut Round<'_>) -> Result<Vec<Answer>> {
         let cancel = round.cancel;
         let (next, answers) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
         std::thread::scope(|scope| {
@@ -344,15 +392,16 @@ impl Fetcher {
         let mut there = Vec::with_capacity(names.len());
         for (_, got) in answers.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
             there.push(match got {
-                Ok(Got::File(_)) => true,
+                Ok(Got::File(_)) => Answer::There,
                 Ok(Got::Missing(missing)) => {
                     round.last_missing = Some((Instant::now(), missing));
-                    false
+                    Answer::Absent
                 }
-                // It is there, and not as it should be.
                 Err(error) if error.report().code == SEGMENT_DAMAGED => {
-                    round.listing.problems.push(error.report().message.clone());
-                    true
+                    let message = &error.report().message;
+                    round.last_damaged = Some(message.clone());
+                    round.listing.problems.push(message.clone());
+                    Answer::Damaged
                 }
                 Err(error) => return Err(error),
             });
@@ -361,12 +410,45 @@ impl Fetcher {
     }
 }
 
+/// The timelines of the base backups and of WAL in directories; of the latter not all, where there are very many.
+fn timelines(listing: &Listing) -> BTreeSet<TimelineId> {
+    let plain = listing.files.iter().filter_map(|(file, _)| file.whole_segment());
+    let of_wal: BTreeSet<TimelineId> =
+        plain.chain(listing.compressed.iter().map(|(name, _)| *name)).map(|name| name.timeline).collect();
+    let of_backups = listing.backups.iter().filter_map(|backup| backup.timeline);
+    of_backups.chain(of_wal.into_iter().take(TIMELINES_OF_WAL)).collect()
+}
+
+/// The timelines whose histories may be there, where one is: its ancestors, and those behind it.
+fn spoken_of(timeline: TimelineId, text: &str) -> BTreeSet<u32> {
+    let history = History::parse(timeline, text).ok();
+    let ancestors = history.into_iter().flat_map(|history| history.entries).map(|entry| entry.timeline.0);
+    ancestors.chain(behind(timeline)).collect()
+}
+
+/// So many numbers behind a timeline.
+fn behind(timeline: TimelineId) -> impl Iterator<Item = u32> {
+    (1..=HISTORIES_IN_A_ROW).filter_map(move |more| timeline.0.checked_add(more))
+}
+
 /// The segments of a timeline that the listing has already.
 fn listed_numbers(listing: &Listing, timeline: TimelineId, size: SegmentSize) -> BTreeSet<u64> {
     let plain = listing.files.iter().filter(|(_, bytes)| *bytes == size.bytes());
     let plain = plain.filter_map(|(file, _)| file.whole_segment());
     let all = plain.chain(listing.compressed.iter().map(|(name, _)| *name));
     all.filter(|name| name.timeline == timeline).map(|name| name.number(size)).collect()
+}
+
+/// Without those that lie so far behind the others that they can be of no use: an odd name in a directory would have all
+/// the numbers before it taken to be there.
+fn near(numbers: BTreeSet<u64>, from: u64) -> BTreeSet<u64> {
+    let mut before = from;
+    let mut is_near = |number: &u64| {
+        let is_near = number.saturating_sub(before) <= FAR;
+        before = before.max(*number);
+        is_near
+    };
+    numbers.into_iter().take_while(|number| is_near(number)).collect()
 }
 
 /// The WAL that may be of use: from the base backups on, on their timelines and on those that fork off behind.

@@ -29,10 +29,12 @@ mod store;
 pub mod walk;
 
 use run::{Call, Came, Missing};
-use store::Store;
+use store::{Known, Store};
 
 /// So long a file that is not there is not asked for again.
 const LATELY: Duration = Duration::from_secs(30);
+/// To prove that it works, a command is asked for so many files again at most.
+const PROOFS: usize = 4;
 /// Bytes of a history or `.backup` file at most; real ones have a few hundred.
 const SMALL_FILE: u64 = 1 << 20;
 
@@ -143,8 +145,8 @@ impl Commands {
     /// # Errors
     /// Where a command is broken, gives something else, or was cancelled.
     pub fn open(&self, name: SegmentName, partial: bool) -> Result<Option<File>> {
-        let is_unlisted = lock(&self.listed).as_ref().is_some_and(|listed| !listed.contains(&name));
-        if is_unlisted {
+        let is_listed = lock(&self.listed).as_ref().map(|listed| listed.contains(&name));
+        if is_listed == Some(false) {
             return Ok(None);
         }
         let cancel = self.cancel();
@@ -161,7 +163,8 @@ impl Commands {
                 }
             }
         }
-        failed.map_or(Ok(None), Err)
+        // What is wrong with it is said by the listing, which is still to come.
+        failed.filter(|_| is_listed.is_some()).map_or(Ok(None), Err)
     }
 
     /// What tells whether a command's segment is still the one that was read. They do not change, so that this is known
@@ -292,6 +295,10 @@ impl Fetcher {
                     .map_or(Ok(()), |flaw| Err(wrong(flaw)))
             }
             _ if bytes > SMALL_FILE => Err(wrong(format!("it has {bytes} bytes"))),
+            // The server ends each line (`writeTimeLineHistory`, `timeline.c` of 13 to 18).
+            ArchiveFile::History(_) if front.last().is_some_and(|last| *last != b'\n') => {
+                Err(wrong("it breaks off within a line".to_owned()))
+            }
             ArchiveFile::History(timeline) => match History::parse(timeline, &String::from_utf8_lossy(&front)) {
                 Ok(history) if history.entries.is_empty() => Err(wrong("it names no timeline".to_owned())),
                 Ok(_) => Ok(()),
@@ -314,29 +321,57 @@ impl Fetcher {
     }
 
     /// Has the command give something again that it gave before, unless it gave anything since `at`. Where nothing was ever
-    /// given, nothing can be proven.
+    /// given, nothing can be proven. One file that is gone may have been removed from the archive; the command is broken
+    /// where several are, the latest among them.
     fn prove(&self, at: Option<Instant>, missing: &Missing, cancel: &Cancel) -> Result<()> {
         if lock(&self.gave).zip(at).is_some_and(|(gave, at)| gave > at) {
             return Ok(());
         }
-        let given =
-            self.store()?.all_known().into_iter().filter_map(|(file, known)| Some((known.contents?, known.at, file)));
-        // The smallest one, and of those the latest.
-        let given = given.filter(|(.., file)| !matches!(file, ArchiveFile::Partial(_)));
-        let Some((_, _, file)) = given.min_by_key(|((bytes, _), at, _)| (*bytes, std::cmp::Reverse(*at))) else {
-            return Ok(());
-        };
-        match self.ask(file, cancel)? {
-            Got::File(_) => Ok(()),
-            Got::Missing(now) => Err(run::broken(format!(
-                "the command {} cannot be trusted: it says that files are not there ({})",
-                self.command.shown(),
-                missing.words
-            ))
-            .because(format!("of {file}, which it has given before, it says so too: {}", now.words))
-            .hint("run it by hand; nothing is taken for the end of WAL until it works, or has another archive")),
+        let store = self.store()?;
+        let mut gone = Vec::new();
+        for file in proofs(&store.all_known()) {
+            match self.ask(file, cancel) {
+                Ok(Got::Missing(now)) => gone.push((file, now)),
+                Err(error) => return Err(error),
+                Ok(Got::File(_)) => {
+                    for (file, _) in gone {
+                        store.note_absent(file)?;
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        let Some((_, now)) = gone.first() else { return Ok(()) };
+        let names: Vec<String> = gone.iter().map(|(file, _)| file.to_string()).collect();
+        Err(run::broken(format!(
+            "{} cannot be trusted: it says that files are not there ({})",
+            self.command.named(),
+            missing.words
+        ))
+        .because(format!("of {}, which it has given before, it says so too: {}", names.join(", "), now.words))
+        .hint(format!(
+            "run it by hand; nothing is taken for the end of WAL until it works; if its archive was replaced by another, remove {}",
+            self.cache.as_deref().unwrap_or(std::path::Path::new("")).join("fetched").display()
+        )))
+    }
+}
+
+/// What a command is asked for again to prove that it works: the smallest file that it has given, of those the latest, then
+/// the latest segments, which are removed from an archive the last, then the smallest ones that are left.
+fn proofs(known: &[(ArchiveFile, Known)]) -> Vec<ArchiveFile> {
+    let given = known.iter().filter_map(|(file, known)| Some((known.contents?.0, *known, *file)));
+    let mut smallest: Vec<_> = given.filter(|(.., file)| !matches!(file, ArchiveFile::Partial(_))).collect();
+    smallest.sort_by_key(|(bytes, known, _)| (*bytes, std::cmp::Reverse(known.at)));
+    let mut latest: Vec<_> = smallest.iter().filter(|(.., file)| file.whole_segment().is_some()).collect();
+    latest.sort_by_key(|(_, known, file)| std::cmp::Reverse((known.at, *file)));
+    let mut chosen: Vec<ArchiveFile> = Vec::new();
+    let in_turn = smallest.first().into_iter().chain(latest.into_iter().take(2)).chain(&smallest);
+    for (.., file) in in_turn {
+        if chosen.len() < PROOFS && !chosen.contains(file) {
+            chosen.push(*file);
         }
     }
+    chosen
 }
 
 /// What is wrong with a segment's file, as far as its size and header tell.

@@ -9,7 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::core::archive::Verdict;
@@ -99,27 +101,31 @@ impl Call<'_> {
         let started = Instant::now();
         let (mut child, said) =
             self.start().map_err(|error| self.broken("the shell cannot be started", &error.to_string()))?;
-        let _at_work = self.own_group.then(|| AtWork::note(process(&child)));
-        let ended = wait(&mut child, started, Duration::from_secs(self.command.timeout_s), cancel);
-        let status = match ended {
-            Ok(Some(status)) => status,
-            Ok(None) => {
-                self.end(&mut child);
+        let at_work = self.own_group.then(|| AtWork::note(process(&child)));
+        let ended = wait(process(&child), started, Duration::from_secs(self.command.timeout_s), cancel);
+        match ended {
+            // What it started and left behind has nobody any more to write for.
+            Ok(true) if self.own_group => {
+                let _ = killpg(process(&child), Signal::SIGTERM);
+            }
+            Ok(true) => {}
+            Ok(false) | Err(_) => self.end(process(&child)),
+        }
+        // Nobody may send anything to its group from here on: its number may become another's.
+        drop(at_work);
+        let reaped = child.wait();
+        let ended = match ended {
+            Ok(true) => reaped,
+            Ok(false) => {
                 cancel.check()?;
                 let limit = Seconds(self.command.timeout_s as f64);
                 return Err(self
                     .broken(&format!("it took longer than {limit}, and was ended"), &said.words())
                     .hint("see why it hangs: run it by hand; “timeout” in the configuration gives it longer"));
             }
-            Err(error) => {
-                self.end(&mut child);
-                return Err(self.broken("it cannot be waited for", &error.to_string()));
-            }
+            Err(error) => Err(error),
         };
-        // What it started and left behind has nobody any more to write for.
-        if self.own_group {
-            let _ = killpg(process(&child), Signal::SIGTERM);
-        }
+        let status = ended.map_err(|error| self.broken("it cannot be waited for", &error.to_string()))?;
         let came = fs::metadata(self.directory.join(self.to)).is_ok_and(|file| file.is_file() && file.len() > 0);
         match self.command.verdict(status.code(), came) {
             Verdict::There => Ok(Came::File),
@@ -144,36 +150,32 @@ impl Call<'_> {
         Ok((child, Said::listen(reader)))
     }
 
-    /// Ends it with all that it started.
-    fn end(&self, child: &mut Child) {
-        let shell = process(child);
-        let mut others = Vec::new();
-        if !self.own_group {
+    /// Ends it with all that it started. It is not reaped: until then its number, and that of its group, is nobody else's.
+    fn end(&self, shell: Pid) {
+        let mut others = BTreeSet::new();
+        let mut send = |signal| {
+            if self.own_group {
+                let _ = killpg(shell, signal);
+                return;
+            }
+            // Those that it has started meanwhile, too; what lost its parent is only known from before.
             descendants(shell, &mut others);
-        }
-        let send = |signal| {
-            let _ = if self.own_group { killpg(shell, signal) } else { kill(shell, signal) };
+            for other in others.clone().into_iter().filter(Started::is_there) {
+                descendants(other.process, &mut others);
+            }
+            let _ = kill(shell, signal);
             send_to_each(&others, signal);
         };
         send(Signal::SIGTERM);
         let told = Instant::now();
-        while told.elapsed() < GRACE && matches!(child.try_wait(), Ok(None)) {
+        while told.elapsed() < GRACE && matches!(has_ended(shell), Ok(false)) {
             std::thread::sleep(LOOK.1);
         }
-        match child.try_wait() {
-            Ok(None) => send(Signal::SIGKILL),
-            // Its number may be another's by now, but not while there is somebody in its group.
-            _ if self.own_group => {
-                let _ = killpg(shell, Signal::SIGKILL);
-            }
-            _ => send_to_each(&others, Signal::SIGKILL),
-        }
-        let _ = child.wait();
+        send(Signal::SIGKILL);
     }
 
     fn broken(&self, what: &str, said: &str) -> Error {
-        let message = format!("the command {} cannot fetch {}: {what}", self.command.shown(), self.file);
-        let error = broken(message);
+        let error = broken(format!("{} cannot fetch {}: {what}", self.command.named(), self.file));
         if said.is_empty() { error } else { error.because(said.to_owned()) }
     }
 }
@@ -216,35 +218,64 @@ fn process(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
 }
 
-/// Waits until it has ended; `None` where it took too long, or was not wanted any more.
-fn wait(child: &mut Child, started: Instant, limit: Duration, cancel: &Cancel) -> io::Result<Option<ExitStatus>> {
+/// Waits until it has ended, and does not reap it; `false` where it took too long, or was not wanted any more.
+fn wait(process: Pid, started: Instant, limit: Duration, cancel: &Cancel) -> io::Result<bool> {
     let mut pause = LOOK.0;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
+    while !has_ended(process)? {
         if cancel.is_cancelled() || started.elapsed() >= limit {
-            return Ok(None);
+            return Ok(false);
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(LOOK.1);
     }
+    Ok(true)
+}
+
+/// Whether a child of ours has ended. It keeps its number until it is reaped.
+fn has_ended(process: Pid) -> io::Result<bool> {
+    match waitid(Id::Pid(process), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
+        Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => Ok(false),
+        // `nix` has no name for the signal that ended it, where that is one of the real-time signals.
+        Ok(_) | Err(Errno::EINVAL) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A process, and when it was started: another one that gets its number later is told from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Started {
+    process: Pid,
+    /// In ticks of the clock since the machine was started.
+    at: u64,
+}
+
+impl Started {
+    fn of(process: Pid) -> Option<Started> {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // The twenty-second field of `proc(5)`; the second one, in parentheses, may hold anything.
+        let (_, behind) = stat.rsplit_once(')')?;
+        Some(Started { process, at: behind.split_whitespace().nth(19)?.parse().ok()? })
+    }
+
+    fn is_there(&self) -> bool {
+        Started::of(self.process) == Some(*self)
+    }
 }
 
 /// Whoever has ended already is not missed.
-fn send_to_each(processes: &[Pid], signal: Signal) {
-    for process in processes {
-        let _ = kill(*process, signal);
+fn send_to_each(processes: &BTreeSet<Started>, signal: Signal) {
+    for started in processes.iter().filter(|started| started.is_there()) {
+        let _ = kill(started.process, signal);
     }
 }
 
 /// The processes that this one has started, and those that they have.
-fn descendants(process: Pid, found: &mut Vec<Pid>) {
+fn descendants(process: Pid, found: &mut BTreeSet<Started>) {
     let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
-    for child in children.split_whitespace().filter_map(|child| child.parse().ok()).map(Pid::from_raw) {
-        if !found.contains(&child) {
-            found.push(child);
-            descendants(child, found);
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok()).map(Pid::from_raw);
+    for child in children.filter_map(Started::of) {
+        if found.insert(child) {
+            descendants(child.process, found);
         }
     }
 }
@@ -369,6 +400,61 @@ mod tests {
         let cancel = Cancel::default();
         cancel.cancel();
         assert_eq!(call(&command, &cancel).0.unwrap_err().report().code, "cancelled");
+    }
+
+    fn running(script: &str) -> Child {
+        Command::new("/bin/sh").args(["-c", script]).process_group(0).spawn().unwrap()
+    }
+
+    fn until(what: &str, is_so: &dyn Fn() -> bool) {
+        let started = Instant::now();
+        while !is_so() {
+            assert!(started.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(LOOK.1);
+        }
+    }
+
+    #[test]
+    fn what_has_ended_keeps_its_number_until_nothing_is_sent_to_it_any_more() {
+        for (script, code) in [("exit 3", Some(3)), ("kill -KILL $$", None), ("kill -40 $$", None)] {
+            let mut child = running(script);
+            let process = process(&child);
+            let long = Duration::from_secs(60);
+            assert!(wait(process, Instant::now(), long, &Cancel::default()).unwrap(), "{script}");
+            assert!(is_dead(process.as_raw()), "{script}: it is not reaped");
+            assert_eq!(killpg(process, None), Ok(()), "{script}: its group is there");
+            assert_eq!(child.wait().unwrap().code(), code, "{script}");
+            assert_eq!(killpg(process, None), Err(Errno::ESRCH), "{script}");
+            assert!(wait(process, Instant::now(), long, &Cancel::default()).is_err(), "{script}: nobody's child");
+        }
+    }
+
+    #[test]
+    fn what_is_started_when_it_is_to_end_is_ended_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let pid = directory.path().join("pid");
+        // It does not end when it is told to, but starts something that does not either.
+        let script = "trap 'sh -c \"trap : TERM; echo \\$\\$ > new; mv new pid; while :; do sleep 1; done\" & ' TERM; \
+                      : > ready; while :; do sleep 0.05; done";
+        let child = Command::new("/bin/sh").args(["-c", script]).current_dir(&directory).spawn();
+        let mut child = child.unwrap();
+        until("it is ready", &|| directory.path().join("ready").exists());
+        let command = FetchCommand::new("%f %p");
+        let file = ArchiveFile::parse("000000010000000000000007").unwrap();
+        let call = Call { command: &command, file, directory: directory.path(), to: "got", own_group: false };
+        call.end(process(&child));
+        child.wait().unwrap();
+        // Where it was ended before it got that far, there is nothing to look at.
+        if let Some(late) = fs::read_to_string(pid).ok().and_then(|pid| pid.trim().parse().ok()) {
+            until("what it started last is gone", &|| kill(Pid::from_raw(late), None).is_err() || is_dead(late));
+        }
+    }
+
+    #[test]
+    fn a_number_that_became_anothers_is_not_the_same_process() {
+        let ours = Started::of(nix::unistd::getpid()).unwrap();
+        assert!(ours.is_there());
+        assert!(!Started { at: ours.at + 1, ..ours }.is_there());
     }
 
     /// It may be that nobody asks how it ended.

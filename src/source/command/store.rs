@@ -5,7 +5,7 @@
 //! take no more than a bounded number of bytes, and the oldest go first. Several Walbacks use it at once.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -30,14 +30,26 @@ const MARK_TEXT: &str =
 const LEDGER: &str = "known";
 /// Whoever removes old files has this locked.
 const LOCK: &str = "lock";
-/// Begins the name of a directory in which a command is at work; the id of Walback's process follows.
+/// Begins the name of a directory in which a command is at work; the id of Walback's process and a number follow. Whoever
+/// made it has it locked: another process may have the same id, in a container of its own or after a restart.
 const WORK: &str = "work-";
+/// So many names are tried for one.
+const TRIES: u32 = 10_000;
+/// So many hexadecimal digits name the directory of a command.
+const DIGITS: usize = 16;
+/// In so many bytes at the front of a ledger is a line of ours.
+const FRONT: u64 = 4096;
 /// Where a command puts a file, as a server names it.
 const PLACE: &str = "pg_wal/RECOVERYXLOG";
+/// The directory that this is in.
+const WAL: &str = "pg_wal";
 /// So many of the newest segments stay, whatever the bound: they are being read.
 const STAY: usize = 4;
 /// A ledger of more bytes than this is not one.
 const LEDGER_BYTES: u64 = 1 << 30;
+
+/// The number of the next work directory of this process, whatever its command.
+static WORKS: AtomicU64 = AtomicU64::new(0);
 
 /// What is known of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,54 +71,52 @@ pub(super) struct Store {
     /// So many bytes the segments of all commands may take.
     bound: u64,
     known: Mutex<BTreeMap<ArchiveFile, Known>>,
-    works: AtomicU64,
 }
 
 /// A directory in which a command does its work; it goes when this does.
 #[derive(Debug)]
 pub(super) struct Work {
     path: PathBuf,
+    /// Locked as long as this lives; `None` on a file system that has no locks.
+    _lock: Option<File>,
 }
 
 impl Store {
     /// The one of this command below the cache directory.
+    ///
+    /// # Errors
+    /// Where it cannot be made, or something is in its place that Walback did not make.
     pub(super) fn open(cache: &Path, command: &FetchCommand, bound: u64) -> Result<Store> {
         let root = cache.join(DIRECTORY);
         let digest = Sha256::digest(&command.command);
-        let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name: String = digest.iter().take(DIGITS / 2).map(|byte| format!("{byte:02x}")).collect();
         let directory = root.join(name);
-        let unusable = |error: &io::Error| unusable(&directory, error);
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|error| unusable(&error))?;
-        let metadata = fs::symlink_metadata(&directory).map_err(|error| unusable(&error))?;
-        if !metadata.is_dir() || metadata.uid() != geteuid().as_raw() {
-            return Err(unusable(&io::Error::other("it is not a directory of this user's own")));
-        }
-        let known = Mutex::default();
-        let store = Store { root, directory: directory.clone(), bound, known, works: AtomicU64::new(0) };
-        store.mark().map_err(|error| unusable(&error))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(cache).map_err(|error| unusable(cache, &error))?;
+        ensure_own(&root).map_err(|error| unusable(&root, &error))?;
+        mark(&root)?;
+        ensure_own(&directory).map_err(|error| unusable(&directory, &error))?;
+        let store = Store { root, directory: directory.clone(), bound, known: Mutex::default() };
         store.remove_left_over();
-        store.reload().map_err(|error| unusable(&error))?;
+        store.reload().map_err(|error| unusable(&directory, &error))?;
         Ok(store)
     }
 
-    fn mark(&self) -> io::Result<()> {
-        match own().write(true).create_new(true).open(self.root.join(MARK)) {
-            Ok(mut file) => file.write_all(MARK_TEXT.as_bytes()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+    /// Removes what processes have left that are no more. Whoever is at work has its directory locked.
+    fn remove_left_over(&self) {
+        // Nobody is between making one and locking it as long as this is held.
+        let Some(_lock) = self.lock() else { return };
+        for path in below(&self.directory).filter(|path| is_work(path) && is_own_directory(path)) {
+            if open_directory(&path).is_ok_and(|directory| directory.try_lock().is_ok()) {
+                let _ = fs::remove_dir_all(path);
+            }
         }
     }
 
-    /// Removes what processes have left that are no more.
-    fn remove_left_over(&self) {
-        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(WORK)) else { continue };
-            let process = rest.split('-').next().unwrap_or_default();
-            if !Path::new("/proc").join(process).exists() {
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
+    /// Locks the directories of all commands; `None` where that cannot be.
+    fn lock(&self) -> Option<File> {
+        let lock = own().write(true).create(true).truncate(false).open(self.root.join(LOCK)).ok()?;
+        lock.lock().ok()?;
+        Some(lock)
     }
 
     /// Reads again what is known: another Walback may have fetched more.
@@ -156,13 +166,26 @@ impl Store {
         self.directory.join(file.to_string())
     }
 
-    /// A place for a command to work in.
+    /// A place for a command to work in, which is empty.
     pub(super) fn work(&self) -> Result<Work> {
-        let number = self.works.fetch_add(1, Ordering::Relaxed);
-        let path = self.directory.join(format!("{WORK}{}-{number}", std::process::id()));
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path.join("pg_wal"));
-        made.map_err(|error| unusable(&path, &error))?;
-        Ok(Work { path })
+        // Without locks nothing that was left is removed, either.
+        let _lock = self.lock();
+        for _ in 0..TRIES {
+            let number = WORKS.fetch_add(1, Ordering::Relaxed);
+            let path = self.directory.join(format!("{WORK}{}-{number}", std::process::id()));
+            match make_directory(&path) {
+                // Of another process with this id.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(unusable(&path, &error)),
+                Ok(()) => {
+                    let lock = open_directory(&path).ok().filter(|directory| directory.try_lock().is_ok());
+                    let work = Work { path, _lock: lock };
+                    make_directory(&work.path.join(WAL)).map_err(|error| unusable(&work.path, &error))?;
+                    return Ok(work);
+                }
+            }
+        }
+        Err(unusable(&self.directory, &io::ErrorKind::AlreadyExists.into()))
     }
 
     /// Keeps the file that was fetched to `work`, and opens it.
@@ -202,22 +225,16 @@ impl Store {
 
     /// Removes the oldest segments of all commands, where they take too many bytes. Whoever has one open keeps it.
     fn make_room(&self) {
-        let lock = self.root.join(LOCK);
-        let Ok(lock) = own().write(true).create(true).truncate(false).open(&lock) else { return };
-        if lock.lock().is_err() {
+        if !is_own_directory(&self.root) {
             return;
         }
-        let below =
-            |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-        let is_segment = |path: &PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str()).and_then(ArchiveFile::parse);
-            matches!(name, Some(ArchiveFile::Segment(_) | ArchiveFile::Partial(_)))
-        };
+        let Some(_lock) = self.lock() else { return };
         let mut segments: Vec<(SystemTime, u64, PathBuf)> = below(&self.root)
+            .filter(|directory| is_of_a_command(directory))
             .flat_map(|directory| below(&directory).collect::<Vec<_>>())
-            .filter(is_segment)
+            .filter(|path| is_segment(path))
             .filter_map(|path| {
-                let metadata = fs::symlink_metadata(&path).ok()?;
+                let metadata = own_metadata(&path).filter(Metadata::is_file)?;
                 Some((metadata.modified().ok()?, metadata.len(), path))
             })
             .collect();
@@ -262,6 +279,104 @@ impl Drop for Work {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// Marks the directory of all commands as Walback's, where there is nothing in it yet.
+///
+/// # Errors
+/// Where there is something in it, and no mark.
+fn mark(root: &Path) -> Result<()> {
+    let unusable = |error: &io::Error| unusable(root, error);
+    // Looked at first: the mark is whole before anything else is made.
+    let entries =
+        fs::read_dir(root).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(|error| unusable(&error))?;
+    let path = root.join(MARK);
+    if own_metadata(&path).is_some_and(|metadata| metadata.is_file()) {
+        let text = own().read(true).open(&path).and_then(|file| io::read_to_string(file.take(FRONT)));
+        if text.is_ok_and(|text| text == MARK_TEXT) {
+            return Ok(());
+        }
+    }
+    // One that is empty was being written when somebody was interrupted, or is being written.
+    let is_empty_mark = |entry: &fs::DirEntry| {
+        entry.file_name() == MARK && own_metadata(&entry.path()).is_some_and(|file| file.is_file() && file.len() == 0)
+    };
+    if let Some(other) = entries.iter().find(|entry| !is_empty_mark(entry)) {
+        let found =
+            format!("it holds “{}”, and no {MARK} of Walback's", other.file_name().to_string_lossy().escape_debug());
+        return Err(unusable(&io::Error::other(found))
+            .hint(format!("or move {} away, where nobody needs what is in it there", root.display())));
+    }
+    let written = own().write(true).create(true).truncate(false).open(&path);
+    written.and_then(|mut file| file.write_all(MARK_TEXT.as_bytes())).map_err(|error| unusable(&error))
+}
+
+/// Makes a directory of our own, where there is none yet.
+///
+/// # Errors
+/// Where it cannot be made, or is a link, no directory, or somebody else's.
+fn ensure_own(path: &Path) -> io::Result<()> {
+    match make_directory(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ if is_own_directory(path) => Ok(()),
+        _ => Err(io::Error::other("it is not a directory of this user's own")),
+    }
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_DIRECTORY).open(path)
+}
+
+/// What is below a directory; nothing where it cannot be read.
+fn below(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// Of what is this user's own; a link is not followed.
+fn own_metadata(path: &Path) -> Option<Metadata> {
+    fs::symlink_metadata(path).ok().filter(|metadata| metadata.uid() == geteuid().as_raw())
+}
+
+fn is_own_directory(path: &Path) -> bool {
+    own_metadata(path).is_some_and(|metadata| metadata.is_dir())
+}
+
+/// Whether this is a directory that a command's files are kept in: by its name, its owner and its ledger.
+fn is_of_a_command(path: &Path) -> bool {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    name(path).len() == DIGITS && name(path).bytes().all(is_digit) && is_own_directory(path) && {
+        let ledger = path.join(LEDGER);
+        own_metadata(&ledger).is_some_and(|metadata| metadata.is_file()) && begins_as_ledger(&ledger)
+    }
+}
+
+/// Whether there is a line of ours at the front of it.
+fn begins_as_ledger(path: &Path) -> bool {
+    let mut front = Vec::new();
+    let read = own().read(true).open(path).and_then(|file| file.take(FRONT).read_to_end(&mut front));
+    let is_ours = |line: &[u8]| std::str::from_utf8(line).ok().and_then(parse).is_some();
+    read.is_ok() && front.split(|byte| *byte == b'\n').any(is_ours)
+}
+
+/// Whether a segment that was fetched has this name.
+fn is_segment(path: &Path) -> bool {
+    let file = ArchiveFile::parse(name(path)).filter(|file| file.to_string() == name(path));
+    matches!(file, Some(ArchiveFile::Segment(_) | ArchiveFile::Partial(_)))
+}
+
+/// Whether a directory that a command works in has this name.
+fn is_work(path: &Path) -> bool {
+    let numbers = name(path).strip_prefix(WORK).and_then(|rest| rest.split_once('-'));
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    numbers.is_some_and(|(process, number)| is_number(process) && is_number(number))
 }
 
 /// How a file of our own is opened: nobody else may read it, and no link is followed.
@@ -398,6 +513,138 @@ mod tests {
         assert_eq!(kept.len(), 6, "{kept:?}");
         assert!(kept.contains(&10) && !kept.contains(&1), "{kept:?}");
         assert!(store.known_of(file(1)).is_some(), "it is known all the same");
+    }
+
+    /// A file of the segment's name in `directory`, so large that it would have to go.
+    fn somebodys(directory: &Path) -> PathBuf {
+        fs::create_dir_all(directory).unwrap();
+        let path = directory.join(file(77).to_string());
+        fs::write(&path, [1; 1000]).unwrap();
+        let old = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        path
+    }
+
+    #[test]
+    fn only_what_was_fetched_makes_room() {
+        use std::os::unix::fs::symlink;
+        let (cache, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let one = store(cache.path(), 600);
+        let ours = Store::open(cache.path(), &FetchCommand::new("other %f %p"), 600).unwrap();
+        fetch(&ours, 1, b"wal");
+        let (ledger, root) = (ours.ledger(), one.root.clone());
+        let mut stay = Vec::new();
+        let mut foreign = |name: &str| {
+            stay.push(somebodys(&root.join(name)));
+            fs::copy(&ledger, root.join(name).join(LEDGER)).unwrap();
+        };
+        // No name of ours, each in one way.
+        for name in ["pg_wal", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF", "0123456789abcdeg"] {
+            foreign(name);
+        }
+        // No ledger, none of ours, and a link to one.
+        stay.push(somebodys(&root.join("0000000000000001")));
+        stay.push(somebodys(&root.join("0000000000000002")));
+        fs::write(root.join("0000000000000002").join(LEDGER), "all about it\n").unwrap();
+        stay.push(somebodys(&root.join("0000000000000003")));
+        symlink(&ledger, root.join("0000000000000003").join(LEDGER)).unwrap();
+        // A link to a directory, which has all that it takes.
+        stay.push(somebodys(&elsewhere.path().join("wal")));
+        fs::copy(&ledger, elsewhere.path().join("wal").join(LEDGER)).unwrap();
+        symlink(elsewhere.path().join("wal"), root.join("0000000000000004")).unwrap();
+        // In one of ours: a link, and other names.
+        let link = ours.path_of(file(78));
+        symlink(stay.first().unwrap(), &link).unwrap();
+        let lower = ours.directory.join("0000000100000000000000ab");
+        fs::write(&lower, [1; 1000]).unwrap();
+        stay.extend([link, lower]);
+        // Somebody else's, where we may give something away.
+        let others = somebodys(&root.join("0000000000000005"));
+        fs::copy(&ledger, others.with_file_name(LEDGER)).unwrap();
+        let is_root = geteuid().is_root();
+        if is_root {
+            std::os::unix::fs::chown(root.join("0000000000000005"), Some(65534), None).unwrap();
+        }
+        let goes = somebodys(&root.join("0000000000000006"));
+        fs::copy(&ledger, goes.with_file_name(LEDGER)).unwrap();
+        for number in 1..=5 {
+            fetch(&one, number, &[7; 100]);
+        }
+        for path in stay {
+            assert!(fs::symlink_metadata(&path).is_ok(), "{} is gone", path.display());
+        }
+        assert!(!goes.exists(), "it is like those that stay but has all that it takes");
+        assert_eq!(others.exists(), is_root);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_ours_is_not_used() {
+        let refused = |prepare: &dyn Fn(&Path)| {
+            let cache = tempfile::tempdir().unwrap();
+            prepare(&cache.path().join(DIRECTORY));
+            let opened = Store::open(cache.path(), &FetchCommand::new("fetch %f %p"), 1);
+            let error = opened.err().map(|error| error.to_string());
+            let below = fs::read_dir(cache.path().join(DIRECTORY)).unwrap().count();
+            (error.unwrap_or_default(), below)
+        };
+        let (error, left) = refused(&|root| drop(somebodys(root)));
+        assert!(error.contains("no README of Walback's") && error.contains("move"), "{error}");
+        assert_eq!(left, 1, "nothing was made in it");
+        let (error, _) = refused(&|root| {
+            somebodys(root);
+            fs::write(root.join(MARK), "notes\n").unwrap();
+        });
+        assert!(error.contains("no README of Walback's"), "{error}");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let (error, left) = refused(&|root| std::os::unix::fs::symlink(elsewhere.path(), root).unwrap());
+        assert!(error.contains("not a directory of this user's own"), "{error}");
+        assert_eq!(left, 0);
+        if geteuid().is_root() {
+            let (error, left) = refused(&|root| {
+                fs::create_dir(root).unwrap();
+                std::os::unix::fs::chown(root, Some(65534), None).unwrap();
+            });
+            assert!(error.contains("not a directory of this user's own"), "{error}");
+            assert_eq!(left, 0);
+        }
+        // An empty one is as good as none, and so is one whose mark was not written to its end.
+        let made = |root: &Path| fs::create_dir(root).unwrap();
+        assert_eq!(refused(&made).0, "");
+        let begun = |root: &Path| {
+            made(root);
+            fs::write(root.join(MARK), "").unwrap();
+        };
+        assert_eq!(refused(&begun).0, "");
+    }
+
+    #[test]
+    fn a_place_to_work_in_is_never_shared() {
+        let cache = tempfile::tempdir().unwrap();
+        let one = store(cache.path(), 1 << 20);
+        let first = one.work().unwrap();
+        fs::write(first.place(), b"one").unwrap();
+        // The same command again: what is at work stays, and is not handed out twice.
+        let other = store(cache.path(), 1 << 20);
+        let second = other.work().unwrap();
+        assert_ne!(first.path(), second.path());
+        assert!(first.place().exists() && !second.place().exists());
+        // What somebody with our id has left, behind the next number, is passed over.
+        let next = WORKS.load(Ordering::Relaxed);
+        let left: Vec<_> = (next..next + 100)
+            .map(|number| one.directory.join(format!("{WORK}{}-{number}", std::process::id())))
+            .collect();
+        for path in &left {
+            fs::create_dir_all(path.join(WAL)).unwrap();
+            fs::write(path.join(PLACE), b"stale").unwrap();
+        }
+        let third = one.work().unwrap();
+        assert!(!third.place().exists() && !left.contains(&third.path().to_path_buf()));
+        // It goes when the store is opened next, though a process has that id; what is no work directory stays.
+        let notes = one.directory.join("work-notes");
+        fs::create_dir(&notes).unwrap();
+        store(cache.path(), 1 << 20);
+        assert!(left.iter().all(|path| !path.exists()) && notes.exists());
+        assert!([&first, &second, &third].iter().all(|work| work.path().is_dir()));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! and further away; where one of those is there, there is a gap, and WAL goes on.
 //!
 //! What lies between segments that are there is taken to be there until it is asked for, which whoever reads it does.
+//! What is given and is something else shows neither that WAL goes on nor that it ends.
 
 use std::collections::BTreeSet;
 
@@ -21,23 +22,64 @@ pub const FURTHER: [u64; 7] = [16, 32, 64, 128, 256, 512, 1024];
 const WHOLE_GAP: u64 = 64;
 
 /// What is known of the segments of one timeline, by their numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Walk {
     /// Those that are there: they were given once, or lie in a directory.
     pub there: BTreeSet<u64>,
     /// Those that were asked for and are not.
     pub absent: BTreeSet<u64>,
+    /// Those that were given and are something else.
+    pub damaged: BTreeSet<u64>,
     /// Those in long gaps that were not asked for.
     pub left_out: BTreeSet<u64>,
+    /// The last one that there can be: none behind it is asked for.
+    pub last: u64,
 }
 
-/// Asks for segments by number, several at once: whether each is there.
-pub type Ask<'a> = &'a mut dyn FnMut(&[u64]) -> Result<Vec<bool>>;
+impl Default for Walk {
+    fn default() -> Walk {
+        let none = BTreeSet::new;
+        Walk { there: none(), absent: none(), damaged: none(), left_out: none(), last: u64::MAX }
+    }
+}
+
+/// What is said of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It is there.
+    There,
+    /// Something is given for it that is not that segment.
+    Damaged,
+    /// It is not there.
+    Absent,
+}
+
+/// Asks for segments by number, several at once.
+pub type Ask<'a> = &'a mut dyn FnMut(&[u64]) -> Result<Vec<Answer>>;
 
 impl Walk {
+    /// Asks again, whatever was known to be absent, for the segment behind the last one and for those that should be there:
+    /// `expected`, and the first, `from`. Where there is news, what was absent may have come as well: gives its numbers
+    /// then, which are to be asked for again by [`Walk::go`].
+    ///
+    /// # Errors
+    /// Those of `ask`.
+    pub fn begin(&mut self, from: u64, expected: &[u64], ask: Ask<'_>) -> Result<Option<Vec<u64>>> {
+        let absent = std::mem::take(&mut self.absent);
+        let next = self.last_from(from).map(|last| last.saturating_add(1));
+        let first: Vec<u64> =
+            expected.iter().copied().filter(|number| *number >= from).chain([from]).chain(next).collect();
+        let before = self.there.len() + self.damaged.len();
+        self.ask(&first, ask)?;
+        self.absent
+            .extend(absent.into_iter().filter(|number| !self.there.contains(number) && !self.damaged.contains(number)));
+        let is_news = self.there.len() + self.damaged.len() > before;
+        Ok(is_news.then(|| std::mem::take(&mut self.absent).into_iter().collect()))
+    }
+
     /// Goes along the timeline from segment `from` on. `expected` are segments that should be there: where base backups
     /// start and end, where timelines fork off. Gives the number of the first segment behind the end; `from` where there
-    /// is none.
+    /// is none. Damaged ones right at the end are not before it.
     ///
     /// # Errors
     /// Those of `ask`.
@@ -69,18 +111,19 @@ impl Walk {
 
     /// Asks for those of which nothing is known.
     fn ask(&mut self, numbers: &[u64], ask: Ask<'_>) -> Result<()> {
-        let is_known = |number: &u64| self.there.contains(number) || self.absent.contains(number);
-        let mut unknown: Vec<u64> = numbers.iter().copied().filter(|number| !is_known(number)).collect();
+        let known = [&self.there, &self.absent, &self.damaged];
+        let is_unknown = |number: &u64| *number <= self.last && known.iter().all(|known| !known.contains(number));
+        let mut unknown: Vec<u64> = numbers.iter().copied().filter(is_unknown).collect();
         unknown.sort_unstable();
         unknown.dedup();
         if unknown.is_empty() {
             return Ok(());
         }
-        for (number, is_there) in unknown.iter().zip(ask(&unknown)?) {
-            if is_there {
-                self.there.insert(*number)
-            } else {
-                self.absent.insert(*number)
+        for (number, answer) in unknown.iter().zip(ask(&unknown)?) {
+            match answer {
+                Answer::There => self.there.insert(*number),
+                Answer::Damaged => self.damaged.insert(*number),
+                Answer::Absent => self.absent.insert(*number),
             };
         }
         Ok(())
@@ -96,19 +139,19 @@ impl Walk {
         let (mut low, mut high, mut step) = (top, None, 1_u64);
         while high.is_none() {
             let next = top.saturating_add(step);
-            if self.is_there(next, ask)? {
+            if next > low && self.is_there(next, ask)? {
                 low = next
             } else {
                 high = Some(next)
             }
             step = step.saturating_mul(2);
         }
-        self.between(low, high.unwrap_or(u64::MAX), ask)
+        self.between(low, high.unwrap_or(low), ask)
     }
 
     /// The first missing one behind `low`, which is there, and before or at `high`, which is not.
     fn between(&mut self, mut low: u64, mut high: u64, ask: Ask<'_>) -> Result<u64> {
-        while high - low > 1 {
+        while high.saturating_sub(low) > 1 {
             let middle = low + (high - low) / 2;
             if self.is_there(middle, ask)? { low = middle } else { high = middle }
         }
@@ -118,12 +161,12 @@ impl Walk {
     /// Asks for what lies behind a segment that is missing: the last one that is there, where there is one. What is missing
     /// before it is found out.
     fn look_behind(&mut self, missing: u64, ask: Ask<'_>) -> Result<Option<u64>> {
-        let numbers: Vec<u64> =
-            (1..=ONE_BY_ONE).chain(FURTHER).map(|distance| missing.saturating_add(distance)).collect();
-        self.ask(&numbers, ask)?;
+        self.ask(&behind(missing), ask)?;
         let Some(first) = self.there.range(missing..).next().copied() else { return Ok(None) };
         // The gap ends before the first that is there; what is between was not asked for, where it is further away.
-        let (mut low, mut high) = (self.absent.range(..first).next_back().copied().unwrap_or(missing), first);
+        let before =
+            [&self.absent, &self.damaged].map(|not_there| not_there.range(missing..first).next_back().copied());
+        let (mut low, mut high) = (before.into_iter().flatten().max().unwrap_or(missing), first);
         while high - low > 1 {
             let middle = low + (high - low) / 2;
             if self.is_there(middle, ask)? { high = middle } else { low = middle }
@@ -136,6 +179,27 @@ impl Walk {
         }
         Ok(self.last_from(missing))
     }
+
+    /// Whether for each segment that was asked for behind `end` something was given that is none: then nothing tells where
+    /// WAL ends.
+    #[must_use]
+    pub fn is_all_damaged_behind(&self, end: u64) -> bool {
+        let behind = behind(end);
+        let mut asked = behind.iter().filter(|number| **number <= self.last).peekable();
+        asked.peek().is_some() && asked.all(|number| self.damaged.contains(number))
+    }
+
+    /// The first segment at `end` or behind it that is not damaged: damage right at the end is no end of WAL.
+    #[must_use]
+    pub fn behind_damaged(&self, end: u64) -> u64 {
+        let many = self.damaged.range(end..).zip(end..).take_while(|(damaged, number)| *damaged == number).count();
+        end.saturating_add(many as u64)
+    }
+}
+
+/// Those that are asked for behind a segment that is missing.
+fn behind(missing: u64) -> Vec<u64> {
+    (1..=ONE_BY_ONE).chain(FURTHER).map(|distance| missing.saturating_add(distance)).collect()
 }
 
 /// So many are asked for behind the end.
@@ -152,12 +216,63 @@ mod tests {
     /// What is found where just these are there, and how many of them were asked for.
     fn walked(there: &BTreeSet<u64>, from: u64, expected: &[u64], before: Walk) -> (u64, Walk, usize) {
         let (mut walk, mut fetched) = (before, 0);
-        let end = walk.go(from, expected, &mut |numbers| {
-            let answers: Vec<bool> = numbers.iter().map(|number| there.contains(number)).collect();
-            fetched += answers.iter().filter(|is_there| **is_there).count();
+        let mut ask = |numbers: &[u64]| {
+            let said = |number| if there.contains(number) { Answer::There } else { Answer::Absent };
+            let answers: Vec<Answer> = numbers.iter().map(said).collect();
+            fetched += answers.iter().filter(|answer| **answer == Answer::There).count();
             Ok(answers)
-        });
+        };
+        let again = walk.begin(from, expected, &mut ask).unwrap().unwrap_or_default();
+        let end = walk.go(from, &again, &mut ask);
         (end.unwrap(), walk, fetched)
+    }
+
+    #[test]
+    fn what_has_come_behind_the_end_is_found_at_once() {
+        let (end, mut walk, _) = walked(&(2..5).collect(), 2, &[2], Walk::default());
+        assert_eq!(end, 5);
+        assert!(walk.absent.contains(&6));
+        let (end, again, _) = walked(&(2..11).collect(), 2, &[2], walk.clone());
+        assert_eq!(end, 11, "{again:?}");
+        // A new backup ends behind a gap: its last segment is there, and so is more.
+        let there = (2..5).chain(8..11).collect();
+        assert_eq!(walked(&there, 2, &[2], walk.clone()).0, 5, "what was missing lately is not asked for each time");
+        let (end, again, _) = walked(&there, 2, &[2, 8], walk.clone());
+        assert_eq!((end, again.absent.contains(&7)), (11, true), "{again:?}");
+        // Without news, only the next one and those that should be there are asked for.
+        let mut asked = Vec::new();
+        let again = walk.begin(2, &[2, 9], &mut |numbers| {
+            asked.extend(numbers);
+            Ok(vec![Answer::Absent; numbers.len()])
+        });
+        assert_eq!((again.unwrap(), asked), (None, vec![5, 9]));
+    }
+
+    #[test]
+    fn what_is_something_else_does_not_move_the_end() {
+        let answered = |there: u64, damaged: std::ops::Range<u64>| {
+            let mut walk = Walk { last: 1 << 20, ..Walk::default() };
+            let mut most = 0;
+            let mut ask = |numbers: &[u64]| {
+                most = most.max(numbers.iter().copied().max().unwrap_or(0));
+                let said = |number: &u64| match number {
+                    number if *number < there => Answer::There,
+                    number if damaged.contains(number) => Answer::Damaged,
+                    _ => Answer::Absent,
+                };
+                Ok(numbers.iter().map(said).collect())
+            };
+            let again = walk.begin(2, &[2], &mut ask).unwrap().unwrap_or_default();
+            let end = walk.go(2, &again, &mut ask).unwrap();
+            (end, walk.behind_damaged(end), walk.is_all_damaged_behind(end), most)
+        };
+        assert_eq!(answered(9, 9..u64::MAX), (9, 18, true, 9 + 1024));
+        assert_eq!(answered(0, 0..u64::MAX), (2, 11, true, 2 + 1024));
+        assert_eq!(answered(9, 9..11), (9, 11, false, 9 + 1024));
+        assert_eq!(answered(9, 12..13), (9, 9, false, 9 + 1024));
+        let (end, _, is_all_damaged, most) = answered(u64::MAX, 0..0);
+        assert_eq!((end, is_all_damaged), (1 + (1 << 20), false), "none is asked for behind the last one");
+        assert!(most <= 1 << 20, "{most}");
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! Tells a server's data directory from a base backup, and whether a server runs in it.
 
-use std::fs;
 use std::path::Path;
 
 use crate::catalog::found::DataDirectory;
 use crate::core::PgMajor;
-use crate::pgdata::{ControlFile, PostmasterPid};
+use crate::pgdata::ControlFile;
 
+use super::super::backups::is_data_directory;
 use super::super::base_backup::read_prefix;
+use super::super::copied::runs_in;
 use super::super::open_file;
 
-/// The longest `pg_control`, `PG_VERSION` and `postmaster.pid` that are read.
+/// The longest `pg_control` and `PG_VERSION` that are read.
 const SMALL_FILE: usize = 1 << 16;
 /// What Walback puts into the data directories that it makes.
 const OWN_DIRECTORY: &str = ".walback";
@@ -20,10 +21,10 @@ const OWN_DIRECTORY: &str = ".walback";
 /// A base backup has a `backup_label`, and no server runs in it: while a base backup is taken the old way (13, 14), the
 /// label lies in the data directory of the running server.
 pub(super) fn recognize(directory: &Path, has: &dyn Fn(&str) -> bool) -> Option<DataDirectory> {
-    if !(has("PG_VERSION") && has("global")) {
+    if !is_data_directory(has) {
         return None;
     }
-    let running = has("postmaster.pid") && is_running(directory);
+    let running = runs_in(directory);
     let is_own = has(OWN_DIRECTORY);
     if has("backup_label") && !running && !is_own {
         return None;
@@ -50,16 +51,4 @@ pub(super) fn recognize(directory: &Path, has: &dyn Fn(&str) -> bool) -> Option<
         made_by_walback: is_own,
         note: what,
     })
-}
-
-/// Whether the process that `postmaster.pid` names lives and works in that directory: process ids are used again. Where
-/// the system does not say in which directory it works, it has to be called like a server.
-fn is_running(directory: &Path) -> bool {
-    let text = fs::read_to_string(directory.join("postmaster.pid")).unwrap_or_default();
-    let Ok(postmaster) = PostmasterPid::parse(&text) else { return false };
-    let process = Path::new("/proc").join(postmaster.pid.to_string());
-    match (fs::read_link(process.join("cwd")), directory.canonicalize()) {
-        (Ok(works_in), Ok(directory)) => works_in == directory,
-        _ => fs::read_to_string(process.join("comm")).is_ok_and(|name| name == "postgres\n"),
-    }
 }

@@ -72,9 +72,10 @@ impl Entries {
 ///
 /// # Errors
 /// When one of them cannot be read, or when it was cancelled.
-pub(super) fn walk(paths: &[PathBuf], bounds: Bounds, cancel: &Cancel) -> Result<Seen> {
+pub(super) fn walk(paths: &[PathBuf], bounds: Bounds, cache: Option<&Path>, cancel: &Cancel) -> Result<Seen> {
     let mut walk = Walk {
         bounds,
+        cache,
         cancel,
         seen: Seen::default(),
         known: HashSet::new(),
@@ -105,6 +106,7 @@ pub(super) fn walk(paths: &[PathBuf], bounds: Bounds, cancel: &Cancel) -> Result
 
 struct Walk<'a> {
     bounds: Bounds,
+    cache: Option<&'a Path>,
     cancel: &'a Cancel,
     seen: Seen,
     /// The device and inode of each directory that was looked into.
@@ -225,7 +227,7 @@ impl Walk<'_> {
             self.seen.met.foreign.push(recognized.foreign);
             return Ok((!recognized.inside.is_empty()).then_some(recognized.inside));
         }
-        let found = backups_in(path, &self.worth_a_look(path, entries), self.cancel)?;
+        let found = backups_in(path, &self.worth_a_look(path, entries), self.cache, self.cancel)?;
         if found.backups.is_empty() {
             self.beside.push((path.to_path_buf(), found.left_alone));
         } else {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header, PaxExtensions};
 
 use super::names::Kind;
+use crate::source::holes;
 
 const BLOCK: u64 = 512;
 /// The longest name, and the most that there may be about one entry besides its header. Linux knows names of 4 KB.
@@ -234,11 +235,7 @@ impl About {
                     let bytes = one.value().ok().and_then(|value| value.parse().ok());
                     self.bytes = Some(bytes.ok_or_else(|| broken("a size is not a number"))?);
                 }
-                key if key.starts_with(b"GNU.sparse.") => {
-                    return Err(broken(
-                        "it has a file with holes in a format that is not read (GNU tar writes another one with --format=gnu)",
-                    ));
-                }
+                key if holes::is_of_holes(key) => return Err(broken(holes::NOT_READ)),
                 _ => {}
             }
         }
