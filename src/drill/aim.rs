@@ -171,7 +171,7 @@ fn random_point(catalog: &Catalog, index: &Index<'_>, backup: &Backup, cancel: &
 }
 
 /// A number below `end`, any as likely as another; 0 where there is none.
-fn below(end: u64) -> u64 {
+pub(super) fn below(end: u64) -> u64 {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u64(end);
     hasher.finish().checked_rem(end).unwrap_or_default()

@@ -3,7 +3,6 @@
 use super::run::{Drill, Heard, judge, summarize};
 use super::store::{Draft, Known};
 use crate::error::Result;
-use crate::event::DrillReport;
 use crate::event::drill::DrillResult;
 
 impl Drill<'_> {
@@ -12,19 +11,18 @@ impl Drill<'_> {
     /// # Errors
     /// When it cannot be found out which there are.
     pub(super) fn clear_up(&self) -> Result<Vec<String>> {
+        let known = self.drills.all()?.into_iter();
+        let killed = known.filter_map(|known| if let Known::Killed(draft) = known { Some(draft) } else { None });
+        // Reports that only lack their lines fit in their order.
+        let mut killed: Vec<_> =
+            killed.map(|draft| (self.drills.number_of(&draft.report.id).unwrap_or(u64::MAX), draft)).collect();
+        killed.sort_by_key(|(number, draft)| (*number, draft.report.begun_at));
         let mut told = Vec::new();
-        for known in self.drills.all()? {
-            let Known::Killed(draft) = known else { continue };
+        for (_, draft) in killed {
             let id = draft.report.id.clone();
             let said = match self.clear_up_behind(*draft) {
-                Ok(report) if report.removed => format!("the drill {id} was killed; what it had made was removed"),
-                Ok(report) if report.kept => {
-                    format!("the drill {id} was killed; what it had made is kept, as was wanted")
-                }
-                Ok(_) => format!("the drill {id} was killed; not everything that it had made could be removed"),
-                Err(error) => {
-                    format!("the drill {id} was killed, and cannot be cleared up: {}", error.report().message)
-                }
+                Ok(came) => format!("the drill {id} {came}"),
+                Err(error) => format!("the drill {id} cannot be cleared up: {}", error.report().message),
             };
             (self.listen)(&id, Heard::Note(&said));
             told.push(said);
@@ -32,13 +30,16 @@ impl Drill<'_> {
         Ok(told)
     }
 
-    fn clear_up_behind(&self, draft: Draft) -> Result<DrillReport> {
-        let Draft { judged, mut report } = draft;
+    /// What came of it, in words.
+    fn clear_up_behind(&self, draft: Draft) -> Result<&'static str> {
+        let Draft { judged, promotes, mut report } = draft;
         // Nobody else takes it on meanwhile.
         let _journal = self.drills.begin(&self.host, &report.id)?;
         if self.drills.chain()?.iter().any(|link| link.id == report.id) {
-            // Somebody just has.
-            return self.drills.report(&report.id);
+            return Ok("was killed; somebody has just cleared up behind it");
+        }
+        if self.drills.link_again(&self.host, &report.id)?.is_some() {
+            return Ok("had its report, and no line in the chain; it has one now");
         }
         let recovery = self.engine.recoveries().load(&report.id).ok();
         if !judged {
@@ -53,13 +54,18 @@ impl Drill<'_> {
             report.notes.push("walback was killed after everything was checked".to_owned());
         } else {
             report.kept = false;
-            self.remove(&mut report);
+            self.remove(&mut report, promotes);
             report.notes.push("it was killed; the next drill has cleared up behind it".to_owned());
         }
         if judged {
             judge(&mut report);
         }
         summarize(&mut report);
-        self.drills.seal(&self.host, report, self.config.zone).map(|sealed| sealed.report)
+        let report = self.drills.seal(&self.host, report, self.config.zone)?.report;
+        Ok(match (report.removed, report.kept) {
+            (true, _) => "was killed; what it had made was removed",
+            (false, true) => "was killed; what it had made is kept",
+            (false, false) => "was killed; not everything that it had made could be removed",
+        })
     }
 }
