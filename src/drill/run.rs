@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::aim::{self, Aim, Which};
+use super::aim::{self, Aim, PassedOver, Which};
 use super::checks::Checks;
 use super::limit::{Limit, Room, TooMuch};
 use super::measure;
@@ -274,7 +274,11 @@ impl<'a> Drill<'a> {
             }
         }
         let which = (&asked.which, &asked.aim);
-        let chosen = aim::choose(&catalog, &index, which, &mut report.notes, limit.cancel())?;
+        let mut passed_over = PassedOver::default();
+        let chosen = aim::choose(&catalog, &index, which, &mut passed_over, (report.begun_at, limit.cancel()));
+        report.notes.append(&mut passed_over.notes);
+        report.failures.append(&mut passed_over.failures);
+        let chosen = chosen?;
         report.chosen = chosen.how;
         report.target = Some(chosen.target.clone());
         let preparation = Preparation {
