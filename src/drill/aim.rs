@@ -119,9 +119,11 @@ impl PassedOver {
         let best_first = catalog.best_first();
         let newest = best_first.iter().position(|backup| backup.is_usable());
         let broken = |backup: &&&Backup| !backup.is_usable();
-        let newer = best_first.iter().take(newest.unwrap_or_default()).filter(broken).filter(|one| one.start_lsn.is_some());
+        let newer =
+            best_first.iter().take(newest.unwrap_or_default()).filter(broken).filter(|one| one.start_lsn.is_some());
         for backup in newer {
-            let said = format!("the base backup {} is newer, and cannot be used: {}", backup.id, backup.problems.join("; "));
+            let said =
+                format!("the base backup {} is newer, and cannot be used: {}", backup.id, backup.problems.join("; "));
             let is_old = backup.started_at.is_some_and(|at| now.seconds_since(at) > TAKES_AT_MOST);
             if is_old { passed_over.failures.push(said) } else { passed_over.notes.push(said) }
         }

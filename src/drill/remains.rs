@@ -4,6 +4,7 @@ use super::run::{Drill, Heard, judge, summarize};
 use super::store::{Draft, Known};
 use crate::error::Result;
 use crate::event::drill::DrillResult;
+use crate::event::{Event, RecoveryState, What};
 
 impl Drill<'_> {
     /// Clears up behind every drill that was killed. Gives what is to be known of it, in words.
@@ -67,5 +68,44 @@ impl Drill<'_> {
             (false, true) => "was killed; what it had made is kept",
             (false, false) => "was killed; not everything that it had made could be removed",
         })
+    }
+}
+
+/// What somebody has done with the recovery of a drill that drills do not do, as far as its journal tells: it may be in use.
+/// `promotes`: it may be the drill that has promoted it.
+pub(super) fn taken_over(events: &[Event], promotes: bool) -> Option<&'static str> {
+    let mut plans = 0;
+    events.iter().find_map(|event| match event.what {
+        What::Planned { .. } => {
+            plans += 1;
+            (plans > 1).then_some("retargeted")
+        }
+        What::Promoted { .. } | What::State { state: RecoveryState::Promoting } => (!promotes).then_some("promoted"),
+        What::Resumed { .. } => Some("resumed"),
+        What::Item { .. } => Some("gone on with"),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{TimelineId, Timestamp};
+    use crate::plan::example;
+
+    #[test]
+    fn what_somebody_works_with_is_told_from_what_a_drill_has_left() {
+        let planned = || What::Planned { plan: Box::new(example()), hash: String::new(), strategy: None };
+        let promoted = || What::Promoted { timeline: TimelineId(2) };
+        let told = |more: Vec<What>, promotes: bool| {
+            let all = [planned(), What::State { state: RecoveryState::Paused }].into_iter().chain(more);
+            let event = |what| Event { at: Timestamp::UNIX_EPOCH, recovery: "drill".to_owned(), what };
+            taken_over(&all.map(event).collect::<Vec<_>>(), promotes)
+        };
+        assert_eq!((told(vec![], false), told(vec![promoted()], true)), (None, None));
+        assert_eq!(told(vec![promoted()], false), Some("promoted"));
+        assert_eq!(told(vec![What::State { state: RecoveryState::Promoting }], false), Some("promoted"));
+        assert_eq!(told(vec![What::Resumed { found: String::new() }], false), Some("resumed"));
+        assert_eq!(told(vec![planned()], true), Some("retargeted"));
     }
 }

@@ -8,6 +8,7 @@ use super::aim::{self, Aim, PassedOver, Which};
 use super::checks::Checks;
 use super::limit::{Limit, Room, TooMuch};
 use super::measure;
+use super::remains::taken_over;
 use super::store::{DrillJournal, Drills, Sealed};
 use crate::catalog::suspect::MANY_ROWS;
 use crate::config::{Config, RestoreConfig, SourceConfig};
@@ -18,7 +19,7 @@ use crate::engine::host::{Host, current_account, now};
 use crate::engine::{Engine, Preparation, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::drill::{By, CheckKind, DrillCheck, DrillPhase, DrillResult, Drilled, DrilledBackup, FORMAT};
-use crate::event::{DrillReport, Event, Failure, Recovery, RecoveryState, What};
+use crate::event::{DrillReport, Event, Failure, Recovery, RecoveryState};
 use crate::plan::build::name_recovery;
 use crate::plan::{Plan, Severity, tablespaces};
 use crate::source::{Cancel, Index, LocalSource, Source};
@@ -392,7 +393,8 @@ impl<'a> Drill<'a> {
             report.removed = true;
             return;
         }
-        if let Some(done) = self.taken_over(&report.id, promotes) {
+        let events = self.engine.recoveries().events(&report.id).unwrap_or_default();
+        if let Some(done) = taken_over(&events, promotes) {
             report.kept = true;
             report.notes.push(format!("somebody has {done} what it had made: that is kept, and theirs to discard"));
             return;
@@ -405,19 +407,6 @@ impl<'a> Drill<'a> {
                 report.failures.push(format!("what was restored could not be removed: {why}"));
             }
         }
-    }
-
-    /// What somebody has done with the recovery of a drill that no drill does: it may be in use.
-    fn taken_over(&self, id: &str, promotes: bool) -> Option<&'static str> {
-        let events = self.engine.recoveries().events(id).ok()?;
-        let plans = events.iter().filter(|event| matches!(event.what, What::Planned { .. })).count();
-        let others = events.iter().find_map(|event| match event.what {
-            What::Promoted { .. } | What::State { state: RecoveryState::Promoting } if !promotes => Some("promoted"),
-            What::Resumed { .. } => Some("resumed"),
-            What::Item { .. } => Some("gone on with"),
-            _ => None,
-        });
-        others.or((plans > 1).then_some("retargeted"))
     }
 
     fn take_failure(&self, report: &mut DrillReport, ended: Ended) {
