@@ -238,8 +238,11 @@ impl<'a> Drill<'a> {
     fn make(&self, asked: &Asked, report: &mut DrillReport, journal: &mut DrillJournal, limit: &Limit) -> Result<()> {
         (self.listen)(&report.id, Heard::Doing("planning"));
         let started = Instant::now();
-        let plan = self.plan(asked, report, limit)?;
-        report.phases.push(phase(measure::PLAN, started));
+        let (plan, asking) = self.plan(asked, report, limit)?;
+        let planning = phase(measure::PLAN, started);
+        // Nobody asks a primary that is gone.
+        let seconds = (planning.seconds - asking.as_secs_f64()).max(0.0);
+        report.phases.push(DrillPhase { seconds, ..planning });
         journal.note(&self.host, report, false)?;
         self.check_bounds(&plan)?;
         let watch = |event: &Event| (self.listen)(&event.recovery, Heard::Event(event));
@@ -258,8 +261,8 @@ impl<'a> Drill<'a> {
         self.check(&checks, report, journal)
     }
 
-    /// Chooses and plans; what is known by that goes into the report.
-    fn plan(&self, asked: &Asked, report: &mut DrillReport, limit: &Limit) -> Result<Plan> {
+    /// Chooses and plans; what is known by that goes into the report. Gives how long asking the primary took, too.
+    fn plan(&self, asked: &Asked, report: &mut DrillReport, limit: &Limit) -> Result<(Plan, Duration)> {
         let source = LocalSource::new(self.source).remembering(self.config.cache_directory.as_deref());
         let catalog = source.list(limit.cancel())?;
         report.source.system_identifier = catalog.system_identifier.map(|id| id.to_string());
@@ -268,12 +271,14 @@ impl<'a> Drill<'a> {
         let index = Index::new(&source, &catalog, cache, self.config.suspect_rows.unwrap_or(MANY_ROWS));
         // What is known of the archive stands, whatever the target comes to.
         report.newest_known_at = measure::newest_known(&catalog, &index, limit.cancel())?;
+        let begun = Instant::now();
         if let Some(primary) = &self.source.primary {
             match measure::primary_now(primary, &catalog) {
                 Ok(now) => report.primary_at = Some(now),
                 Err(why) => report.notes.push(why),
             }
         }
+        let asking = begun.elapsed();
         let which = (&asked.which, &asked.aim);
         let mut passed_over = PassedOver::default();
         let chosen = aim::choose(&catalog, &index, which, &mut passed_over, (report.begun_at, limit.cancel()));
@@ -301,7 +306,7 @@ impl<'a> Drill<'a> {
             zone: self.config.zone,
         })?;
         self.take_plan(report, &plan);
-        Ok(plan)
+        Ok((plan, asking))
     }
 
     /// As recoveries of this source are made, but for what a recovery of an accident may need at the same time: its
