@@ -142,7 +142,7 @@ fn backup<'c>(catalog: &'c Catalog, which: &Which, aim: &Aim) -> Result<Option<&
     let mut usable = all.iter().copied().filter(|backup| backup.is_usable());
     let found = match which {
         Which::Named(id) => return Ok(Some(catalog.backup(id).ok_or_else(|| unknown(catalog, id))?)),
-        Which::Default if matches!(aim, Aim::At(target) if target.kind != TargetKind::Latest) => return Ok(None),
+        Which::Default if matches!(aim, Aim::At(target) if !target.is_of_all()) => return Ok(None),
         Which::Default | Which::Newest => usable.next(),
         Which::Oldest => usable.next_back(),
         Which::Random => {
@@ -247,8 +247,10 @@ mod tests {
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(notes[0].contains("begun is newer") && notes[1].contains("empty may be newer"), "{notes:?}");
         let latest = Aim::At(Target::new(TargetKind::Latest));
-        let chosen = super::backup(&catalog, &Which::Newest, &latest).unwrap();
-        assert_eq!(chosen.map(|backup| backup.id.as_str()), Some("good"));
+        let chosen = |which: &Which, aim: &Aim| super::backup(&catalog, which, aim).unwrap().map(|it| it.id.as_str());
+        assert_eq!((chosen(&Which::Newest, &latest), chosen(&Which::Default, &latest)), (Some("good"), Some("good")));
+        let of_one = Target { timeline: TimelineChoice::Number(TimelineId(1)), ..Target::new(TargetKind::Latest) };
+        assert_eq!(chosen(&Which::Default, &Aim::At(of_one)), None, "the planner finds one that leads there");
     }
 
     #[test]

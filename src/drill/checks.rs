@@ -200,7 +200,7 @@ impl Checks<'_> {
         let Some(program) = self.found(NAME) else { return self.skip(report, NAME, not_there(NAME), Some(true)) };
         let major = self.plan.server.major;
         // That is nothing that the data could help.
-        if let Some(older) = self.version_of(&program).filter(|version| *version < major) {
+        if let Some(older) = self.version_of(&program).filter(|version| !version.dumps(major)) {
             let why = format!("{NAME} of PostgreSQL {older} reads no server of {major}: install that of {major}");
             return self.skip(report, NAME, why, Some(true));
         }

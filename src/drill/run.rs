@@ -364,7 +364,7 @@ impl<'a> Drill<'a> {
                 "drill-unreadable",
                 "the server takes no queries at this target: nothing could be checked",
             )
-            .hint("choose another target: the plan's findings say why this one cannot be read"));
+            .hint("choose another target: docs/findings.md says where a server cannot pause"));
         }
         let asked = checks.ask(report);
         report.phases.push(phase(measure::CHECKS, started));

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::core::time::Timestamp;
-use crate::core::{Lsn, PgMajor, Target, TargetKind, TimelineChoice, TimelineId, Xid};
+use crate::core::{Lsn, PgMajor, Target, TimelineId, Xid};
 use crate::plan::Finding;
 
 use super::types::Failure;
@@ -293,8 +293,7 @@ impl DrillReport {
     /// Whether it went to the end of WAL, on the latest timeline.
     #[must_use]
     pub fn is_of_latest(&self) -> bool {
-        let target = self.target.as_ref();
-        target.is_some_and(|target| target.kind == TargetKind::Latest && target.timeline == TimelineChoice::Latest)
+        self.target.as_ref().is_some_and(Target::is_of_all)
     }
 
     /// What a check's value was.
