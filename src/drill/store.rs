@@ -110,6 +110,12 @@ impl Drills {
         self.directory.join(id).symlink_metadata().is_ok()
     }
 
+    /// Whether what a drill restored was kept, as its report says.
+    #[must_use]
+    pub fn is_kept(&self, id: &str) -> bool {
+        self.report(id).is_ok_and(|report| report.kept)
+    }
+
     /// Where a drill's report and documents are.
     #[must_use]
     pub fn place(&self, id: &str) -> PathBuf {

@@ -298,3 +298,6 @@ impl DrillReport {
         check.value.as_deref()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
