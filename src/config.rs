@@ -368,6 +368,12 @@ impl Config {
         Ok(source)
     }
 
+    /// The source of the configuration that was named; `None` where none was, or where archives were.
+    #[must_use]
+    pub fn named_source(&self) -> Option<&str> {
+        self.chosen.as_deref().filter(|name| *name != FROM_COMMAND_LINE)
+    }
+
     fn named_or_only(&self) -> Result<&SourceConfig> {
         let names = || self.sources.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         match (&self.chosen, self.sources.len()) {

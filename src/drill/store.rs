@@ -104,6 +104,12 @@ impl Drills {
         Drills { directory: state_directory.join(DRILLS) }
     }
 
+    /// Below which directory they are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Whether a drill has this name.
     #[must_use]
     pub fn has(&self, id: &str) -> bool {
