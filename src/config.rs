@@ -105,8 +105,10 @@ pub struct Config {
     pub found_below: Vec<PathBuf>,
     /// What is known of each source that was found, in words.
     pub about: BTreeMap<String, String>,
-    /// The configuration file, where it was looked for and not named, and its archives are those that are used.
+    /// The configuration file, where it was looked for and not named.
     looked_for: Option<PathBuf>,
+    /// Whether the archives are those of the command line.
+    archives_named: bool,
     chosen: Option<String>,
 }
 
@@ -138,6 +140,17 @@ impl SourceConfig {
     #[must_use]
     pub fn fetched_bytes(&self) -> u64 {
         self.fetched_bytes.unwrap_or(fetching::KEPT_BYTES)
+    }
+
+    /// Whether it says what a drill runs: programs, shell text, and SQL and settings with which a superuser's server can be
+    /// had to run any program.
+    fn has_programs(&self) -> bool {
+        let (drill, restore) = (&self.drill, &self.restore);
+        drill.on_failure.is_some()
+            || drill.script.is_some()
+            || restore.bin_dir.is_some()
+            || !restore.settings.is_empty()
+            || !self.checks.is_empty()
     }
 }
 
@@ -307,8 +320,7 @@ impl Config {
         }
         sources.values_mut().for_each(|source: &mut SourceConfig| source.fetched_bytes = fetched_bytes);
         let is_named = overrides.file.is_some() || environment("WALBACK_CONFIG").is_some();
-        // What the command line says instead of the file is the operator's.
-        let looked_for = file.clone().filter(|_| !is_named && !names_wal);
+        let looked_for = file.clone().filter(|_| !is_named);
         let zone = overrides.time_zone.clone().or(parsed.time_zone);
         Ok(Config {
             zone: zone.map_or_else(|| Ok(system_zone(environment)), |name| parse_zone(&name))?,
@@ -327,6 +339,7 @@ impl Config {
             found_below: Vec::new(),
             about: BTreeMap::new(),
             looked_for,
+            archives_named: names_wal,
             chosen,
         })
     }
@@ -362,8 +375,9 @@ impl Config {
     /// commands from a file that was not named, and that may be somebody else's.
     pub fn source(&self) -> Result<&SourceConfig> {
         let source = self.named_or_only()?;
-        if let Some(file) = self.looked_for.as_ref().filter(|_| !source.commands.is_empty()) {
-            trust::check(file)?;
+        // What the command line says instead of the file is the operator's.
+        if !source.commands.is_empty() && !self.archives_named {
+            self.check_trust()?;
         }
         Ok(source)
     }
@@ -372,6 +386,23 @@ impl Config {
     #[must_use]
     pub fn named_source(&self) -> Option<&str> {
         self.chosen.as_deref().filter(|name| *name != FROM_COMMAND_LINE)
+    }
+
+    /// The same source, to make drills of: these run what the file says, without a question.
+    ///
+    /// # Errors
+    /// As [`Config::source`]; and when the source has anything that a drill runs, from a file that was not named and may be
+    /// somebody else's.
+    pub fn source_to_drill(&self) -> Result<&SourceConfig> {
+        let source = self.source()?;
+        if source.has_programs() {
+            self.check_trust()?;
+        }
+        Ok(source)
+    }
+
+    fn check_trust(&self) -> Result<()> {
+        self.looked_for.as_deref().map_or(Ok(()), trust::check)
     }
 
     fn named_or_only(&self) -> Result<&SourceConfig> {
@@ -660,6 +691,38 @@ sources:
         let error = drill("rto: soon").unwrap_err();
         assert!(error.report().causes.join(" ").contains("“soon” is no span of time"), "{error}");
         assert!(drill("rpo: 5MB").is_err() && drill("max_bytes: 5min").is_err() && drill("nobody: 1").is_err());
+    }
+
+    /// A drill runs shell text, programs and SQL that nobody is asked about; archives of the command line do not change that.
+    #[test]
+    fn what_drills_run_is_taken_from_a_file_of_ones_own_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let refused = |yaml: &str, mode: u32, overrides: Overrides| {
+            let home = tempfile::tempdir().unwrap();
+            let file = home.path().join("walback/walback.yaml");
+            std::fs::create_dir(home.path().join("walback")).unwrap();
+            std::fs::write(&file, format!("sources: {{shop: {{{yaml}}}}}")).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let environment =
+                |name: &str| ["HOME", "XDG_CONFIG_HOME"].contains(&name).then(|| home.path().as_os_str().to_owned());
+            let config = Config::load(&overrides, &environment).unwrap();
+            assert!(config.source().is_ok(), "nothing of it is run");
+            config.source_to_drill().err().map(|error| error.report().code)
+        };
+        let archive = || Overrides { wal: vec!["/w".into()], source: Some("shop".to_owned()), ..Overrides::default() };
+        for yaml in [
+            "drill: {on_failure: id}",
+            "drill: {script: /bin/true}",
+            "restore: {bin_dir: /tmp}",
+            "restore: {settings: {work_mem: 4MB}}",
+            "checks: [{name: a, sql: SELECT 1, expect: 1}]",
+        ] {
+            for overrides in [Overrides::default(), archive()] {
+                assert_eq!(refused(yaml, 0o666, overrides), Some("configuration-untrusted"), "{yaml}");
+            }
+            assert_eq!(refused(yaml, 0o600, Overrides::default()), None, "{yaml}");
+        }
+        assert_eq!(refused("drill: {rto: 5min, scratch: /srv/drills}", 0o666, Overrides::default()), None);
     }
 
     #[test]

@@ -39,6 +39,8 @@ fn source() -> &'static Source {
         cluster.psql("insert into kept select generate_series(1, 100)");
         let middle = cluster.switch_and_wait_archived();
         cluster.psql("insert into kept select generate_series(101, 110)");
+        // What was rolled back is no loss, however new it is.
+        cluster.psql("begin; insert into kept values (0); rollback");
         cluster.switch_and_wait_archived();
         cluster.stop(Stop::Fast);
         Source {
@@ -340,6 +342,12 @@ fn what_is_kept_can_be_looked_at_and_discarded() {
     assert_eq!(recovery["state"], "promoted");
     assert_eq!(sql(&recovery, "select count(*) from kept"), "110");
     let id = recovery["id"].as_str().unwrap();
+    // Its checksums are read from the stopped copy, and it runs again afterwards.
+    let paused = driller.drill("amcheck: false", ROWS, &["--keep"]).ended_with(0);
+    assert_eq!(check(&drill_in(&paused), "pg_checksums")["passed"], true);
+    let paused = paused.recovery();
+    assert_eq!((&paused["state"], sql(&paused, "select count(*) from kept").as_str()), (&json!("paused"), "110"));
+    ask(walback(&driller.directory).args(["--json", "discard", paused["id"].as_str().unwrap(), "--yes"])).ended_with(0);
     // The next one leaves it alone.
     drill_in(&driller.drill("amcheck: false, checksums: false", "", &["--immediate"]).ended_with(0));
     assert_eq!(sql(&recovery, "select count(*) from kept"), "110");

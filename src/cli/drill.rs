@@ -16,7 +16,7 @@ use crate::event::{DrillCheck, DrillReport, DrillResult, Recovery};
 use super::args::{ActionArg, DrillArgs, TargetArgs};
 use super::table::{Align, Table, plain, plain_lines};
 use super::watch::Watcher;
-use super::{Context, note, print};
+use super::{Context, note};
 
 /// The form of a report's file.
 const FORMS: [(&str, &str); 3] = [("html", HTML), ("md", MARKDOWN), ("json", "report.json")];
@@ -40,8 +40,8 @@ pub fn run(context: &Context, target: &TargetArgs, args: &DrillArgs) -> Result<u
         DrillResult::Interrupted => ErrorKind::Interrupted.exit_status(),
     };
     let written = copies.map_or(Ok(()), |copies| copies.write(&sealed, context));
-    say(context, args.events, &sealed, recovery.as_ref())?;
-    if let Err(error) = written {
+    let said = say(context, args.events, &sealed, recovery.as_ref());
+    for error in [written.err(), said.err()].into_iter().flatten() {
         note(&plain_lines(&error.to_string()));
         status = status.max(error.report().kind.exit_status());
     }
@@ -155,6 +155,16 @@ fn say(context: &Context, events: bool, sealed: &Sealed, recovery: Option<&Recov
     let document = serde_json::json!({"recovery": recovery, "drill": as_json(sealed)?});
     let text = if events { document.to_string() } else { format!("{document:#}") };
     print(&text)
+}
+
+/// Whoever does not read all of it is still to have the status.
+fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::failed("no-output", "cannot write to standard output").caused_by(&error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The report, with where it is.

@@ -22,7 +22,7 @@ pub struct DrillConfig {
     pub rto: Option<Duration>,
     /// A drill that would have lost more fails.
     pub rpo: Option<Duration>,
-    /// A drill that would take more bytes is not begun, and fails.
+    /// A drill that would take more bytes fails, and is given up where it does.
     pub max_bytes: Option<u64>,
     /// What was restored stays.
     pub keep: bool,

@@ -131,7 +131,7 @@ pub const KEYS: &[Key] = &[
         "sources.NAME.drill.max_bytes",
         "200GB",
         "no limit",
-        "A drill that would take more room is not begun, and fails.",
+        "A drill that would take more room fails, and is given up where it does.",
     ),
     key("sources.NAME.drill.timeout", "24h", "24h", "A drill that takes longer is given up, and fails."),
     key("sources.NAME.drill.check_timeout", "1h", "1h", "A check that takes longer is given up, and fails."),

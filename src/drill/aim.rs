@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::catalog::{Backup, Catalog, PointKind};
-use crate::core::{SegmentName, Target, TargetKind, TimelineChoice};
+use crate::core::{SegmentName, Target, TargetKind, TimelineChoice, Timestamp};
 use crate::error::{Error, Result};
 use crate::source::{Cancel, Index};
 
@@ -11,6 +11,8 @@ use crate::source::{Cancel, Index};
 const AT_ONCE: usize = 256;
 /// So often another point is drawn where the one before turned out to be none.
 const DRAWS: usize = 20;
+/// Seconds that no base backup takes: one that was begun before, and cannot be used, is not being taken any more.
+const TAKES_AT_MOST: f64 = 24.0 * 3600.0;
 
 /// Which base backup.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -71,15 +73,27 @@ pub(super) struct Chosen {
     pub(super) how: String,
 }
 
-/// Chooses. `notes` gets what is to be known about it.
+/// What is to be known of the backups that were not chosen, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct PassedOver {
+    /// What may be as it has to be.
+    pub(super) notes: Vec<String>,
+    /// What is a failure of whoever takes the backups.
+    pub(super) failures: Vec<String>,
+}
+
+/// Chooses, at this time. `passed_over` stands also where nothing can be chosen.
 pub(super) fn choose(
     catalog: &Catalog,
     index: &Index<'_>,
     (which, aim): (&Which, &Aim),
-    notes: &mut Vec<String>,
-    cancel: &Cancel,
+    passed_over: &mut PassedOver,
+    (now, cancel): (Timestamp, &Cancel),
 ) -> Result<Chosen> {
-    let backup = backup(catalog, which, aim, notes)?;
+    if !matches!(which, Which::Oldest | Which::Named(_)) {
+        *passed_over = PassedOver::of(catalog, now);
+    }
+    let backup = backup(catalog, which, aim)?;
     let (target, point) = match aim {
         Aim::At(target) => (
             target.clone(),
@@ -97,26 +111,45 @@ pub(super) fn choose(
     })
 }
 
+impl PassedOver {
+    /// The backups that cannot be used and are newer than the newest that can be, or of which that cannot be told. One that
+    /// is being taken just now looks like one that is broken; one that was begun long ago does not.
+    fn of(catalog: &Catalog, now: Timestamp) -> PassedOver {
+        let mut passed_over = PassedOver::default();
+        let best_first = catalog.best_first();
+        let newest = best_first.iter().position(|backup| backup.is_usable());
+        let broken = |backup: &&&Backup| !backup.is_usable();
+        let newer =
+            best_first.iter().take(newest.unwrap_or_default()).filter(broken).filter(|one| one.start_lsn.is_some());
+        for backup in newer {
+            let said =
+                format!("the base backup {} is newer, and cannot be used: {}", backup.id, backup.problems.join("; "));
+            let is_old = backup.started_at.is_some_and(|at| now.seconds_since(at) > TAKES_AT_MOST);
+            if is_old { passed_over.failures.push(said) } else { passed_over.notes.push(said) }
+        }
+        let unknown = best_first.iter().filter(broken).filter(|backup| backup.start_lsn.is_none());
+        passed_over.notes.extend(unknown.map(|backup| {
+            let problems = backup.problems.join("; ");
+            format!("the base backup {} may be newer, and cannot be used: {problems}", backup.id)
+        }));
+        passed_over
+    }
+}
+
 /// The base backup; `None` where the planner is to find the best one for the target.
-fn backup<'c>(catalog: &'c Catalog, which: &Which, aim: &Aim, notes: &mut Vec<String>) -> Result<Option<&'c Backup>> {
+fn backup<'c>(catalog: &'c Catalog, which: &Which, aim: &Aim) -> Result<Option<&'c Backup>> {
     let all = catalog.best_first();
-    let usable = || all.iter().copied().filter(|backup| backup.is_usable());
+    let mut usable = all.iter().copied().filter(|backup| backup.is_usable());
     let found = match which {
         Which::Named(id) => return Ok(Some(catalog.backup(id).ok_or_else(|| unknown(catalog, id))?)),
-        Which::Default if matches!(aim, Aim::At(target) if target.kind != TargetKind::Latest) => return Ok(None),
-        Which::Default | Which::Newest => usable().next(),
-        Which::Oldest => usable().next_back(),
+        Which::Default if matches!(aim, Aim::At(target) if !target.is_of_all()) => return Ok(None),
+        Which::Default | Which::Newest => usable.next(),
+        Which::Oldest => usable.next_back(),
         Which::Random => {
-            let usable: Vec<&Backup> = usable().collect();
+            let usable: Vec<&Backup> = usable.collect();
             usable.get(below(usable.len() as u64) as usize).copied()
         }
     };
-    // A backup that is being taken just now looks like one that is broken: it is told, and not a failure.
-    let newer = all.iter().take_while(|backup| !backup.is_usable()).filter(|_| !matches!(which, Which::Oldest));
-    for backup in newer {
-        let problems = backup.problems.join("; ");
-        notes.push(format!("the base backup {} is newer, and cannot be used: {problems}", backup.id));
-    }
     Ok(Some(found.ok_or_else(no_backup)?))
 }
 
@@ -171,7 +204,7 @@ fn random_point(catalog: &Catalog, index: &Index<'_>, backup: &Backup, cancel: &
 }
 
 /// A number below `end`, any as likely as another; 0 where there is none.
-fn below(end: u64) -> u64 {
+pub(super) fn below(end: u64) -> u64 {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u64(end);
     hasher.finish().checked_rem(end).unwrap_or_default()
@@ -180,12 +213,44 @@ fn below(end: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{BackupKind, Compression, Listing};
+    use crate::core::{Lsn, TimelineId};
 
     #[test]
     fn what_is_drawn_is_one_of_them_and_not_always_the_same() {
         assert_eq!((below(0), below(1)), (0, 0));
         let drawn: std::collections::BTreeSet<u64> = (0..200).map(|_| below(4)).collect();
         assert!(drawn.iter().all(|number| *number < 4) && drawn.len() > 1, "{drawn:?}");
+    }
+
+    #[test]
+    fn a_broken_backup_that_is_newer_is_a_failure_once_nobody_can_be_taking_it() {
+        let hours = |hours: i64| Timestamp::from_unix_seconds(hours * 3600).unwrap();
+        let backup = |id: &str, start: Option<u64>, begun: i64, problem: Option<&str>| Backup {
+            id: id.to_owned(),
+            start_lsn: start.map(Lsn),
+            timeline: start.map(|_| TimelineId(1)),
+            started_at: Some(hours(begun)),
+            problems: problem.map(str::to_owned).into_iter().collect(),
+            ..Backup::at(format!("/backups/{id}"), BackupKind::Tar, Compression::None)
+        };
+        let backups = vec![
+            backup("long-gone", Some(10), 1, Some("cut off")),
+            backup("good", Some(20), 100, None),
+            backup("broken", Some(30), 124, Some("cut off")),
+            backup("begun", Some(40), 148, Some("no end")),
+            backup("empty", None, 148, Some("nothing in it")),
+        ];
+        let catalog = Catalog::build(Listing { backups, ..Listing::default() });
+        let PassedOver { notes, failures } = PassedOver::of(&catalog, hours(149));
+        assert_eq!(failures, ["the base backup broken is newer, and cannot be used: cut off"]);
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[0].contains("begun is newer") && notes[1].contains("empty may be newer"), "{notes:?}");
+        let latest = Aim::At(Target::new(TargetKind::Latest));
+        let chosen = |which: &Which, aim: &Aim| super::backup(&catalog, which, aim).unwrap().map(|it| it.id.as_str());
+        assert_eq!((chosen(&Which::Newest, &latest), chosen(&Which::Default, &latest)), (Some("good"), Some("good")));
+        let of_one = Target { timeline: TimelineChoice::Number(TimelineId(1)), ..Target::new(TargetKind::Latest) };
+        assert_eq!(chosen(&Which::Default, &Aim::At(of_one)), None, "the planner finds one that leads there");
     }
 
     #[test]

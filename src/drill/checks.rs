@@ -15,7 +15,7 @@ use crate::engine::query::{ask, check_one, databases};
 use crate::error::{Error, Result};
 use crate::event::drill::{CheckKind, DrillCheck, Skipped};
 use crate::event::{DrillReport, Recovery};
-use crate::plan::{DATABASE, Plan};
+use crate::plan::Plan;
 
 /// The last lines of what a program said that are kept.
 const SAID: usize = 20;
@@ -52,11 +52,9 @@ impl Checks<'_> {
     /// # Errors
     /// When the drill was given up.
     pub(super) fn ask(&self, report: &mut DrillReport) -> Result<()> {
-        let version = ask(self.recovery, self.plan, (DATABASE, None), "SHOW server_version", 1, self.limit.cancel());
-        let first = version.ok().and_then(|answer| answer.rows.into_iter().next()?.into_iter().next()?);
-        report.by.postgresql = first;
         match databases(self.recovery, self.plan) {
             Ok(names) => {
+                report.by.postgresql = names.first().and_then(|name| self.server_version(name));
                 for name in &names {
                     self.open_database(name, report)?;
                 }
@@ -75,6 +73,12 @@ impl Checks<'_> {
             self.ask_one(report, &check.name, CheckKind::Sql, check, last.as_deref())?;
         }
         Ok(())
+    }
+
+    fn server_version(&self, database: &str) -> Option<String> {
+        let query = "SHOW server_version";
+        let answer = ask(self.recovery, self.plan, (database, None), query, 1, self.limit.cancel()).ok()?;
+        answer.rows.into_iter().next()?.into_iter().next()?
     }
 
     fn open_database(&self, name: &str, report: &mut DrillReport) -> Result<()> {
@@ -100,7 +104,7 @@ impl Checks<'_> {
                 Ok(checked) => {
                     Came { passed: checked.passed, value: checked.value, said: checked.error.into_iter().collect() }
                 }
-                Err(_) if limit.expired() => self.too_long(),
+                Err(_) if limit.exceeded().is_some() => self.too_long(),
                 Err(error) => return Err(error),
             };
             Ok(came)
@@ -194,6 +198,12 @@ impl Checks<'_> {
     fn dump(&self, report: &mut DrillReport) -> Result<()> {
         const NAME: &str = "pg_dumpall";
         let Some(program) = self.found(NAME) else { return self.skip(report, NAME, not_there(NAME), Some(true)) };
+        let major = self.plan.server.major;
+        // That is nothing that the data could help.
+        if let Some(older) = self.version_of(&program).filter(|version| !version.dumps(major)) {
+            let why = format!("{NAME} of PostgreSQL {older} reads no server of {major}: install that of {major}");
+            return self.skip(report, NAME, why, Some(true));
+        }
         self.take(report, NAME, CheckKind::Dump, "everything can be read", || {
             let ran = self.run(&program, &self.connection(), &[], true)?;
             Ok(self.came(ran, "everything was read", "not everything could be read"))
@@ -300,7 +310,7 @@ impl Checks<'_> {
 
     fn run(&self, path: &Path, arguments: &[String], environment: &[(&str, String)], to_nowhere: bool) -> Result<Ran> {
         let limit = Limit::new(self.limit.cancel(), self.config.check_timeout);
-        let program = Program { path, arguments, environment, output_to_nowhere: to_nowhere };
+        let program = Program { path, arguments, environment, output_to_nowhere: to_nowhere, of_the_copy: true };
         self.drill.host.run_while(&self.owner()?, &program, &|| !limit.cancel().is_cancelled())
     }
 

@@ -21,9 +21,10 @@ pub(super) fn newest_known(catalog: &Catalog, index: &Index<'_>, cancel: &Cancel
     let mut newest = None;
     for timeline in &catalog.timelines {
         for name in catalog.segments_of(timeline.id).rev().take(LOOKED_INTO) {
-            let times = index.summary(*name, cancel)?.ok().and_then(|summary| summary.times);
-            if let Some((_, latest)) = times {
-                newest = newest.max(Some(latest));
+            // What was rolled back is no loss.
+            let last = index.summary(*name, cancel)?.ok().and_then(|summary| summary.last_commit);
+            if let Some(commit) = last {
+                newest = newest.max(Some(commit.at));
                 break;
             }
         }

@@ -3,8 +3,8 @@
 use super::run::{Drill, Heard, judge, summarize};
 use super::store::{Draft, Known};
 use crate::error::Result;
-use crate::event::DrillReport;
 use crate::event::drill::DrillResult;
+use crate::event::{Event, RecoveryState, What};
 
 impl Drill<'_> {
     /// Clears up behind every drill that was killed. Gives what is to be known of it, in words.
@@ -12,19 +12,18 @@ impl Drill<'_> {
     /// # Errors
     /// When it cannot be found out which there are.
     pub(super) fn clear_up(&self) -> Result<Vec<String>> {
+        let known = self.drills.all()?.into_iter();
+        let killed = known.filter_map(|known| if let Known::Killed(draft) = known { Some(draft) } else { None });
+        // Reports that only lack their lines fit in their order.
+        let mut killed: Vec<_> =
+            killed.map(|draft| (self.drills.number_of(&draft.report.id).unwrap_or(u64::MAX), draft)).collect();
+        killed.sort_by_key(|(number, draft)| (*number, draft.report.begun_at));
         let mut told = Vec::new();
-        for known in self.drills.all()? {
-            let Known::Killed(draft) = known else { continue };
+        for (_, draft) in killed {
             let id = draft.report.id.clone();
             let said = match self.clear_up_behind(*draft) {
-                Ok(report) if report.removed => format!("the drill {id} was killed; what it had made was removed"),
-                Ok(report) if report.kept => {
-                    format!("the drill {id} was killed; what it had made is kept, as was wanted")
-                }
-                Ok(_) => format!("the drill {id} was killed; not everything that it had made could be removed"),
-                Err(error) => {
-                    format!("the drill {id} was killed, and cannot be cleared up: {}", error.report().message)
-                }
+                Ok(came) => format!("the drill {id} {came}"),
+                Err(error) => format!("the drill {id} cannot be cleared up: {}", error.report().message),
             };
             (self.listen)(&id, Heard::Note(&said));
             told.push(said);
@@ -32,13 +31,16 @@ impl Drill<'_> {
         Ok(told)
     }
 
-    fn clear_up_behind(&self, draft: Draft) -> Result<DrillReport> {
-        let Draft { judged, mut report } = draft;
+    /// What came of it, in words.
+    fn clear_up_behind(&self, draft: Draft) -> Result<&'static str> {
+        let Draft { judged, promotes, mut report } = draft;
         // Nobody else takes it on meanwhile.
         let _journal = self.drills.begin(&self.host, &report.id)?;
         if self.drills.chain()?.iter().any(|link| link.id == report.id) {
-            // Somebody just has.
-            return self.drills.report(&report.id);
+            return Ok("was killed; somebody has just cleared up behind it");
+        }
+        if self.drills.link_again(&self.host, &report.id)?.is_some() {
+            return Ok("had its report, and no line in the chain; it has one now");
         }
         let recovery = self.engine.recoveries().load(&report.id).ok();
         if !judged {
@@ -53,13 +55,57 @@ impl Drill<'_> {
             report.notes.push("walback was killed after everything was checked".to_owned());
         } else {
             report.kept = false;
-            self.remove(&mut report);
+            self.remove(&mut report, promotes);
             report.notes.push("it was killed; the next drill has cleared up behind it".to_owned());
         }
         if judged {
             judge(&mut report);
         }
         summarize(&mut report);
-        self.drills.seal(&self.host, report, self.config.zone).map(|sealed| sealed.report)
+        let report = self.drills.seal(&self.host, report, self.config.zone)?.report;
+        Ok(match (report.removed, report.kept) {
+            (true, _) => "was killed; what it had made was removed",
+            (false, true) => "was killed; what it had made is kept",
+            (false, false) => "was killed; not everything that it had made could be removed",
+        })
+    }
+}
+
+/// What somebody has done with the recovery of a drill that drills do not do, as far as its journal tells: it may be in use.
+/// `promotes`: it may be the drill that has promoted it.
+pub(super) fn taken_over(events: &[Event], promotes: bool) -> Option<&'static str> {
+    let mut plans = 0;
+    events.iter().find_map(|event| match event.what {
+        What::Planned { .. } => {
+            plans += 1;
+            (plans > 1).then_some("retargeted")
+        }
+        What::Promoted { .. } | What::State { state: RecoveryState::Promoting } => (!promotes).then_some("promoted"),
+        What::Resumed { .. } => Some("resumed"),
+        What::Item { .. } => Some("gone on with"),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{TimelineId, Timestamp};
+    use crate::plan::example;
+
+    #[test]
+    fn what_somebody_works_with_is_told_from_what_a_drill_has_left() {
+        let planned = || What::Planned { plan: Box::new(example()), hash: String::new(), strategy: None };
+        let promoted = || What::Promoted { timeline: TimelineId(2) };
+        let told = |more: Vec<What>, promotes: bool| {
+            let all = [planned(), What::State { state: RecoveryState::Paused }].into_iter().chain(more);
+            let event = |what| Event { at: Timestamp::UNIX_EPOCH, recovery: "drill".to_owned(), what };
+            taken_over(&all.map(event).collect::<Vec<_>>(), promotes)
+        };
+        assert_eq!((told(vec![], false), told(vec![promoted()], true)), (None, None));
+        assert_eq!(told(vec![promoted()], false), Some("promoted"));
+        assert_eq!(told(vec![What::State { state: RecoveryState::Promoting }], false), Some("promoted"));
+        assert_eq!(told(vec![What::Resumed { found: String::new() }], false), Some("resumed"));
+        assert_eq!(told(vec![planned()], true), Some("retargeted"));
     }
 }

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::aim::{self, Aim, Which};
+use super::aim::{self, Aim, PassedOver, Which};
 use super::checks::Checks;
-use super::limit::Limit;
+use super::limit::{Limit, Room, TooMuch};
 use super::measure;
-use super::store::{Draft, DrillJournal, Drills, Sealed};
+use super::remains::taken_over;
+use super::store::{DrillJournal, Drills, Sealed};
 use crate::catalog::suspect::MANY_ROWS;
 use crate::config::{Config, RestoreConfig, SourceConfig};
 use crate::core::progress::{Bytes, Seconds};
@@ -20,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::drill::{By, CheckKind, DrillCheck, DrillPhase, DrillResult, Drilled, DrilledBackup, FORMAT};
 use crate::event::{DrillReport, Event, Failure, Recovery, RecoveryState};
 use crate::plan::build::name_recovery;
-use crate::plan::{Plan, Severity};
+use crate::plan::{Plan, Severity, tablespaces};
 use crate::source::{Cancel, Index, LocalSource, Source};
 
 /// How long the command for failures may take.
@@ -79,8 +80,8 @@ pub struct Done {
 /// How far a drill came that did not come to its end.
 struct Ended {
     error: Error,
-    /// Because its time was over.
-    expired: bool,
+    /// What was more than it may take, where it was given up for that.
+    too_much: Option<TooMuch>,
 }
 
 impl<'a> Drill<'a> {
@@ -91,7 +92,7 @@ impl<'a> Drill<'a> {
     pub fn new(config: &'a Config, listen: Listen<'a>) -> Result<Drill<'a>> {
         Ok(Drill {
             config,
-            source: config.source()?,
+            source: config.source_to_drill()?,
             engine: Engine::new(config)?,
             host: Host::new(config.read_only)?,
             drills: Drills::below(&config.state_directory),
@@ -109,30 +110,51 @@ impl<'a> Drill<'a> {
         let directory = self.new_directory(&scratch);
         let mut report = self.blank(&directory, notes, asked.keep);
         let mut journal = self.drills.begin(&self.host, &report.id)?;
-        self.note(&mut journal, &report, false)?;
-        let limit = Limit::new(cancel, self.source.drill.timeout);
+        journal.note(&self.host, &report, false)?;
+        let limit = self.limit(&report.directory, cancel);
         let outcome = self.make(asked, &mut report, &mut journal, &limit);
         if let Err(error) = outcome {
-            self.take_failure(&mut report, Ended { error, expired: limit.expired() });
+            self.take_failure(&mut report, Ended { error, too_much: limit.exceeded() });
         }
         // What is not there cannot be kept.
         report.kept &= self.engine.recoveries().has(&report.id) && directory.exists();
         judge(&mut report);
         report.ended_at = now();
-        // What is known now stands, also where removing is interrupted.
-        self.note(&mut journal, &report, true)?;
+        // What is known now stands, also where removing is interrupted. Where it cannot be written down, what was made has to
+        // go all the same: the disk may be full of it.
+        let _ = journal.note(&self.host, &report, true);
         if !report.kept {
             let started = Instant::now();
-            self.remove(&mut report);
+            self.remove(&mut report, journal.promotes());
             report.phases.push(phase("teardown", started));
         }
         judge(&mut report);
         report.ended_at = now();
         summarize(&mut report);
-        let sealed = self.drills.seal(&self.host, report, self.config.zone)?;
-        self.raise_alarm(&sealed);
+        let sealed = self.seal(report)?;
+        if sealed.report.result == DrillResult::Failed {
+            self.raise_alarm(&sealed.report, &sealed.directory);
+        }
         let recovery = self.engine.recoveries().load(&sealed.report.id).ok().and_then(|buffer| buffer.recovery());
         Ok(Done { sealed, recovery })
+    }
+
+    /// A drill whose report cannot be written proves nothing, and somebody is to know.
+    fn seal(&self, report: DrillReport) -> Result<Sealed> {
+        self.drills.seal(&self.host, report.clone(), self.config.zone).map_err(|error| {
+            let mut report = report;
+            report.failures.push(format!("its report cannot be written: {}", error.report().message));
+            judge(&mut report);
+            summarize(&mut report);
+            self.raise_alarm(&report, &self.drills.place(&report.id));
+            error.because(report.summary)
+        })
+    }
+
+    fn limit(&self, directory: &Path, cancel: &Cancel) -> Limit {
+        let directories = vec![directory.to_path_buf(), tablespaces::beside(directory)];
+        let room = self.source.drill.max_bytes.map(|most| Room { directories, most });
+        Limit::with_room(cancel, self.source.drill.timeout, room)
     }
 
     fn scratch(&self, asked: &Asked) -> Result<PathBuf> {
@@ -150,8 +172,10 @@ impl<'a> Drill<'a> {
         let time = now().for_server();
         let digits: String = time.chars().filter(char::is_ascii_digit).take(14).collect();
         let source = if self.source.name == crate::config::FROM_COMMAND_LINE { "" } else { self.source.name.as_str() };
-        let source: String = source.chars().take(20).collect();
-        let wanted = format!("drill {source} {digits}");
+        // So long that the whole fits into a name.
+        let source: String = source.chars().take(15).collect();
+        // Somebody who keeps drills elsewhere may begin one of the same name in the same place in the same second.
+        let wanted = format!("drill {source} {digits} {:03x}", aim::below(0x1000));
         let is_taken = |name: &str| {
             let path = scratch.join(name);
             self.drills.has(name) || self.engine.recoveries().has(name) || path.symlink_metadata().is_ok()
@@ -210,17 +234,16 @@ impl<'a> Drill<'a> {
         }
     }
 
-    fn note(&self, journal: &mut DrillJournal, report: &DrillReport, judged: bool) -> Result<()> {
-        journal.note(&self.host, &Draft { judged, report: report.clone() })
-    }
-
     /// Everything from the plan to the last check.
     fn make(&self, asked: &Asked, report: &mut DrillReport, journal: &mut DrillJournal, limit: &Limit) -> Result<()> {
         (self.listen)(&report.id, Heard::Doing("planning"));
         let started = Instant::now();
-        let plan = self.plan(asked, report, limit)?;
-        report.phases.push(phase(measure::PLAN, started));
-        self.note(journal, report, false)?;
+        let (plan, asking) = self.plan(asked, report, limit)?;
+        let planning = phase(measure::PLAN, started);
+        // Nobody asks a primary that is gone.
+        let seconds = (planning.seconds - asking.as_secs_f64()).max(0.0);
+        report.phases.push(DrillPhase { seconds, ..planning });
+        journal.note(&self.host, report, false)?;
         self.check_bounds(&plan)?;
         let watch = |event: &Event| (self.listen)(&event.recovery, Heard::Event(event));
         let begun = self.engine.begin(&plan, &plan.hash()?, &watch, limit.cancel());
@@ -235,11 +258,11 @@ impl<'a> Drill<'a> {
         let role = buffer.and_then(|buffer| buffer.role).unwrap_or_else(|| plan.server.role.clone());
         let config = &self.source.drill;
         let checks = Checks { drill: self, config, plan: &plan, recovery: &recovery, limit, role };
-        self.check(&checks, report)
+        self.check(&checks, report, journal)
     }
 
-    /// Chooses and plans; what is known by that goes into the report.
-    fn plan(&self, asked: &Asked, report: &mut DrillReport, limit: &Limit) -> Result<Plan> {
+    /// Chooses and plans; what is known by that goes into the report. Gives how long asking the primary took, too.
+    fn plan(&self, asked: &Asked, report: &mut DrillReport, limit: &Limit) -> Result<(Plan, Duration)> {
         let source = LocalSource::new(self.source).remembering(self.config.cache_directory.as_deref());
         let catalog = source.list(limit.cancel())?;
         report.source.system_identifier = catalog.system_identifier.map(|id| id.to_string());
@@ -248,14 +271,20 @@ impl<'a> Drill<'a> {
         let index = Index::new(&source, &catalog, cache, self.config.suspect_rows.unwrap_or(MANY_ROWS));
         // What is known of the archive stands, whatever the target comes to.
         report.newest_known_at = measure::newest_known(&catalog, &index, limit.cancel())?;
+        let begun = Instant::now();
         if let Some(primary) = &self.source.primary {
             match measure::primary_now(primary, &catalog) {
                 Ok(now) => report.primary_at = Some(now),
                 Err(why) => report.notes.push(why),
             }
         }
+        let asking = begun.elapsed();
         let which = (&asked.which, &asked.aim);
-        let chosen = aim::choose(&catalog, &index, which, &mut report.notes, limit.cancel())?;
+        let mut passed_over = PassedOver::default();
+        let chosen = aim::choose(&catalog, &index, which, &mut passed_over, (report.begun_at, limit.cancel()));
+        report.notes.append(&mut passed_over.notes);
+        report.failures.append(&mut passed_over.failures);
+        let chosen = chosen?;
         report.chosen = chosen.how;
         report.target = Some(chosen.target.clone());
         let preparation = Preparation {
@@ -277,7 +306,7 @@ impl<'a> Drill<'a> {
             zone: self.config.zone,
         })?;
         self.take_plan(report, &plan);
-        Ok(plan)
+        Ok((plan, asking))
     }
 
     /// As recoveries of this source are made, but for what a recovery of an accident may need at the same time: its
@@ -324,44 +353,55 @@ impl<'a> Drill<'a> {
     }
 
     /// Asks, reads everything, and at the end what needs the server stopped.
-    fn check(&self, checks: &Checks<'_>, report: &mut DrillReport) -> Result<()> {
+    fn check(&self, checks: &Checks<'_>, report: &mut DrillReport, journal: &mut DrillJournal) -> Result<()> {
         let id = report.id.clone();
         let watch = |event: &Event| (self.listen)(&event.recovery, Heard::Event(event));
         let started = Instant::now();
         (self.listen)(&report.id, Heard::Doing("checking"));
         report.checks.push(as_predicted(report));
         if checks.recovery.state != RecoveryState::Paused {
-            report.rto_s = Some(measure::rto_s(&report.phases));
             return Err(Error::failed(
                 "drill-unreadable",
                 "the server takes no queries at this target: nothing could be checked",
             )
-            .hint("choose another target: docs/drills.md says why some cannot be read"));
+            .hint("choose another target: docs/findings.md says where a server cannot pause"));
         }
         let asked = checks.ask(report);
         report.phases.push(phase(measure::CHECKS, started));
-        report.rto_s = Some(measure::rto_s(&report.phases));
+        // Who gave it up does not know how long it would have taken.
         asked?;
+        report.rto_s = Some(measure::rto_s(&report.phases));
         let started = Instant::now();
         (self.listen)(&report.id, Heard::Doing("reading everything"));
         let promoted = self.source.drill.promote;
         if promoted {
+            journal.note_promotion(&self.host, report)?;
             self.engine.promote(&id, &watch)?;
         }
         checks.read_everything(report, promoted)?;
         if checks.wants_checksums(report)? {
-            self.engine.stop_cleanly(&id, &watch)?;
+            self.engine.stop_cleanly(&id, &watch, checks.limit.cancel())?;
             checks.checksums(report)?;
+            if report.kept {
+                self.engine.resume(&id, &watch, checks.limit.cancel())?;
+            }
         }
         report.phases.push(DrillPhase { counts: false, ..phase("verify", started) });
         Ok(())
     }
 
-    /// Removes what the drill has made, and says in the report how far that came.
-    pub(super) fn remove(&self, report: &mut DrillReport) {
+    /// Removes what the drill has made, and says in the report how far that came. Where somebody else has taken that over, it
+    /// stays. `promotes`: it may be the drill that has promoted it.
+    pub(super) fn remove(&self, report: &mut DrillReport, promotes: bool) {
         (self.listen)(&report.id, Heard::Doing("removing what was restored"));
         if !self.engine.recoveries().has(&report.id) {
             report.removed = true;
+            return;
+        }
+        let events = self.engine.recoveries().events(&report.id).unwrap_or_default();
+        if let Some(done) = taken_over(&events, promotes) {
+            report.kept = true;
+            report.notes.push(format!("somebody has {done} what it had made: that is kept, and theirs to discard"));
             return;
         }
         let watch = |event: &Event| (self.listen)(&event.recovery, Heard::Event(event));
@@ -383,16 +423,20 @@ impl<'a> Drill<'a> {
             causes: said.causes.clone(),
             hint: said.hint.clone(),
         };
-        let first = match (ended.expired, said.kind) {
-            (true, _) => {
+        let first = match (ended.too_much, said.kind) {
+            (Some(TooMuch::Time), _) => {
                 let limit = Seconds(self.source.drill.timeout.as_secs_f64());
                 format!("it was given up after {limit}, its limit")
             }
-            (false, ErrorKind::Interrupted) => "it was given up, by Ctrl-C or SIGTERM".to_owned(),
-            (false, _) => said.message.clone(),
+            (Some(TooMuch::Room(taken)), _) => {
+                let most = Bytes(self.source.drill.max_bytes.unwrap_or_default());
+                format!("it was given up: it took {}, more than the {most} that a drill may take", Bytes(taken))
+            }
+            (None, ErrorKind::Interrupted) => "it was given up, by Ctrl-C or SIGTERM".to_owned(),
+            (None, _) => said.message.clone(),
         };
-        report.result = match (ended.expired, said.kind) {
-            (false, ErrorKind::Interrupted) => DrillResult::Interrupted,
+        report.result = match (ended.too_much, said.kind) {
+            (None, ErrorKind::Interrupted) => DrillResult::Interrupted,
             _ => DrillResult::Failed,
         };
         // What forbids the plan says it better.
@@ -402,14 +446,10 @@ impl<'a> Drill<'a> {
         report.failure = Some(failure);
     }
 
-    /// Has the configured command tell somebody of a failure.
-    fn raise_alarm(&self, sealed: &Sealed) {
-        let report = &sealed.report;
-        let Some(command) = self.source.drill.on_failure.as_ref().filter(|_| report.result == DrillResult::Failed)
-        else {
-            return;
-        };
-        let place = |name: &str| sealed.directory.join(name).display().to_string();
+    /// Has the configured command tell somebody of a failure, whose documents are in `directory`.
+    fn raise_alarm(&self, report: &DrillReport, directory: &Path) {
+        let Some(command) = &self.source.drill.on_failure else { return };
+        let place = |name: &str| directory.join(name).display().to_string();
         let environment = [
             ("WALBACK_SUMMARY", report.summary.clone()),
             ("WALBACK_RESULT", report.result.word().to_owned()),
@@ -425,6 +465,7 @@ impl<'a> Drill<'a> {
             arguments: &arguments,
             environment: &environment,
             output_to_nowhere: false,
+            of_the_copy: false,
         };
         let started = Instant::now();
         let ran = self.host.run_while(&current_account(), &program, &|| started.elapsed() < ALARM);

@@ -54,6 +54,8 @@ pub struct Link {
 pub struct Draft {
     /// Whether nothing is left to be done but to remove what it made: its result stands.
     pub judged: bool,
+    /// Whether the drill has promoted its copy, or was about to.
+    pub promotes: bool,
     /// What is known so far.
     pub report: DrillReport,
 }
@@ -95,7 +97,10 @@ pub struct Verified {
 
 /// The journal of a drill that is being made, locked.
 #[derive(Debug)]
-pub struct DrillJournal(File);
+pub struct DrillJournal {
+    file: File,
+    promotes: bool,
+}
 
 impl Drills {
     /// Those below a state directory.
@@ -135,7 +140,8 @@ impl Drills {
     pub fn begin(&self, host: &Host, id: &str) -> Result<DrillJournal> {
         let place = self.place(id);
         host.make_state_directory(&place)?;
-        host.open_journal(&place.join(JOURNAL)).map(DrillJournal)
+        let file = host.open_journal(&place.join(JOURNAL))?;
+        Ok(DrillJournal { file, promotes: false })
     }
 
     /// The chain's lines.
@@ -150,6 +156,7 @@ impl Drills {
         let broken = |line: usize, why: String| {
             Error::failed("chain-broken", format!("the chain of reports is broken: {}, line {line}", path.display()))
                 .because(why)
+                .hint(format!("move {} away, and keep it: the next drill begins a new chain", self.directory.display()))
         };
         let parse = |(place, line): (usize, &str)| {
             let link: Link = serde_json::from_str(line).map_err(|error| broken(place + 1, error.to_string()))?;
@@ -258,10 +265,43 @@ impl Drills {
         text.push('\n');
         host.write_document(&directory.join(REPORT), &text, 0o600, true)?;
         let link = Link { number: report.number, id: report.id.clone(), hash: hash(text.as_bytes()) };
-        let line = serde_json::to_string(&link)
-            .map_err(|error| Error::failed("no-json", "the chain cannot be written").caused_by(&error))?;
-        host.append(&mut chain, &format!("{line}\n"))?;
+        self.add(host, &mut chain, &link)?;
         Ok(Sealed { report, hash: link.hash, directory })
+    }
+
+    /// Puts a report into the chain whose line is missing, as it is: its drill was killed before it could write the line, or
+    /// the line was removed. `None` where there is no report yet.
+    ///
+    /// # Errors
+    /// When the chain cannot be read or written; when the report does not fit behind the last one: then it is left as it is,
+    /// for whoever wants to know how that came about.
+    pub fn link_again(&self, host: &Host, id: &str) -> Result<Option<DrillReport>> {
+        let mut chain = self.lock_chain(host)?;
+        let links = self.chain()?;
+        let Some(bytes) = read(&self.place(id).join(REPORT))? else { return Ok(None) };
+        let link = Link { number: links.len() as u64 + 1, id: id.to_owned(), hash: hash(&bytes) };
+        let before = links.last().map(|link| link.hash.as_str());
+        if let Some(problem) = self.verify_one(&link, before)?.first() {
+            let place = self.place(id);
+            return Err(Error::failed(
+                "chain-broken",
+                format!("its report is not in the chain, and does not fit: {problem}"),
+            )
+            .hint(format!("find out who has changed the chain; move {} away then, and keep it", place.display())));
+        }
+        self.add(host, &mut chain, &link)?;
+        self.report(id).map(Some)
+    }
+
+    /// Which number a drill's report has, where it was written.
+    pub(super) fn number_of(&self, id: &str) -> Option<u64> {
+        self.report(id).ok().map(|report| report.number)
+    }
+
+    fn add(&self, host: &Host, chain: &mut File, link: &Link) -> Result<()> {
+        let line = serde_json::to_string(link)
+            .map_err(|error| Error::failed("no-json", "the chain cannot be written").caused_by(&error))?;
+        host.append(chain, &format!("{line}\n"))
     }
 
     /// Waits for another drill that writes its report just now.
@@ -310,9 +350,12 @@ impl Drills {
             verified.problems.extend(problems.into_iter().map(|problem| format!("{}: {problem}", link.id)));
             before = Some(&link.hash);
         }
+        // Another drill may have added its line meanwhile.
+        let links = self.chain().unwrap_or(links.clone());
         let known: BTreeSet<&str> = links.iter().map(|link| link.id.as_str()).collect();
         for id in self.names().iter().filter(|id| !known.contains(id.as_str())) {
-            if self.place(id).join(REPORT).exists() && last_draft(&self.place(id).join(JOURNAL)).is_none() {
+            // One that is being written just now is not in it yet.
+            if self.place(id).join(REPORT).exists() && lock::holder(&self.place(id).join(JOURNAL)).is_none() {
                 verified.problems.push(format!("{id}: this report is not in the chain"));
             }
         }
@@ -355,17 +398,33 @@ fn changed_documents(place: &Path, documents: &BTreeMap<String, String>) -> Resu
 }
 
 impl DrillJournal {
-    /// Notes how far the drill has come.
+    /// Notes how far the drill has come; `judged`: nothing is left to be done but to remove what it made.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn note(&mut self, host: &Host, draft: &Draft) -> Result<()> {
-        let line = serde_json::to_string(draft).map_err(|error| {
+    pub fn note(&mut self, host: &Host, report: &DrillReport, judged: bool) -> Result<()> {
+        let draft = Draft { judged, promotes: self.promotes, report: report.clone() };
+        let line = serde_json::to_string(&draft).map_err(|error| {
             Error::failed("journal-unwritable", "this cannot be journalled")
                 .caused_by(&error)
                 .hint("paths have to be UTF-8")
         })?;
-        host.append(&mut self.0, &format!("{line}\n"))
+        host.append(&mut self.file, &format!("{line}\n"))
+    }
+
+    /// Notes that the drill is about to promote its copy: one that was promoted without that is somebody else's.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_promotion(&mut self, host: &Host, report: &DrillReport) -> Result<()> {
+        self.promotes = true;
+        self.note(host, report, false)
+    }
+
+    /// Whether the drill has promoted its copy, or was about to.
+    #[must_use]
+    pub fn promotes(&self) -> bool {
+        self.promotes
     }
 }
 

@@ -33,6 +33,14 @@ impl Kept {
         self.drills.directory.join(name)
     }
 
+    /// Lets go of a journal. A program that another test is just starting may have its lock for a moment longer.
+    fn let_go(&self, journal: DrillJournal, id: &str) {
+        drop(journal);
+        while lock::holder(&self.file(id).join(JOURNAL)).is_some() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn problems(&self) -> String {
         self.drills.verify().unwrap().problems.join("; ")
     }
@@ -116,13 +124,44 @@ fn the_last_value_is_that_of_the_same_source() {
 fn what_was_killed_is_told_from_what_goes_on() {
     let kept = kept();
     let mut journal = kept.drills.begin(&kept.host, "d").unwrap();
-    let draft = Draft { judged: false, report: DrillReport { id: "d".to_owned(), ..report() } };
-    journal.note(&kept.host, &draft).unwrap();
+    let draft = Draft { judged: false, promotes: true, report: DrillReport { id: "d".to_owned(), ..report() } };
+    journal.note_promotion(&kept.host, &draft.report).unwrap();
     let last = || kept.drills.all().unwrap().pop().unwrap();
     assert!(matches!(last(), Known::Running(report, Some(_)) if report.id == "d"));
-    drop(journal);
+    kept.let_go(journal, "d");
     assert_eq!(last(), Known::Killed(Box::new(draft)));
     assert_eq!(kept.problems(), "", "it is no report yet");
     kept.seal("d", "1");
     assert!(matches!(last(), Known::Over(report) if report.result == DrillResult::Passed));
+}
+
+/// Drills have journals besides their reports: one whose line is missing looks like one that was killed.
+#[test]
+fn a_report_whose_line_is_missing_shows_and_is_put_back_as_it_was() {
+    let kept = kept();
+    for id in ["a", "b", "c"] {
+        let report = kept.drills.report(id).unwrap();
+        let mut journal = kept.drills.begin(&kept.host, id).unwrap();
+        journal.note(&kept.host, &report, true).unwrap();
+        kept.let_go(journal, id);
+    }
+    let before = kept.drills.chain().unwrap();
+    for left in [2, 1, 0] {
+        let lines = before[..left].iter().map(|link| serde_json::to_string(link).unwrap() + "\n");
+        fs::write(kept.file(CHAIN), lines.collect::<String>()).unwrap();
+        assert!(kept.problems().contains("c: this report is not in the chain"), "{}", kept.problems());
+    }
+    // One that is being sealed just now is no problem.
+    let at_work = kept.drills.begin(&kept.host, "c").unwrap();
+    assert!(!kept.problems().contains("c: "), "{}", kept.problems());
+    drop(at_work);
+    let again = |id: &str| kept.drills.link_again(&kept.host, id).map(|report| report.map(|report| report.number));
+    assert_eq!(again("b").unwrap_err().report().code, "chain-broken", "it is the second one");
+    assert_eq!(again("gone").unwrap(), None);
+    kept.change("c/report.html", "passed", "failed");
+    assert_eq!((again("a").unwrap(), again("b").unwrap()), (Some(1), Some(2)));
+    assert_eq!(again("c").unwrap_err().report().code, "chain-broken", "it was changed");
+    kept.change("c/report.html", "failed", "passed");
+    assert_eq!(again("c").unwrap(), Some(3));
+    assert_eq!((kept.drills.chain().unwrap(), kept.problems()), (before, String::new()));
 }

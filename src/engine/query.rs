@@ -9,7 +9,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use crate::core::{Check, Checked, Rows, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Recovery;
-use crate::plan::Plan;
+use crate::plan::{DATABASE, Plan};
 use crate::source::Cancel;
 
 use super::mark::Mark;
@@ -25,7 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// When the server cannot be asked.
 pub fn databases(recovery: &Recovery, plan: &Plan) -> Result<Vec<String>> {
     let query = "SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1";
-    let rows = ask(recovery, plan, ("postgres", None), query, usize::MAX, &Cancel::default())?;
+    let list = |database: &str| ask(recovery, plan, (database, None), query, usize::MAX, &Cancel::default());
+    // “postgres” may be dropped, by those who need none.
+    let rows = list(DATABASE).or_else(|error| list("template1").map_err(|_| error))?;
     Ok(rows.rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
 }
 

@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::core::time::Timestamp;
-use crate::core::{Lsn, PgMajor, Target, TargetKind, TimelineId, Xid};
+use crate::core::{Lsn, PgMajor, Target, TimelineId, Xid};
 use crate::plan::Finding;
 
 use super::types::Failure;
 
 /// The form of a report that this program writes.
 pub const FORMAT: u32 = 1;
+/// So much of a value that is not as expected is said in words.
+const SHOWN: usize = 200;
 
 /// How a drill ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,11 +171,14 @@ impl DrillCheck {
     #[must_use]
     pub fn in_words(&self) -> String {
         let value = match (&self.value, self.said.first()) {
-            (Some(value), _) => value.clone(),
-            (None, Some(said)) => said.clone(),
-            (None, None) => "null".to_owned(),
+            (Some(value), _) => value,
+            (None, Some(said)) => said,
+            (None, None) => "null",
         };
-        format!("{}: {value}, expected {}", self.name, self.expected)
+        // It becomes a part of a line, and of an environment, which has its limits.
+        let shown: String = value.chars().take(SHOWN).collect();
+        let more = if shown.len() < value.len() { "…" } else { "" };
+        format!("{}: {shown}{more}, expected {}", self.name, self.expected)
     }
 }
 
@@ -285,10 +290,10 @@ impl DrillReport {
         (self.checks.iter().filter(|check| check.passed).count(), self.checks.len())
     }
 
-    /// Whether it went to the end of WAL.
+    /// Whether it went to the end of WAL, on the latest timeline.
     #[must_use]
     pub fn is_of_latest(&self) -> bool {
-        self.target.as_ref().is_some_and(|target| target.kind == TargetKind::Latest)
+        self.target.as_ref().is_some_and(Target::is_of_all)
     }
 
     /// What a check's value was.

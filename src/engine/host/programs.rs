@@ -1,10 +1,11 @@
 //! Programs that may take long, say much or hang: run to their end, or to the end of somebody's patience.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Child;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -14,6 +15,7 @@ use nix::unistd::Pid;
 
 use super::{Account, Host, WATCH_EVERY, quiet_command, said};
 use crate::error::{Error, Result};
+use crate::source::command::run::has_ended;
 
 /// How long a program may take that was asked to end, before it is made to.
 const GRACE: Duration = Duration::from_secs(2);
@@ -29,6 +31,9 @@ pub struct Program<'a> {
     pub environment: &'a [(&'a str, String)],
     /// Whether what it writes to its standard output is of no interest: all of a database, say.
     pub output_to_nowhere: bool,
+    /// Whether it works with a copy: nothing of our environment shall lead a client of PostgreSQL's to another server
+    /// (`PGHOSTADDR`, `PGSERVICE` and others go before or beside what the command line says).
+    pub of_the_copy: bool,
 }
 
 /// What came of it.
@@ -64,6 +69,10 @@ impl Host {
         let output = memfd_create(c"said", MFdFlags::MFD_CLOEXEC).map_err(|error| cannot(error.into()))?;
         let output = File::from(output);
         let mut command = quiet_command(account, program.path, program.arguments);
+        if program.of_the_copy {
+            let names = std::env::vars_os().map(|(name, _)| name);
+            lead_nowhere_else(&mut command, account, names);
+        }
         command.envs(program.environment.iter().map(|(name, value)| (name, value)));
         let out = match program.output_to_nowhere {
             true => File::options().write(true).open("/dev/null"),
@@ -71,21 +80,31 @@ impl Host {
         };
         command.stdout(out.map_err(cannot)?).stderr(output.try_clone().map_err(cannot)?).process_group(0);
         let mut child = command.spawn().map_err(cannot)?;
-        let (status, cut_short) = wait_while(&mut child, go_on).map_err(cannot)?;
-        // What it has left in the background would go on with what is about to be removed.
-        let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
-        Ok(Ran { status: status.code(), cut_short, said: said(output) })
+        let group = Pid::from_raw(child.id().cast_signed());
+        let waited = wait_while(group, go_on);
+        // What it has left in the background would go on with what is about to be removed. As long as it is not reaped, the
+        // number of its group is nobody else's.
+        let _ = killpg(group, Signal::SIGKILL);
+        let status = child.wait().map_err(cannot)?;
+        Ok(Ran { status: status.code(), cut_short: waited.map_err(cannot)?, said: said(output) })
     }
 }
 
-/// Waits for its end, or makes one.
-fn wait_while(child: &mut Child, go_on: &dyn Fn() -> bool) -> io::Result<(std::process::ExitStatus, bool)> {
-    let group = Pid::from_raw(child.id().cast_signed());
+/// Takes what `libpq` heeds out of an environment with these names. A client looks for its files in the home of the user
+/// that it runs as.
+fn lead_nowhere_else(command: &mut Command, account: &Account, names: impl Iterator<Item = OsString>) {
+    for name in names.filter(|name| name.as_encoded_bytes().starts_with(b"PG")) {
+        command.env_remove(name);
+    }
+    if let Some(home) = &account.home {
+        command.env("HOME", home);
+    }
+}
+
+/// Waits for its end, or makes one, and says whether it did; it is not reaped.
+fn wait_while(group: Pid, go_on: &dyn Fn() -> bool) -> io::Result<bool> {
     let mut asked: Option<Instant> = None;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok((status, asked.is_some()));
-        }
+    while !has_ended(group)? {
         match asked {
             None if !go_on() => {
                 asked = Some(Instant::now());
@@ -96,6 +115,7 @@ fn wait_while(child: &mut Child, go_on: &dyn Fn() -> bool) -> io::Result<(std::p
         }
         std::thread::sleep(WATCH_EVERY);
     }
+    Ok(asked.is_some())
 }
 
 /// Sends it to the whole group; to its leader, where there is no group yet.
@@ -113,8 +133,13 @@ mod tests {
     fn run(script: &str, go_on: &dyn Fn() -> bool, output_to_nowhere: bool) -> Ran {
         let arguments = ["-c".to_owned(), script.to_owned()];
         let environment = [("WHO", "me".to_owned())];
-        let program =
-            Program { path: Path::new("/bin/sh"), arguments: &arguments, environment: &environment, output_to_nowhere };
+        let program = Program {
+            path: Path::new("/bin/sh"),
+            arguments: &arguments,
+            environment: &environment,
+            output_to_nowhere,
+            of_the_copy: true,
+        };
         Host::new(false).unwrap().run_while(&current_account(), &program, go_on).unwrap()
     }
 
@@ -140,5 +165,17 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(60));
             std::thread::sleep(WATCH_EVERY);
         }
+    }
+
+    /// A connection's address in our environment goes before the socket that the command line names.
+    #[test]
+    fn a_client_of_the_copy_is_led_nowhere_else() {
+        let script = "echo \"$HOME ${PGHOSTADDR-none} $OTHER\"";
+        let account = Account { home: Some("/home/of-the-server".into()), ..current_account() };
+        let mut command = quiet_command(&account, Path::new("/bin/sh"), &["-c", script]);
+        command.env("PGHOSTADDR", "192.0.2.1").env("OTHER", "stays");
+        lead_nowhere_else(&mut command, &account, ["PGHOSTADDR", "OTHER"].map(OsString::from).into_iter());
+        let output = command.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "/home/of-the-server none stays\n");
     }
 }

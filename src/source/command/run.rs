@@ -232,7 +232,10 @@ fn wait(process: Pid, started: Instant, limit: Duration, cancel: &Cancel) -> io:
 }
 
 /// Whether a child of ours has ended. It keeps its number until it is reaped.
-fn has_ended(process: Pid) -> io::Result<bool> {
+///
+/// # Errors
+/// When it is none of ours.
+pub(crate) fn has_ended(process: Pid) -> io::Result<bool> {
     match waitid(Id::Pid(process), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
         Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => Ok(false),
         // `nix` has no name for the signal that ended it, where that is one of the real-time signals.
