@@ -395,6 +395,12 @@ impl Config {
         Ok(source)
     }
 
+    /// The source of the configuration that was named; `None` where none was, or where archives were.
+    #[must_use]
+    pub fn named_source(&self) -> Option<&str> {
+        self.chosen.as_deref().filter(|name| *name != FROM_COMMAND_LINE)
+    }
+
     /// The same source, to make drills of: these run what the file says, without a question.
     ///
     /// # Errors

@@ -14,8 +14,8 @@ use std::sync::OnceLock;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::{
-    Answer, Cluster, Directory, Format, Gate, LIMIT, Options, Running, Server, Stop, ask, is_worked_in, postmaster,
-    run, sql, wait_until, walback,
+    Answer, Cluster, Directory, Format, Gate, LIMIT, Options, Running, Server, Stop, Tmux, ask, is_worked_in,
+    postmaster, press, run, sql, wait_until, walback,
 };
 
 /// What is drilled: a base backup and the WAL behind it, of a cluster that is gone.
@@ -376,4 +376,47 @@ fn what_cannot_be_begun_leaves_no_report() {
     let without = ask(walback(&driller.directory).args(["--json", "--wal", "/nowhere", "drill"])).ended_with(2);
     assert_eq!(without.json()["error"]["code"], "no-scratch");
     assert_eq!(driller.listed(0)["drills"], json!([]));
+}
+
+#[test]
+fn the_screen_makes_a_drill_and_gives_up_what_is_left_unfinished() {
+    let driller = Driller::new();
+    // A check that ends when the file is there, or with the drill.
+    let go_on = driller.directory.path().join("go-on");
+    let script = driller
+        .directory
+        .write("wait.sh", format!("#!/bin/sh\nuntil test -e {}; do sleep 0.05; done\n", go_on.display()));
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let drill = format!("rto: 1h, checksums: false, amcheck: false, script: {}", script.display());
+    fs::write(&go_on, "").unwrap();
+    let mut command = driller.command(&drill, ROWS, &[]);
+    command.env("PAGER", "cat");
+    let tmux = Tmux::start(&driller.directory, &command, 100, 32);
+    tmux.wait_for("archive ✓ healthy", LIMIT);
+    // What an accident would cost is there to be seen before there was any drill.
+    tmux.wait_for("RTO ~", LIMIT);
+    press(&tmux, "d", "No drill of this cluster");
+    press(&tmux, "Enter", "Make which drill?");
+    tmux.send(&["y"]);
+    let screen = tmux.wait_for_screen("the drill's end", LIMIT, |screen| {
+        screen.contains("passed") && screen.contains("monday (the newest base backup") && !screen.contains("running")
+    });
+    for words in ["every report is as it was written", "RTO, up to", "at most 1 h", "5/5", "wait.sh: status 0"] {
+        assert!(screen.contains(words), "{words}:\n{screen}");
+    }
+    driller.assert_nothing_left();
+
+    // Leaving the program gives up what it makes; what that made is removed before the program ends.
+    fs::remove_file(&go_on).unwrap();
+    press(&tmux, "Enter", "Make which drill?");
+    tmux.send(&["y"]);
+    tmux.wait_for("reading everything", LIMIT);
+    assert!(is_worked_in(&driller.scratch()));
+    press(&tmux, "q", "Leave now?");
+    tmux.send(&["y"]);
+    assert_eq!(tmux.wait_for_exit(LIMIT), 0);
+    driller.assert_nothing_left();
+    let listed = driller.listed(0);
+    let results: Vec<&Value> = listed["drills"].as_array().unwrap().iter().map(|drill| &drill["result"]).collect();
+    assert_eq!(results, ["passed", "interrupted"]);
 }

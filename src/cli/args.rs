@@ -377,11 +377,14 @@ pub enum Command {
         #[command(flatten)]
         drill: DrillArgs,
     },
-    /// List the drills that this machine knows.
+    /// List the drills that this machine knows; with --source those of that one.
     Drills {
         /// Look whether every report is there and as it was written. Exit status 3 where one is not.
         #[arg(long)]
         verify: bool,
+        /// This is the SHA-256 of one of them, which was kept elsewhere: with it, none up to that one can have been made anew.
+        #[arg(long, value_name = "SHA256", requires = "verify")]
+        head: Option<String>,
     },
     /// Get a file of WAL for a recovering server; it runs this itself, as its restore_command.
     ///

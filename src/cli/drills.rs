@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::core::progress::{Seconds, counted};
 use crate::core::{Timestamp, Zone};
 use crate::drill::store::{HTML, Verified};
-use crate::drill::{Drills, Known};
+use crate::drill::{Drills, Known, Link};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::DrillReport;
 
@@ -34,20 +34,31 @@ struct Listed {
 ///
 /// # Errors
 /// When they cannot be read.
-pub fn run(context: &Context, verify: bool) -> Result<u8> {
+pub fn run(context: &Context, verify: bool, head: Option<&str>) -> Result<u8> {
     let drills = Drills::below(&context.config.state_directory);
-    let verified = verify.then(|| drills.verify()).transpose()?;
+    let mut verified = verify.then(|| drills.verify()).transpose()?;
+    if let (Some(verified), Some(head)) = (&mut verified, head) {
+        verified.problems.extend(not_in_chain(&drills, head)?);
+    }
     let known = match (drills.all(), &verified) {
         (Ok(known), _) => known,
         // That it cannot be read is what verifying tells.
         (Err(_), Some(_)) => Vec::new(),
         (Err(error), None) => return Err(error),
     };
-    let listed: Vec<Listed> = known.iter().map(|known| Listed::of(known, &drills)).collect();
+    let wanted = context.config.named_source();
+    let listed = known.iter().map(|known| Listed::of(known, &drills));
+    let is_wanted = |listed: &Listed| wanted.is_none_or(|name| listed.source.as_deref().is_none_or(|of| of == name));
+    let listed: Vec<Listed> = listed.filter(is_wanted).collect();
     if context.json {
         print_json(&listed, verified.as_ref())?;
     } else {
-        print(&plain_lines(&describe(&listed, context.config.zone)))?;
+        let text = match (listed.is_empty(), wanted) {
+            (true, Some(name)) => format!("no drills of {name} below {}", drills.directory().display()),
+            (true, None) => format!("no drills below {}; “walback drill” makes one", drills.directory().display()),
+            (false, _) => describe(&listed, context.config.zone),
+        };
+        print(&plain_lines(&text))?;
     }
     let Some(verified) = verified else { return Ok(0) };
     if !context.json {
@@ -112,11 +123,9 @@ fn print_json(listed: &[Listed], verified: Option<&Verified>) -> Result<()> {
 }
 
 fn describe(listed: &[Listed], zone: Zone) -> String {
-    if listed.is_empty() {
-        return "no drills on this machine; “walback drill” makes one".to_owned();
-    }
     let mut table = Table::new(&[
         ("DRILL", Align::Left),
+        ("SOURCE", Align::Left),
         ("BEGUN", Align::Left),
         ("RESULT", Align::Left),
         ("RTO", Align::Right),
@@ -130,7 +139,8 @@ fn describe(listed: &[Listed], zone: Zone) -> String {
         let word = if drill.result == "passed" { drill.result.clone() } else { drill.result.to_uppercase() };
         table.row(vec![
             drill.id.clone(),
-            drill.begun_at.map(|at| to_the_second(at, zone)).unwrap_or_default(),
+            drill.source.clone().unwrap_or_default(),
+            drill.begun_at.map(|at| at.in_zone_to_the_second(zone)).unwrap_or_default(),
             word,
             seconds(drill.rto_s),
             seconds(drill.rpo_s),
@@ -147,13 +157,17 @@ fn describe(listed: &[Listed], zone: Zone) -> String {
     text
 }
 
-/// `2024-10-02 14:30:05 +02:00`
-fn to_the_second(at: Timestamp, zone: Zone) -> String {
-    let whole = at.in_zone(zone);
-    match whole.split_once('.').and_then(|(time, rest)| Some((time, rest.split_once(' ')?.1))) {
-        Some((time, offset)) => format!("{time} {offset}"),
-        None => whole,
+/// What is wrong where no report has the SHA-256 that somebody kept.
+fn not_in_chain(drills: &Drills, head: &str) -> Result<Option<String>> {
+    let is_it = |link: &Link| link.hash.eq_ignore_ascii_case(head.trim());
+    let chain = drills.chain().unwrap_or_default();
+    if head.trim().len() != 64 || !head.trim().chars().all(|c| c.is_ascii_hexdigit()) {
+        return Err(Error::usage("bad-hash", format!("this is no SHA-256: {head}"))
+            .hint("it has 64 hexadecimal digits; a drill prints its own at its end"));
     }
+    Ok((!chain.iter().any(is_it)).then(|| {
+        format!("no report has the SHA-256 {}: it was changed or removed, or the chain was made anew", head.trim())
+    }))
 }
 
 fn say_verified(verified: &Verified) -> Result<()> {

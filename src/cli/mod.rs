@@ -295,7 +295,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Stop { recovery } => act::stop(&context, recovery.as_deref()),
         Command::Discard { recovery, act } => act::discard(&context, recovery.as_deref(), act),
         Command::Drill { target, drill } => drill::run(&context, &target, &drill),
-        Command::Drills { verify } => drills::run(&context, verify),
+        Command::Drills { verify, head } => drills::run(&context, verify, head.as_deref()),
         Command::Fetch { .. } | Command::Completions { .. } | Command::Man => Ok(0),
     };
     status.map(Outcome::Done)

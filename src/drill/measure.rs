@@ -154,7 +154,7 @@ pub(super) fn exceeded(report: &DrillReport) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::page::tests::report;
+    use crate::event::drill::tests::report;
 
     #[test]
     fn what_is_lost_is_measured_against_the_primary_where_it_answers() {

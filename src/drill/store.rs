@@ -109,10 +109,22 @@ impl Drills {
         Drills { directory: state_directory.join(DRILLS) }
     }
 
+    /// Below which directory they are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Whether a drill has this name.
     #[must_use]
     pub fn has(&self, id: &str) -> bool {
         self.directory.join(id).symlink_metadata().is_ok()
+    }
+
+    /// Whether what a drill restored was kept, as its report says.
+    #[must_use]
+    pub fn is_kept(&self, id: &str) -> bool {
+        self.report(id).is_ok_and(|report| report.kept)
     }
 
     /// Where a drill's report and documents are.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::{Target, TargetKind};
-use crate::drill::page::tests::report;
+use crate::event::drill::tests::report;
 use crate::event::drill::{CheckKind, DrillResult};
 
 struct Kept {

@@ -7,6 +7,7 @@ mod drilled;
 mod experience;
 pub mod fetch;
 mod find;
+pub mod forecast;
 pub mod host;
 pub mod mark;
 mod near_stop;

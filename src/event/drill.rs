@@ -303,3 +303,6 @@ impl DrillReport {
         check.value.as_deref()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

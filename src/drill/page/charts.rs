@@ -18,25 +18,48 @@ const LEFT: f64 = 92.0;
 const RIGHT: f64 = 116.0;
 /// A limit that is more than so many times what was measured is not drawn: nothing else could be seen.
 const IN_SIGHT: f64 = 5.0;
+/// A drill's part of a chart, where there are few.
+const WIDEST: f64 = 72.0;
+/// Two times need so much beside each other.
+const TWO_TIMES: f64 = 140.0;
 /// Of so many drills each bar has its value above it.
 const FEW: usize = 10;
 
 /// What matters most, large.
 pub(super) fn figures(report: &DrillReport) -> String {
-    let seconds = |seconds: Option<f64>| seconds.map_or("not known".to_owned(), |s| Seconds(s).to_string());
-    let limit = |limit: Option<f64>| limit.map_or("no limit".to_owned(), |s| format!("at most {}", Seconds(s)));
+    let seconds = |seconds: Option<f64>| seconds.map_or("not measured".to_owned(), |s| Seconds(s).to_string());
+    let limit = |what: &str, limit: Option<f64>| {
+        let limit = limit.map_or("no limit".to_owned(), |s| format!("at most {}", Seconds(s)));
+        format!("{what}; {limit}")
+    };
     let (passed, all) = report.passed_checks();
+    let not_run = report.skipped.len();
+    let checks = match (all, not_run) {
+        (0, _) => ("none".to_owned(), "it did not come to them".to_owned()),
+        (_, 0) => (format!("{passed} of {all}"), "passed".to_owned()),
+        _ => (format!("{passed} of {all}"), format!("passed; {not_run} not run")),
+    };
     let over = |measured: Option<f64>, limit: Option<f64>| measured.zip(limit).is_some_and(|(m, l)| m > l);
     let stop = match report.matches_prediction {
-        Some(true) => ("as predicted", false),
-        Some(false) => ("NOT as predicted", true),
-        None => ("not known", false),
+        Some(true) => ("as predicted", "to the byte", false),
+        Some(false) => ("NOT as predicted", "see below", true),
+        None => ("not at all", "it did not come to that", false),
     };
     let figures = [
-        ("RTO", seconds(report.rto_s), limit(report.rto_limit_s), over(report.rto_s, report.rto_limit_s)),
-        ("RPO", seconds(report.rpo_s), limit(report.rpo_limit_s), over(report.rpo_s, report.rpo_limit_s)),
-        ("Checks", format!("{passed} of {all}"), "passed".to_owned(), passed < all),
-        ("Recovery stopped", stop.0.to_owned(), "from WAL".to_owned(), stop.1),
+        (
+            "RTO",
+            seconds(report.rto_s),
+            limit("until the data can be used", report.rto_limit_s),
+            over(report.rto_s, report.rto_limit_s),
+        ),
+        (
+            "RPO",
+            seconds(report.rpo_s),
+            limit("work that would be lost", report.rpo_limit_s),
+            over(report.rpo_s, report.rpo_limit_s),
+        ),
+        ("Checks", checks.0, checks.1, passed < all),
+        ("Recovery stopped", stop.0.to_owned(), stop.1.to_owned(), stop.2),
     ];
     let mut out = "<div class=\"figures\">\n".to_owned();
     for (name, value, note, is_bad) in figures {
@@ -90,14 +113,14 @@ pub(super) fn phases(report: &DrillReport) -> String {
 pub(super) fn trends(report: &DrillReport, former: &[DrillReport], zone: Zone) -> String {
     let all: Vec<&DrillReport> = former.iter().chain([report]).collect();
     let rto = trend(
-        "RTO of the last drills; in orange those that failed",
+        "RTO of the last drills; orange is over the limit, × below is a drill that failed",
         &all,
         &|drill| drill.rto_s,
         report.rto_limit_s,
         zone,
     );
     rto + &trend(
-        "RPO of the last drills; in orange those that failed",
+        "RPO of the last drills; orange is over the limit, × below is a drill that failed",
         &all,
         &|drill| drill.rpo_s,
         report.rpo_limit_s,
@@ -115,28 +138,29 @@ fn trend(
 ) -> String {
     let most = drills.iter().filter_map(|drill| measured(drill)).fold(0.0, f64::max);
     let in_sight = limit.filter(|limit| *limit <= most * IN_SIGHT);
-    let highest = most.max(in_sight.unwrap_or(0.0));
-    if highest <= 0.0 {
+    if drills.iter().all(|drill| measured(drill).is_none()) {
         return String::new();
     }
+    // Where nothing was lost at all, that is to be seen.
+    let highest = if most > 0.0 { most.max(in_sight.unwrap_or(0.0)) } else { 1.0 };
     let beyond = limit.filter(|_| in_sight.is_none()).map(|limit| format!("; the limit is {}", Seconds(limit)));
     let mut out = opening(&format!("{title}{}", beyond.unwrap_or_default()), HEIGHT);
-    let (base, top) = (HEIGHT - 20.0, 20.0);
+    let (base, top) = (HEIGHT - 32.0, 20.0);
     let y = |seconds: f64| base - (base - top) * seconds / highest;
-    let width = (WIDTH - LEFT - RIGHT) / drills.len() as f64;
+    let width = ((WIDTH - LEFT - RIGHT) / drills.len() as f64).min(WIDEST);
     for (place, drill) in drills.iter().enumerate() {
         let x = LEFT + width * place as f64;
         let value = measured(drill);
         let class = match (value, limit) {
             (None, _) => "none",
             (Some(value), Some(limit)) if value > limit => "over",
-            _ if drill.result == DrillResult::Failed => "over",
+            _ if drill.result == DrillResult::Interrupted => "none",
             _ => "bar",
         };
         let top = y(value.unwrap_or(0.0)).min(base - 2.0);
         let told = value.map_or("not measured".to_owned(), |value| Seconds(value).to_string());
         let title = format!("{}: {told}, {}", drill.begun_at.in_zone(zone), drill.result);
-        let bar = (width * 0.7).min(48.0);
+        let bar = width * 0.7;
         let _ = writeln!(
             out,
             "<rect class=\"{class}\" x=\"{:.1}\" y=\"{top:.1}\" width=\"{bar:.1}\" height=\"{:.1}\"><title>{}</title></rect>",
@@ -144,6 +168,10 @@ fn trend(
             base - top,
             in_html(&title)
         );
+        if drill.result == DrillResult::Failed {
+            let (x, y) = (x + width * 0.15 + bar / 2.0, base + 10.0);
+            let _ = writeln!(out, "<text class=\"cross\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">×</text>");
+        }
         if drills.len() <= FEW && value.is_some() {
             let (x, y) = (x + width * 0.15 + bar / 2.0, top - 4.0);
             let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{}</text>", in_html(&told));
@@ -168,9 +196,9 @@ fn trend(
             in_html(&Seconds(limit).to_string())
         );
     }
-    for (drill, x, anchor) in
-        [(drills.first(), LEFT, "start"), (drills.last().filter(|_| drills.len() > 1), right, "end")]
-    {
+    let end = LEFT + width * drills.len() as f64;
+    let last = drills.last().filter(|_| end - LEFT > TWO_TIMES);
+    for (drill, x, anchor) in [(drills.first(), LEFT, "start"), (last, end, "end")] {
         let Some(drill) = drill else { continue };
         let _ = writeln!(
             out,

@@ -21,8 +21,9 @@ pub fn markdown(report: &DrillReport, former: &[DrillReport], zone: Zone) -> Str
 }
 
 fn write_markdown(out: &mut String, report: &DrillReport, former: &[DrillReport], zone: Zone) -> std::fmt::Result {
-    writeln!(out, "# Drill {}: {}\n", in_markdown(&report.id), report.result)?;
-    writeln!(out, "{}", in_markdown(&report.summary))?;
+    writeln!(out, "# Restore drill of {}: {}\n", in_markdown(&report.source.name), report.result)?;
+    writeln!(out, "{}\n", in_markdown(&sections::when_and_which(report, zone)))?;
+    writeln!(out, "{}", in_markdown(&sections::in_short(report)))?;
     for section in sections(report, former, zone) {
         writeln!(out, "\n## {}\n", section.title)?;
         if let Some(heads) = section.heads {
@@ -97,7 +98,7 @@ pub fn html(report: &DrillReport, former: &[DrillReport], zone: Zone) -> String 
 }
 
 fn write_html(out: &mut String, report: &DrillReport, former: &[DrillReport], zone: Zone) -> std::fmt::Result {
-    let id = in_html(&report.id);
+    let name = in_html(&report.source.name);
     writeln!(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
     writeln!(
         out,
@@ -105,17 +106,27 @@ fn write_html(out: &mut String, report: &DrillReport, former: &[DrillReport], zo
     )?;
     writeln!(out, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")?;
     writeln!(out, "<meta name=\"generator\" content=\"Walback {}\">", in_html(&report.by.walback))?;
-    writeln!(out, "<title>Drill {id}: {}</title>\n<style>{STYLE}</style>\n</head>\n<body>", report.result)?;
+    writeln!(
+        out,
+        "<title>Restore drill of {name}: {}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
+        report.result
+    )?;
     let class = match report.result {
         DrillResult::Passed => "good",
         DrillResult::Failed | DrillResult::Interrupted => "bad",
     };
-    writeln!(out, "<h1>Drill {id} <span class=\"{class}\">{}</span></h1>", report.result)?;
-    writeln!(out, "<p>{}</p>", in_html(&report.summary))?;
+    writeln!(out, "<h1>Restore drill of {name} <span class=\"{class}\">{}</span></h1>", report.result)?;
+    writeln!(out, "<p class=\"when\">{}</p>", in_html(&sections::when_and_which(report, zone)))?;
+    writeln!(out, "<p>{}</p>", in_html(&sections::in_short(report)))?;
+    let (why, rest): (Vec<_>, Vec<_>) =
+        sections(report, former, zone).into_iter().partition(|section| section.title == sections::WHY);
+    for section in why {
+        write_section(out, &section)?;
+    }
     out.push_str(&charts::figures(report));
     out.push_str(&charts::phases(report));
     out.push_str(&charts::trends(report, former, zone));
-    for section in sections(report, former, zone) {
+    for section in rest {
         write_section(out, &section)?;
     }
     writeln!(out, "</body>\n</html>")
@@ -149,7 +160,7 @@ const STYLE: &str = "
 :root { color-scheme: light dark; --good: #0b63c5; --bad: #b34700; --line: #8884; --bar: #0b63c5; --soft: #8883; }
 @media (prefers-color-scheme: dark) { :root { --good: #6db1ff; --bad: #ff9d4d; --bar: #6db1ff; } }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0; } .when { margin-top: .25rem; opacity: .75; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
 th, td.good, td.bad { white-space: nowrap; }
@@ -161,6 +172,7 @@ th, td.good, td.bad { white-space: nowrap; }
 figure { margin: 1.5rem 0; } figcaption { font-weight: 600; margin-bottom: .5rem; }
 svg { width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
 .bar { fill: var(--bar); } .over { fill: var(--bad); } .none { fill: var(--soft); }
-.axis { stroke: var(--line); } .limit { stroke: var(--bad); stroke-dasharray: 5 4; }
+.axis { stroke: var(--line); } .cross { fill: var(--bad); font-weight: 700; } .limit { stroke: var(--bad); stroke-dasharray: 5 4; }
+@media (max-width: 44rem) { figure, table { display: block; overflow-x: auto; } svg { min-width: 38rem; } }
 @media print { body { margin: 0; max-width: none; } }
 ";

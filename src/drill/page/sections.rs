@@ -2,13 +2,47 @@
 
 use crate::core::progress::{Bytes, Seconds, grouped};
 use crate::core::{Timestamp, Zone};
-use crate::event::DrillReport;
 use crate::event::drill::{DrillCheck, DrilledStop};
+use crate::event::{DrillReport, DrillResult};
 
 /// The word for what is as expected.
 pub(super) const PASSED: &str = "passed";
 /// The word for what is not.
 pub(super) const FAILED: &str = "FAILED";
+
+/// The part that comes before all others.
+pub(super) const WHY: &str = "Why it did not pass";
+
+/// `2026-11-22 03:00:12 +01:00, on db2: drill-shop-20261122030012`
+pub(super) fn when_and_which(report: &DrillReport, zone: Zone) -> String {
+    format!("{}, on {}: {}", report.begun_at.in_zone_to_the_second(zone), report.by.host, report.id)
+}
+
+/// What it proves, for whoever reads no further.
+pub(super) fn in_short(report: &DrillReport) -> String {
+    let backup = report
+        .backup
+        .as_ref()
+        .map_or_else(|| "A base backup".to_owned(), |backup| format!("The base backup “{}”", backup.id));
+    match report.result {
+        DrillResult::Passed => {
+            let took = report
+                .rto_s
+                .map(|s| format!(" In an accident the data could be used again after {} (RTO).", Seconds(s)));
+            let lost = report.rpo_s.map(|s| {
+                format!(
+                    " Work of {} would have been lost (RPO), measured against {}.",
+                    Seconds(s),
+                    report.rpo_against.as_deref().unwrap_or("what is known")
+                )
+            });
+            let (took, lost) = (took.unwrap_or_default(), lost.unwrap_or_default());
+            format!("{backup} was restored, and everything that was checked is as expected.{took}{lost}")
+        }
+        DrillResult::Failed => "This drill does not prove that the data can be recovered as it should be.".to_owned(),
+        DrillResult::Interrupted => "This drill did not come to its end, and proves nothing.".to_owned(),
+    }
+}
 
 /// A part of a report.
 pub(super) struct Section {
@@ -38,7 +72,7 @@ pub(super) fn sections(report: &DrillReport, former: &[DrillReport], zone: Zone)
         rows: lines.iter().map(|line| vec![line.clone()]).collect(),
     };
     let all = [
-        list("Why it did not pass", &report.failures),
+        list(WHY, &report.failures),
         error(report),
         restored(report, zone),
         stop(report, zone),
@@ -86,7 +120,7 @@ fn restored(report: &DrillReport, zone: Zone) -> Section {
                 "Size",
                 backup.map(|backup| {
                     let unpacked = backup.unpacked_bytes.map(|bytes| format!(", {} unpacked", Bytes(bytes)));
-                    format!("{}{}", Bytes(backup.size_bytes), unpacked.unwrap_or_default())
+                    format!("{} as it lies there{}", Bytes(backup.size_bytes), unpacked.unwrap_or_default())
                 }),
             ),
             ("PostgreSQL", backup.map(|backup| backup.pg_version.to_string())),
