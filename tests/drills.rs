@@ -376,6 +376,15 @@ fn what_cannot_be_begun_leaves_no_report() {
     let without = ask(walback(&driller.directory).args(["--json", "--wal", "/nowhere", "drill"])).ended_with(2);
     assert_eq!(without.json()["error"]["code"], "no-scratch");
     assert_eq!(driller.listed(0)["drills"], json!([]));
+
+    // That no drill can be made any more is not to go unnoticed.
+    let drills = driller.directory.create("home/state/drills");
+    fs::write(drills.join("chain.jsonl"), "{}\n").unwrap();
+    let alarm = driller.directory.path().join("alarm");
+    let on_failure = format!("on_failure: 'echo \"$WALBACK_SUMMARY\" > {}'", alarm.display());
+    let answer = driller.drill(&on_failure, "", &[]).ended_with(1);
+    assert_eq!(answer.json()["error"]["code"], "chain-broken");
+    assert!(fs::read_to_string(alarm).unwrap().starts_with("no drill of shop: the chain of reports is broken"));
 }
 
 #[test]

@@ -102,11 +102,28 @@ impl<'a> Drill<'a> {
         })
     }
 
-    /// Makes one. Whatever becomes of it is in its report: a drill that fails is no error.
+    /// Makes one. Whatever becomes of it is in its report: a drill that fails is no error. Where it fails, or there is no report,
+    /// the configured command tells somebody.
     ///
     /// # Errors
     /// When it cannot be begun, or its report cannot be written.
     pub fn run(&self, asked: &Asked, cancel: &Cancel) -> Result<Done> {
+        let done = self.run_quietly(asked, cancel);
+        match &done {
+            Ok(Done { sealed, .. }) if sealed.report.result == DrillResult::Failed => {
+                self.raise_alarm(&sealed.report.id, &sealed.report.summary, Some(&sealed.directory));
+            }
+            // Whoever calls it the wrong way sees that.
+            Err(error) if error.report().kind != ErrorKind::Usage => {
+                let summary = format!("no drill of {}: {}", self.source.name, in_one_line(&error.report().message));
+                self.raise_alarm("", &summary, None);
+            }
+            _ => {}
+        }
+        done
+    }
+
+    fn run_quietly(&self, asked: &Asked, cancel: &Cancel) -> Result<Done> {
         let scratch = self.scratch(asked)?;
         let mut notes = self.clear_up()?;
         notes.extend(self.strangers(&scratch));
@@ -119,8 +136,8 @@ impl<'a> Drill<'a> {
         if let Err(error) = outcome {
             self.take_failure(&mut report, Ended { error, too_much: limit.exceeded() });
         }
-        // What is not there cannot be kept.
-        report.kept &= self.engine.recoveries().has(&report.id) && directory.exists();
+        // What is not there cannot be kept, and what takes too much may not stay.
+        report.kept &= limit.exceeded().is_none() && self.engine.recoveries().has(&report.id) && directory.exists();
         judge(&mut report);
         report.ended_at = now();
         // What is known now stands, also where removing is interrupted. Where it cannot be written down, what was made has to
@@ -134,24 +151,10 @@ impl<'a> Drill<'a> {
         judge(&mut report);
         report.ended_at = now();
         summarize(&mut report);
-        let sealed = self.seal(report)?;
-        if sealed.report.result == DrillResult::Failed {
-            self.raise_alarm(&sealed.report, &sealed.directory);
-        }
+        let summary = report.summary.clone();
+        let sealed = self.drills.seal(&self.host, report, self.config.zone).map_err(|error| error.because(summary))?;
         let recovery = self.engine.recoveries().load(&sealed.report.id).ok().and_then(|buffer| buffer.recovery());
         Ok(Done { sealed, recovery })
-    }
-
-    /// A drill whose report cannot be written proves nothing, and somebody is to know.
-    fn seal(&self, report: DrillReport) -> Result<Sealed> {
-        self.drills.seal(&self.host, report.clone(), self.config.zone).map_err(|error| {
-            let mut report = report;
-            report.failures.push(format!("its report cannot be written: {}", error.report().message));
-            judge(&mut report);
-            summarize(&mut report);
-            self.raise_alarm(&report, &self.drills.place(&report.id));
-            error.because(report.summary)
-        })
     }
 
     fn limit(&self, directory: &Path, cancel: &Cancel) -> Limit {
@@ -473,15 +476,15 @@ impl<'a> Drill<'a> {
         report.failure = Some(failure);
     }
 
-    /// Has the configured command tell somebody of a failure, whose documents are in `directory`.
-    fn raise_alarm(&self, report: &DrillReport, directory: &Path) {
+    /// Has the configured command tell somebody of a failure. `directory`: where the report and its documents are.
+    fn raise_alarm(&self, id: &str, summary: &str, directory: Option<&Path>) {
         let Some(command) = &self.source.drill.on_failure else { return };
-        let place = |name: &str| directory.join(name).display().to_string();
+        let place = |name: &str| directory.map(|place| place.join(name).display().to_string()).unwrap_or_default();
         let environment = [
-            ("WALBACK_SUMMARY", report.summary.clone()),
-            ("WALBACK_RESULT", report.result.word().to_owned()),
-            ("WALBACK_DRILL", report.id.clone()),
-            ("WALBACK_SOURCE", report.source.name.clone()),
+            ("WALBACK_SUMMARY", summary.to_owned()),
+            ("WALBACK_RESULT", DrillResult::Failed.word().to_owned()),
+            ("WALBACK_DRILL", id.to_owned()),
+            ("WALBACK_SOURCE", self.source.name.clone()),
             ("WALBACK_REPORT", place(super::store::HTML)),
             ("WALBACK_REPORT_JSON", place("report.json")),
             ("WALBACK_REPORT_MARKDOWN", place(super::store::MARKDOWN)),
@@ -502,7 +505,7 @@ impl<'a> Drill<'a> {
             Ok(ran) => ran.said.lines().last().unwrap_or("it failed").to_owned(),
             Err(error) => error.report().message.clone(),
         };
-        (self.listen)(&report.id, Heard::Note(&format!("“on_failure” did not succeed: {why}")));
+        (self.listen)(id, Heard::Note(&format!("“on_failure” did not succeed: {why}")));
     }
 }
 
@@ -580,6 +583,10 @@ pub(super) fn summarize(report: &mut DrillReport) {
     parts.extend(report.rto_s.map(|seconds| format!("RTO {}", Seconds(seconds))));
     parts.extend(report.rpo_s.map(|seconds| format!("RPO {}", Seconds(seconds))));
     let line = parts.join("; ");
-    // One line, whatever an error said.
-    report.summary = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    report.summary = in_one_line(&line);
+}
+
+/// Whatever an error said.
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
