@@ -142,15 +142,15 @@ impl SourceConfig {
         self.fetched_bytes.unwrap_or(fetching::KEPT_BYTES)
     }
 
-    /// Whether it says what a drill runs: programs, shell text, and SQL and settings with which a superuser's server can be
-    /// had to run any program.
-    fn has_programs(&self) -> bool {
-        let (drill, restore) = (&self.drill, &self.restore);
-        drill.on_failure.is_some()
-            || drill.script.is_some()
-            || restore.bin_dir.is_some()
-            || !restore.settings.is_empty()
-            || !self.checks.is_empty()
+    /// Whether it says where the server's programs are, or has settings, with which a server can be had to run any program.
+    fn names_programs(&self) -> bool {
+        self.restore.bin_dir.is_some() || !self.restore.settings.is_empty()
+    }
+
+    /// Whether it says what a drill runs besides: programs, shell text, and SQL with which a superuser can have the server
+    /// run any program.
+    fn runs_in_drills(&self) -> bool {
+        self.drill.on_failure.is_some() || self.drill.script.is_some() || !self.checks.is_empty()
     }
 }
 
@@ -382,6 +382,19 @@ impl Config {
         Ok(source)
     }
 
+    /// The same source, to plan recoveries of: the server's programs are asked for their version.
+    ///
+    /// # Errors
+    /// As [`Config::source`]; and when the source names these programs, or settings that can, in a file that was not named and
+    /// may be somebody else's.
+    pub fn source_to_restore(&self) -> Result<&SourceConfig> {
+        let source = self.source()?;
+        if source.names_programs() {
+            self.check_trust()?;
+        }
+        Ok(source)
+    }
+
     /// The source of the configuration that was named; `None` where none was, or where archives were.
     #[must_use]
     pub fn named_source(&self) -> Option<&str> {
@@ -395,7 +408,7 @@ impl Config {
     /// somebody else's.
     pub fn source_to_drill(&self) -> Result<&SourceConfig> {
         let source = self.source()?;
-        if source.has_programs() {
+        if source.names_programs() || source.runs_in_drills() {
             self.check_trust()?;
         }
         Ok(source)
@@ -707,6 +720,8 @@ sources:
                 |name: &str| ["HOME", "XDG_CONFIG_HOME"].contains(&name).then(|| home.path().as_os_str().to_owned());
             let config = Config::load(&overrides, &environment).unwrap();
             assert!(config.source().is_ok(), "nothing of it is run");
+            let restores = yaml.starts_with("restore") && mode == 0o666;
+            assert_eq!(config.source_to_restore().is_err(), restores, "{yaml}");
             config.source_to_drill().err().map(|error| error.report().code)
         };
         let archive = || Overrides { wal: vec!["/w".into()], source: Some("shop".to_owned()), ..Overrides::default() };

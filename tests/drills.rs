@@ -370,6 +370,9 @@ fn what_cannot_be_begun_leaves_no_report() {
     refused(&["--report", "there.html"], 5, "file-exists");
     refused(&["--report", source().archive.join("x.md").to_str().unwrap()], 2, "inside-source");
     refused(&["--read-only"], 2, "read-only");
+    let link = driller.directory.path().join("link");
+    std::os::unix::fs::symlink(source().backups.join("monday"), &link).unwrap();
+    refused(&["--scratch", link.to_str().unwrap()], 2, "inside-source");
     let without = ask(walback(&driller.directory).args(["--json", "--wal", "/nowhere", "drill"])).ended_with(2);
     assert_eq!(without.json()["error"]["code"], "no-scratch");
     assert_eq!(driller.listed(0)["drills"], json!([]));

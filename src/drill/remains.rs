@@ -1,7 +1,11 @@
 //! What drills have left that were killed: removed before the next one begins, and reported.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use super::run::{Drill, Heard, judge, summarize};
 use super::store::{Draft, Known};
+use crate::engine::mark::named_by;
 use crate::error::Result;
 use crate::event::drill::DrillResult;
 use crate::event::{Event, RecoveryState, What};
@@ -29,6 +33,22 @@ impl Drill<'_> {
             told.push(said);
         }
         Ok(told)
+    }
+
+    /// What lies in the scratch directory of drills that are kept in another state directory, in words: another user's are
+    /// never touched, and nobody else would tell of them.
+    pub(super) fn strangers(&self, scratch: &Path) -> Vec<String> {
+        let entries = fs::read_dir(scratch).into_iter().flatten().flatten();
+        let mut marked: Vec<_> = entries.filter_map(|entry| Some((named_by(&entry.path())?, entry.path()))).collect();
+        marked.sort();
+        let others = marked.into_iter().filter(|(id, path)| {
+            // The directories of tablespaces carry the same mark.
+            id.starts_with("drill-") && path.ends_with(id) && !self.drills.has(id)
+        });
+        let told = |(id, path): (String, PathBuf)| {
+            format!("there is a copy of {id}, a drill that this state directory does not know: {}", path.display())
+        };
+        others.map(told).collect()
     }
 
     /// What came of it, in words.

@@ -1,5 +1,6 @@
 //! Makes a drill: plans, restores, checks, measures, removes, reports.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -14,15 +15,16 @@ use crate::catalog::Catalog;
 use crate::catalog::suspect::MANY_ROWS;
 use crate::config::{Config, RestoreConfig, SourceConfig};
 use crate::core::progress::{Bytes, Seconds};
+use crate::engine::facts::source_of;
 use crate::engine::host::lock::host_name;
 use crate::engine::host::programs::Program;
 use crate::engine::host::{Host, current_account, now};
 use crate::engine::{Engine, Preparation, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::drill::{By, CheckKind, DrillCheck, DrillPhase, DrillResult, Drilled, DrilledBackup, FORMAT};
-use crate::event::{DrillReport, Event, Failure, Recovery, RecoveryState};
+use crate::event::{DrillReport, Event, Failure, Recovery, RecoveryState, What};
 use crate::plan::build::name_recovery;
-use crate::plan::{Plan, Severity, tablespaces};
+use crate::plan::{Finding, Plan, Severity, tablespaces};
 use crate::source::{Cancel, Index, LocalSource, Source};
 
 /// How long the command for failures may take.
@@ -116,7 +118,8 @@ impl<'a> Drill<'a> {
     /// When it cannot be begun, or its report cannot be written.
     pub fn run(&self, asked: &Asked, cancel: &Cancel) -> Result<Done> {
         let scratch = self.scratch(asked)?;
-        let notes = self.clear_up()?;
+        let mut notes = self.clear_up()?;
+        notes.extend(self.strangers(&scratch));
         let directory = self.new_directory(&scratch);
         let mut report = self.blank(&directory, notes, asked.keep);
         let mut journal = self.drills.begin(&self.host, &report.id)?;
@@ -173,9 +176,20 @@ impl<'a> Drill<'a> {
             Error::usage("no-scratch", "it is not said below which directory the drill shall restore")
                 .hint("give it with --scratch DIR, or as “drill: {scratch: DIR}” of the source in the configuration")
         })?;
-        std::path::absolute(&scratch).map_err(|error| {
+        let scratch = std::path::absolute(&scratch).map_err(|error| {
             Error::usage("bad-path", format!("this is no path: {}", scratch.display())).caused_by(&error)
-        })
+        })?;
+        // Those of another cluster are somebody's backups as well.
+        let sources: Vec<PathBuf> =
+            self.config.sources.values().flat_map(|source| source.backups.iter().chain(&source.wal)).cloned().collect();
+        match source_of(&scratch, &sources) {
+            None => Ok(scratch),
+            Some(source) => {
+                let message = format!("{} lies inside a source: {}", scratch.display(), source.display());
+                Err(Error::usage("inside-source", message)
+                    .hint("sources are only ever read: choose another place with --scratch, or in the configuration"))
+            }
+        }
     }
 
     /// A directory that is not there, whose name no drill and no recovery has.
@@ -362,7 +376,7 @@ impl<'a> Drill<'a> {
             unpacked_bytes: backup.unpacked_bytes,
         });
         report.predicted = Some(measure::predicted(plan));
-        report.findings.clone_from(&plan.findings);
+        report.findings = plan.findings.iter().map(told_of_drill).collect();
         report.recoverable_at = measure::recoverable_at(plan);
         let is_silent = self.source.primary.is_some() && report.primary_at.is_none();
         if !is_silent || report.rpo_limit_s.is_none() {
@@ -436,9 +450,22 @@ impl<'a> Drill<'a> {
             report.notes.push(format!("somebody has {done} what it had made: that is kept, and theirs to discard"));
             return;
         }
-        let watch = |event: &Event| (self.listen)(&event.recovery, Heard::Event(event));
+        let gone = RefCell::new(None);
+        let watch = |event: &Event| {
+            if let What::Finding(finding) = &event.what
+                && finding.code == "directory-gone"
+            {
+                gone.replace(Some(finding.message.clone()));
+            }
+            (self.listen)(&event.recovery, Heard::Event(event));
+        };
         match self.engine.tear_down(&report.id, &watch) {
-            Ok(_) => report.removed = true,
+            Ok(_) => match gone.take() {
+                None => report.removed = true,
+                Some(gone) => {
+                    report.notes.push(format!("{gone}; if its file system is not mounted, its data is still there"))
+                }
+            },
             Err(error) => {
                 let why = &error.report().message;
                 report.failures.push(format!("what was restored could not be removed: {why}"));
@@ -453,7 +480,7 @@ impl<'a> Drill<'a> {
             code: said.code.into(),
             message: said.message.clone(),
             causes: said.causes.clone(),
-            hint: said.hint.clone(),
+            hint: said.hint.as_deref().map(hint_of_drill),
         };
         let first = match (ended.too_much, said.kind) {
             (Some(TooMuch::Time), _) => {
@@ -523,6 +550,15 @@ fn user() -> String {
 fn phase(name: &str, started: Instant) -> DrillPhase {
     let counts = matches!(name, measure::PLAN | measure::CHECKS);
     DrillPhase { name: name.to_owned(), seconds: started.elapsed().as_secs_f64(), bytes: None, counts }
+}
+
+/// A hint as it is right for a drill: that has another option for its place.
+fn hint_of_drill(hint: &str) -> String {
+    hint.replace("--into", "--scratch")
+}
+
+fn told_of_drill(finding: &Finding) -> Finding {
+    Finding { hint: finding.hint.as_deref().map(hint_of_drill), ..finding.clone() }
 }
 
 /// Whether it stopped where it was predicted to.

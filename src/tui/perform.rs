@@ -58,9 +58,9 @@ const LOG_LINES: usize = 100;
 /// nothing is there afterwards: no recovery can be picked up again.
 ///
 /// # Errors
-/// When no source is configured, or the terminal cannot be used.
+/// When no source is configured, it may not be trusted, or the terminal cannot be used.
 pub fn open(config: Config, fleeting: bool) -> Result<u8> {
-    let source = config.source()?.clone();
+    let source = config.source_to_restore()?.clone();
     let variable = |name: &str| std::env::var(name).ok();
     let (wishes, is_utf8) = (wishes(&config), is_utf8_locale(variable));
     let mut state = State::new(Setup {
