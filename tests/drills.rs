@@ -303,7 +303,7 @@ fn a_drill_that_is_interrupted_says_so_and_goes() {
     let drill = &lines.last().unwrap()["drill"];
     assert_eq!(
         (&drill["result"], &drill["failures"]),
-        (&json!("interrupted"), &json!(["it was given up, by Ctrl-C or SIGTERM"]))
+        (&json!("interrupted"), &json!(["it was given up before its end"]))
     );
     assert_eq!(drill["removed"], true);
     driller.kept_report(drill);
@@ -428,4 +428,45 @@ fn the_screen_makes_a_drill_and_gives_up_what_is_left_unfinished() {
     let listed = driller.listed(0);
     let results: Vec<&Value> = listed["drills"].as_array().unwrap().iter().map(|drill| &drill["result"]).collect();
     assert_eq!(results, ["passed", "interrupted"]);
+}
+
+/// What was not archived is lost; on a primary on which nothing is done, nothing is.
+#[test]
+fn the_rpo_is_what_a_primary_has_and_the_archives_have_not() {
+    let (directory, server) = (Directory::in_memory(), Server::v15());
+    let cluster = Cluster::create(&directory, &server, &Options { segment_mib: 1, ..Options::default() });
+    // Nobody else shall make transactions.
+    cluster.psql("alter system set autovacuum = off");
+    cluster.psql("select pg_reload_conf()");
+    cluster.psql("create table kept (n int)");
+    cluster.base_backup(Format::Tar, "monday");
+    cluster.psql("insert into kept values (1)");
+    cluster.switch_and_wait_archived();
+    let here = directory.path().display();
+    directory.create("scratch");
+    let drill = |rpo: &str, status: i32| {
+        let configuration = format!(
+            "sources:\n  shop:\n    backups: [{{path: {here}/backups}}]\n    wal: [{{path: {here}/archive}}]\n    \
+             primary: \"{}\"\n    restore: {{bin_dir: {}}}\n    \
+             drill: {{scratch: {here}/scratch, rpo: {rpo}, amcheck: false, checksums: false}}\n",
+            cluster.connection(),
+            server.bin_dir.display()
+        );
+        let file = directory.write("drills.yaml", configuration);
+        drill_in(&ask(walback(&directory).args(["--json", "--config"]).arg(file).arg("drill")).ended_with(status))
+    };
+    let idle = drill("1ms", 0);
+    assert_eq!((&idle["rpo_s"], &idle["result"]), (&json!(0.0), &json!("passed")));
+    assert_eq!(idle["rpo_against"], "the primary, all of whose transactions are there");
+
+    cluster.psql("insert into kept values (2)");
+    let lost = drill("1ms", 3);
+    assert!(lost["rpo_s"].as_f64().unwrap() > 0.0, "{lost:#}");
+    assert!(lost["failures"][0].as_str().unwrap().contains("older than the primary's clock"), "{lost:#}");
+
+    // That it was kept nobody can say, where nobody answers.
+    cluster.stop(Stop::Fast);
+    let silent = drill("1h", 3);
+    assert!(silent["failures"][0].as_str().unwrap().starts_with("the RPO cannot be told"), "{silent:#}");
+    assert_eq!(silent["rpo_s"], json!(null));
 }

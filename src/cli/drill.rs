@@ -12,6 +12,7 @@ use crate::engine::facts::source_of;
 use crate::engine::host::{Host, now};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{DrillCheck, DrillReport, DrillResult, Recovery};
+use crate::plan::Severity;
 
 use super::args::{ActionArg, DrillArgs, TargetArgs};
 use super::table::{Align, Table, plain, plain_lines};
@@ -213,6 +214,10 @@ fn describe(sealed: &Sealed, zone: Zone) -> String {
     fact("Hint", report.failure.as_ref().and_then(|failure| failure.hint.clone()));
     for note in &report.notes {
         fact("Note", Some(note.clone()));
+    }
+    let warnings = report.findings.iter().filter(|finding| finding.severity == Severity::Warning);
+    for warning in warnings {
+        fact("Warning", Some(warning.message.clone()));
     }
     fact(
         "Kept",

@@ -11,10 +11,11 @@ use crate::engine::data_directory::control_file;
 use crate::engine::facts::client_program;
 use crate::engine::host::programs::{Program, Ran};
 use crate::engine::host::{Account, owner_of};
+use crate::engine::primary::ALL_OVER;
 use crate::engine::query::{ask, check_one, databases};
 use crate::error::{Error, Result};
 use crate::event::drill::{CheckKind, DrillCheck, Skipped};
-use crate::event::{DrillReport, Recovery};
+use crate::event::{DrillReport, Recovery, RecoveryState};
 use crate::plan::Plan;
 
 /// The last lines of what a program said that are kept.
@@ -76,9 +77,21 @@ impl Checks<'_> {
     }
 
     fn server_version(&self, database: &str) -> Option<String> {
-        let query = "SHOW server_version";
+        self.value_of("SHOW server_version", database)
+    }
+
+    fn value_of(&self, query: &str, database: &str) -> Option<String> {
         let answer = ask(self.recovery, self.plan, (database, None), query, 1, self.limit.cancel()).ok()?;
         answer.rows.into_iter().next()?.into_iter().next()?
+    }
+
+    /// Whether the copy, at the end of WAL, has every transaction that there was on a primary on which none was going on.
+    pub(super) fn has_all_before(&self, next_xid: Option<u64>, report: &DrillReport) -> bool {
+        let is_paused = self.recovery.state == RecoveryState::Paused;
+        let Some(next_xid) = next_xid.filter(|_| is_paused && report.is_of_latest()) else { return false };
+        let databases = databases(self.recovery, self.plan).unwrap_or_default();
+        let here = databases.first().and_then(|database| self.value_of(ALL_OVER, database));
+        here.and_then(|here| here.parse::<u64>().ok()).is_some_and(|here| here == next_xid)
     }
 
     fn open_database(&self, name: &str, report: &mut DrillReport) -> Result<()> {

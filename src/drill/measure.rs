@@ -32,8 +32,16 @@ pub(super) fn newest_known(catalog: &Catalog, index: &Index<'_>, cancel: &Cancel
     Ok(newest)
 }
 
-/// What the clock of the primary shows, where it answers and is this cluster's; else why not, in words.
-pub(super) fn primary_now(connection: &str, catalog: &Catalog) -> Result<Timestamp, String> {
+/// What a primary said at the beginning of a drill.
+pub(super) struct PrimaryThen {
+    /// What its clock showed.
+    pub(super) now: Timestamp,
+    /// The id behind its last transaction, where none was going on.
+    pub(super) next_xid: Option<u64>,
+}
+
+/// What the primary says, where it answers and is this cluster's; else why not, in words.
+pub(super) fn primary_now(connection: &str, catalog: &Catalog) -> Result<PrimaryThen, String> {
     let said = archiver(connection).map_err(|error| {
         let report = error.report();
         std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": ")
@@ -42,7 +50,11 @@ pub(super) fn primary_now(connection: &str, catalog: &Catalog) -> Result<Timesta
         (Some(primary), Some(archive)) if primary != archive => {
             Err("the server that is configured as the primary is of another cluster than the archives".to_owned())
         }
-        _ => said.now.ok_or_else(|| "the primary does not say what time it is".to_owned()),
+        _ => {
+            let next_xid = said.details.next_xid;
+            let now = said.now.map(|now| PrimaryThen { now, next_xid });
+            now.ok_or_else(|| "the primary does not say what time it is".to_owned())
+        }
     }
 }
 
@@ -133,6 +145,31 @@ pub(super) fn take_rpo(report: &mut DrillReport) {
     let Some(recoverable) = report.recoverable_at else { return };
     report.rpo_s = Some(against.seconds_since(recoverable).max(0.0));
     report.rpo_against = Some(what.to_owned());
+}
+
+/// Nothing would have been lost: the copy has every transaction that the primary had. On one on which nothing is done, the
+/// age of the last commit says nothing.
+pub(super) fn take_nothing_lost(report: &mut DrillReport) {
+    report.rpo_s = Some(0.0);
+    report.rpo_against = Some("the primary, all of whose transactions are there".to_owned());
+}
+
+/// That nothing would have been lost is not proved where nothing was restored.
+pub(super) fn forget_unproved_rpo(report: &mut DrillReport) {
+    if report.actual.is_none() && report.rpo_s.is_none_or(|lost| lost <= 0.0) {
+        (report.rpo_s, report.rpo_against) = (None, None);
+    }
+}
+
+/// What is to be known of an RPO that has a limit, and for which no primary can be asked.
+pub(super) fn without_primary(report: &DrillReport) -> Option<String> {
+    report.rpo_limit_s?;
+    let age = report.newest_known_at.map(|newest| report.begun_at.seconds_since(newest).max(0.0));
+    let age = age.map(|age| format!(", whose newest commit is {} old", Seconds(age))).unwrap_or_default();
+    Some(format!(
+        "the RPO is measured against the archives{age}; what was not archived is not known without “primary” in the \
+         configuration"
+    ))
 }
 
 /// What is over its limit, in words.

@@ -11,6 +11,7 @@ use super::limit::{Limit, Room, TooMuch};
 use super::measure;
 use super::remains::taken_over;
 use super::store::{DrillJournal, Drills, Sealed};
+use crate::catalog::Catalog;
 use crate::catalog::suspect::MANY_ROWS;
 use crate::config::{Config, RestoreConfig, SourceConfig};
 use crate::core::progress::{Bytes, Seconds};
@@ -86,6 +87,15 @@ struct Ended {
     too_much: Option<TooMuch>,
 }
 
+/// What came of asking the primary at the beginning.
+#[derive(Debug, Default)]
+struct AskedPrimary {
+    /// How long that took: nobody asks a primary that is gone.
+    asking: Duration,
+    /// The id behind its last transaction, where none was going on.
+    next_xid: Option<u64>,
+}
+
 impl<'a> Drill<'a> {
     /// For the source that the configuration means.
     ///
@@ -136,6 +146,7 @@ impl<'a> Drill<'a> {
         if let Err(error) = outcome {
             self.take_failure(&mut report, Ended { error, too_much: limit.exceeded() });
         }
+        measure::forget_unproved_rpo(&mut report);
         // What is not there cannot be kept, and what takes too much may not stay.
         report.kept &= limit.exceeded().is_none() && self.engine.recoveries().has(&report.id) && directory.exists();
         judge(&mut report);
@@ -255,10 +266,9 @@ impl<'a> Drill<'a> {
     fn make(&self, asked: &Asked, report: &mut DrillReport, journal: &mut DrillJournal, limit: &Limit) -> Result<()> {
         (self.listen)(&report.id, Heard::Doing("planning"));
         let started = Instant::now();
-        let (plan, asking) = self.plan(asked, report, limit)?;
+        let (plan, primary) = self.plan(asked, report, limit)?;
         let planning = phase(measure::PLAN, started);
-        // Nobody asks a primary that is gone.
-        let seconds = (planning.seconds - asking.as_secs_f64()).max(0.0);
+        let seconds = (planning.seconds - primary.asking.as_secs_f64()).max(0.0);
         report.phases.push(DrillPhase { seconds, ..planning });
         journal.note(&self.host, report, false)?;
         self.check_bounds(&plan)?;
@@ -275,11 +285,14 @@ impl<'a> Drill<'a> {
         let role = buffer.and_then(|buffer| buffer.role).unwrap_or_else(|| plan.server.role.clone());
         let config = &self.source.drill;
         let checks = Checks { drill: self, config, plan: &plan, recovery: &recovery, limit, role };
+        if checks.has_all_before(primary.next_xid, report) {
+            measure::take_nothing_lost(report);
+        }
         self.check(&checks, report, journal)
     }
 
-    /// Chooses and plans; what is known by that goes into the report. Gives how long asking the primary took, too.
-    fn plan(&self, asked: &Asked, report: &mut DrillReport, limit: &Limit) -> Result<(Plan, Duration)> {
+    /// Chooses and plans; what is known by that goes into the report.
+    fn plan(&self, asked: &Asked, report: &mut DrillReport, limit: &Limit) -> Result<(Plan, AskedPrimary)> {
         let source = LocalSource::new(self.source).remembering(self.config.cache_directory.as_deref());
         let catalog = source.list(limit.cancel())?;
         report.source.system_identifier = catalog.system_identifier.map(|id| id.to_string());
@@ -288,14 +301,7 @@ impl<'a> Drill<'a> {
         let index = Index::new(&source, &catalog, cache, self.config.suspect_rows.unwrap_or(MANY_ROWS));
         // What is known of the archive stands, whatever the target comes to.
         report.newest_known_at = measure::newest_known(&catalog, &index, limit.cancel())?;
-        let begun = Instant::now();
-        if let Some(primary) = &self.source.primary {
-            match measure::primary_now(primary, &catalog) {
-                Ok(now) => report.primary_at = Some(now),
-                Err(why) => report.notes.push(why),
-            }
-        }
-        let asking = begun.elapsed();
+        let asked_primary = self.ask_primary(report, &catalog);
         let which = (&asked.which, &asked.aim);
         let mut passed_over = PassedOver::default();
         let chosen = aim::choose(&catalog, &index, which, &mut passed_over, (report.begun_at, limit.cancel()));
@@ -323,7 +329,30 @@ impl<'a> Drill<'a> {
             zone: self.config.zone,
         })?;
         self.take_plan(report, &plan);
-        Ok((plan, asking))
+        Ok((plan, asked_primary))
+    }
+
+    /// What the primary says goes into the report; where it is not to be asked, or does not answer, what that means.
+    fn ask_primary(&self, report: &mut DrillReport, catalog: &Catalog) -> AskedPrimary {
+        let Some(primary) = &self.source.primary else {
+            report.notes.extend(measure::without_primary(report));
+            return AskedPrimary::default();
+        };
+        let begun = Instant::now();
+        let answer = measure::primary_now(primary, catalog);
+        let asking = begun.elapsed();
+        match answer {
+            Ok(then) => {
+                report.primary_at = Some(then.now);
+                return AskedPrimary { asking, next_xid: then.next_xid };
+            }
+            // Whoever set a limit is not to be told that it was kept.
+            Err(why) if report.rpo_limit_s.is_some() => {
+                report.failures.push(format!("the RPO cannot be told: {why}"));
+            }
+            Err(why) => report.notes.push(why),
+        }
+        AskedPrimary { asking, next_xid: None }
     }
 
     /// As recoveries of this source are made, but for what a recovery of an accident may need at the same time: its
@@ -352,7 +381,10 @@ impl<'a> Drill<'a> {
         report.predicted = Some(measure::predicted(plan));
         report.findings = plan.findings.iter().map(told_of_drill).collect();
         report.recoverable_at = measure::recoverable_at(plan);
-        measure::take_rpo(report);
+        let is_silent = self.source.primary.is_some() && report.primary_at.is_none();
+        if !is_silent || report.rpo_limit_s.is_none() {
+            measure::take_rpo(report);
+        }
     }
 
     /// Whether it would keep within the configured room.
@@ -462,7 +494,7 @@ impl<'a> Drill<'a> {
                 let most = Bytes(self.source.drill.max_bytes.unwrap_or_default());
                 format!("it was given up: it took {}, more than the {most} that a drill may take", Bytes(taken))
             }
-            (None, ErrorKind::Interrupted) => "it was given up, by Ctrl-C or SIGTERM".to_owned(),
+            (None, ErrorKind::Interrupted) => "it was given up before its end".to_owned(),
             (None, _) => said.message.clone(),
         };
         report.result = match (ended.too_much, said.kind) {

@@ -187,7 +187,8 @@ impl Drills {
         parse(&bytes, &path)
     }
 
-    /// What the value of a check was in the last drill of a source to the end of WAL that has one.
+    /// What the value of a check was in the last drill of a source to the end of WAL in which it passed: what was wrong once
+    /// does not become what is expected.
     #[must_use]
     pub fn last_value(&self, source: &str, check: &str) -> Option<String> {
         let chain = self.chain().ok()?;

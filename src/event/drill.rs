@@ -296,10 +296,11 @@ impl DrillReport {
         self.target.as_ref().is_some_and(Target::is_of_all)
     }
 
-    /// What a check's value was.
+    /// What a check's value was, where that was as expected.
     #[must_use]
     pub fn value_of(&self, name: &str) -> Option<&str> {
-        let check = self.checks.iter().find(|check| check.kind == CheckKind::Sql && check.name == name)?;
+        let is_it = |check: &&DrillCheck| check.kind == CheckKind::Sql && check.name == name && check.passed;
+        let check = self.checks.iter().find(is_it)?;
         check.value.as_deref()
     }
 }
