@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::limit::Limit;
-use super::run::{Drill, Heard};
+use super::run::{Drill, Heard, script_marks};
 use crate::config::drill::DrillConfig;
 use crate::core::{Check, Expectation, PgMajor};
 use crate::engine::data_directory::control_file;
@@ -232,10 +232,10 @@ impl Checks<'_> {
             ("PGPORT", server.port.to_string()),
             ("PGUSER", self.role.clone()),
             ("PGDATABASE", server.database.clone()),
-            ("WALBACK_DRILL", report.id.clone()),
             ("WALBACK_SOURCE", report.source.name.clone()),
-            ("WALBACK_DIRECTORY", self.plan.directory.display().to_string()),
         ];
+        let environment: Vec<_> =
+            environment.into_iter().chain(script_marks(&report.id, &self.plan.directory)).collect();
         self.take(report, &name, CheckKind::Script, "status 0", || {
             let ran = self.run(script, &[], &environment, false)?;
             let status = ran.status.map_or_else(|| "killed".to_owned(), |status| format!("status {status}"));

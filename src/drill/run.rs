@@ -453,6 +453,7 @@ impl<'a> Drill<'a> {
             report.notes.push(format!("somebody has {done} what it had made: that is kept, and theirs to discard"));
             return;
         }
+        self.host.end_left_behind(&script_marks(&report.id, &report.directory));
         let gone = RefCell::new(None);
         let watch = |event: &Event| {
             if let What::Finding(finding) = &event.what
@@ -553,6 +554,11 @@ fn user() -> String {
 fn phase(name: &str, started: Instant) -> DrillPhase {
     let counts = matches!(name, measure::PLAN | measure::CHECKS);
     DrillPhase { name: name.to_owned(), seconds: started.elapsed().as_secs_f64(), bytes: None, counts }
+}
+
+/// What nobody but the script of a drill, and what that starts, has in its environment.
+pub(super) fn script_marks(id: &str, directory: &Path) -> [(&'static str, String); 2] {
+    [("WALBACK_DRILL", id.to_owned()), ("WALBACK_DIRECTORY", directory.display().to_string())]
 }
 
 /// A hint as it is right for a drill: that has another option for its place.

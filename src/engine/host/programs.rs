@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use super::{Account, Host, WATCH_EVERY, quiet_command, said};
 use crate::error::{Error, Result};
-use crate::source::command::run::has_ended;
+use crate::source::command::run::{Started, has_ended};
 
 /// How long a program may take that was asked to end, before it is made to.
 const GRACE: Duration = Duration::from_secs(2);
@@ -56,6 +56,11 @@ impl Ran {
 }
 
 impl Host {
+    /// Ends what the programs that were run with this in their environment have left behind, wherever it went.
+    pub fn end_left_behind(&self, environment: &[(&str, String)]) {
+        end_those_with(&environment.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>());
+    }
+
     /// Runs a program as `account`, with its own process group, without a terminal; `false` of `go_on`, which is asked
     /// again and again, has it and all that it started interrupted, and soon killed. Nothing of its group is left behind.
     ///
@@ -87,6 +92,22 @@ impl Host {
         let _ = killpg(group, Signal::SIGKILL);
         let status = child.wait().map_err(cannot)?;
         Ok(Ran { status: status.code(), cut_short: waited.map_err(cannot)?, said: said(output) })
+    }
+}
+
+/// Ends what has all of this in its environment, `NAME=value`: what a program of ours has left in a group or a session of its
+/// own. Whoever may not be looked at, or be ended, is not ours.
+fn end_those_with(marks: &[String]) {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    for process in numbers.map(Pid::from_raw).filter(|process| *process != Pid::this()) {
+        let Some(started) = Started::of(process) else { continue };
+        let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        let has = |mark: &String| environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes());
+        // Another process may have got its number meanwhile.
+        if !marks.is_empty() && marks.iter().all(has) && started.is_there() {
+            let _ = kill(process, Signal::SIGKILL);
+        }
     }
 }
 
@@ -162,6 +183,35 @@ mod tests {
         let child: u32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
         let start = Instant::now();
         while crate::engine::server::is_alive(child) {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(WATCH_EVERY);
+        }
+    }
+
+    #[test]
+    fn what_has_left_its_group_is_found_by_its_environment() {
+        let directory = tempfile::tempdir().unwrap();
+        let pid = directory.path().join("pid");
+        let script =
+            format!("setsid sh -c 'echo $$ > {0}; exec sleep 600' & until [ -s {0} ]; do :; done", pid.display());
+        let environment = [("WALBACK_TEST_OF", directory.path().display().to_string()), ("OTHER", "x".to_owned())];
+        let arguments = ["-c".to_owned(), script];
+        let program = Program {
+            path: Path::new("/bin/sh"),
+            arguments: &arguments,
+            environment: &environment,
+            output_to_nowhere: false,
+            of_the_copy: true,
+        };
+        let host = Host::new(false).unwrap();
+        assert!(host.run_while(&current_account(), &program, &|| true).unwrap().succeeded());
+        let left: u32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+        host.end_left_behind(&[environment[0].clone(), ("OTHER", "y".to_owned())]);
+        host.end_left_behind(&[]);
+        assert!(crate::engine::server::is_alive(left), "it is another one's");
+        host.end_left_behind(&environment);
+        let start = Instant::now();
+        while crate::engine::server::is_alive(left) {
             assert!(start.elapsed() < Duration::from_secs(60));
             std::thread::sleep(WATCH_EVERY);
         }
