@@ -74,8 +74,10 @@ impl Driller {
         let (backups, archive, scratch) = (source().backups.display(), self.archive.display(), self.scratch());
         let configuration = format!(
             "sources:\n  shop:\n    backups: [{{path: {backups}}}]\n    wal: [{{path: {archive}}}]\n    checks: [{checks}]\n    \
-             restore: {{bin_dir: {}}}\n    drill: {{scratch: {}, {drill}}}\n",
+             restore: {{bin_dir: {}, settings: {{archive_mode: on, archive_command: touch {}/%f}}}}\n    \
+             drill: {{scratch: {}, {drill}}}\n",
             source().bin_dir,
+            scratch.display(),
             scratch.display()
         );
         let file = self.directory.write("drills.yaml", configuration);

@@ -1,6 +1,7 @@
 //! Makes a drill: plans, restores, checks, measures, removes, reports.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::drill::{By, CheckKind, DrillCheck, DrillPhase, DrillResult, Drilled, DrilledBackup, FORMAT};
 use crate::event::{DrillReport, Event, Failure, Recovery, RecoveryState, What};
 use crate::plan::build::name_recovery;
+use crate::plan::settings::REACHING_OUT;
 use crate::plan::{Finding, Plan, Severity, tablespaces};
 use crate::source::{Cancel, Index, LocalSource, Source};
 
@@ -258,7 +260,7 @@ impl<'a> Drill<'a> {
             failure: None,
             kept: keep || drill.keep,
             removed: false,
-            documents: std::collections::BTreeMap::new(),
+            documents: BTreeMap::new(),
         }
     }
 
@@ -323,7 +325,7 @@ impl<'a> Drill<'a> {
             target: chosen.target,
             backup: chosen.backup,
             directory: report.directory.clone(),
-            restore: self.restore(asked),
+            restore: self.restore(asked, &mut report.notes),
             pristine: None,
             make_way: false,
             zone: self.config.zone,
@@ -355,15 +357,23 @@ impl<'a> Drill<'a> {
         AskedPrimary { asking, next_xid: None }
     }
 
-    /// As recoveries of this source are made, but for what a recovery of an accident may need at the same time: its
-    /// place, its port, and the places of its tablespaces.
-    fn restore(&self, asked: &Asked) -> RestoreConfig {
+    /// As recoveries of this source are made, but for what a recovery of an accident may need at the same time (its place,
+    /// its port, and the places of its tablespaces), and for settings that take away from the isolation: these are noted.
+    fn restore(&self, asked: &Asked, notes: &mut Vec<String>) -> RestoreConfig {
         let configured = self.source.restore.clone();
+        let reaches_out = |name: &String| REACHING_OUT.iter().any(|one| one.eq_ignore_ascii_case(name));
+        let (left_out, settings): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            configured.settings.into_iter().partition(|(name, _)| reaches_out(name));
+        if !left_out.is_empty() {
+            let names: Vec<String> = left_out.into_keys().collect();
+            notes.push(format!("a drill is isolated: it goes without the configured {}", names.join(", ")));
+        }
         RestoreConfig {
             directory: None,
             port: None,
             tablespaces: Vec::new(),
             bin_dir: asked.bin_dir.clone().or(configured.bin_dir),
+            settings,
             ..configured
         }
     }
