@@ -368,6 +368,7 @@ fn what_cannot_be_begun_leaves_no_report() {
     };
     refused(&["--action", "promote"], 2, "drill-action");
     refused(&["--report", "report.txt"], 2, "report-form");
+    refused(&["--report", "/nowhere/x.md"], 2, "bad-path");
     driller.directory.write("there.html", "");
     refused(&["--report", "there.html"], 5, "file-exists");
     refused(&["--report", source().archive.join("x.md").to_str().unwrap()], 2, "inside-source");

@@ -97,6 +97,11 @@ impl Copies {
             return Err(Error::usage("report-form", format!("this is not the name of a report: {}", file.display()))
                 .hint("let it end with .html, .md or .json, or name a directory that is there"));
         };
+        // A drill takes hours: that there is no such directory is not to be found out at its end.
+        if !file.parent().is_some_and(Path::is_dir) {
+            return Err(Error::usage("bad-path", format!("there is no directory for this file: {}", file.display()))
+                .hint("make it first, or name one that is there"));
+        }
         if file.symlink_metadata().is_ok() {
             let message = format!("this file is there already: {}", file.display());
             return Err(Error::new(ErrorKind::Unconfirmed, "file-exists", message)
