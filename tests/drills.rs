@@ -373,6 +373,7 @@ fn what_cannot_be_begun_leaves_no_report() {
     refused(&["--report", "there.html"], 5, "file-exists");
     refused(&["--report", source().archive.join("x.md").to_str().unwrap()], 2, "inside-source");
     refused(&["--read-only"], 2, "read-only");
+    refused(&["--backup", "tuesday"], 2, "unknown-backup");
     let link = driller.directory.path().join("link");
     std::os::unix::fs::symlink(source().backups.join("monday"), &link).unwrap();
     refused(&["--scratch", link.to_str().unwrap()], 2, "inside-source");

@@ -141,7 +141,7 @@ fn backup<'c>(catalog: &'c Catalog, which: &Which, aim: &Aim) -> Result<Option<&
     let all = catalog.best_first();
     let mut usable = all.iter().copied().filter(|backup| backup.is_usable());
     let found = match which {
-        Which::Named(id) => return Ok(Some(catalog.backup(id).ok_or_else(|| unknown(catalog, id))?)),
+        Which::Named(id) => return named(catalog, id).map(Some),
         Which::Default if matches!(aim, Aim::At(target) if !target.is_of_all()) => return Ok(None),
         Which::Default | Which::Newest => usable.next(),
         Which::Oldest => usable.next_back(),
@@ -158,10 +158,16 @@ fn no_backup() -> Error {
         .hint("“walback backups” lists them with their problems")
 }
 
-fn unknown(catalog: &Catalog, id: &str) -> Error {
-    let known: Vec<&str> = catalog.backups.iter().map(|backup| backup.id.as_str()).collect();
-    Error::usage("unknown-backup", format!("there is no base backup of this name: {id}"))
-        .hint(format!("there are: {}", known.join(", ")))
+/// The base backup of this name.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn named<'c>(catalog: &'c Catalog, id: &str) -> Result<&'c Backup> {
+    catalog.backup(id).ok_or_else(|| {
+        let known: Vec<&str> = catalog.backups.iter().map(|backup| backup.id.as_str()).collect();
+        Error::usage("unknown-backup", format!("there is no base backup of this name: {id}"))
+            .hint(format!("there are: {}", known.join(", ")))
+    })
 }
 
 /// Just behind a commit on the way that the backup leads: each is as likely as any other.

@@ -137,6 +137,7 @@ impl<'a> Drill<'a> {
 
     fn run_quietly(&self, asked: &Asked, cancel: &Cancel) -> Result<Done> {
         let scratch = self.scratch(asked)?;
+        self.check_named(&asked.which, cancel)?;
         let mut notes = self.clear_up()?;
         notes.extend(self.strangers(&scratch));
         let directory = self.new_directory(&scratch);
@@ -264,9 +265,24 @@ impl<'a> Drill<'a> {
         }
     }
 
+    /// A name that is mistyped is no drill that failed.
+    fn check_named(&self, which: &Which, cancel: &Cancel) -> Result<()> {
+        let Which::Named(id) = which else { return Ok(()) };
+        let source = LocalSource::new(self.source).remembering(self.config.cache_directory.as_deref());
+        aim::named(&source.list(cancel)?, id).map(drop)
+    }
+
+    /// What is not there is not to be found out after hours.
+    fn check_script(&self) -> Result<()> {
+        let Some(script) = self.source.drill.script.as_ref().filter(|script| !script.is_file()) else { return Ok(()) };
+        Err(Error::failed("drill-script", format!("the script of the drill is not there: {}", script.display()))
+            .hint("mend “drill: {script: …}” of the source in the configuration"))
+    }
+
     /// Everything from the plan to the last check.
     fn make(&self, asked: &Asked, report: &mut DrillReport, journal: &mut DrillJournal, limit: &Limit) -> Result<()> {
         (self.listen)(&report.id, Heard::Doing("planning"));
+        self.check_script()?;
         let started = Instant::now();
         let (plan, primary) = self.plan(asked, report, limit)?;
         let planning = phase(measure::PLAN, started);
