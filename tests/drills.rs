@@ -332,6 +332,7 @@ fn what_a_drill_leaves_that_is_killed_is_removed_by_the_next_one() {
     driller.kept_report(&drill);
     let first = &driller.listed(0)["drills"][0];
     assert_eq!((&first["id"], &first["result"]), (&json!(killed), &json!("interrupted")));
+    assert_eq!(first["rpo_s"], json!(null), "nothing was proved");
     let summary = first["summary"].as_str().unwrap();
     assert!(summary.contains("its walback was killed"), "{summary}");
 }

@@ -67,6 +67,7 @@ impl Drill<'_> {
             if let Some(buffer) = &recovery {
                 super::measure::take_phases(&mut report, &buffer.phases);
             }
+            super::measure::forget_unproved_rpo(&mut report);
             report.result = DrillResult::Interrupted;
             report.failures = vec!["its walback was killed, or the machine went down".to_owned()];
         }
