@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::limit::Limit;
-use super::run::{Drill, Heard, script_marks};
+use super::remains::script_marks;
+use super::run::{Drill, Heard};
 use crate::config::drill::DrillConfig;
 use crate::core::{Check, Expectation, PgMajor};
 use crate::engine::data_directory::control_file;

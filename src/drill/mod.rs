@@ -1,6 +1,8 @@
 //! Drills: a recovery that is made to prove the backups, checked, measured, reported, and removed again.
 
 pub mod aim;
+mod alarm;
+mod begin;
 mod checks;
 mod limit;
 mod measure;
@@ -8,6 +10,7 @@ pub mod page;
 mod remains;
 pub mod run;
 pub mod store;
+mod verdict;
 
 pub use aim::{Aim, Which};
 pub use run::{Asked, Done, Drill, Heard, Listen};

@@ -1,14 +1,16 @@
 //! What drills have left that were killed: removed before the next one begins, and reported.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::run::{Drill, Heard, judge, summarize};
+use super::run::{Drill, Heard};
 use super::store::{Draft, Known};
+use super::verdict::{judge, summarize};
 use crate::engine::mark::named_by;
 use crate::error::Result;
 use crate::event::drill::DrillResult;
-use crate::event::{Event, RecoveryState, What};
+use crate::event::{DrillReport, Event, RecoveryState, What};
 
 impl Drill<'_> {
     /// Clears up behind every drill that was killed. Gives what is to be known of it, in words.
@@ -51,6 +53,44 @@ impl Drill<'_> {
         others.map(told).collect()
     }
 
+    /// Removes what the drill has made, and says in the report how far that came. Where somebody else has taken that over, it
+    /// stays. `promotes`: it may be the drill that has promoted it.
+    pub(super) fn remove(&self, report: &mut DrillReport, promotes: bool) {
+        (self.listen)(&report.id, Heard::Doing("removing what was restored"));
+        if !self.engine.recoveries().has(&report.id) {
+            report.removed = true;
+            return;
+        }
+        let events = self.engine.recoveries().events(&report.id).unwrap_or_default();
+        if let Some(done) = taken_over(&events, promotes) {
+            report.kept = true;
+            report.notes.push(format!("somebody has {done} what it had made: that is kept, and theirs to discard"));
+            return;
+        }
+        self.host.end_left_behind(&script_marks(&report.id, &report.directory));
+        let gone = RefCell::new(None);
+        let watch = |event: &Event| {
+            if let What::Finding(finding) = &event.what
+                && finding.code == "directory-gone"
+            {
+                gone.replace(Some(finding.message.clone()));
+            }
+            (self.listen)(&event.recovery, Heard::Event(event));
+        };
+        match self.engine.tear_down(&report.id, &watch) {
+            Ok(_) => match gone.take() {
+                None => report.removed = true,
+                Some(gone) => {
+                    report.notes.push(format!("{gone}; if its file system is not mounted, its data is still there"))
+                }
+            },
+            Err(error) => {
+                let why = &error.report().message;
+                report.failures.push(format!("what was restored could not be removed: {why}"));
+            }
+        }
+    }
+
     /// What came of it, in words.
     fn clear_up_behind(&self, draft: Draft) -> Result<&'static str> {
         let Draft { judged, promotes, mut report } = draft;
@@ -90,6 +130,11 @@ impl Drill<'_> {
             (false, false) => "was killed; not everything that it had made could be removed",
         })
     }
+}
+
+/// What nobody but the script of a drill, and what that starts, has in its environment.
+pub(super) fn script_marks(id: &str, directory: &Path) -> [(&'static str, String); 2] {
+    [("WALBACK_DRILL", id.to_owned()), ("WALBACK_DIRECTORY", directory.display().to_string())]
 }
 
 /// What somebody has done with the recovery of a drill that drills do not do, as far as its journal tells: it may be in use.

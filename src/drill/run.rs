@@ -1,36 +1,28 @@
 //! Makes a drill: plans, restores, checks, measures, removes, reports.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::aim::{self, Aim, PassedOver, Which};
 use super::checks::Checks;
-use super::limit::{Limit, Room, TooMuch};
+use super::limit::Limit;
 use super::measure;
-use super::remains::taken_over;
 use super::store::{DrillJournal, Drills, Sealed};
+use super::verdict::{Ended, as_predicted, in_one_line, judge, summarize, told_of_drill};
 use crate::catalog::Catalog;
 use crate::catalog::suspect::MANY_ROWS;
 use crate::config::{Config, RestoreConfig, SourceConfig};
-use crate::core::progress::{Bytes, Seconds};
-use crate::engine::facts::source_of;
-use crate::engine::host::lock::host_name;
-use crate::engine::host::programs::Program;
-use crate::engine::host::{Host, current_account, now};
+use crate::core::progress::Bytes;
+use crate::engine::host::{Host, now};
 use crate::engine::{Engine, Preparation, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::drill::{By, CheckKind, DrillCheck, DrillPhase, DrillResult, Drilled, DrilledBackup, FORMAT};
-use crate::event::{DrillReport, Event, Failure, Recovery, RecoveryState, What};
-use crate::plan::build::name_recovery;
+use crate::event::drill::{DrillCheck, DrillPhase, DrillResult, DrilledBackup};
+use crate::event::{DrillReport, Event, Recovery, RecoveryState};
+use crate::plan::Plan;
 use crate::plan::settings::REACHING_OUT;
-use crate::plan::{Finding, Plan, Severity, tablespaces};
 use crate::source::{Cancel, Index, LocalSource, Source};
-
-/// How long the command for failures may take.
-const ALARM: Duration = Duration::from_secs(60);
 
 /// What a drill is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,13 +72,6 @@ pub struct Done {
     pub sealed: Sealed,
     /// Its recovery; `None` where it did not come to one.
     pub recovery: Option<Recovery>,
-}
-
-/// How far a drill came that did not come to its end.
-struct Ended {
-    error: Error,
-    /// What was more than it may take, where it was given up for that.
-    too_much: Option<TooMuch>,
 }
 
 /// What came of asking the primary at the beginning.
@@ -169,114 +154,6 @@ impl<'a> Drill<'a> {
         let sealed = self.drills.seal(&self.host, report, self.config.zone).map_err(|error| error.because(summary))?;
         let recovery = self.engine.recoveries().load(&sealed.report.id).ok().and_then(|buffer| buffer.recovery());
         Ok(Done { sealed, recovery })
-    }
-
-    fn limit(&self, directory: &Path, cancel: &Cancel) -> Limit {
-        let directories = vec![directory.to_path_buf(), tablespaces::beside(directory)];
-        let room = self.source.drill.max_bytes.map(|most| Room { directories, most });
-        Limit::with_room(cancel, self.source.drill.timeout, room)
-    }
-
-    fn scratch(&self, asked: &Asked) -> Result<PathBuf> {
-        let scratch = asked.scratch.clone().or_else(|| self.source.drill.scratch.clone()).ok_or_else(|| {
-            Error::usage("no-scratch", "it is not said below which directory the drill shall restore")
-                .hint("give it with --scratch DIR, or as “drill: {scratch: DIR}” of the source in the configuration")
-        })?;
-        let scratch = std::path::absolute(&scratch).map_err(|error| {
-            Error::usage("bad-path", format!("this is no path: {}", scratch.display())).caused_by(&error)
-        })?;
-        // Those of another cluster are somebody's backups as well.
-        let sources: Vec<PathBuf> =
-            self.config.sources.values().flat_map(|source| source.backups.iter().chain(&source.wal)).cloned().collect();
-        match source_of(&scratch, &sources) {
-            None => Ok(scratch),
-            Some(source) => {
-                let message = format!("{} lies inside a source: {}", scratch.display(), source.display());
-                Err(Error::usage("inside-source", message)
-                    .hint("sources are only ever read: choose another place with --scratch, or in the configuration"))
-            }
-        }
-    }
-
-    /// A directory that is not there, whose name no drill and no recovery has.
-    fn new_directory(&self, scratch: &Path) -> PathBuf {
-        let time = now().for_server();
-        let digits: String = time.chars().filter(char::is_ascii_digit).take(14).collect();
-        let source = if self.source.name == crate::config::FROM_COMMAND_LINE { "" } else { self.source.name.as_str() };
-        // So long that the whole fits into a name.
-        let source: String = source.chars().take(15).collect();
-        // Somebody who keeps drills elsewhere may begin one of the same name in the same place in the same second.
-        let wanted = format!("drill {source} {digits} {:03x}", aim::below(0x1000));
-        let is_taken = |name: &str| {
-            let path = scratch.join(name);
-            self.drills.has(name) || self.engine.recoveries().has(name) || path.symlink_metadata().is_ok()
-        };
-        scratch.join(name_recovery(Path::new(&wanted), &is_taken))
-    }
-
-    /// The report of a drill that has done nothing yet.
-    fn blank(&self, directory: &Path, notes: Vec<String>, keep: bool) -> DrillReport {
-        let drill = &self.source.drill;
-        let at = now();
-        DrillReport {
-            format: FORMAT,
-            id: directory.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            number: 0,
-            previous: None,
-            result: DrillResult::Interrupted,
-            summary: String::new(),
-            failures: Vec::new(),
-            notes,
-            begun_at: at,
-            ended_at: at,
-            by: By { user: user(), host: host_name(), walback: env!("CARGO_PKG_VERSION").to_owned(), postgresql: None },
-            source: Drilled {
-                name: self.source.name.clone(),
-                backups: self.source.backups.clone(),
-                wal: self.source.wal.clone(),
-                system_identifier: None,
-            },
-            chosen: String::new(),
-            backup: None,
-            target: None,
-            directory: directory.to_path_buf(),
-            predicted: None,
-            actual: None,
-            matches_prediction: None,
-            phases: Vec::new(),
-            rto_s: None,
-            rto_limit_s: drill.rto.map(|limit| limit.as_secs_f64()),
-            rpo_s: None,
-            rpo_limit_s: drill.rpo.map(|limit| limit.as_secs_f64()),
-            rpo_against: None,
-            recoverable_at: None,
-            newest_known_at: None,
-            primary_at: None,
-            wal_bytes: None,
-            wal_bytes_per_hour: None,
-            forecast: None,
-            checks: Vec::new(),
-            skipped: Vec::new(),
-            findings: Vec::new(),
-            failure: None,
-            kept: keep || drill.keep,
-            removed: false,
-            documents: BTreeMap::new(),
-        }
-    }
-
-    /// A name that is mistyped is no drill that failed.
-    fn check_named(&self, which: &Which, cancel: &Cancel) -> Result<()> {
-        let Which::Named(id) = which else { return Ok(()) };
-        let source = LocalSource::new(self.source).remembering(self.config.cache_directory.as_deref());
-        aim::named(&source.list(cancel)?, id).map(drop)
-    }
-
-    /// What is not there is not to be found out after hours.
-    fn check_script(&self) -> Result<()> {
-        let Some(script) = self.source.drill.script.as_ref().filter(|script| !script.is_file()) else { return Ok(()) };
-        Err(Error::failed("drill-script", format!("the script of the drill is not there: {}", script.display()))
-            .hint("mend “drill: {script: …}” of the source in the configuration"))
     }
 
     /// Everything from the plan to the last check.
@@ -464,193 +341,9 @@ impl<'a> Drill<'a> {
         report.phases.push(DrillPhase { counts: false, ..phase("verify", started) });
         Ok(())
     }
-
-    /// Removes what the drill has made, and says in the report how far that came. Where somebody else has taken that over, it
-    /// stays. `promotes`: it may be the drill that has promoted it.
-    pub(super) fn remove(&self, report: &mut DrillReport, promotes: bool) {
-        (self.listen)(&report.id, Heard::Doing("removing what was restored"));
-        if !self.engine.recoveries().has(&report.id) {
-            report.removed = true;
-            return;
-        }
-        let events = self.engine.recoveries().events(&report.id).unwrap_or_default();
-        if let Some(done) = taken_over(&events, promotes) {
-            report.kept = true;
-            report.notes.push(format!("somebody has {done} what it had made: that is kept, and theirs to discard"));
-            return;
-        }
-        self.host.end_left_behind(&script_marks(&report.id, &report.directory));
-        let gone = RefCell::new(None);
-        let watch = |event: &Event| {
-            if let What::Finding(finding) = &event.what
-                && finding.code == "directory-gone"
-            {
-                gone.replace(Some(finding.message.clone()));
-            }
-            (self.listen)(&event.recovery, Heard::Event(event));
-        };
-        match self.engine.tear_down(&report.id, &watch) {
-            Ok(_) => match gone.take() {
-                None => report.removed = true,
-                Some(gone) => {
-                    report.notes.push(format!("{gone}; if its file system is not mounted, its data is still there"))
-                }
-            },
-            Err(error) => {
-                let why = &error.report().message;
-                report.failures.push(format!("what was restored could not be removed: {why}"));
-            }
-        }
-    }
-
-    fn take_failure(&self, report: &mut DrillReport, ended: Ended) {
-        let said = ended.error.report();
-        let failure = Failure {
-            step: None,
-            code: said.code.into(),
-            message: said.message.clone(),
-            causes: said.causes.clone(),
-            hint: said.hint.as_deref().map(hint_of_drill),
-        };
-        let first = match (ended.too_much, said.kind) {
-            (Some(TooMuch::Time), _) => {
-                let limit = Seconds(self.source.drill.timeout.as_secs_f64());
-                format!("it was given up after {limit}, its limit")
-            }
-            (Some(TooMuch::Room(taken)), _) => {
-                let most = Bytes(self.source.drill.max_bytes.unwrap_or_default());
-                format!("it was given up: it took {}, more than the {most} that a drill may take", Bytes(taken))
-            }
-            (None, ErrorKind::Interrupted) => "it was given up before its end".to_owned(),
-            (None, _) => said.message.clone(),
-        };
-        report.result = match (ended.too_much, said.kind) {
-            (None, ErrorKind::Interrupted) => DrillResult::Interrupted,
-            _ => DrillResult::Failed,
-        };
-        // What forbids the plan says it better.
-        if said.code != "plan-forbidden" {
-            report.failures.insert(0, first);
-        }
-        report.failure = Some(failure);
-    }
-
-    /// Has the configured command tell somebody of a failure. `directory`: where the report and its documents are.
-    fn raise_alarm(&self, id: &str, summary: &str, directory: Option<&Path>) {
-        let Some(command) = &self.source.drill.on_failure else { return };
-        let place = |name: &str| directory.map(|place| place.join(name).display().to_string()).unwrap_or_default();
-        let environment = [
-            ("WALBACK_SUMMARY", summary.to_owned()),
-            ("WALBACK_RESULT", DrillResult::Failed.word().to_owned()),
-            ("WALBACK_DRILL", id.to_owned()),
-            ("WALBACK_SOURCE", self.source.name.clone()),
-            ("WALBACK_REPORT", place(super::store::HTML)),
-            ("WALBACK_REPORT_JSON", place("report.json")),
-            ("WALBACK_REPORT_MARKDOWN", place(super::store::MARKDOWN)),
-        ];
-        let arguments = ["-c".to_owned(), command.clone()];
-        let program = Program {
-            path: Path::new("/bin/sh"),
-            arguments: &arguments,
-            environment: &environment,
-            output_to_nowhere: false,
-            of_the_copy: false,
-        };
-        let started = Instant::now();
-        let ran = self.host.run_while(&current_account(), &program, &|| started.elapsed() < ALARM);
-        let why = match ran {
-            Ok(ran) if ran.succeeded() => return,
-            Ok(ran) if ran.cut_short => format!("it was given up after {}", Seconds(ALARM.as_secs_f64())),
-            Ok(ran) => ran.said.lines().last().unwrap_or("it failed").to_owned(),
-            Err(error) => error.report().message.clone(),
-        };
-        (self.listen)(id, Heard::Note(&format!("“on_failure” did not succeed: {why}")));
-    }
-}
-
-/// Who runs this program; behind sudo also who did that.
-fn user() -> String {
-    let name = current_account().name;
-    match std::env::var("SUDO_USER") {
-        Ok(real) if !real.is_empty() && real != name => format!("{name}, for {real}"),
-        _ => name,
-    }
 }
 
 fn phase(name: &str, started: Instant) -> DrillPhase {
     let counts = matches!(name, measure::PLAN | measure::CHECKS);
     DrillPhase { name: name.to_owned(), seconds: started.elapsed().as_secs_f64(), bytes: None, counts }
-}
-
-/// What nobody but the script of a drill, and what that starts, has in its environment.
-pub(super) fn script_marks(id: &str, directory: &Path) -> [(&'static str, String); 2] {
-    [("WALBACK_DRILL", id.to_owned()), ("WALBACK_DIRECTORY", directory.display().to_string())]
-}
-
-/// A hint as it is right for a drill: that has another option for its place.
-fn hint_of_drill(hint: &str) -> String {
-    hint.replace("--into", "--scratch")
-}
-
-fn told_of_drill(finding: &Finding) -> Finding {
-    Finding { hint: finding.hint.as_deref().map(hint_of_drill), ..finding.clone() }
-}
-
-/// Whether it stopped where it was predicted to.
-fn as_predicted(report: &DrillReport) -> DrillCheck {
-    let place = |stop: &Option<crate::event::drill::DrilledStop>| {
-        stop.as_ref().and_then(|stop| stop.replay_end).map(|lsn| format!("LSN {lsn}"))
-    };
-    DrillCheck {
-        name: "recovery stopped where it was predicted to".to_owned(),
-        kind: CheckKind::Stop,
-        passed: report.matches_prediction == Some(true),
-        value: place(&report.actual),
-        expected: place(&report.predicted).unwrap_or_else(|| "not known".to_owned()),
-        said: Vec::new(),
-        seconds: 0.0,
-    }
-}
-
-/// Concludes from what was measured and checked how the drill ended. Once more where something was added since.
-pub(super) fn judge(report: &mut DrillReport) {
-    let interrupted = report.result == DrillResult::Interrupted && report.failure.is_some();
-    let mut failures = std::mem::take(&mut report.failures);
-    let failed = report.checks.iter().filter(|check| !check.passed).map(DrillCheck::in_words);
-    let exceeded = measure::exceeded(report);
-    let forbidding = report.findings.iter().filter(|finding| finding.severity == Severity::Error);
-    let more: Vec<String> = failed.chain(exceeded).chain(forbidding.map(|finding| finding.message.clone())).collect();
-    for failure in more {
-        if !failures.contains(&failure) {
-            failures.push(failure);
-        }
-    }
-    report.result = match (interrupted, failures.is_empty()) {
-        (true, _) => DrillResult::Interrupted,
-        (false, true) => DrillResult::Passed,
-        (false, false) => DrillResult::Failed,
-    };
-    report.failures = failures;
-}
-
-/// Says all of it in one line.
-pub(super) fn summarize(report: &mut DrillReport) {
-    let (passed, all) = report.passed_checks();
-    let mut parts = vec![format!("drill {} {}", report.id, report.result.word())];
-    if let Some(first) = report.failures.first() {
-        let more = report.failures.len() - 1;
-        parts.push(if more > 0 { format!("{first} (and {more} more)") } else { first.clone() });
-    } else if let Some(backup) = &report.backup {
-        parts.push(format!("backup {}", backup.id));
-    }
-    parts.push(format!("{passed} of {all} checks passed"));
-    parts.extend(report.rto_s.map(|seconds| format!("RTO {}", Seconds(seconds))));
-    parts.extend(report.rpo_s.map(|seconds| format!("RPO {}", Seconds(seconds))));
-    let line = parts.join("; ");
-    report.summary = in_one_line(&line);
-}
-
-/// Whatever an error said.
-fn in_one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
