@@ -1,5 +1,6 @@
 //! What Walback works with: defaults, then the configuration file, then the environment, then the command line.
 
+pub mod drill;
 pub mod effective;
 pub mod fetching;
 pub mod interface;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 
 use crate::core::{Check, Expectation, PlacedCommand, Thresholds, Zone};
 use crate::error::{Error, Result};
+use drill::{DrillConfig, FileDrill};
 use fetching::{FileCache, FileWal};
 use interface::Interface;
 
@@ -103,8 +105,10 @@ pub struct Config {
     pub found_below: Vec<PathBuf>,
     /// What is known of each source that was found, in words.
     pub about: BTreeMap<String, String>,
-    /// The configuration file, where it was looked for and not named, and its archives are those that are used.
+    /// The configuration file, where it was looked for and not named.
     looked_for: Option<PathBuf>,
+    /// Whether the archives are those of the command line.
+    archives_named: bool,
     chosen: Option<String>,
 }
 
@@ -127,6 +131,8 @@ pub struct SourceConfig {
     pub checks: Vec<Check>,
     /// How the primary is reached that fills the archives, as a connection string of libpq's. It may hold a password.
     pub primary: Option<String>,
+    /// How drills are made.
+    pub drill: DrillConfig,
 }
 
 impl SourceConfig {
@@ -134,6 +140,17 @@ impl SourceConfig {
     #[must_use]
     pub fn fetched_bytes(&self) -> u64 {
         self.fetched_bytes.unwrap_or(fetching::KEPT_BYTES)
+    }
+
+    /// Whether it says where the server's programs are, or has settings, with which a server can be had to run any program.
+    fn names_programs(&self) -> bool {
+        self.restore.bin_dir.is_some() || !self.restore.settings.is_empty()
+    }
+
+    /// Whether it says what a drill runs besides: programs, shell text, and SQL with which a superuser can have the server
+    /// run any program.
+    fn runs_in_drills(&self) -> bool {
+        self.drill.on_failure.is_some() || self.drill.script.is_some() || !self.checks.is_empty()
     }
 }
 
@@ -200,6 +217,7 @@ struct FileSource {
     restore: FileRestore,
     checks: Vec<FileCheck>,
     primary: Option<String>,
+    drill: FileDrill,
 }
 
 #[derive(Debug, Deserialize)]
@@ -302,8 +320,7 @@ impl Config {
         }
         sources.values_mut().for_each(|source: &mut SourceConfig| source.fetched_bytes = fetched_bytes);
         let is_named = overrides.file.is_some() || environment("WALBACK_CONFIG").is_some();
-        // What the command line says instead of the file is the operator's.
-        let looked_for = file.clone().filter(|_| !is_named && !names_wal);
+        let looked_for = file.clone().filter(|_| !is_named);
         let zone = overrides.time_zone.clone().or(parsed.time_zone);
         Ok(Config {
             zone: zone.map_or_else(|| Ok(system_zone(environment)), |name| parse_zone(&name))?,
@@ -322,6 +339,7 @@ impl Config {
             found_below: Vec::new(),
             about: BTreeMap::new(),
             looked_for,
+            archives_named: names_wal,
             chosen,
         })
     }
@@ -357,10 +375,47 @@ impl Config {
     /// commands from a file that was not named, and that may be somebody else's.
     pub fn source(&self) -> Result<&SourceConfig> {
         let source = self.named_or_only()?;
-        if let Some(file) = self.looked_for.as_ref().filter(|_| !source.commands.is_empty()) {
-            trust::check(file)?;
+        // What the command line says instead of the file is the operator's.
+        if !source.commands.is_empty() && !self.archives_named {
+            self.check_trust()?;
         }
         Ok(source)
+    }
+
+    /// The same source, to plan recoveries of: the server's programs are asked for their version.
+    ///
+    /// # Errors
+    /// As [`Config::source`]; and when the source names these programs, or settings that can, in a file that was not named and
+    /// may be somebody else's.
+    pub fn source_to_restore(&self) -> Result<&SourceConfig> {
+        let source = self.source()?;
+        if source.names_programs() {
+            self.check_trust()?;
+        }
+        Ok(source)
+    }
+
+    /// The source of the configuration that was named; `None` where none was, or where archives were.
+    #[must_use]
+    pub fn named_source(&self) -> Option<&str> {
+        self.chosen.as_deref().filter(|name| *name != FROM_COMMAND_LINE)
+    }
+
+    /// The same source, to make drills of: these run what the file says, without a question.
+    ///
+    /// # Errors
+    /// As [`Config::source`]; and when the source has anything that a drill runs, from a file that was not named and may be
+    /// somebody else's.
+    pub fn source_to_drill(&self) -> Result<&SourceConfig> {
+        let source = self.source()?;
+        if source.names_programs() || source.runs_in_drills() {
+            self.check_trust()?;
+        }
+        Ok(source)
+    }
+
+    fn check_trust(&self) -> Result<()> {
+        self.looked_for.as_deref().map_or(Ok(()), trust::check)
     }
 
     fn named_or_only(&self) -> Result<&SourceConfig> {
@@ -430,6 +485,7 @@ impl FileSource {
             },
             checks: self.checks.into_iter().map(Check::from).collect(),
             primary: self.primary,
+            drill: self.drill.resolve(base),
         })
     }
 }
@@ -569,6 +625,8 @@ pub fn is_utf8_locale(variable: impl Fn(&str) -> Option<String>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn load(yaml: &str, overrides: Overrides) -> Result<Config> {
@@ -628,6 +686,58 @@ sources:
         assert_eq!(["quit", "stop-before", "zoom-all", "copy", "zoom-out"].map(of), ["Ctrl-q", "B F3", "0", "y", "-"]);
         assert!(all["mouse"].is_empty());
         assert!(keys("keys: {quit: {a: b}}").is_err() && keys("keys: [q]").is_err());
+    }
+
+    #[test]
+    fn drills_are_bounded_by_spans_and_amounts() {
+        let drill = |yaml: &str| {
+            let yaml = format!("sources: {{shop: {{drill: {{{yaml}}}}}}}");
+            load(&yaml, Overrides::default()).map(|config| config.source().unwrap().drill.clone())
+        };
+        let shop =
+            drill("rto: 30min, rpo: 300, max_bytes: 200GB, scratch: drills, timeout: 6h, amcheck: false").unwrap();
+        assert_eq!((shop.rto, shop.rpo), (Some(Duration::from_secs(1800)), Some(Duration::from_secs(300))));
+        assert_eq!((shop.max_bytes, shop.timeout), (Some(200 << 30), Duration::from_secs(6 * 3600)));
+        assert!(shop.scratch.is_some_and(|scratch| scratch.is_absolute() && scratch.ends_with("drills")));
+        assert_eq!((shop.amcheck, shop.checksums, shop.keep), (Some(false), None, false));
+        assert_eq!(drill("").unwrap(), DrillConfig::default());
+        let error = drill("rto: soon").unwrap_err();
+        assert!(error.report().causes.join(" ").contains("“soon” is no span of time"), "{error}");
+        assert!(drill("rpo: 5MB").is_err() && drill("max_bytes: 5min").is_err() && drill("nobody: 1").is_err());
+    }
+
+    /// A drill runs shell text, programs and SQL that nobody is asked about; archives of the command line do not change that.
+    #[test]
+    fn what_drills_run_is_taken_from_a_file_of_ones_own_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let refused = |yaml: &str, mode: u32, overrides: Overrides| {
+            let home = tempfile::tempdir().unwrap();
+            let file = home.path().join("walback/walback.yaml");
+            std::fs::create_dir(home.path().join("walback")).unwrap();
+            std::fs::write(&file, format!("sources: {{shop: {{{yaml}}}}}")).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let environment =
+                |name: &str| ["HOME", "XDG_CONFIG_HOME"].contains(&name).then(|| home.path().as_os_str().to_owned());
+            let config = Config::load(&overrides, &environment).unwrap();
+            assert!(config.source().is_ok(), "nothing of it is run");
+            let restores = yaml.starts_with("restore") && mode == 0o666;
+            assert_eq!(config.source_to_restore().is_err(), restores, "{yaml}");
+            config.source_to_drill().err().map(|error| error.report().code)
+        };
+        let archive = || Overrides { wal: vec!["/w".into()], source: Some("shop".to_owned()), ..Overrides::default() };
+        for yaml in [
+            "drill: {on_failure: id}",
+            "drill: {script: /bin/true}",
+            "restore: {bin_dir: /tmp}",
+            "restore: {settings: {work_mem: 4MB}}",
+            "checks: [{name: a, sql: SELECT 1, expect: 1}]",
+        ] {
+            for overrides in [Overrides::default(), archive()] {
+                assert_eq!(refused(yaml, 0o666, overrides), Some("configuration-untrusted"), "{yaml}");
+            }
+            assert_eq!(refused(yaml, 0o600, Overrides::default()), None, "{yaml}");
+        }
+        assert_eq!(refused("drill: {rto: 5min, scratch: /srv/drills}", 0o666, Overrides::default()), None);
     }
 
     #[test]

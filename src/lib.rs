@@ -22,6 +22,7 @@ pub mod source;
 pub mod engine;
 
 pub mod demo;
+pub mod drill;
 
 pub mod app;
 

@@ -173,6 +173,8 @@ fn imports(file: &str, program: &[Token]) -> Vec<(usize, String)> {
         if let Some((modules, only)) = &rule.only_in
             && modules.contains(&used)
             && file != only
+            // Its own modules are a part of it.
+            && !file.starts_with(&format!("{}/", only.trim_end_matches(".rs")))
         {
             found.push((path.line, format!("inside `{top}` only {only} may use `{used}`")));
         }
@@ -362,7 +364,7 @@ const BROKEN: [(&str, &str, &str); 40] = [
 ];
 
 /// Sources that break none.
-const SOUND: [(&str, &str); 16] = [
+const SOUND: [(&str, &str); 17] = [
     ("wal/crc.rs", "fn f() { unsafe { g() } }"),
     ("wal/page.rs", "//! [`crate::engine`]\n/* use crate::cli; /* */ use crate::tui; */\nuse crate::core::Lsn;"),
     ("wal/page.rs", "const A: &str = r#\"use crate::cli; \" std::fs\"#; const B: &[u8] = b\"\\\"crate::cli\";"),
@@ -378,6 +380,7 @@ const SOUND: [(&str, &str); 16] = [
     ),
     ("core/mod.rs", "pub(crate) fn f(&self) { self.fs() } pub(super) struct S<'a>(&'a str);"),
     ("main.rs", "use walback::{tui, cli}; fn main() -> std::process::ExitCode { x }"),
+    ("tui/perform/a.rs", "use crate::{engine, source, config, demo, app};"),
     ("tui/perform.rs", "use crate::{engine, source, config, demo, app}; use ratatui::Frame; use crossterm::event;"),
     ("engine/host/mod.rs", "use std::process::Command; fn f() { std::fs::rename(a, b); }"),
     ("engine/run.rs", "fn f() { std::fs::read(p); } fn g(file: std::fs::File) {}"),

@@ -84,7 +84,7 @@ fn what_is_missing_and_damaged_is_told_and_gone_to_and_the_primary_is_asked() {
     tmux.wait_for("the primary does not answer", LIMIT);
     press(&tmux, "Escape", "archive ✗ critical");
 
-    press(&tmux, "d", "No drill was run");
+    press(&tmux, "d", "A drill proves the backups");
     press(&tmux, "Escape", "archive ✗ critical");
     tmux.send(&["q"]);
     assert_eq!(tmux.wait_for_exit(LIMIT), 0);

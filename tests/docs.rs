@@ -121,6 +121,7 @@ fn every_configuration_key_is_described_and_no_other() {
         ("sources.NAME.wal.", "sources: {a: {wal: [{nobody: 1}]}}"),
         ("sources.NAME.checks.", "sources: {a: {checks: [{nobody: 1}]}}"),
         ("sources.NAME.restore.", "sources: {a: {restore: {nobody: 1}}}"),
+        ("sources.NAME.drill.", "sources: {a: {drill: {nobody: 1}}}"),
     ];
     let keys: BTreeSet<String> = known
         .iter()

@@ -183,6 +183,38 @@ fn chains_of_17_are_combined_and_recovered() {
     chains_recover(17);
 }
 
+/// The newest chain has a tablespace besides, whose original place is on this machine.
+#[test]
+fn a_drill_restores_a_chain_with_wal_that_a_command_fetches() {
+    let Some(past) = Past::of(18) else { return };
+    let directory = &Directory::in_memory();
+    let scratch = directory.create("scratch");
+    let configuration = format!(
+        "sources:\n  shop:\n    backups: [{{path: {}}}]\n    wal: [{{command: cp {}/%f %p}}]\n    \
+         checks: [{{name: far, sql: SELECT count(*) FROM far, expect: = 5}}]\n    restore: {{bin_dir: {}}}\n    \
+         drill: {{scratch: {}}}\n",
+        past.backups.display(),
+        past.archive.display(),
+        past.programs,
+        scratch.display()
+    );
+    let file = directory.write("drills.yaml", configuration);
+    let drill = ask(walback(directory).args(["--json", "--config"]).arg(file).arg("drill")).ended_with(0).json();
+    let drill = &drill["drill"];
+    let phases = strings(drill, "phases", "name");
+    assert!(phases.contains(&"combine") && phases.contains(&"replay"), "{phases:?}");
+    assert!(strings(drill, "checks", "name").contains(&"far"), "{drill:#}");
+    assert_eq!(
+        (&drill["matches_prediction"], &drill["removed"]),
+        (&Value::Bool(true), &Value::Bool(true)),
+        "{drill:#}"
+    );
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "the copy and its tablespaces are gone");
+    assert!(!is_worked_in(&scratch));
+    assert_eq!(fs::read_dir(&past.tablespace).unwrap().count(), 1, "where it was, nothing is changed");
+    past.assert_untouched();
+}
+
 #[test]
 fn chains_are_listed_with_what_they_build_upon() {
     let Some(past) = Past::of(18) else { return };

@@ -793,6 +793,8 @@ impl Perform for Broken {
         None
     }
 
+    fn leave(&mut self, _: &mut dyn FnMut(&str)) {}
+
     fn log_of(&self, _: &str) -> Option<PathBuf> {
         None
     }

@@ -38,6 +38,8 @@ use walback::tui::{Role, Theme, draw};
 
 #[path = "screens_of/archive.rs"]
 mod archive;
+#[path = "screens_of/drills.rs"]
+mod drills;
 
 const NAME: &str = "shop-20241002-1502";
 
@@ -1199,6 +1201,7 @@ fn all() -> Vec<(&'static str, State)> {
         }),
     ));
     states.extend(archive::all());
+    states.extend(drills::all());
     states.extend(found_and_copied());
     states.extend(in_the_night_of_the_change());
     states

@@ -7,6 +7,7 @@ use super::checklist;
 use super::command::{Act, empties_directory};
 use super::copy;
 use super::dialog::{Choice, Confirm, Dialog, DirectoryForm, FindForm, FormKind, Menu, SuspectList, TargetForm, Then};
+use super::drills;
 use super::editor;
 use super::effect::Effect;
 use super::field::Field;
@@ -102,6 +103,9 @@ pub(super) fn run(state: &mut State, act: Act) -> Vec<Effect> {
         Act::NextInLog => log::find_again(state, true),
         Act::PreviousInLog => log::find_again(state, false),
         Act::Drills => state.open(Screen::Drills),
+        Act::MakeDrill => drills::offer(state),
+        Act::GiveUpDrill => drills::ask_give_up(state),
+        Act::Report => return drills::report_of_chosen(state).map(|file| Effect::Read { file }).into_iter().collect(),
         Act::Palette => palette::open(state, None),
         Act::Copy => copy::offer(state),
         Act::Mouse => {
@@ -166,6 +170,7 @@ pub(super) fn step(state: &mut State, rows: isize) {
     match state.screen() {
         Screen::Archive => return state.archive.step(rows),
         Screen::Log => return state.log.step(rows),
+        Screen::Drills if !drills::mine(state).is_empty() => return drills::step(state, rows),
         _ => {}
     }
     if state.screen() != Screen::Points {
@@ -902,7 +907,7 @@ fn quit(state: &mut State) -> Vec<Effect> {
     let step = state.recovery.running.filter(|step| *step != StepId::Replay && state.interrupted.is_none());
     let asked = matches!(state.asked, Some(ActionKind::Discard | ActionKind::Stop | ActionKind::Promote));
     if step.is_none() && !asked {
-        return vec![Effect::Quit];
+        return if drills::ask_leave(state) { Vec::new() } else { vec![Effect::Quit] };
     }
     let resume = key_of(state, Act::Resume);
     let choices = vec![
@@ -964,6 +969,7 @@ pub(super) fn chosen(state: &mut State, then: Then) -> Vec<Effect> {
         Then::ShowItem(item) => checklist::show(state, item),
         Then::DoItem(item) => return checklist::carry_out(state, item, None),
         Then::SkipItem(item) => return checklist::skip(state, item),
+        Then::Drill(choice) => return drills::chose(state, choice),
         Then::Leave => return vec![Effect::Quit],
         Then::Copy(item) => return copy::send(state, item),
         Then::Edit(edit) => return vec![Effect::Edit(edit)],

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::archive;
+use super::drills;
 use super::key::Key;
 use super::keys::key_of;
 use super::msg::ActionKind;
@@ -73,6 +74,9 @@ pub enum Act {
     NextInLog,
     PreviousInLog,
     Drills,
+    MakeDrill,
+    GiveUpDrill,
+    Report,
     NextPane,
     PreviousPane,
     Up,
@@ -134,6 +138,7 @@ const STANDING: &[Screen] = &[Screen::Paused];
 const FOLLOWED: &[Screen] = &[Screen::Recovery, Screen::Paused];
 const ARCHIVE: &[Screen] = &[Screen::Archive];
 const LOG: &[Screen] = &[Screen::Log];
+const DRILLS: &[Screen] = &[Screen::Drills];
 const LISTED: &[Screen] = &[Screen::Points, Screen::Archive];
 const BESIDE_ARCHIVE: &[Screen] = &[Screen::Points, Screen::Recovery, Screen::Paused];
 pub(super) const EVERYWHERE: &[Screen] =
@@ -258,7 +263,13 @@ pub static COMMANDS: &[Command] = &[
     command!(Log, "log", "log", &[Key::Char('L')], FOLLOWED, None, is_known,
         "Opens the recovered server's log."),
     command!(Drills, "drills", "", &[Key::Char('d')], HOME, None, always,
-        "Opens the drills: what one is, and how to do it."),
+        "Opens the drills: which were made and what came of them, and makes one."),
+    command!(MakeDrill, "make-drill", "make one", &[Key::Enter], DRILLS, Changes, can_drill,
+        "Makes a drill, after asking which: restores a backup beside everything else, checks it, and removes it again."),
+    command!(GiveUpDrill, "give-up-drill", "give up", &[Key::Char('c')], DRILLS, Changes, can_give_up,
+        "Gives up the drill that is being made, after asking: what it made is removed."),
+    command!(Report, "report", "report", &[Key::Char('r'), Key::Char('P')], DRILLS, None, has_report,
+        "Opens the chosen drill's report in $PAGER, and comes back here."),
     command!(FindInLog, "find-in-log", "find", &[Key::Char('/')], LOG, None, always,
         "Finds a text in the lines that are listed, the last ones first."),
     command!(NextInLog, "next-in-log", "next", &[Key::Char('n')], LOG, None, is_sought,
@@ -685,6 +696,24 @@ fn can_go_there(state: &State) -> Enabled {
         Some(archive::Row::Backup(_)) => Ok(()),
         _ => unless(archive::place(state).is_none(), "this row is about no place in WAL"),
     }
+}
+
+fn can_drill(state: &State) -> Enabled {
+    may_change(state)?;
+    unless(state.drills.running.is_some(), "one is being made; the next one can be made after it")?;
+    let is_any = state.loaded().is_some_and(|catalog| catalog.backups.iter().any(|backup| backup.is_usable()));
+    unless(!is_any, "there is no base backup that can be restored")
+}
+
+fn can_give_up(state: &State) -> Enabled {
+    match &state.drills.running {
+        None => Err("this program makes none just now".into()),
+        Some(running) => unless(running.given_up, "it is being given up already"),
+    }
+}
+
+fn has_report(state: &State) -> Enabled {
+    unless(drills::report_of_chosen(state).is_none(), "there is no report to be read here")
 }
 
 fn is_known(state: &State) -> Enabled {

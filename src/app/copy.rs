@@ -72,10 +72,20 @@ pub fn offered(state: &State) -> Vec<Item> {
         Screen::Recovery | Screen::Paused => of_recovery(state),
         Screen::Archive => of_archive(state),
         Screen::Log => state.log.here().map_or_else(Vec::new, |line| vec![Item::line('l', "line", &line.text)]),
-        Screen::Drills => {
-            ('1'..).zip(drills::steps(state)).map(|(key, step)| Item::line(key, "command", step.command)).collect()
-        }
+        Screen::Drills => of_drills(state),
     }
+}
+
+fn of_drills(state: &State) -> Vec<Item> {
+    let mut items = Vec::new();
+    if let Some(entry) = drills::chosen(state) {
+        items.push(Item::line('n', "name of the drill", &entry.id));
+        items.push(Item::line('p', "directory of its report", entry.directory.display()));
+        items.extend(entry.report.iter().map(|report| Item::line('m', "what came of it", &report.summary)));
+    }
+    let steps = ('1'..).zip(drills::steps(state));
+    items.extend(steps.map(|(key, step)| Item::line(key, "command", step.command)));
+    items
 }
 
 fn time(state: &State, at: Timestamp) -> Item {

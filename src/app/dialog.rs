@@ -2,6 +2,7 @@
 
 use super::change::{Change, ValueForm};
 use super::copy::Item;
+use super::drills::{DrillChoice, ScratchForm};
 use super::editor::Edit;
 use super::field::Field;
 use super::find::{Located, Search};
@@ -32,6 +33,8 @@ pub enum Dialog {
     Runbook(Field),
     /// The directory of a new base backup is being typed.
     BaseBackup(Field),
+    /// The directory below which drills are made is being typed.
+    Scratch(ScratchForm),
     /// What is to be found in the server's log is being typed.
     FindInLog(Field),
     /// SQL is being typed.
@@ -105,6 +108,8 @@ pub enum Then {
     DoItem(ItemId),
     /// It is not wanted.
     SkipItem(ItemId),
+    /// Something about drills.
+    Drill(DrillChoice),
     /// The program is left.
     Leave,
     /// This is sent to the terminal's clipboard.

@@ -1,6 +1,7 @@
 //! What the program wants done: the only way from a decision to the world.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use super::editor::Edit;
 use super::state::Wanted;
@@ -141,6 +142,8 @@ pub enum Effect {
     },
     /// Look at the archive, or at what is around it.
     Archive(super::archive::Ask),
+    /// Do something about drills.
+    Drill(super::drills::Ask),
     /// Tell what the recovered server logs, or not any more.
     Log(super::log::Ask),
     /// Lend the terminal to psql.
@@ -152,6 +155,11 @@ pub enum Effect {
     Page {
         /// Its name.
         recovery: String,
+    },
+    /// Lend the terminal to a pager with this file.
+    Read {
+        /// The file.
+        file: PathBuf,
     },
     /// Lend the terminal to an editor. Answered by `Edited`.
     Edit(Edit),

@@ -3,6 +3,7 @@
 use super::archive;
 use super::command::{self, Act};
 use super::dialog::Dialog;
+use super::drills;
 use super::keys::key_of;
 use super::points::Row;
 use super::query::Said;
@@ -27,11 +28,7 @@ pub fn next(state: &State) -> String {
         Screen::Paused => on_paused(state),
         Screen::Archive => on_archive(state),
         Screen::Log => on_log(state),
-        Screen::Drills => format!(
-            "Read it ({} scrolls); the commands are for another terminal. {} goes back.",
-            key_of(state, Act::Down),
-            key_of(state, Act::Back)
-        ),
+        Screen::Drills => drills::next(state),
     }
 }
 
@@ -107,6 +104,7 @@ fn in_dialog(dialog: &Dialog) -> &'static str {
             "Type it; Enter makes the plan anew, which changes nothing. Esc leaves."
         }
         Dialog::BaseBackup(_) => "Type the path of a new directory; Enter takes the base backup. Esc leaves.",
+        Dialog::Scratch(_) => "Type a directory's path; each drill makes a new one below it. Esc leaves.",
         Dialog::Runbook(_) => "Type a path; Enter writes the runbook there. Esc leaves.",
         Dialog::Confirm(_) => "Nothing is done before the name is typed and Enter pressed; Esc leaves it.",
         Dialog::Find(_) => "Type what to look for; Enter goes there, Esc leaves.",

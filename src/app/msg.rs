@@ -104,6 +104,8 @@ pub enum Msg {
     Answered(Result<Rows, Error>),
     /// What was found out about the archive.
     Archive(super::archive::News),
+    /// Something about drills.
+    Drill(super::drills::News),
     /// What the recovered server logged.
     Log(super::log::News),
     /// Something happened in a recovery.
@@ -190,6 +192,8 @@ pub enum Hit {
     Suspect(usize),
     /// A row of the Archive screen.
     ArchiveRow(usize),
+    /// A row of the Drills screen.
+    DrillRow(usize),
     /// A line of the Log screen, by its place among those that are seen.
     LogLine(usize),
     /// A choice of the menu that is open.

@@ -5,6 +5,7 @@ use super::archive;
 use super::checklist;
 use super::command::{self, Act};
 use super::dialog::{Dialog, Menu, Reading, SuspectList, TargetForm};
+use super::drills;
 use super::effect::Effect;
 use super::field::Field;
 use super::key::Key;
@@ -178,6 +179,7 @@ fn take(state: &mut State, menu: &Menu) -> Vec<Effect> {
 fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
     match dialog {
         Dialog::Target(form) => match form.target() {
+            Some(target) if state.screen() == Screen::Drills => drills::make_to(state, target),
             Some(target) => {
                 let effects = act::plan_for(state, target);
                 act::forget_retarget(state);
@@ -202,6 +204,7 @@ fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
         Dialog::Runbook(field) if !field.text().trim().is_empty() => {
             act::write_runbook(state, field.text().trim().to_owned(), false)
         }
+        Dialog::Scratch(form) => drills::scratch_typed(state, form),
         Dialog::BaseBackup(field) if field.text().trim().starts_with('/') => {
             checklist::carry_out(state, ItemId::BaseBackup, Some(field.text().trim().to_owned()))
         }
@@ -253,6 +256,9 @@ fn edit(state: &mut State, mut dialog: Dialog, key: Key) -> Vec<Effect> {
             form.field.press(key);
         }
         Dialog::Value(form) => {
+            form.field.press(key);
+        }
+        Dialog::Scratch(form) => {
             form.field.press(key);
         }
         Dialog::Runbook(field) | Dialog::BaseBackup(field) | Dialog::FindInLog(field) => {
@@ -334,6 +340,7 @@ pub(super) fn paste(state: &mut State, text: &str) -> Vec<Effect> {
         }
         Dialog::Directory(form) => form.field.paste(text),
         Dialog::Value(form) => form.field.paste(text),
+        Dialog::Scratch(form) => form.field.paste(text),
         Dialog::Runbook(field) | Dialog::BaseBackup(field) | Dialog::FindInLog(field) => field.paste(text),
         // A name is typed so that somebody thinks about it.
         Dialog::Confirm(_) => state.refuse("the name has to be typed, not pasted"),
@@ -398,6 +405,7 @@ pub(super) fn click(state: &mut State, hit: Hit) -> Vec<Effect> {
                 archive::go(state);
             }
         }
+        (None, Hit::DrillRow(row)) => drills::choose(state, row),
         (None, Hit::LogLine(at)) => log::choose(state, at),
         (None, Hit::Choice(_) | Hit::Suspect(_)) => {}
     }

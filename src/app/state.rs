@@ -4,6 +4,7 @@ use super::archive::Archive;
 use super::chart::Chart;
 use super::course::Course;
 use super::dialog::Dialog;
+use super::drills::Drills;
 use super::find::{Located, Search};
 use super::keys::Keys;
 use super::log::Log;
@@ -36,7 +37,7 @@ pub enum Screen {
     Archive,
     /// What the recovered server writes.
     Log,
-    /// What a drill is, and how to do one.
+    /// The drills that were made, and one that is.
     Drills,
 }
 
@@ -258,6 +259,8 @@ pub struct State {
     pub checklist: Vec<Item>,
     /// What is known of the archive as a whole.
     pub archive: Archive,
+    /// What is known of drills.
+    pub drills: Drills,
     /// From where on what is measured of it is a warning, and critical.
     pub thresholds: Thresholds,
     /// What is held of the recovered server's log.
@@ -321,6 +324,7 @@ impl State {
             checks: Checks::default(),
             checklist: Vec::new(),
             archive: Archive::default(),
+            drills: Drills::default(),
             thresholds: Thresholds::default(),
             log: Log::default(),
             dialog: None,

@@ -5,6 +5,7 @@ use super::archive;
 use super::checklist;
 use super::command::Act;
 use super::dialog::Dialog;
+use super::drills;
 use super::editor;
 use super::effect::Effect;
 use super::keys::key_of;
@@ -30,6 +31,7 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
     effects.extend(look_after_points(state));
     effects.extend(archive::look_after(state));
     effects.extend(log::look_after(state));
+    effects.extend(drills::look_after(state));
     effects.extend(ask_where(state).map(|target| Effect::Resolve { target }));
     effects
 }
@@ -92,6 +94,7 @@ fn fold(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::Checklist(answer) => checklist::came(state, answer),
         Msg::Archive(news) => archive::came(state, news),
         Msg::Log(news) => log::came(state, news),
+        Msg::Drill(news) => return drills::came(state, news),
         Msg::Event(event) => return happened(state, &event),
         Msg::Interrupted { recovery, found } => {
             if state.following.as_deref() == Some(recovery.as_str()) {
@@ -137,7 +140,7 @@ fn catalog(state: &mut State, answer: Result<Catalog, Error>) -> Vec<Effect> {
             state.catalog = Loading::Loaded(catalog);
             recoveries::offer_again(state);
             state.scan.state = ScanState::Running;
-            vec![Effect::LoadOverview]
+            vec![Effect::LoadOverview, Effect::Drill(drills::Ask::Forecast)]
         }
         Err(error) => {
             state.catalog = Loading::Failed(error.clone());

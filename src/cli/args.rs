@@ -82,6 +82,13 @@ Examples:
   walback sql 'select count(*) from orders' --database shop
   walback --json sql 'table orders' restore --database shop --rows 10";
 
+const DRILL_EXAMPLES: &str = "\
+Examples:
+  walback --source shop drill                              the newest base backup, to the end of WAL
+  walback --source shop drill --backup oldest --immediate  does the oldest one restore at all
+  walback --source shop drill --backup random --random-point
+  walback --source shop drill --report /srv/www/drills/    with the report where others find it";
+
 const CHECKLIST_EXAMPLES: &str = "\
 Examples:
   walback checklist shop                                   what is left to do, and what each would change
@@ -356,6 +363,28 @@ pub enum Command {
         /// How to ask and tell.
         #[command(flatten)]
         act: ActArgs,
+    },
+    /// Restore a base backup beside everything else, check it, measure, report, and remove it again.
+    ///
+    /// Without a target it goes to the end of WAL. Exit status 0 where it passed, 3 where it failed, 130 where it was
+    /// interrupted; whatever it came to is in its report. What a drill has left that was killed, the next one removes.
+    #[command(after_help = DRILL_EXAMPLES, mut_group("where", |group| group.required(false)))]
+    Drill {
+        /// Where to stop.
+        #[command(flatten)]
+        target: TargetArgs,
+        /// From what, below where.
+        #[command(flatten)]
+        drill: DrillArgs,
+    },
+    /// List the drills that this machine knows; with --source those of that one.
+    Drills {
+        /// Look whether every report is there and as it was written. Exit status 3 where one is not.
+        #[arg(long)]
+        verify: bool,
+        /// This is the SHA-256 of one of them, which was kept elsewhere: with it, none up to that one can have been made anew.
+        #[arg(long, value_name = "SHA256", requires = "verify")]
+        head: Option<String>,
     },
     /// Get a file of WAL for a recovering server; it runs this itself, as its restore_command.
     ///
@@ -801,6 +830,34 @@ fn parse_tablespace(text: &str) -> std::result::Result<(String, PathBuf), String
     }
     let to = std::path::absolute(&to).map_err(|error| format!("“{to}” is no path: {error}"))?;
     Ok((from, to))
+}
+
+/// From what a drill is made, and what becomes of it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Drill")]
+pub struct DrillArgs {
+    /// From this base backup: its name, or newest, oldest, random [default: the newest; for a target that it does not lead
+    /// to, the best that does].
+    #[arg(long, value_name = "ID")]
+    pub backup: Option<String>,
+    /// Stop just behind a commit that is drawn at random from all that the backup leads to.
+    #[arg(long, group = "where", conflicts_with_all = ["exclusive", "timeline"])]
+    pub random_point: bool,
+    /// Make a new directory below this one, and restore into that [default: as configured].
+    #[arg(long, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
+    /// Where the server's programs are [default: looked for in PATH and the usual places].
+    #[arg(long, value_name = "DIR")]
+    pub bin_dir: Option<PathBuf>,
+    /// Write the report to this new file too, as its name ends: .html, .md or .json; or all three into a directory.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Leave what was restored, with its server, for looking at.
+    #[arg(long)]
+    pub keep: bool,
+    /// Print events as JSON lines on standard output, the drill at the end.
+    #[arg(long)]
+    pub events: bool,
 }
 
 /// How a copy of the unpacked data is kept.

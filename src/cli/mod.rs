@@ -24,6 +24,8 @@ pub mod checklist;
 pub mod config;
 pub mod demo;
 pub mod discovery;
+pub mod drill;
+pub mod drills;
 pub mod fetch;
 pub mod init;
 pub mod interrupt;
@@ -292,6 +294,8 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Config { what } => config::run(&context, &cli.global, &what),
         Command::Stop { recovery } => act::stop(&context, recovery.as_deref()),
         Command::Discard { recovery, act } => act::discard(&context, recovery.as_deref(), act),
+        Command::Drill { target, drill } => drill::run(&context, &target, &drill),
+        Command::Drills { verify, head } => drills::run(&context, verify, head.as_deref()),
         Command::Fetch { .. } | Command::Completions { .. } | Command::Man => Ok(0),
     };
     status.map(Outcome::Done)

@@ -56,7 +56,7 @@ fn write_runbook(context: &Context, plan: &Plan, file: &Path, replace: bool) -> 
 /// When the target cannot be reached, or the source cannot be read.
 pub fn make(context: &Context, target: &TargetArgs, restore: &RestoreArgs) -> Result<Plan> {
     let target = target.target(context.config.zone, now())?;
-    let configured = context.config.source()?.restore.clone();
+    let configured = context.config.source_to_restore()?.restore.clone();
     let directory = directory(context, restore)?;
     let mut settings = configured.settings;
     settings.extend(restore.settings.iter().cloned());

@@ -1,6 +1,7 @@
 //! `walback checks` and `walback sql`
 
 use crate::core::Rows;
+use crate::drill::Drills;
 use crate::engine::query::{ask, check};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Recovery;
@@ -21,7 +22,9 @@ pub fn checks(context: &Context, wanted: Option<&str>) -> Result<u8> {
         return Err(Error::usage("no-checks", format!("no checks are configured for the source “{}”", source.name))
             .hint("they stand under sources.NAME.checks: docs/configuration.md has an example"));
     }
-    let results = check(&recovery, &plan, &source.checks, &context.cancel)?;
+    let drills = Drills::below(&context.config.state_directory);
+    let last = |check: &str| drills.last_value(&source.name, check);
+    let results = check(&recovery, &plan, &source.checks, &last, &context.cancel)?;
     let failed = results.iter().filter(|result| !result.passed).count();
     if context.json {
         context.print_json("checks", &results)?;

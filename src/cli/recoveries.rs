@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::core::Zone;
-use crate::core::progress::Bytes;
+use crate::core::progress::{Bytes, counted};
 use crate::engine::Engine;
 use crate::engine::mark::Mark;
 use crate::engine::resume::{Standing, standing};
@@ -25,7 +25,8 @@ use super::{Context, note, print};
 /// When the state directory cannot be read.
 pub fn list(context: &Context) -> Result<u8> {
     let mut known = Vec::new();
-    for (id, buffer) in context.recoveries().all()? {
+    let recoveries = context.recoveries();
+    for (id, buffer) in recoveries.all()? {
         match buffer {
             Ok(buffer) => known.extend(buffer.recovery()),
             Err(error) => note(&format!("warning: {}: {}", plain(&id), plain(&error.report().message))),
@@ -47,7 +48,11 @@ pub fn list(context: &Context) -> Result<u8> {
         ("DIRECTORY", Align::Left),
         ("TARGET", Align::Left),
     ]);
-    for recovery in &known {
+    // What drills have made and removed again would bury the rest.
+    let of_drills =
+        |recovery: &&Recovery| recoveries.is_drill(&recovery.id) && recovery.state == RecoveryState::Discarded;
+    let (gone, shown): (Vec<&Recovery>, Vec<&Recovery>) = known.iter().partition(of_drills);
+    for recovery in shown {
         table.row(vec![
             recovery.id.clone(),
             recovery.state.to_string(),
@@ -58,6 +63,9 @@ pub fn list(context: &Context) -> Result<u8> {
         ]);
     }
     print(&table.render())?;
+    if !gone.is_empty() {
+        print(&format!("\nand {} that removed what it made: “walback drills”", counted(gone.len() as u64, "drill")))?;
+    }
     Ok(0)
 }
 
@@ -92,15 +100,31 @@ pub fn status(context: &Context, wanted: Option<&str>, events: bool) -> Result<u
     if context.json {
         return print_with_standing(context, &recovery, &standing, progress.as_ref()).map(|()| 0);
     }
-    let mut text = describe(&recovery, context.config.zone);
+    let is_drill = recoveries.is_drill(&recovery.id);
+    let mut text = match is_drill && standing != Standing::AtRest {
+        true => facts(&recovery, context.config.zone),
+        false => describe(&recovery, context.config.zone),
+    };
     if let Some(now) = &progress {
         text = format!("{text}\n{}", how_far(now));
+    }
+    if is_drill {
+        text = format!("{}\n{text}", of_drill(&standing));
     }
     if let Some(line) = stands(&standing) {
         text = format!("{line}\n{text}");
     }
     print(&plain_lines(&text))?;
     Ok(0)
+}
+
+/// What is to be known of a recovery that a drill has made: what comes next is the drill's own.
+fn of_drill(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Held(_) => "Drill      a drill has made it, works on it, and removes it",
+        Standing::Interrupted(_) => "Drill      a drill has made it, and was killed; the next drill removes it",
+        Standing::AtRest => "Drill      a drill has made it; “walback drills” says what came of it",
+    }
 }
 
 /// The recovery, with whether it was interrupted and who works on it.
@@ -178,10 +202,21 @@ fn is_at_rest(state: RecoveryState) -> bool {
 /// A recovery in words, and what can be done next.
 #[must_use]
 pub fn describe(recovery: &Recovery, zone: Zone) -> String {
+    let next = next_steps(recovery, server_of(recovery).is_some());
+    std::iter::once(facts(recovery, zone)).chain(next).collect::<Vec<_>>().join("\n")
+}
+
+/// A recovery in words.
+fn facts(recovery: &Recovery, zone: Zone) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_recovery(&mut text, recovery, zone);
     text.trim_end().to_owned()
+}
+
+/// The process of its server, where that runs.
+fn server_of(recovery: &Recovery) -> Option<u32> {
+    Mark::check(&recovery.directory, &recovery.id).ok().and_then(|_| running(&recovery.directory))
 }
 
 fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt::Result {
@@ -206,8 +241,7 @@ fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt
         writeln!(out, "Then       {next} is the next in WAL")?;
     }
     writeln!(out, "Timeline   {}", recovery.timeline)?;
-    let server = Mark::check(&recovery.directory, &recovery.id).ok().and_then(|_| running(&recovery.directory));
-    if let Some(pid) = server {
+    if let Some(pid) = server_of(recovery) {
         writeln!(out, "Server     runs, process {pid}")?;
         writeln!(out, "Connect    psql {}", crate::plan::settings::shell_quote(&recovery.connection))?;
     } else if recovery.state != RecoveryState::Discarded {
@@ -218,7 +252,7 @@ fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt
         failure.causes.iter().try_for_each(|cause| writeln!(out, "           {cause}"))?;
         failure.hint.iter().try_for_each(|hint| writeln!(out, "           hint: {hint}"))?;
     }
-    next_steps(recovery, server.is_some()).iter().try_for_each(|line| writeln!(out, "{line}"))
+    Ok(())
 }
 
 /// Whether it was promoted, whatever became of its server since.

@@ -49,7 +49,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
     let refused = |what: &Path, why: String| {
         Error::usage(
             "configuration-untrusted",
-            format!("the configuration has commands, and somebody else may have written it: {}", path.display()),
+            format!("the configuration says what is run, and somebody else may have written it: {}", path.display()),
         )
         .because(format!("{} {why}", what.display()))
         .hint(format!(

@@ -45,11 +45,15 @@ pub struct Rows {
     pub more: bool,
 }
 
-/// What a value should be: `> 0`, `<> 'text'`, `42`.
+/// What a value should be: `> 0`, `<> 'text'`, `42`, `within 5% of last`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expectation {
-    relation: Relation,
-    value: Value,
+pub struct Expectation(Expected);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Expected {
+    Compared(Relation, Value),
+    /// No further from the value of the last time than so many percent of that.
+    NearLast(Decimal),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +146,9 @@ impl PartialOrd for Decimal {
 
 /// Why a text is no expectation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("“{0}” says nothing about a value: write = <> < > <= or >= and a number or a 'text', like > 0")]
+#[error(
+    "“{0}” says nothing about a value: write = <> < > <= or >= and a number or a 'text', like > 0, or within 5% of last"
+)]
 pub struct BadExpectation(String);
 
 impl FromStr for Expectation {
@@ -151,6 +157,11 @@ impl FromStr for Expectation {
     fn from_str(text: &str) -> Result<Expectation, BadExpectation> {
         let text = text.trim();
         let bad = || BadExpectation(text.to_owned());
+        if let Some(percent) = text.strip_prefix("within ").and_then(|rest| rest.strip_suffix(" of last")) {
+            let percent = percent.trim().strip_suffix('%').and_then(|number| Decimal::parse(number.trim()));
+            let percent = percent.filter(|percent| !percent.negative).ok_or_else(bad)?;
+            return Ok(Expectation(Expected::NearLast(percent)));
+        }
         let found = RELATIONS.iter().find_map(|(sign, relation)| Some((*relation, text.strip_prefix(sign)?)));
         let (relation, value) = found.unwrap_or((Relation::Equal, text));
         let value = value.trim();
@@ -160,33 +171,47 @@ impl FromStr for Expectation {
             Some(_) => return Err(bad()),
             None => Value::Number(Decimal::parse(value).ok_or_else(bad)?),
         };
-        Ok(Expectation { relation, value })
+        Ok(Expectation(Expected::Compared(relation, value)))
     }
 }
 
 impl fmt::Display for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign =
-            RELATIONS.iter().rev().find(|(_, relation)| *relation == self.relation).map_or("=", |(sign, _)| sign);
-        match &self.value {
-            Value::Text(text) => write!(f, "{sign} '{}'", text.replace('\'', "''")),
-            Value::Number(Decimal { negative, whole, fraction }) => {
-                let minus = if *negative { "-" } else { "" };
-                let whole = if whole.is_empty() { "0" } else { whole };
-                let point = if fraction.is_empty() { "" } else { "." };
-                write!(f, "{sign} {minus}{whole}{point}{fraction}")
+        match &self.0 {
+            Expected::NearLast(percent) => write!(f, "within {percent}% of last"),
+            Expected::Compared(relation, value) => {
+                let sign = RELATIONS.iter().rev().find(|(_, other)| other == relation).map_or("=", |(sign, _)| sign);
+                match value {
+                    Value::Text(text) => write!(f, "{sign} '{}'", text.replace('\'', "''")),
+                    Value::Number(number) => write!(f, "{sign} {number}"),
+                }
             }
         }
     }
 }
 
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Decimal { negative, whole, fraction } = self;
+        let minus = if *negative { "-" } else { "" };
+        let whole = if whole.is_empty() { "0" } else { whole };
+        let point = if fraction.is_empty() { "" } else { "." };
+        write!(f, "{minus}{whole}{point}{fraction}")
+    }
+}
+
 impl Expectation {
-    /// Whether a value, as PostgreSQL prints it, is as expected. A null never is. Numbers are compared as numbers, to the
-    /// last digit; texts by their bytes.
+    /// Whether a value, as PostgreSQL prints it, is as expected; `last` is what it was the last time, where it is known. A
+    /// null never is. Numbers are compared as numbers, to the last digit; texts by their bytes. What is to be near the last
+    /// one is so where there is none yet, as long as it is a number.
     #[must_use]
-    pub fn holds(&self, value: Option<&str>) -> bool {
+    pub fn holds(&self, value: Option<&str>, last: Option<&str>) -> bool {
         let Some(value) = value else { return false };
-        let ordering = match &self.value {
+        let (relation, expected) = match &self.0 {
+            Expected::Compared(relation, expected) => (relation, expected),
+            Expected::NearLast(percent) => return is_near(value, last, percent),
+        };
+        let ordering = match expected {
             Value::Text(text) => Some(value.cmp(text.as_str())),
             Value::Number(number) => match Decimal::parse(value) {
                 Some(found) => Some(found.cmp(number)),
@@ -194,8 +219,31 @@ impl Expectation {
                 None => value.parse::<f64>().ok().and_then(|found| found.partial_cmp(&number.rounded())),
             },
         };
-        ordering.is_some_and(|ordering| self.relation.holds(ordering))
+        ordering.is_some_and(|ordering| relation.holds(ordering))
     }
+
+    /// Whether it is about what the value was the last time.
+    #[must_use]
+    pub fn is_about_last(&self) -> bool {
+        matches!(self.0, Expected::NearLast(_))
+    }
+
+    /// What is expected, in words; with what the value was the last time, where it is about that.
+    #[must_use]
+    pub fn in_words(&self, last: Option<&str>) -> String {
+        match (self.is_about_last(), last) {
+            (true, Some(last)) => format!("{self}, which was {last}"),
+            (true, None) => format!("{self}, and there is none yet"),
+            (false, _) => self.to_string(),
+        }
+    }
+}
+
+fn is_near(value: &str, last: Option<&str>, percent: &Decimal) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
+    let (Some(value), last) = (number(value), last.and_then(number)) else { return false };
+    // What doubles cannot tell apart is not told apart here either.
+    last.is_none_or(|last| (value - last).abs() <= last.abs() * percent.rounded() / 100.0 * (1.0 + f64::EPSILON * 4.0))
 }
 
 impl Decimal {
@@ -211,7 +259,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn holds(expectation: &str, value: &str) -> bool {
-        expectation.parse::<Expectation>().unwrap().holds(Some(value))
+        expectation.parse::<Expectation>().unwrap().holds(Some(value), None)
     }
 
     #[test]
@@ -228,14 +276,47 @@ mod tests {
     fn texts_are_compared_as_they_are() {
         assert!(holds("'on'", "on") && holds("= 'it''s'", "it's") && holds("<> ''", "x") && holds(">= 'b'", "b"));
         assert!(!holds("'7'", "7.0"));
-        assert!(!"'x'".parse::<Expectation>().unwrap().holds(None), "a null is nothing");
+        assert!(!"'x'".parse::<Expectation>().unwrap().holds(None, None), "a null is nothing");
     }
 
     #[test]
     fn what_says_nothing_is_refused() {
-        for bad in ["", ">", "many", "> many", "'open", "'a' b'", "> 1 2", "=> 1", "> 1e5", "."] {
+        for bad in [
+            "",
+            ">",
+            "many",
+            "> many",
+            "'open",
+            "'a' b'",
+            "> 1 2",
+            "=> 1",
+            "> 1e5",
+            ".",
+            "within 5 of last",
+            "within -1% of last",
+            "within % of last",
+            "within 5%",
+        ] {
             assert!(bad.parse::<Expectation>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_near_the_last_one_is_told() {
+        let near = |expectation: &str, value: &str, last: Option<&str>| {
+            expectation.parse::<Expectation>().unwrap().holds(Some(value), last)
+        };
+        assert!(near("within 5% of last", "105", Some("100")) && near("within 5 % of last", "95", Some("100")));
+        assert!(!near("within 5% of last", "106", Some("100")) && !near("within 5% of last", "94", Some("100")));
+        assert!(near("within 0% of last", "7", Some("7.0")) && !near("within 0% of last", "8", Some("7")));
+        assert!(near("within 0.1% of last", "-1000", Some("-1001")) && !near("within 5% of last", "5", Some("-5")));
+        assert!(near("within 5% of last", "7", None), "nothing to compare it with");
+        assert!(!near("within 5% of last", "many", None) && !near("within 5% of last", "NaN", Some("1")));
+        let near: Expectation = "within 05.50% of last".parse().unwrap();
+        assert!(near.is_about_last() && !near.holds(None, Some("1")));
+        assert_eq!(near.to_string(), "within 5.5% of last");
+        assert_eq!(near.to_string().parse(), Ok(near.clone()));
+        assert_eq!(near.in_words(Some("7")), "within 5.5% of last, which was 7");
     }
 
     proptest! {
@@ -256,7 +337,7 @@ mod tests {
         #[test]
         fn nothing_makes_it_panic(text in "\\PC{0,12}", value in "\\PC{0,12}") {
             if let Ok(expectation) = text.parse::<Expectation>() {
-                let _ = expectation.holds(Some(&value));
+                let _ = expectation.holds(Some(&value), Some(&value));
             }
         }
     }

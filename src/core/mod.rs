@@ -1,6 +1,7 @@
 //! The vocabulary: what PostgreSQL's operators talk about, as values. No I/O, no clock.
 
 pub mod abbreviation;
+pub mod amount;
 pub mod archive;
 pub mod check;
 pub mod lsn;

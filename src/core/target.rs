@@ -182,6 +182,12 @@ impl Target {
         matches!(self.kind, TargetKind::Time(_) | TargetKind::Xid(_) | TargetKind::Lsn(_))
     }
 
+    /// Whether it is everything that there is: the end of WAL, on the latest timeline.
+    #[must_use]
+    pub fn is_of_all(&self) -> bool {
+        self.kind == TargetKind::Latest && self.timeline == TimelineChoice::Latest
+    }
+
     /// The command-line options that give this target, as separate words, times in UTC.
     #[must_use]
     pub fn to_options(&self) -> Vec<String> {

@@ -76,6 +76,12 @@ impl Timestamp {
         self.local(zone).format("%Y-%m-%d %H:%M:%S%.6f %:z").to_string()
     }
 
+    /// The same without what is less than a second: `2024-10-02 14:30:05 +02:00`.
+    #[must_use]
+    pub fn in_zone_to_the_second(self, zone: Zone) -> String {
+        self.local(zone).format("%Y-%m-%d %H:%M:%S %:z").to_string()
+    }
+
     /// As a server's log has it with `%m` in `log_line_prefix`: `2024-10-02 14:30:05.123 CEST`.
     #[must_use]
     pub fn in_log(self, zone: Zone) -> String {

@@ -136,6 +136,19 @@ impl PgMajor {
         }
     }
 
+    /// Whether a `pg_dumpall` of this version reads a server of that one: it refuses those that are newer
+    /// (`_check_database_version`, `src/bin/pg_dump/pg_backup_db.c`, and `connectDatabase`, `pg_dumpall.c`).
+    #[must_use]
+    pub fn dumps(self, server: PgMajor) -> bool {
+        self >= server
+    }
+
+    /// Whether `pg_amcheck` knows it: what that looks at heaps with (`verify_heapam`) came with 14.
+    #[must_use]
+    pub fn has_amcheck_program(self) -> bool {
+        self >= PgMajor(14)
+    }
+
     /// `pg_get_wal_replay_pause_state()` tells a pause that was asked for from one that has come (from 14 on).
     #[must_use]
     pub fn has_pause_state(self) -> bool {

@@ -204,11 +204,13 @@ impl Author<'_> {
              sources:\n  shop:\n    \
              backups: [{{path: backups}}]\n    \
              wal: [{{path: archive}}]\n    \
-             restore: {{directory: recovery, bin_dir: {}{run_as}}}\n",
+             restore: {{directory: recovery, bin_dir: {}{run_as}}}\n    \
+             drill: {{scratch: drills, rto: 5min}}\n",
             quoted(&self.wish.zone.to_string()),
             quoted(&self.cluster.bin_dir.display().to_string()),
         );
         self.host.write_file(&file, text.as_bytes(), 0o644, &current_account())?;
+        self.host.make_directory(&self.directory.join("drills"), &self.cluster.account)?;
         let state = state_directory(self.directory);
         Config::load(&Overrides { file: Some(file), ..Overrides::default() }, &|name| {
             (name == "WALBACK_STATE_DIR").then(|| OsString::from(&state))

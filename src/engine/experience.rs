@@ -26,6 +26,7 @@ pub(super) fn gather<'a>(recoveries: &Recoveries, backups: impl Iterator<Item = 
     for buffer in recoveries.newest(NEWEST) {
         let Some(plan) = &buffer.plan else { continue };
         let mut is_unpacked = false;
+        let of_drill = recoveries.is_drill(&plan.recovery);
         for phase in &buffer.phases {
             // A server that goes on replays what it has replayed before, much faster.
             let is_new = is_unpacked;
@@ -35,7 +36,7 @@ pub(super) fn gather<'a>(recoveries: &Recoveries, backups: impl Iterator<Item = 
                 _ => is_unpacked,
             };
             let Some(bytes) = phase.bytes else { continue };
-            let measured = Measured { bytes, seconds: phase.seconds };
+            let measured = Measured { bytes, seconds: phase.seconds, of_drill };
             match phase.step {
                 StepId::Combine => experience.combined.push(measured),
                 // What several backups took together says little about one.

@@ -3,9 +3,11 @@
 pub mod archive;
 pub mod checklist;
 pub mod data_directory;
+mod drilled;
 mod experience;
 pub mod fetch;
 mod find;
+pub mod forecast;
 pub mod host;
 pub mod mark;
 mod near_stop;

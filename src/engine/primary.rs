@@ -48,6 +48,10 @@ const COMMAND: &str = "SELECT CASE WHEN coalesce(library, '') <> '' THEN 'set' \
 const WRITTEN: &str = "SELECT wal_bytes::bigint, (extract(epoch FROM stats_reset) * 1000000)::bigint FROM pg_stat_wal";
 const READY: &str = "SELECT count(*), (extract(epoch FROM min(modification)) * 1000000)::bigint \
      FROM pg_ls_archive_statusdir() WHERE name ~ '^[0-9A-F]{24}[.]ready$'";
+/// Where no transaction with an id is going on, the id behind the last one. A server in recovery answers the same of what it has
+/// replayed (`GetSnapshotData`, `src/backend/storage/ipc/procarray.c`, 13 to 18: those that go on are known there, too).
+pub const ALL_OVER: &str = "SELECT CASE WHEN pg_snapshot_xmin(s) = pg_snapshot_xmax(s) THEN pg_snapshot_xmax(s)::text END \
+     FROM pg_current_snapshot() s";
 /// `inactive_since` came with 17.
 const SLOTS: &str = "SELECT slot_name, slot_type, active, temporary, wal_status, safe_wal_size, \
      CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint END, \
@@ -119,6 +123,7 @@ async fn details(client: &Client) -> Details {
     for (name, question) in [
         ("its settings", SETTINGS),
         ("what archives", COMMAND),
+        ("pg_current_snapshot()", ALL_OVER),
         ("pg_stat_wal", WRITTEN),
         ("pg_ls_archive_statusdir()", READY),
         ("pg_replication_slots", SLOTS),
@@ -168,6 +173,7 @@ fn take(details: &mut Details, question: &str, rows: Rows) {
                 None => None,
             };
         }
+        ALL_OVER => details.next_xid = row.number(),
         WRITTEN => {
             let bytes = row.number();
             details.written = bytes.zip(row.moment()).map(|(bytes, since)| Written { bytes, since });

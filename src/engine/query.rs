@@ -9,7 +9,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use crate::core::{Check, Checked, Rows, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Recovery;
-use crate::plan::Plan;
+use crate::plan::{DATABASE, Plan};
 use crate::source::Cancel;
 
 use super::mark::Mark;
@@ -25,7 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// When the server cannot be asked.
 pub fn databases(recovery: &Recovery, plan: &Plan) -> Result<Vec<String>> {
     let query = "SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1";
-    let rows = ask(recovery, plan, ("postgres", None), query, usize::MAX, &Cancel::default())?;
+    let list = |database: &str| ask(recovery, plan, (database, None), query, usize::MAX, &Cancel::default());
+    // “postgres” may be dropped, by those who need none.
+    let rows = list(DATABASE).or_else(|error| list("template1").map_err(|_| error))?;
     Ok(rows.rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
 }
 
@@ -127,20 +129,40 @@ fn refused(error: &tokio_postgres::Error) -> Error {
     }
 }
 
+/// What the value of a check was the last time, by the check's name.
+pub type Last<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// Carries checks out, one after the other; one that fails does not keep the others.
 ///
 /// # Errors
 /// When they were given up.
-pub fn check(recovery: &Recovery, plan: &Plan, checks: &[Check], cancel: &Cancel) -> Result<Vec<Checked>> {
-    let one = |check: &Check| {
-        let answer = ask(recovery, plan, (&check.database, None), &check.sql, 1, cancel);
-        let (value, error) = match answer {
-            Ok(found) => (found.rows.into_iter().next().and_then(|row| row.into_iter().next().flatten()), None),
-            Err(error) if error.report().kind == ErrorKind::Interrupted => return Err(error),
-            Err(error) => (None, Some(error.report().message.clone())),
-        };
-        let passed = check.expect.holds(value.as_deref());
-        Ok(Checked { name: check.name.clone(), passed, value, expected: check.expect.to_string(), error })
+pub fn check(
+    recovery: &Recovery,
+    plan: &Plan,
+    checks: &[Check],
+    last: Last<'_>,
+    cancel: &Cancel,
+) -> Result<Vec<Checked>> {
+    checks.iter().map(|check| check_one(recovery, plan, check, last(&check.name).as_deref(), cancel)).collect()
+}
+
+/// Carries one check out; `last` is what its value was the last time.
+///
+/// # Errors
+/// When it was given up.
+pub fn check_one(
+    recovery: &Recovery,
+    plan: &Plan,
+    check: &Check,
+    last: Option<&str>,
+    cancel: &Cancel,
+) -> Result<Checked> {
+    let answer = ask(recovery, plan, (&check.database, None), &check.sql, 1, cancel);
+    let (value, error) = match answer {
+        Ok(found) => (found.rows.into_iter().next().and_then(|row| row.into_iter().next().flatten()), None),
+        Err(error) if error.report().kind == ErrorKind::Interrupted => return Err(error),
+        Err(error) => (None, Some(error.report().message.clone())),
     };
-    checks.iter().map(one).collect()
+    let passed = check.expect.holds(value.as_deref(), last);
+    Ok(Checked { name: check.name.clone(), passed, value, expected: check.expect.in_words(last), error })
 }

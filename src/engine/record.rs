@@ -13,6 +13,8 @@ use super::host::{Host, now};
 use super::mark::Mark;
 
 const JOURNAL: &str = "journal.jsonl";
+/// Where drills are kept, in the state directory.
+pub const DRILLS: &str = "drills";
 
 /// Whoever watches a recovery.
 pub type Watch<'a> = &'a (dyn Fn(&Event) + 'a);
@@ -44,6 +46,12 @@ impl Recoveries {
             Ok(journal) => journal.contains(&b'\n'),
             Err(error) => error.kind() != std::io::ErrorKind::NotFound,
         }
+    }
+
+    /// Whether a recovery is, or was, a drill's: drills are kept beside recoveries, under the same names.
+    #[must_use]
+    pub fn is_drill(&self, id: &str) -> bool {
+        self.directory.with_file_name(DRILLS).join(id).is_dir()
     }
 
     /// Every known recovery, the newest first; the journals that cannot be read are errors among them.
@@ -120,10 +128,14 @@ impl Recoveries {
         }
         let names = |some: &[&Recovery]| some.iter().map(|r| r.id.as_str()).collect::<Vec<_>>().join(", ");
         let Some(wanted) = wanted else {
-            let open: Vec<&Recovery> = known.iter().filter(|r| r.state != RecoveryState::Discarded).collect();
+            let open = known.iter().filter(|r| r.state != RecoveryState::Discarded);
+            // A drill's is meant by its name only: it comes and goes by itself.
+            let (drills, open): (Vec<&Recovery>, Vec<&Recovery>) = open.partition(|r| self.is_drill(&r.id));
             return match open.as_slice() {
-                [] => Err(Error::usage("no-recovery", "there is no recovery on this machine")
+                [] if drills.is_empty() => Err(Error::usage("no-recovery", "there is no recovery on this machine")
                     .hint("“walback restore” makes one")),
+                [] => Err(Error::usage("no-recovery", "there is no recovery on this machine but those of drills")
+                    .hint(format!("name one of these: {}", names(&drills)))),
                 [one] => Ok((*one).clone()),
                 several => Err(Error::usage("which-recovery", "there are several recoveries, and none was named")
                     .hint(format!("name one: {}", names(several)))),

@@ -42,6 +42,8 @@ pub struct Measured {
     pub bytes: u64,
     /// How long.
     pub seconds: f64,
+    /// Whether it was done in a drill.
+    pub of_drill: bool,
 }
 
 /// The front of a compressed file, decompressed into nowhere.
@@ -128,7 +130,7 @@ impl Experience {
             .iter()
             .filter(|(kind, compression, _)| *kind == backup.kind && *compression == backup.compression);
         if let Some((rate, times)) = measured(alike.map(|(.., measured)| *measured), read) {
-            let basis = format!("unpacking at {}/s, measured here in {}", rate_of(rate), recoveries(times));
+            let basis = format!("unpacking at {}/s, measured here in {}", rate_of(rate), times.in_words());
             return (read as f64 / rate, basis);
         }
         let tried = self.tried.iter().find(|(compression, _)| *compression == backup.compression);
@@ -162,7 +164,7 @@ impl Experience {
         }
         let (takes, basis) = match measured(self.combined.iter().copied(), data) {
             Some((rate, times)) => {
-                let basis = format!("combining at {}/s, measured here in {}", rate_of(rate), recoveries(times));
+                let basis = format!("combining at {}/s, measured here in {}", rate_of(rate), times.in_words());
                 (data as f64 / rate, basis)
             }
             None => (data as f64 / ASSUMED_COPY, format!("combining at {}/s, assumed", rate_of(ASSUMED_COPY))),
@@ -175,7 +177,7 @@ impl Experience {
         let alike = self.replayed.iter().filter(|(packed, _)| *packed == packed_wal).map(|(_, measured)| *measured);
         match measured(alike, wal_bytes) {
             Some((rate, times)) => {
-                let basis = format!("replay at {}/s, measured here in {}", rate_of(rate), recoveries(times));
+                let basis = format!("replay at {}/s, measured here in {}", rate_of(rate), times.in_words());
                 (wal_bytes as f64 / rate, basis)
             }
             None => {
@@ -186,20 +188,38 @@ impl Experience {
     }
 }
 
+/// How often something was measured, and how often of that in drills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Times {
+    all: usize,
+    drills: usize,
+}
+
 /// Bytes a second of the newest measurements that say something about so many bytes, and how many they are.
-fn measured(measurements: impl Iterator<Item = Measured>, bytes: u64) -> Option<(f64, u64)> {
+fn measured(measurements: impl Iterator<Item = Measured>, bytes: u64) -> Option<(f64, Times)> {
     let telling = |one: &Measured| one.bytes > 0 && one.seconds > 0.0 && one.bytes.saturating_mul(REACHES) >= bytes;
     let newest: Vec<Measured> = measurements.filter(telling).take(NEWEST).collect();
     let (bytes, seconds) = newest.iter().fold((0, 0.0), |(b, s), one| (b + one.bytes, s + one.seconds));
-    (!newest.is_empty()).then(|| (bytes as f64 / seconds, newest.len() as u64))
+    let times = Times { all: newest.len(), drills: newest.iter().filter(|one| one.of_drill).count() };
+    (!newest.is_empty()).then(|| (bytes as f64 / seconds, times))
 }
 
 fn rate_of(bytes_per_second: f64) -> Bytes {
     Bytes(bytes_per_second as u64)
 }
 
-fn recoveries(number: u64) -> String {
-    if number == 1 { "one recovery".to_owned() } else { format!("the last {number} recoveries") }
+impl Times {
+    /// `one recovery`, `2 drills`, `the last 5 recoveries, 3 of them drills`
+    fn in_words(self) -> String {
+        match (self.all, self.drills) {
+            (1, 0) => "one recovery".to_owned(),
+            (1, _) => "one drill".to_owned(),
+            (all, 0) => format!("the last {all} recoveries"),
+            (all, drills) if drills == all => format!("{all} drills"),
+            (all, 1) => format!("the last {all} recoveries, one of them a drill"),
+            (all, drills) => format!("the last {all} recoveries, {drills} of them drills"),
+        }
+    }
 }
 
 /// Bytes of WAL from the start of the backup to the end of replay, and the segments that hold them.
@@ -246,7 +266,7 @@ mod tests {
     }
 
     fn measured(bytes: u64, seconds: f64) -> Measured {
-        Measured { bytes, seconds }
+        Measured { bytes, seconds, of_drill: false }
     }
 
     #[test]
@@ -278,6 +298,19 @@ mod tests {
         assert!((estimate.unpack_s.unwrap() - 2.0).abs() < 1e-9, "{estimate:?}");
         assert!((estimate.replay_s.unwrap() - 4.0).abs() < 1e-9, "{estimate:?}");
         assert!(estimate.basis.contains("the last 2 recoveries") && !estimate.basis.contains("assumed"));
+    }
+
+    #[test]
+    fn it_is_told_what_was_learnt_from_drills() {
+        let told = |drills: &[bool]| {
+            let measured = drills.iter().map(|of_drill| Measured { of_drill: *of_drill, ..measured(1 << 30, 1.0) });
+            let replayed = measured.map(|measured| (false, measured)).collect();
+            of(&Experience { replayed, ..Experience::default() }).basis
+        };
+        assert!(told(&[true]).ends_with("measured here in one drill"), "{}", told(&[true]));
+        assert!(told(&[true; 7]).ends_with("measured here in 5 drills"), "{}", told(&[true; 7]));
+        assert!(told(&[true, false, true]).ends_with("the last 3 recoveries, 2 of them drills"));
+        assert!(told(&[false, true]).ends_with("the last 2 recoveries, one of them a drill"));
     }
 
     #[test]

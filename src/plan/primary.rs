@@ -75,6 +75,8 @@ pub struct Details {
     pub written: Option<Written>,
     /// What waits to be archived.
     pub ready: Option<Ready>,
+    /// The next transaction id (with its epoch), where no transaction is going on: all before it are over.
+    pub next_xid: Option<u64>,
     /// Its replication slots.
     pub slots: Vec<Slot>,
     /// Programs that stream its WAL to keep it, like `pg_receivewal`.

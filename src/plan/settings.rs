@@ -109,6 +109,22 @@ fn on_off(on: bool) -> String {
     if on { "on".to_owned() } else { "off".to_owned() }
 }
 
+/// Settings by which a copy reaches out of itself, or others into it. An operator may want that of a recovery, and of a drill
+/// nobody does: one that archives adds a timeline to production's archive.
+pub const REACHING_OUT: [&str; 11] = [
+    "archive_command",
+    "archive_library",
+    "archive_mode",
+    "external_pid_file",
+    "listen_addresses",
+    "max_logical_replication_workers",
+    "promote_trigger_file",
+    "stats_temp_directory",
+    "synchronous_standby_names",
+    "unix_socket_group",
+    "unix_socket_permissions",
+];
+
 /// What keeps a restored copy from touching anything but itself, and lets Walback follow it.
 pub struct Isolation<'a> {
     /// The server's version.

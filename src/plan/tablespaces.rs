@@ -54,8 +54,9 @@ pub fn place(backup: &Backup, directory: &Path, wanted: &[(String, PathBuf)]) ->
     (placed, findings)
 }
 
-/// `/srv/copy` → `/srv/copy.tablespaces`
-fn beside(directory: &Path) -> PathBuf {
+/// Where tablespaces go for which nobody chose a place: `/srv/copy` → `/srv/copy.tablespaces`.
+#[must_use]
+pub fn beside(directory: &Path) -> PathBuf {
     let mut name = directory.file_name().unwrap_or_default().to_owned();
     name.push(BESIDE);
     directory.with_file_name(name)

@@ -1,6 +1,8 @@
 //! Carries out what the program decides, with the engine and the source, each on a thread of its own: no key ever
 //! waits for them.
 
+mod drills;
+
 use std::collections::HashMap;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +25,7 @@ use crate::catalog::suspect::MANY_ROWS;
 use crate::catalog::{Catalog, Overview, Point, PointKind};
 use crate::config::{Colour, Config, FROM_COMMAND_LINE, RestoreConfig, SourceConfig, interface, is_utf8_locale};
 use crate::core::{Check, Target, TimelineId, Xid, Zone};
+use crate::drill::Drills;
 use crate::engine::archive::space;
 use crate::engine::checklist;
 use crate::engine::host::{Host, facts::server_account, now};
@@ -55,9 +58,9 @@ const LOG_LINES: usize = 100;
 /// nothing is there afterwards: no recovery can be picked up again.
 ///
 /// # Errors
-/// When no source is configured, or the terminal cannot be used.
+/// When no source is configured, it may not be trusted, or the terminal cannot be used.
 pub fn open(config: Config, fleeting: bool) -> Result<u8> {
-    let source = config.source()?.clone();
+    let source = config.source_to_restore()?.clone();
     let variable = |name: &str| std::env::var(name).ok();
     let (wishes, is_utf8) = (wishes(&config), is_utf8_locale(variable));
     let mut state = State::new(Setup {
@@ -73,6 +76,8 @@ pub fn open(config: Config, fleeting: bool) -> Result<u8> {
     state.tmux = std::env::var_os("TMUX").is_some_and(|tmux| !tmux.is_empty());
     state.thresholds = config.thresholds;
     state.invocation.extend(config.invocation.iter().cloned());
+    state.drills.source.clone_from(&source.name);
+    state.drills.scratch = source.drill.scratch.as_ref().map(|scratch| scratch.display().to_string());
     if !source.checks.is_empty() {
         state.checks = Checks::Waiting;
     }
@@ -160,6 +165,8 @@ struct Performer {
     log: Cancel,
     /// Where questions about the archive go, once it is being read.
     archive: Option<Sender<Question>>,
+    /// The drill that is being made.
+    drill: drills::Begun,
 }
 
 /// What the threads share.
@@ -230,10 +237,15 @@ impl Perform for Performer {
             }
             Effect::RunChecks { recovery } => {
                 let checks = self.checks.clone();
+                let drills = Drills::below(&self.config.state_directory);
+                let source = self.source.name().to_owned();
                 self.ask_server(
                     recovery,
                     reply,
-                    move |recovery, plan| Msg::Checked(check(recovery, plan, &checks, &Cancel::default())),
+                    move |recovery, plan| {
+                        let last = |name: &str| drills.last_value(&source, name);
+                        Msg::Checked(check(recovery, plan, &checks, &last, &Cancel::default()))
+                    },
                     Msg::Checked,
                 );
             }
@@ -283,10 +295,12 @@ impl Perform for Performer {
             }
             Effect::Archive(archive::Ask::Judge(overview)) => self.judge(overview, reply),
             Effect::Archive(archive::Ask::Look) => self.look_around(reply),
+            Effect::Drill(ask) => self.drill(ask, reply),
             Effect::Log(log::Ask::Open { recovery }) => self.open_log(recovery, reply),
             Effect::Log(log::Ask::Close) => self.log.cancel(),
             Effect::Look { .. }
             | Effect::Page { .. }
+            | Effect::Read { .. }
             | Effect::Edit(_)
             | Effect::Copy { .. }
             | Effect::Suspend
@@ -309,6 +323,10 @@ impl Perform for Performer {
         // Keys that were meant for psql make its pager write no files.
         command.env("LESSSECURE", "1");
         Some((command, database))
+    }
+
+    fn leave(&mut self, say: &mut dyn FnMut(&str)) {
+        self.drill.leave(say);
     }
 
     fn log_of(&self, recovery: &str) -> Option<PathBuf> {
@@ -355,6 +373,7 @@ impl Performer {
             primary: source.primary,
             log: Cancel::default(),
             archive: None,
+            drill: drills::Begun::default(),
         }
     }
 
@@ -470,9 +489,12 @@ impl Performer {
 
     fn load_recoveries(&self, reply: &MsgSender) {
         let recoveries = Recoveries::below(&self.config.state_directory);
+        let drills = Drills::below(&self.config.state_directory);
         work(reply, move |reply| {
             let all = recoveries.all()?;
-            let known = all.into_iter().filter_map(|(_, buffer)| {
+            // What drills have made they remove themselves, unless it was to be kept.
+            let all = all.into_iter().filter(|(id, _)| !drills.has(id) || drills.is_kept(id));
+            let known = all.filter_map(|(_, buffer)| {
                 let buffer = buffer.ok()?;
                 let system_identifier = buffer.plan.as_ref().and_then(|plan| plan.backup.system_identifier);
                 Some(Known { recovery: buffer.recovery()?, system_identifier })

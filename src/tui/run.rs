@@ -34,6 +34,10 @@ pub trait Perform {
     /// The command that looks at a recovery's server (psql), and the database that it opens; `None` where there is none.
     fn look_command(&self, recovery: &str) -> Option<(Command, String)>;
 
+    /// Brings to its end what must not be left behind when the program ends; the terminal was given back. `say` tells what
+    /// takes long.
+    fn leave(&mut self, say: &mut dyn FnMut(&str));
+
     /// Where the log of a recovery's server is; `None` where there is none.
     fn log_of(&self, recovery: &str) -> Option<PathBuf>;
 }
@@ -68,15 +72,19 @@ const BATCH: Duration = Duration::from_millis(8);
 pub fn run(state: State, perform: impl Perform, theme: Theme) -> Result<(), Error> {
     let broken = |error: std::io::Error| Error::failed("terminal", "cannot use this terminal").caused_by(&error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
-    let farewell = runtime.block_on(async {
+    let left = runtime.block_on(async {
         let mut terminal = Terminal::enter(theme)?;
         let mut looped = Loop::new(state, perform)?;
-        looped.run(&mut terminal).await?;
-        Ok(looped.state.farewell())
+        let ran = looped.run(&mut terminal).await;
+        Ok((ran, looped))
     });
-    if let Some(farewell) = farewell.map_err(broken)? {
-        // The line may be dead by now.
-        let _ = writeln!(std::io::stderr(), "{farewell}");
+    let (ran, mut looped) = left.map_err(broken)?;
+    // The line may be dead by now.
+    let mut say = |line: &str| _ = writeln!(std::io::stderr(), "{line}");
+    looped.perform.leave(&mut say);
+    ran.map_err(broken)?;
+    if let Some(farewell) = looped.state.farewell() {
+        say(&farewell);
     }
     Ok(())
 }
@@ -223,6 +231,7 @@ impl<P: Perform> Loop<P> {
                 Effect::Quit => next = Next::Leave,
                 Effect::Look { recovery } => self.errand = Some(Errand::Look(recovery)),
                 Effect::Page { recovery } => self.errand = Some(Errand::Page(recovery)),
+                Effect::Read { file } => self.errand = Some(Errand::Read(file)),
                 Effect::Edit(edit) => self.errand = Some(Errand::Edit(edit)),
                 Effect::Suspend => self.errand = Some(Errand::Suspend),
                 // A terminal that is gone is noticed elsewhere.

@@ -1,9 +1,8 @@
-//! The Archive, Log and Drills screens, in every state that matters.
+//! The Archive and Log screens, in every state that matters.
 
 use super::*;
 use walback::app::archive::{News, Primary, Row};
 use walback::app::log;
-use walback::app::query::Checks;
 use walback::catalog::Listing;
 use walback::catalog::inspection::Inspection;
 use walback::catalog::overview::{DamagedPlace, Extent};
@@ -255,15 +254,6 @@ pub(super) fn all() -> Vec<(&'static str, State)> {
             with(logged(), &|s| {
                 press(s, "/RESTORED");
                 key(s, Key::Enter);
-            }),
-        ),
-        (
-            "drills",
-            with(home(), &|s| {
-                let words = ["walback", "--config", "/etc/walback/walback.yaml", "--source", "shop"];
-                s.invocation = words.map(str::to_owned).to_vec();
-                s.checks = Checks::Waiting;
-                press(s, "d");
             }),
         ),
     ]

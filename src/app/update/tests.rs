@@ -110,7 +110,8 @@ fn state_of(points: &[Point]) -> State {
     };
     let mut state = State::new(setup);
     assert_eq!(update(&mut state, Msg::Started), [Effect::LoadCatalog, Effect::LoadRecoveries]);
-    assert_eq!(update(&mut state, Msg::Catalog(Ok(catalog()))), [Effect::LoadOverview]);
+    let asked = [Effect::LoadOverview, Effect::Drill(crate::app::drills::Ask::Forecast)];
+    assert_eq!(update(&mut state, Msg::Catalog(Ok(catalog()))), asked);
     know(&mut state, points);
     send(&mut state, [Msg::ScanFinished(Ok(()))]);
     state

@@ -247,8 +247,9 @@ fn directory(path: &Path, account: Option<&Account>, sources: &[PathBuf]) -> Dir
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
         return DirectoryFacts::NotADirectory;
     }
-    let above = path.ancestors().skip(1).find(|above| above.join("PG_VERSION").exists());
-    if let Some(above) = above {
+    let resolved = resolved(path);
+    let mut above = path.ancestors().skip(1).chain(resolved.ancestors().skip(1));
+    if let Some(above) = above.find(|above| above.join("PG_VERSION").exists()) {
         return DirectoryFacts::InsideDataDirectory(above.to_path_buf());
     }
     let exists = match fs::metadata(path) {
@@ -316,7 +317,18 @@ fn contents(path: &Path) -> Option<DirectoryFacts> {
 /// Whether `path` is `directory` or below it, links resolved as far as the path exists.
 fn is_inside(path: &Path, directory: &Path) -> bool {
     let Ok(directory) = directory.canonicalize() else { return false };
-    path.ancestors().any(|ancestor| ancestor.canonicalize().is_ok_and(|ancestor| ancestor == directory))
+    // A link on the way may lead to any place inside.
+    resolved(path).starts_with(&directory)
+        || path.ancestors().any(|ancestor| ancestor.canonicalize().is_ok_and(|ancestor| ancestor == directory))
+}
+
+/// Where a path leads that need not be there yet, links resolved.
+fn resolved(path: &Path) -> PathBuf {
+    let there = path.ancestors().find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
+    match there.and_then(|(ancestor, resolved)| Some(resolved.join(path.strip_prefix(ancestor).ok()?))) {
+        Some(resolved) => resolved,
+        None => path.to_path_buf(),
+    }
 }
 
 /// The first directory on the way to `path` that `account` may not enter, asked of the system as that user.

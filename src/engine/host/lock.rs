@@ -146,7 +146,9 @@ fn write(path: &Path) -> std::io::Result<()> {
     fs::rename(&new, path)
 }
 
-fn host_name() -> String {
+/// What this machine is called.
+#[must_use]
+pub fn host_name() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "?".to_owned(), |name| name.trim().to_owned())
 }
 

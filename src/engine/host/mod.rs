@@ -21,6 +21,7 @@ mod combining;
 pub mod facts;
 pub mod launch;
 pub mod lock;
+pub mod programs;
 pub(crate) mod space;
 pub mod spool;
 mod system;

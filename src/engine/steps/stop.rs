@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::source::Cancel;
 
 use super::super::host::{Host, Shutdown};
 use super::super::remains::settle;
@@ -13,6 +14,7 @@ use super::super::server::is_alive;
 const FAST: Duration = Duration::from_secs(60);
 /// How long an immediate one may take.
 const IMMEDIATE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Stops the server that runs in `directory`, if one does: fast, and at once where that takes too long. One that is just
 /// being started is waited for, and so are the processes of one that was killed.
@@ -34,6 +36,21 @@ pub fn stop_at_once(host: &Host, directory: &Path) -> Result<()> {
     stop_by(host, directory, &[(Shutdown::Immediate, IMMEDIATE)])
 }
 
+/// Stops the server that runs in `directory` so that everything is written, however long that takes: a large buffer may
+/// have much to write.
+///
+/// # Errors
+/// When it may not be signalled, or it was cancelled.
+pub fn stop_written(host: &Host, directory: &Path, cancel: &Cancel) -> Result<()> {
+    let Some(pid) = settle(directory)? else { return Ok(()) };
+    host.shut_down(pid, Shutdown::Fast)?;
+    while is_alive(pid) {
+        cancel.check()?;
+        std::thread::sleep(LOOK_EVERY);
+    }
+    settle(directory).map(|_| ())
+}
+
 fn stop_by(host: &Host, directory: &Path, ways: &[(Shutdown, Duration)]) -> Result<()> {
     let Some(pid) = settle(directory)? else { return Ok(()) };
     for (how, patience) in ways {
@@ -44,7 +61,7 @@ fn stop_by(host: &Host, directory: &Path, ways: &[(Shutdown, Duration)]) -> Resu
             if !is_alive(pid) {
                 return settle(directory).map(|_| ());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK_EVERY);
         }
     }
     Err(Error::failed(

@@ -232,7 +232,10 @@ fn wait(process: Pid, started: Instant, limit: Duration, cancel: &Cancel) -> io:
 }
 
 /// Whether a child of ours has ended. It keeps its number until it is reaped.
-fn has_ended(process: Pid) -> io::Result<bool> {
+///
+/// # Errors
+/// When it is none of ours.
+pub(crate) fn has_ended(process: Pid) -> io::Result<bool> {
     match waitid(Id::Pid(process), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
         Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => Ok(false),
         // `nix` has no name for the signal that ended it, where that is one of the real-time signals.
@@ -243,21 +246,23 @@ fn has_ended(process: Pid) -> io::Result<bool> {
 
 /// A process, and when it was started: another one that gets its number later is told from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Started {
+pub(crate) struct Started {
     process: Pid,
     /// In ticks of the clock since the machine was started.
     at: u64,
 }
 
 impl Started {
-    fn of(process: Pid) -> Option<Started> {
+    /// The process of this number; `None` where there is none.
+    pub(crate) fn of(process: Pid) -> Option<Started> {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
         // The twenty-second field of `proc(5)`; the second one, in parentheses, may hold anything.
         let (_, behind) = stat.rsplit_once(')')?;
         Some(Started { process, at: behind.split_whitespace().nth(19)?.parse().ok()? })
     }
 
-    fn is_there(&self) -> bool {
+    /// Whether it is still there.
+    pub(crate) fn is_there(&self) -> bool {
         Started::of(self.process) == Some(*self)
     }
 }

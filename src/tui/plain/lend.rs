@@ -1,5 +1,6 @@
 //! The terminal is lent to psql, a pager or an editor. Nothing has to be given back: lines leave it as it is.
 
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use super::Loop;
@@ -17,6 +18,7 @@ impl<P: Perform> Loop<P> {
         match errand {
             Errand::Look(recovery) => self.look(&recovery).await,
             Errand::Page(recovery) => self.page(&recovery).await,
+            Errand::Read(file) => self.read(&file, "report").await,
             Errand::Edit(edit) => self.edit(edit).await,
             Errand::Suspend => Next::Go,
         }
@@ -40,12 +42,16 @@ impl<P: Perform> Loop<P> {
         let Some(log) = self.perform.log_of(recovery) else {
             return self.session.take(Msg::Note("there is no log to look at".to_owned()));
         };
-        let hint = format!("set PAGER to a program that shows files; the log is {}", log.display());
+        self.read(&log, "log").await
+    }
+
+    async fn read(&mut self, file: &Path, what: &str) -> Next {
+        let hint = format!("set PAGER to a program that shows files; the {what} is {}", file.display());
         let mut command = match program_of(&["PAGER"], "less") {
             Ok(command) => command,
             Err(why) => return self.failed(Error::failed("pager", why).hint(hint)),
         };
-        command.arg(&log);
+        command.arg(file);
         match self.run_program("pager", &mut command).await {
             Ok(None) => Next::Leave,
             Ok(Some(status)) => self.ended("the pager", status),

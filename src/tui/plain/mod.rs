@@ -5,6 +5,7 @@
 //! was asked for before has come to its end or to a question, so that a list of commands is a script.
 
 mod drawn;
+mod drills;
 mod home;
 mod lend;
 mod next;
@@ -159,6 +160,8 @@ impl<P: Perform> Loop<P> {
         if std::mem::take(&mut self.out.at_prompt) {
             self.out.write("\n");
         }
+        let out = &mut self.out;
+        self.perform.leave(&mut |line| out.line(line));
         if let Some(farewell) = self.session.state.farewell() {
             self.out.line(&farewell);
         }

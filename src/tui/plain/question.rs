@@ -43,6 +43,10 @@ pub(super) fn ask(state: &State, dialog: &Dialog) -> Vec<String> {
         Dialog::BaseBackup(_) => {
             vec!["take the base backup into which directory? The whole path of a new or empty one.".to_owned()]
         }
+        Dialog::Scratch(form) => vec![
+            "make drills below which directory? Its whole path; each drill makes a new one below it.".to_owned(),
+            format!("  for example: {}", form.field.text()),
+        ],
         Dialog::Sql(form) => ask_sql(form),
         Dialog::Confirm(confirm) => ask_confirm(confirm),
         Dialog::Find(_) => vec![

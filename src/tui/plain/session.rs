@@ -8,6 +8,7 @@ use super::tell::{Heard, Told};
 use super::wait::{Errands, is_waiting};
 use super::words::{self, Meaning, Show};
 use crate::app::dialog::Then;
+use crate::app::drills::DrillChoice;
 use crate::app::state::ScanState;
 use crate::app::{Act, Dialog, Effect, Hit, Key, Msg, Screen, State, update};
 use crate::plan::StepId;
@@ -128,6 +129,7 @@ impl Session {
                 Effect::Quit => next = Next::Leave,
                 Effect::Look { recovery } => self.lend("look opens psql", Errand::Look(recovery)),
                 Effect::Page { recovery } => self.lend("pager shows the log page by page", Errand::Page(recovery)),
+                Effect::Read { file } => self.lend("report opens it in a pager", Errand::Read(file)),
                 Effect::Edit(edit) => self.lend("edit-settings opens an editor", Errand::Edit(edit)),
                 // The shell stops the program itself; and what a terminal keeps is for eyes.
                 Effect::Suspend | Effect::Copy { .. } => {}
@@ -313,6 +315,9 @@ impl Session {
         }
         let waiting = self.is_waiting();
         let on_its_own = self.state.recovery.running == Some(StepId::Replay);
+        if let Some(running) = &self.state.drills.running {
+            return if running.given_up { Next::Leave } else { self.give_up_drill() };
+        }
         match self.state.screen() {
             // Asked once more, it is meant.
             _ if self.offers_to_cancel().is_some() => self.cancel_step(),
@@ -328,10 +333,24 @@ impl Session {
         }
     }
 
+    /// Asks whoever types; else nobody is there to answer.
+    fn give_up_drill(&mut self) -> Next {
+        if self.offers_to_cancel().is_some() {
+            return self.cancel_step();
+        }
+        if self.state.screen() != Screen::Drills {
+            // From elsewhere it is left with the program, which asks.
+            return self.take(Msg::Command(Act::Quit));
+        }
+        let next = self.take(Msg::Command(Act::GiveUpDrill));
+        if self.typed { next } else { self.cancel_step() }
+    }
+
     /// The choice of the open question that stops the running step.
     fn offers_to_cancel(&self) -> Option<usize> {
         let Some(Dialog::Menu(menu)) = &self.state.dialog else { return None };
-        menu.choices.iter().position(|choice| choice.then == Then::CancelStep)
+        let stops = |then: &Then| matches!(then, Then::CancelStep | Then::Drill(DrillChoice::GiveUp));
+        menu.choices.iter().position(|choice| stops(&choice.then))
     }
 
     fn cancel_step(&mut self) -> Next {

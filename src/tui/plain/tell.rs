@@ -1,5 +1,6 @@
 //! What is told, line by line, and each thing once: a function of what happened and of what was told before.
 
+use super::drills::Drilled;
 use super::text::{doc, lines_of};
 use super::wait::{Errands, is_waiting};
 use super::words::{Listed, Show};
@@ -81,6 +82,7 @@ pub(super) struct Told {
     selected: Vec<String>,
     next: String,
     waits_for: Option<WaitsFor>,
+    drilled: Drilled,
     /// What the numbers of the last list stand for.
     pub listed: Listed,
     /// What came of the command.
@@ -167,7 +169,13 @@ impl Told {
     pub(super) fn not_taken(&mut self, state: &State) {
         match &state.dialog {
             Some(Dialog::Confirm(_)) => self.fail(UNCONFIRMED, true),
-            Some(Dialog::Target(_) | Dialog::Directory(_) | Dialog::Value(_) | Dialog::BaseBackup(_)) => {
+            Some(
+                Dialog::Target(_)
+                | Dialog::Directory(_)
+                | Dialog::Value(_)
+                | Dialog::BaseBackup(_)
+                | Dialog::Scratch(_),
+            ) => {
                 self.fail(WRONG, true);
             }
             _ => {}
@@ -268,6 +276,7 @@ impl Told {
         self.planned(state);
         self.other_screen(state);
         self.stands(state, errands);
+        self.drilled(state);
         self.said(state);
         self.asked(state);
         if !is_waiting(state, errands) {
@@ -387,6 +396,14 @@ impl Told {
             }
             Some(_) => {}
             None => self.interrupted = false,
+        }
+    }
+
+    fn drilled(&mut self, state: &State) {
+        let (lines, status) = self.drilled.look(state);
+        self.lines.extend(lines);
+        if let Some(status) = status {
+            self.fail(status, true);
         }
     }
 

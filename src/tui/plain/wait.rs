@@ -99,6 +99,7 @@ pub(super) fn is_waiting(state: &State, errands: &Errands) -> bool {
         || errands.acting
         || (plans && state.screen() == Screen::Plan)
         || state.asked.is_some()
+        || state.drills.running.is_some()
         || asks
         || (state.checks == Checks::Running && state.following.is_some())
         || recovers(state, errands)

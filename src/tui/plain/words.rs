@@ -145,9 +145,12 @@ pub(super) fn answer(dialog: &Dialog, line: &str, state: &State) -> Meaning {
             let keys = std::iter::once(Key::Ctrl('u')).chain(keys).chain([Key::Enter]);
             Meaning::Do(keys.map(Msg::Key).collect())
         }
-        Dialog::Directory(_) | Dialog::Value(_) | Dialog::Runbook(_) | Dialog::BaseBackup(_) | Dialog::Find(_) => {
-            typed(line, true)
-        }
+        Dialog::Directory(_)
+        | Dialog::Value(_)
+        | Dialog::Runbook(_)
+        | Dialog::BaseBackup(_)
+        | Dialog::Scratch(_)
+        | Dialog::Find(_) => typed(line, true),
         _ => Meaning::Leave(line.to_owned()),
     }
 }
@@ -323,8 +326,8 @@ fn page(state: &State, on: bool) -> Vec<Msg> {
 /// Commands whose question can be answered in the same line.
 fn takes_words(act: Act) -> bool {
     use Act::{
-        Change, Checklist, Directory, Find, Recoveries, Resume, Retarget, Runbook, Sql, TargetLsn, TargetName,
-        TargetTime, TargetXid,
+        Change, Checklist, Directory, Find, MakeDrill, Recoveries, Resume, Retarget, Runbook, Sql, TargetLsn,
+        TargetName, TargetTime, TargetXid,
     };
     matches!(
         act,
@@ -341,6 +344,7 @@ fn takes_words(act: Act) -> bool {
             | Retarget
             | Resume
             | Checklist
+            | MakeDrill
     )
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(in crate::tui) enum Errand {
     Look(String),
     /// A pager with its log.
     Page(String),
+    /// A pager with this file.
+    Read(PathBuf),
     /// An editor with a text.
     Edit(Edit),
     /// The shell, until it says to go on.
@@ -41,6 +43,7 @@ impl<P: Perform> Loop<P> {
         match errand {
             Errand::Look(recovery) => self.look(terminal, &recovery).await,
             Errand::Page(recovery) => self.page(terminal, &recovery).await,
+            Errand::Read(file) => self.read(terminal, &file, "report").await,
             Errand::Edit(edit) => self.edit(terminal, edit).await,
             Errand::Suspend => self.suspend(terminal).await,
         }
@@ -72,10 +75,15 @@ impl<P: Perform> Loop<P> {
             self.take(Msg::Note("there is no log to look at".to_owned()));
             return Ok(Next::Go);
         };
-        let hint = || format!("set PAGER to a program that shows files; the log is {}", log.display());
+        self.read(terminal, &log, "log").await
+    }
+
+    /// Lends the terminal to a pager with a file.
+    async fn read(&mut self, terminal: &mut Terminal, file: &Path, what: &str) -> std::io::Result<Next> {
+        let hint = || format!("set PAGER to a program that shows files; the {what} is {}", file.display());
         // A pager would show an error of its own, and be gone before it is read.
-        if let Err(error) = std::fs::File::open(&log) {
-            let error = Error::failed("pager", format!("cannot read the log: {}", log.display())).caused_by(&error);
+        if let Err(error) = std::fs::File::open(file) {
+            let error = Error::failed("pager", format!("cannot read the {what}: {}", file.display())).caused_by(&error);
             self.take(Msg::Failed(error.hint("is it there, and may you read it?")));
             return Ok(Next::Go);
         }
@@ -86,7 +94,7 @@ impl<P: Perform> Loop<P> {
                 return Ok(Next::Go);
             }
         };
-        command.arg(&log);
+        command.arg(file);
         match self.run_in_terminal(terminal, &mut command, "").await? {
             None => return Ok(Next::Leave),
             Some(Ok(status)) if status.success() => {}

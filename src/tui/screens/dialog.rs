@@ -31,6 +31,17 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area
         Dialog::Directory(form) => draw_directory(canvas, form, area),
         Dialog::Runbook(field) => draw_runbook(canvas, field, area),
         Dialog::BaseBackup(field) => draw_base_backup(canvas, field, area),
+        Dialog::Scratch(form) => {
+            let text = "A directory where the server's user may go. Each drill makes a new one below it, and removes that again.";
+            draw_path(
+                canvas,
+                &form.field,
+                area,
+                "Make drills below which directory?",
+                "Enter goes on, Esc leaves",
+                text,
+            );
+        }
         Dialog::FindInLog(field) => {
             let text =
                 "Capital and small letters are the same. What is listed is looked through, the last lines first.";

@@ -17,7 +17,7 @@ use crate::app::chart::MarkKind;
 use crate::app::keys::key_of;
 use crate::app::points::{Lack, Row};
 use crate::app::state::{Loading, ScanState};
-use crate::app::{Act, Hit, Pane, State, course, suspects};
+use crate::app::{Act, Hit, Pane, State, course, drills, suspects};
 use crate::catalog::overview::SegmentRows;
 use crate::catalog::{Backup, Catalog, Point, PointKind, Suspect};
 use crate::core::progress::{Bytes, Seconds, counted, grouped};
@@ -69,7 +69,10 @@ fn panes_height(state: &State, body: Rect) -> u16 {
 fn backups(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let focused = state.pane == Pane::Backups;
     let count = state.loaded().map_or(String::new(), |c| grouped(c.backups.len() as u64));
-    let inner = canvas.frame(area, "Backups", &count, focused);
+    // What an accident would cost now is to be seen before there is one.
+    let takes = drills::forecast_of_newest(state).map(|seconds| format!("RTO ~{}", Seconds(seconds)));
+    let title = if takes.is_some() { format!("Backups  {count}") } else { "Backups".to_owned() };
+    let inner = canvas.frame(area, &title, &takes.unwrap_or(count), focused);
     canvas.hit(area, Hit::Pane(Pane::Backups));
     let Some(catalog) = catalog_or_why(canvas, state, inner) else { return };
     if catalog.backups.is_empty() {
@@ -130,6 +133,12 @@ fn backup_row(canvas: &Canvas<'_>, state: &State, backup: &Backup, here: bool, c
     // An incremental one is marked: by itself it is only a part of the data.
     let plus = if backup.incremental_from.is_some() { " +" } else { "" };
     let mut text = format!(" {when} {:<6} {size:>8} TLI {timeline}{plus}", format(backup));
+    // From here on to the end of WAL, as drills and recoveries went here.
+    let takes = drills::forecast(state, backup).and_then(|estimate| estimate.total_s);
+    let takes = takes.map(|seconds| format!("  ~{}", Seconds(seconds))).unwrap_or_default();
+    if usize::from(columns) > width(&text) + width(&takes) {
+        text.push_str(&takes);
+    }
     if usize::from(columns) > width(&text) + 12 {
         text.push_str(&format!("  {}", clean(&backup.id)));
         let upon = backup.parent.as_ref().map(|parent| format!(" upon {}", clean(parent))).unwrap_or_default();
@@ -584,6 +593,11 @@ fn backup_detail(doc: &mut Doc, canvas: &Canvas<'_>, state: &State) {
         doc.hanging(&format!("{} ", glyphs::BAD), theme.bad(), problem, theme.bad());
     }
     if backup.is_usable() {
+        let estimate = drills::forecast(state, backup);
+        if let Some((estimate, seconds)) = estimate.and_then(|estimate| Some((estimate, estimate.total_s?))) {
+            let words = format!("To the end of WAL in about {}: {}", Seconds(seconds), estimate.amounts());
+            doc.paragraph(&format!("{words}; {}", estimate.basis), theme.plain());
+        }
         let ended = words::moment(backup.finished_at, state.zone);
         let from = words::position(backup.start_lsn);
         doc.paragraph(&format!("redo from {from}; ended {ended}, {}", words::position(backup.stop_lsn)), theme.plain());

@@ -241,7 +241,7 @@ fn draw_bars(canvas: &mut Canvas<'_>, view: &View, area: Rect) {
 }
 
 /// What fills a bar's cell of so many steps.
-fn bar(bars: Bars, left: usize, right: usize) -> Option<char> {
+pub(crate) fn bar(bars: Bars, left: usize, right: usize) -> Option<char> {
     let level = |levels: [&str; 8]| levels.get(left.checked_sub(1)?)?.chars().next();
     match bars {
         Bars::Blocks => level(glyphs::LEVELS),
@@ -252,7 +252,7 @@ fn bar(bars: Bars, left: usize, right: usize) -> Option<char> {
 }
 
 /// How many of a cell's steps a bar fills in this row from the bottom. A single commit is never invisible.
-fn steps(commits: f32, most: f32, rows: u16, row: u16, per_row: usize) -> usize {
+pub(crate) fn steps(commits: f32, most: f32, rows: u16, row: u16, per_row: usize) -> usize {
     if commits <= 0.0 {
         return 0;
     }

@@ -8,3 +8,4 @@ pub(super) mod footer;
 pub(super) mod gauge;
 pub(super) mod header;
 pub(super) mod timelines;
+pub(super) mod trend;

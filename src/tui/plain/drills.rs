@@ -1,0 +1,58 @@
+//! How the drill goes that this program makes, line by line.
+
+use crate::app::State;
+use crate::app::drills::Running;
+use crate::event::DrillResult;
+
+/// Exit statuses of the contract (`docs/cli.md`): of a drill that failed, and of one that was given up.
+const FAILED: u8 = 3;
+const INTERRUPTED: u8 = 130;
+
+/// What was told of it.
+#[derive(Debug, Default)]
+pub(super) struct Drilled {
+    goes_on: bool,
+    doing: String,
+    checks: usize,
+    note: Option<String>,
+}
+
+impl Drilled {
+    /// What is new, and the status where it is over and has not passed.
+    pub(super) fn look(&mut self, state: &State) -> (Vec<String>, Option<u8>) {
+        let Some(running) = &state.drills.running else {
+            let was_going_on = std::mem::take(self).goes_on;
+            let result = state.drills.last.filter(|_| was_going_on);
+            let status = match result {
+                Some(DrillResult::Failed) => Some(FAILED),
+                Some(DrillResult::Interrupted) => Some(INTERRUPTED),
+                Some(DrillResult::Passed) | None => None,
+            };
+            return (Vec::new(), status);
+        };
+        self.goes_on = true;
+        (self.news(running), None)
+    }
+
+    fn news(&mut self, running: &Running) -> Vec<String> {
+        let name = running.id.as_deref().unwrap_or("drill");
+        let mut lines = Vec::new();
+        if self.note != running.note {
+            self.note.clone_from(&running.note);
+            lines.extend(running.note.clone());
+        }
+        for check in running.checks.iter().skip(self.checks) {
+            lines.push(match check.passed {
+                true => format!("passed: {}", check.name),
+                false => format!("FAILED: {}", check.in_words()),
+            });
+        }
+        self.checks = running.checks.len();
+        let doing = running.in_words();
+        if self.doing != doing {
+            lines.push(format!("{name}: {doing}"));
+            self.doing = doing;
+        }
+        lines
+    }
+}
