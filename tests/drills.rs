@@ -408,7 +408,7 @@ fn the_screen_makes_a_drill_and_gives_up_what_is_left_unfinished() {
     let tmux = Tmux::start(&driller.directory, &command, 100, 32);
     tmux.wait_for("archive ✓ healthy", LIMIT);
     // What an accident would cost is there to be seen before there was any drill.
-    tmux.wait_for("RTO ~", LIMIT);
+    tmux.wait_for("restore ~", LIMIT);
     press(&tmux, "d", "No drill of this cluster");
     press(&tmux, "Enter", "Make which drill?");
     tmux.send(&["y"]);

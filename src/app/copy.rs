@@ -80,8 +80,11 @@ fn of_drills(state: &State) -> Vec<Item> {
     let mut items = Vec::new();
     if let Some(entry) = drills::chosen(state) {
         items.push(Item::line('n', "name of the drill", &entry.id));
-        items.push(Item::line('p', "directory of its report", entry.directory.display()));
-        items.extend(entry.report.iter().map(|report| Item::line('m', "what came of it", &report.summary)));
+        let over = entry.report.iter().filter(|_| matches!(entry.standing, drills::Standing::Over(_)));
+        for report in over {
+            items.push(Item::line('p', "directory of its report", entry.directory.display()));
+            items.push(Item::line('m', "what came of it", &report.summary));
+        }
     }
     let steps = ('1'..).zip(drills::steps(state));
     items.extend(steps.map(|(key, step)| Item::line(key, "command", step.command)));

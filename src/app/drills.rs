@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::command::Act;
-use super::dialog::{Choice, Dialog, FormKind, Menu, TargetForm, Then};
+use super::dialog::{Choice, Dialog, FormKind, Menu, Stop, TargetForm, Then};
 use super::effect::Effect;
 use super::field::Field;
 use super::keys::key_of;
@@ -18,6 +18,8 @@ use crate::event::{DrillCheck, DrillReport, DrillResult, Event, EventBuffer, Wha
 use crate::plan::Estimate;
 use crate::plan::settings::shell_quote;
 
+/// What a drill does first.
+const PLANNING: &str = "planning";
 /// Seconds between two looks at the drills while the screen is open: a timer may make one, too.
 const LOOK_EVERY: f64 = 5.0;
 
@@ -154,8 +156,8 @@ impl Running {
 /// What is known of drills.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Drills {
-    /// What reports call this source.
-    pub source: String,
+    /// What reports call this source; `None` where the configuration gives it no name.
+    pub source: Option<String>,
     /// All that this machine knows; `None` before they were listed.
     pub listed: Option<Arc<Listed>>,
     /// Why they cannot be listed.
@@ -178,6 +180,14 @@ pub struct Drills {
     listing: bool,
 }
 
+impl Drills {
+    /// Whether it is known which there are, or why that cannot be told.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.listed.is_some() || self.failed.is_some()
+    }
+}
+
 /// The drills of this source, the newest first.
 #[must_use]
 pub fn mine(state: &State) -> Vec<&Entry> {
@@ -187,15 +197,12 @@ pub fn mine(state: &State) -> Vec<&Entry> {
     mine
 }
 
-/// Whether a drill is of the cluster whose backups are open; one that came to nothing, by the name of its source.
+/// Whether a drill is of this source: by its name, and where it has none, by the cluster. Never one of another cluster.
 fn is_mine(state: &State, entry: &Entry) -> bool {
     let Some(report) = &entry.report else { return true };
-    let open = state.loaded().and_then(|catalog| catalog.system_identifier);
     let of = report.source.system_identifier.as_ref().and_then(|id| id.parse::<u64>().ok());
-    match open.zip(of) {
-        Some((open, of)) => open == of,
-        None => report.source.name == state.drills.source,
-    }
+    let is_named = state.drills.source.as_ref().is_none_or(|name| *name == report.source.name);
+    is_named && !state.is_another_cluster(of)
 }
 
 /// The drill under the cursor.
@@ -256,22 +263,20 @@ fn listed(state: &mut State, answer: Result<Listed, Error>) {
 fn happened(state: &mut State, drill: String, what: Happened) {
     let Some(running) = &mut state.drills.running else { return };
     match what {
-        // What is told of one that was killed before is no news of this one.
         Happened::Note(note) => running.note = Some(note),
-        what => {
-            running.id = Some(drill);
-            match what {
-                Happened::Event(event) => {
-                    if let What::StepStarted { step } = event.what {
-                        running.doing = step.to_string();
-                    }
-                    running.recovery.fold(&event);
-                }
-                Happened::Doing(doing) => running.doing = doing,
-                Happened::Checked(check) => running.checks.push(check),
-                Happened::Note(_) => {}
-            }
+        // It begins by planning; what comes before is about one that was killed.
+        Happened::Doing(doing) if running.id.is_some() || doing == PLANNING => {
+            (running.id, running.doing) = (Some(drill), doing);
         }
+        _ if running.id.as_ref() != Some(&drill) => running.doing = format!("clearing up behind {drill}"),
+        Happened::Event(event) => {
+            if let What::StepStarted { step } = event.what {
+                running.doing = step.to_string();
+            }
+            running.recovery.fold(&event);
+        }
+        Happened::Checked(check) => running.checks.push(check),
+        Happened::Doing(_) => {}
     }
 }
 
@@ -284,11 +289,27 @@ fn over(state: &mut State, answer: Result<Box<DrillReport>, Error>) -> Vec<Effec
     state.dialog = state.dialog.take().filter(|dialog| !asks_about_running(dialog));
     state.drills.last = answer.as_ref().ok().map(|report| report.result);
     match answer {
-        Ok(report) => state.say(report.summary),
+        Ok(report) => state.say(in_short(&report)),
         Err(error) if error.report().kind == ErrorKind::Interrupted => state.refuse(error.report().message.clone()),
         Err(error) => state.dialog = Some(Dialog::Error(error)),
     }
     vec![Effect::Drill(Ask::List), Effect::Drill(Ask::Forecast), Effect::LoadRecoveries]
+}
+
+/// What came of a drill, in as few words as have room in the status line.
+fn in_short(report: &DrillReport) -> String {
+    match (report.result, report.failures.first()) {
+        (DrillResult::Passed, _) | (_, None) => format!("the drill has {}: {}", report.result, measures(report)),
+        (result, Some(why)) => format!("the drill {result}: {why}"),
+    }
+}
+
+/// `RTO 12 min 03 s, RPO 8.0 s`
+#[must_use]
+pub fn measures(report: &DrillReport) -> String {
+    let parts = [("RTO", report.rto_s), ("RPO", report.rpo_s)];
+    let parts = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", Seconds(value?))));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a question is about the drill that is being made.
@@ -340,7 +361,8 @@ pub(super) fn offer(state: &mut State) {
     )];
     // Who chose one on the home screen may mean it.
     let is_other = |backup: &&Backup| backup.is_usable() && usable.first().is_some_and(|newest| newest.id != backup.id);
-    if let Some(backup) = state.selected_backup().filter(is_other) {
+    let is_oldest = |backup: &&Backup| usable.last().is_some_and(|oldest| oldest.id == backup.id);
+    if let Some(backup) = state.selected_backup().filter(is_other).filter(|backup| !is_oldest(backup)) {
         choices.push(choice('b', "the backup chosen at home", takes(Some(backup)), wanted(&backup.id, latest())));
     }
     if usable.len() > 1 {
@@ -415,8 +437,13 @@ pub(super) fn scratch_typed(state: &mut State, form: ScratchForm) -> Vec<Effect>
     }
 }
 
-/// A drill to a target that was typed.
-pub(super) fn make_to(state: &mut State, target: Target) -> Vec<Effect> {
+/// A drill to a target that was typed; one to which nothing leads is none.
+pub(super) fn make_to(state: &mut State, form: TargetForm, target: Target) -> Vec<Effect> {
+    if let Stop::Nowhere(error) = &form.stop {
+        state.refuse(error.report().message.clone());
+        state.dialog = Some(Dialog::Target(form));
+        return Vec::new();
+    }
     make(state, Wanted { backup: None, target: Some(target), scratch: None })
 }
 

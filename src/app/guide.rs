@@ -19,6 +19,9 @@ use crate::plan::{Finding, Severity, StepId};
 #[must_use]
 pub fn next(state: &State) -> String {
     if let Some(dialog) = &state.dialog {
+        if state.screen() == Screen::Drills && matches!(dialog, Dialog::Target(_)) {
+            return "Type a time; Enter makes the drill to it. Esc leaves.".to_owned();
+        }
         return in_dialog(dialog).to_owned();
     }
     match state.screen() {

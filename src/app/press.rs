@@ -179,7 +179,7 @@ fn take(state: &mut State, menu: &Menu) -> Vec<Effect> {
 fn enter(state: &mut State, dialog: Dialog) -> Vec<Effect> {
     match dialog {
         Dialog::Target(form) => match form.target() {
-            Some(target) if state.screen() == Screen::Drills => drills::make_to(state, target),
+            Some(target) if state.screen() == Screen::Drills => drills::make_to(state, form, target),
             Some(target) => {
                 let effects = act::plan_for(state, target);
                 act::forget_retarget(state);

@@ -50,6 +50,10 @@ pub fn run(context: &Context, verify: bool, head: Option<&str>) -> Result<u8> {
     let listed = known.iter().map(|known| Listed::of(known, &drills));
     let is_wanted = |listed: &Listed| wanted.is_none_or(|name| listed.source.as_deref().is_none_or(|of| of == name));
     let listed: Vec<Listed> = listed.filter(is_wanted).collect();
+    if listed.is_empty() && wanted.is_some() {
+        // It may be mistyped; one that is not configured any more may have drills.
+        context.config.source()?;
+    }
     if context.json {
         print_json(&listed, verified.as_ref())?;
     } else {

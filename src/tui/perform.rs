@@ -76,7 +76,7 @@ pub fn open(config: Config, fleeting: bool) -> Result<u8> {
     state.tmux = std::env::var_os("TMUX").is_some_and(|tmux| !tmux.is_empty());
     state.thresholds = config.thresholds;
     state.invocation.extend(config.invocation.iter().cloned());
-    state.drills.source.clone_from(&source.name);
+    state.drills.source = Some(source.name.clone()).filter(|name| name != FROM_COMMAND_LINE);
     state.drills.scratch = source.drill.scratch.as_ref().map(|scratch| scratch.display().to_string());
     if !source.checks.is_empty() {
         state.checks = Checks::Waiting;

@@ -125,7 +125,7 @@ fn history() -> Vec<Entry> {
 /// The screen, with what the answer to its question is.
 fn listed(drills: Vec<Entry>, problems: &[&str]) -> State {
     let mut state = home();
-    state.drills.source = "shop".to_owned();
+    state.drills.source = Some("shop".to_owned());
     state.drills.scratch = Some("/srv/drills".to_owned());
     assert_eq!(press(&mut state, "d"), [Effect::Drill(Ask::List)]);
     let problems = problems.iter().map(|problem| (*problem).to_owned()).collect();
@@ -270,7 +270,10 @@ fn a_drill_is_made_from_the_screen_and_ends_there() {
     let effects = fold(&mut state, [Msg::Drill(News::Over(Ok(Box::new(passed.clone()))))]);
     assert!(effects.contains(&Effect::Drill(Ask::List)) && effects.contains(&Effect::Drill(Ask::Forecast)));
     assert_eq!((state.drills.running.is_none(), state.drills.last), (true, Some(DrillResult::Passed)));
-    assert_eq!(state.status.as_ref().map(|status| status.text.clone()), Some(passed.summary.clone()));
+    assert_eq!(
+        state.status.as_ref().map(|status| status.text.clone()),
+        Some("the drill has passed: RTO 11 min 40 s, RPO 8.0 s".to_owned())
+    );
     assert_eq!(press(&mut state, "q"), [Effect::Quit]);
     // It is the one under the cursor then.
     press(&mut state, "d");
@@ -299,6 +302,10 @@ fn which_drill_is_made_is_chosen() {
     let made = |keys: &str| {
         let mut state = listed(history(), &[]);
         state.backup = 2;
+        if let Loading::Loaded(catalog) = &mut state.catalog {
+            let older = clock(2, 3, 9, 0).plus_micros(-2 * 86_400_000_000);
+            catalog.backups.push(backup("20240930T020000", older, 0x1_0800_0028));
+        }
         key(&mut state, Key::Enter);
         let effects = press(&mut state, keys);
         match effects.as_slice() {

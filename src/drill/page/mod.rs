@@ -46,7 +46,7 @@ fn write_markdown(out: &mut String, report: &DrillReport, former: &[DrillReport]
     Ok(())
 }
 
-/// Text from outside as it is shown, and not as what it could mean.
+/// Text from outside as it is shown, and not as what it could mean. It never stands where a line begins: `>` means nothing.
 fn in_markdown(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in visible(text).chars() {
@@ -54,7 +54,6 @@ fn in_markdown(text: &str) -> String {
             '\n' => plain.push_str("<br>"),
             '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '|' | '~' => plain.extend(['\\', c]),
             '<' => plain.push_str("&lt;"),
-            '>' => plain.push_str("&gt;"),
             '&' => plain.push_str("&amp;"),
             c => plain.push(c),
         }

@@ -100,6 +100,7 @@ pub(super) fn is_waiting(state: &State, errands: &Errands) -> bool {
         || (plans && state.screen() == Screen::Plan)
         || state.asked.is_some()
         || state.drills.running.is_some()
+        || (state.screen() == Screen::Drills && !state.drills.is_listed())
         || asks
         || (state.checks == Checks::Running && state.following.is_some())
         || recovers(state, errands)

@@ -10,7 +10,7 @@ use crate::app::change::ValueForm;
 use crate::app::dialog::{Choice, Confirm, DirectoryForm, FindForm, Menu, Reading, Stop, SuspectList, TargetForm};
 use crate::app::field::Field;
 use crate::app::keys::key_of;
-use crate::app::{Act, ActionKind, Danger, Dialog, Hit, State, command, suspects};
+use crate::app::{Act, ActionKind, Danger, Dialog, Hit, Screen, State, command, suspects};
 use crate::core::Zone;
 use crate::core::progress::{counted, grouped};
 use crate::error::Error;
@@ -27,7 +27,7 @@ const COLUMNS: u16 = 76;
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, dialog: &Dialog, area: Rect) {
     match dialog {
         Dialog::Menu(menu) => draw_menu(canvas, menu, area),
-        Dialog::Target(form) => draw_target(canvas, state.zone, form, area),
+        Dialog::Target(form) => draw_target(canvas, state, form, area),
         Dialog::Directory(form) => draw_directory(canvas, form, area),
         Dialog::Runbook(field) => draw_runbook(canvas, field, area),
         Dialog::BaseBackup(field) => draw_base_backup(canvas, field, area),
@@ -172,7 +172,8 @@ pub(super) fn draw_field(canvas: &mut Canvas<'_>, field: &Field, area: Rect, row
     }
 }
 
-fn draw_target(canvas: &mut Canvas<'_>, zone: Zone, form: &TargetForm, area: Rect) {
+fn draw_target(canvas: &mut Canvas<'_>, state: &State, form: &TargetForm, area: Rect) {
+    let zone = state.zone;
     let theme = canvas.theme;
     let columns = inside(area);
     let mut above = Doc::new(columns, theme);
@@ -203,7 +204,8 @@ fn draw_target(canvas: &mut Canvas<'_>, zone: Zone, form: &TargetForm, area: Rec
     // In a low terminal the examples give way: what was typed and what it means stay.
     above.truncate(room(area).saturating_sub(1 + below.len()));
     let lines = above.len() + 1 + below.len();
-    let inner = open(canvas, area, form.kind.title(), "Enter plans, Esc leaves", lines);
+    let keys = if state.screen() == Screen::Drills { "Enter drills, Esc leaves" } else { "Enter plans, Esc leaves" };
+    let inner = open(canvas, area, form.kind.title(), keys, lines);
     put(canvas, inner, &above);
     draw_field(canvas, &form.field, inner, above.len());
     let rest = above.len() as u16 + 1;

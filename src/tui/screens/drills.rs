@@ -17,7 +17,8 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::drills::{Entry, Running, Standing, chosen, mine, steps};
-use crate::app::{Hit, State};
+use crate::app::{Hit, State, drills};
+use crate::core::TargetKind;
 use crate::core::progress::{Seconds, counted, grouped};
 use crate::event::{DrillCheck, DrillReport, DrillResult};
 use crate::tui::canvas::Canvas;
@@ -88,6 +89,7 @@ fn introduction(canvas: &mut Canvas<'_>, state: &State, inner: Rect) {
     let mut doc = Doc::new(inner.width, theme);
     match &state.drills.running {
         Some(running) => going_on(&mut doc, state, running, theme, inner.width),
+        None if !state.drills.is_listed() => doc.paragraph("The drills are being listed …", theme.strong()),
         None => doc.paragraph("No drill of this cluster was made on this machine yet.", theme.strong()),
     }
     problems(&mut doc, state, theme);
@@ -127,6 +129,11 @@ fn upper(canvas: &Canvas<'_>, state: &State, all: &[&Entry], area: Rect) -> Vec<
         Some(running) => going_on(&mut doc, state, running, theme, area.width),
         None => last(&mut doc, state, all, theme),
     }
+    let killed = all.iter().filter(|entry| entry.standing == Standing::Killed);
+    for entry in killed {
+        let words = format!("{} was killed: its server may still run, until the next drill clears up", entry.id);
+        doc.hanging(&format!("{} ", glyphs::SUSPECT), theme.warning(), &words, theme.warning());
+    }
     problems(&mut doc, state, theme);
     let mut lines = doc.lines();
     let over: Vec<(usize, &DrillReport)> = all
@@ -165,16 +172,9 @@ fn last(doc: &mut Doc, state: &State, all: &[&Entry], theme: Theme) {
     let lead = format!("{sign} {result} {ago}  ");
     let words = match report.failures.first().filter(|_| result == DrillResult::Failed) {
         Some(failure) => failure.clone(),
-        None => measures(report),
+        None => drills::measures(report),
     };
     doc.hanging(&lead, style, &words, theme.plain());
-}
-
-/// `RTO 12 min 03 s, RPO 8.0 s`; the limits are told beside the bars.
-fn measures(report: &DrillReport) -> String {
-    let parts = [("RTO", report.rto_s), ("RPO", report.rpo_s)];
-    let parts = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", Seconds(value?))));
-    parts.collect::<Vec<_>>().join(", ")
 }
 
 fn going_on(doc: &mut Doc, state: &State, running: &Running, theme: Theme, columns: u16) {
@@ -248,12 +248,12 @@ fn row_of(state: &State, entry: &Entry, here: bool, theme: Theme, columns: usize
     let lead = format!("{cursor} {sign} {:<11} ", entry.standing.word());
     let seconds = |value: Option<f64>| value.map_or("-".to_owned(), |value| Seconds(value).to_string());
     let text = match entry.report.as_deref() {
-        None => why(entry).unwrap_or_default(),
+        None => why(state, entry).unwrap_or_default(),
         Some(report) => {
             let (passed, all) = report.passed_checks();
             let checks = if all == 0 { "-".to_owned() } else { format!("{passed}/{all}") };
             let (rto, rpo) = (seconds(report.rto_s), seconds(report.rpo_s));
-            let what = report.failures.first().cloned().or_else(|| why(entry));
+            let what = report.failures.first().cloned().or_else(|| why(state, entry));
             let what = what.or_else(|| report.backup.as_ref().map(|backup| backup.id.clone())).unwrap_or_default();
             format!("{} {rto:>12} {rpo:>12} {checks:>8}  {what}", report.begun_at.short(state.zone))
         }
@@ -263,11 +263,13 @@ fn row_of(state: &State, entry: &Entry, here: bool, theme: Theme, columns: usize
 }
 
 /// What there is to say of a drill that is not over.
-fn why(entry: &Entry) -> Option<String> {
+fn why(state: &State, entry: &Entry) -> Option<String> {
+    let is_ours = state.drills.running.as_ref().is_some_and(|running| running.id.as_ref() == Some(&entry.id));
     match &entry.standing {
         Standing::Over(_) => None,
+        Standing::Running(_) if is_ours => Some("this program makes it".to_owned()),
         Standing::Running(who) => Some(who.clone()),
-        Standing::Killed => Some("the next drill clears up behind it".to_owned()),
+        Standing::Killed => Some("the next drill clears up behind it, or “walback discard” with its name".to_owned()),
         Standing::Unreadable(why) => Some(why.clone()),
     }
 }
@@ -275,7 +277,7 @@ fn why(entry: &Entry) -> Option<String> {
 /// The chosen drill in full, what matters most first: there may be room for a few lines only.
 fn detail(state: &State, entry: &Entry, theme: Theme, columns: u16) -> Vec<Line<'static>> {
     let mut doc = Doc::new(columns, theme);
-    if let Some(why) = why(entry) {
+    if let Some(why) = why(state, entry) {
         doc.paragraph(&why, theme.strong());
     }
     let Some(report) = entry.report.as_deref() else { return doc.lines() };
@@ -288,6 +290,13 @@ fn detail(state: &State, entry: &Entry, theme: Theme, columns: u16) -> Vec<Line<
     };
     if !what.is_empty() {
         doc.row("Restored", &what, theme.plain());
+    }
+    if let Some(target) = report.target.as_ref().filter(|target| target.kind != TargetKind::Latest) {
+        doc.row("Target", &target.in_words(state.zone), theme.plain());
+    }
+    if report.kept {
+        let kept = format!("{}: “walback discard {}” removes it", report.directory.display(), report.id);
+        doc.row("Kept", &kept, theme.plain());
     }
     let parts = report.phases.iter().filter(|phase| phase.seconds >= 0.05);
     let parts: Vec<String> = parts.map(|phase| format!("{} {}", phase.name, Seconds(phase.seconds))).collect();

@@ -70,7 +70,7 @@ fn backups(canvas: &mut Canvas<'_>, state: &State, area: Rect) {
     let focused = state.pane == Pane::Backups;
     let count = state.loaded().map_or(String::new(), |c| grouped(c.backups.len() as u64));
     // What an accident would cost now is to be seen before there is one.
-    let takes = drills::forecast_of_newest(state).map(|seconds| format!("RTO ~{}", Seconds(seconds)));
+    let takes = drills::forecast_of_newest(state).map(|seconds| format!("restore ~{}", Seconds(seconds)));
     let title = if takes.is_some() { format!("Backups  {count}") } else { "Backups".to_owned() };
     let inner = canvas.frame(area, &title, &takes.unwrap_or(count), focused);
     canvas.hit(area, Hit::Pane(Pane::Backups));
