@@ -8,9 +8,10 @@ use crate::catalog::Catalog;
 use crate::core::progress::grouped;
 use crate::core::{Lsn, SegmentName};
 use crate::error::{Error, ErrorKind, Result};
-use crate::wal::decoder::{Piece, Reached};
+use crate::wal::decoder::{Look, Piece, Reached};
+use crate::wal::run::Run;
 use crate::wal::summary::{Damage, Summarizer, Summary, Tail};
-use crate::wal::{Decoder, EndOfWal, EndReason, Record, SegmentHeader};
+use crate::wal::{Decoder, EndOfWal, EndReason, Gap, Record, SegmentHeader};
 
 use super::command::run::COMMAND_BROKEN;
 use super::{Blocks, Cancel, Source, blocks};
@@ -109,13 +110,8 @@ impl Reading<'_> {
         loop {
             self.cancel.check()?;
             left -= block.len() as u64;
-            let read = decoder.read_through(block, &mut |piece| match piece {
-                Piece::Record(record) => self.take(record, border, &mut summarizer),
-                Piece::Gap(gap) => {
-                    summarizer.damaged(damage(&gap.stopped, gap.found, Some(gap.resumed)));
-                    ControlFlow::Continue(())
-                }
-            });
+            let mut taking = Taking { reading: self, border, summarizer: &mut summarizer };
+            let read = taking.take_block(&mut decoder, block);
             if read.is_break() {
                 segment.check_rest().map_err(|error| unreadable(name, &error))?;
                 return Ok(Ok(summarizer.finish(Tail::Full)));
@@ -201,6 +197,44 @@ impl Reading<'_> {
                 }
             }
         }
+    }
+}
+
+/// The records of a segment on their way into its summary.
+struct Taking<'a, 'r> {
+    reading: &'a mut Reading<'r>,
+    /// Where the segment ends.
+    border: Lsn,
+    summarizer: &'a mut Summarizer,
+}
+
+impl Taking<'_, '_> {
+    fn take_block(&mut self, decoder: &mut Decoder, block: &[u8]) -> ControlFlow<()> {
+        if self.reading.each.is_none() {
+            return decoder.look_through(block, self);
+        }
+        decoder.read_through(block, &mut |piece| match piece {
+            Piece::Record(record) => self.record(record),
+            Piece::Gap(gap) => self.gap(gap),
+        })
+    }
+}
+
+impl Look for Taking<'_, '_> {
+    #[inline(always)]
+    fn run(&mut self, run: &Run) -> ControlFlow<()> {
+        // All of its records lie on one page, and so in one segment.
+        self.summarizer.feed_run(run);
+        if run.end >= self.border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn record(&mut self, record: &Record) -> ControlFlow<()> {
+        self.reading.take(record, self.border, self.summarizer)
+    }
+
+    fn gap(&mut self, gap: Gap) -> ControlFlow<()> {
+        self.summarizer.damaged(damage(&gap.stopped, gap.found, Some(gap.resumed)));
+        ControlFlow::Continue(())
     }
 }
 
