@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::source::LocalSource;
 use crate::source::index::Index;
 use crate::source::scan::Points;
-use crate::source::summarize::summarize;
+use crate::source::summarize::{Show, summarize};
 use crate::wal::{Record, Summary};
 
 use super::args::{KindArg, Window, WindowArgs};
@@ -108,7 +108,7 @@ impl Listing<'_> {
             let point = Point { timeline: place.timeline, ..point };
             failed = self.take(place, point).err();
         };
-        let read = summarize(source, catalog, name, u64::MAX, &cancel, Some(&mut each))?;
+        let read = summarize(source, catalog, name, u64::MAX, &cancel, Show::Records(&mut each))?;
         if let Some(error) = failed {
             return Err(error);
         }

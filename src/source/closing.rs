@@ -13,7 +13,7 @@ use crate::wal::summary::Tail;
 use super::probe::{Head, Probe};
 use super::proof::{Events, Verdict, verdict};
 use super::search::Search;
-use super::summarize::summarize;
+use super::summarize::{Show, summarize};
 
 /// What is looked for between two segments.
 pub(super) struct Wanted<'w> {
@@ -254,7 +254,8 @@ impl Search<'_> {
         let (source, catalog) = (self.index.source(), self.index.catalog());
         let mut events = Events::default();
         let read =
-            summarize(source, catalog, name, u64::MAX, self.cancel, Some(&mut |record| events.take(record)))?.read;
+            summarize(source, catalog, name, u64::MAX, self.cancel, Show::Records(&mut |record| events.take(record)))?
+                .read;
         let is_whole = read.is_ok_and(|summary| summary.damaged_places == 0 && summary.tail == Tail::Full);
         let events = is_whole.then(|| Rc::new(events));
         self.events.borrow_mut().insert(number, events.clone());

@@ -22,7 +22,7 @@ use super::archive::{FRESH, LOOK_AGAIN, MOMENT};
 use super::cache::{Cache, FORMAT, Row, Scope};
 use super::identity::Identity;
 use super::scan::Points;
-use super::summarize::{Read, Summarized, Unreadable, heirs, summarize};
+use super::summarize::{Read, Show, Summarized, Unreadable, heirs, summarize};
 use super::{Cancel, Source};
 
 mod near;
@@ -237,10 +237,15 @@ impl<'a> Index<'a> {
         let from = self.fork_of(timeline);
         let (mut points, mut found) = (Points::default(), Vec::new());
         let name = SegmentName::new(timeline, number, self.catalog.segment_size);
-        self.read(name, u64::MAX, cancel, &mut |record| {
-            let point = points.of(record).filter(|point| point.lsn >= from && is_listed(point.kind));
-            found.extend(point.map(|point| Point { timeline, ..point }));
-        })?;
+        self.read(
+            name,
+            u64::MAX,
+            cancel,
+            Show::Records(&mut |record| {
+                let point = points.of(record).filter(|point| point.lsn >= from && is_listed(point.kind));
+                found.extend(point.map(|point| Point { timeline, ..point }));
+            }),
+        )?;
         if let Some((last, end)) = self.end_of_wal(timeline, cancel)?
             && last == number
         {
@@ -488,7 +493,7 @@ impl<'a> Index<'a> {
     /// its file goes on to change, it is read again.
     fn read_finished(&self, entry: &Entry, cancel: &Cancel) -> Result<Summarized> {
         let mut before = entry.identity;
-        let mut read = summarize(self.source, self.catalog, entry.name, self.floor(), cancel, None)?;
+        let mut read = summarize(self.source, self.catalog, entry.name, self.floor(), cancel, Show::Nothing)?;
         for _ in 0..AGAIN {
             if !matches!(read.read, Err(Unreadable::Failed(_))) {
                 break;
@@ -498,7 +503,7 @@ impl<'a> Index<'a> {
                 return Ok(read);
             }
             before = now;
-            read = summarize(self.source, self.catalog, entry.name, self.floor(), cancel, None)?;
+            read = summarize(self.source, self.catalog, entry.name, self.floor(), cancel, Show::Nothing)?;
         }
         if matches!(read.read, Err(Unreadable::Failed(_))) {
             read.read = Err(Unreadable::Failed(STILL_WRITTEN.to_owned()));
@@ -684,13 +689,20 @@ impl<'a> Index<'a> {
     }
 
     fn read_fates(&self, name: SegmentName, xids: &[Xid], cancel: &Cancel) -> Result<BTreeMap<Xid, Fate>> {
-        let mut fates = BTreeMap::new();
-        let Summarized { read, .. } = self.read(name, 0, cancel, &mut |record| {
-            if let Body::Abort(outcome) = &record.body {
-                let ended = std::iter::once(&outcome.xid).chain(&outcome.subxacts);
-                fates.extend(ended.filter(|xid| xids.contains(xid)).map(|xid| (*xid, Fate::RolledBack)));
+        let (mut fates, mut wanted) = (BTreeMap::new(), xids.to_vec());
+        let each = &mut |record: &Record| {
+            if let Body::Commit(outcome) | Body::Abort(outcome) = &record.body {
+                let ended = || std::iter::once(&outcome.xid).chain(&outcome.subxacts);
+                wanted.retain(|xid| !ended().any(|ended| ended == xid));
+                if matches!(record.body, Body::Abort(_)) {
+                    let asked = ended().filter(|xid| xids.contains(xid));
+                    fates.extend(asked.map(|xid| (*xid, Fate::RolledBack)));
+                }
             }
-        })?;
+            // A transaction ends once.
+            if wanted.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let Summarized { read, .. } = self.read(name, 0, cancel, Show::Ends(each))?;
         for ended in read.map(|summary| summary.notable).unwrap_or_default() {
             let mut all = std::iter::once(&ended.xid).chain(&ended.subxacts);
             if let Some(xid) = all.find(|xid| xids.contains(xid)).copied() {
@@ -753,14 +765,8 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
-    fn read(
-        &self,
-        name: SegmentName,
-        floor: u64,
-        cancel: &Cancel,
-        each: &mut dyn FnMut(&Record),
-    ) -> Result<Summarized> {
-        summarize(self.source, self.catalog, name, floor, cancel, Some(each))
+    fn read<'b>(&'b self, name: SegmentName, floor: u64, cancel: &'b Cancel, show: Show<'b>) -> Result<Summarized> {
+        summarize(self.source, self.catalog, name, floor, cancel, show)
     }
 
     fn cluster(&self) -> u64 {

@@ -8,9 +8,10 @@ use crate::catalog::Catalog;
 use crate::core::progress::grouped;
 use crate::core::{Lsn, SegmentName};
 use crate::error::{Error, ErrorKind, Result};
-use crate::wal::decoder::{Piece, Reached};
+use crate::wal::decoder::{Look, Piece, Reached};
+use crate::wal::run::Run;
 use crate::wal::summary::{Damage, Summarizer, Summary, Tail};
-use crate::wal::{Decoder, EndOfWal, EndReason, Record, SegmentHeader};
+use crate::wal::{Body, Decoder, EndOfWal, EndReason, Gap, Record, SegmentHeader};
 
 use super::command::run::COMMAND_BROKEN;
 use super::{Blocks, Cancel, Source, blocks};
@@ -29,6 +30,16 @@ pub enum Unreadable {
     Failed(String),
 }
 
+/// Which of the records that start in a segment are shown to whom.
+pub enum Show<'a> {
+    /// None.
+    Nothing,
+    /// All.
+    Records(&'a mut (dyn FnMut(&Record) + 'a)),
+    /// Commits and rollbacks, until whoever sees them has seen enough: then the summary is of what lies before.
+    Ends(&'a mut (dyn FnMut(&Record) -> ControlFlow<()> + 'a)),
+}
+
 /// What reading one segment came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summarized {
@@ -44,8 +55,8 @@ pub struct Summarized {
 pub type Read = std::result::Result<Summary, Unreadable>;
 
 /// Reads the segment `name` alone, and of the next ones on its timeline as much as its last record takes. Records
-/// before the fork of its timeline are not counted; fewer than `floor` rows changed are not notable. `each` is shown
-/// every record that starts in it, if it is a file that can be read whole.
+/// before the fork of its timeline are not counted; fewer than `floor` rows changed are not notable. Records are shown
+/// if it is a file that can be read whole.
 ///
 /// # Errors
 /// When it was cancelled. What is damaged is in the summary.
@@ -55,9 +66,9 @@ pub fn summarize<'a>(
     name: SegmentName,
     floor: u64,
     cancel: &'a Cancel,
-    each: Option<&'a mut (dyn FnMut(&Record) + 'a)>,
+    show: Show<'a>,
 ) -> Result<Summarized> {
-    let mut reading = Reading { source, catalog, name, cancel, behind: 0, doubtful: false, each };
+    let mut reading = Reading { source, catalog, name, cancel, behind: 0, doubtful: false, show };
     let read = match reading.run(floor) {
         // Of a command that does not work, nothing can be said of any segment.
         Err(error) if error.report().kind != ErrorKind::Interrupted && error.report().code != COMMAND_BROKEN => {
@@ -79,17 +90,17 @@ struct Reading<'a> {
     cancel: &'a Cancel,
     behind: u32,
     doubtful: bool,
-    each: Option<&'a mut (dyn FnMut(&Record) + 'a)>,
+    show: Show<'a>,
 }
 
 impl Reading<'_> {
     fn run(&mut self, floor: u64) -> Result<Read> {
         let (name, size) = (self.name, self.catalog.segment_size);
         let number = name.number(size);
-        let opened = match self.each {
-            None => self.source.open_blocks(name)?,
+        let opened = match self.show {
+            Show::Nothing => self.source.open_blocks(name)?,
             // What was shown cannot be taken back: all of a packed one is unpacked beforehand.
-            Some(_) => self.source.open_segment(name, None)?.map(blocks::of_plain),
+            Show::Records(_) | Show::Ends(_) => self.source.open_segment(name, None)?.map(blocks::of_plain),
         };
         let Some(mut segment) = opened else { return Ok(Err(Unreadable::Absent)) };
         let mut block = next_block(segment.as_mut(), size.bytes(), name)?;
@@ -109,13 +120,8 @@ impl Reading<'_> {
         loop {
             self.cancel.check()?;
             left -= block.len() as u64;
-            let read = decoder.read_through(block, &mut |piece| match piece {
-                Piece::Record(record) => self.take(record, border, &mut summarizer),
-                Piece::Gap(gap) => {
-                    summarizer.damaged(damage(&gap.stopped, gap.found, Some(gap.resumed)));
-                    ControlFlow::Continue(())
-                }
-            });
+            let mut taking = Taking { reading: self, border, summarizer: &mut summarizer };
+            let read = taking.take_block(&mut decoder, block);
             if read.is_break() {
                 segment.check_rest().map_err(|error| unreadable(name, &error))?;
                 return Ok(Ok(summarizer.finish(Tail::Full)));
@@ -141,8 +147,11 @@ impl Reading<'_> {
     fn take(&mut self, record: &Record, border: Lsn, summarizer: &mut Summarizer) -> ControlFlow<()> {
         if record.lsn < border {
             summarizer.feed(record);
-            if let Some(each) = &mut self.each {
-                each(record);
+            match &mut self.show {
+                Show::Nothing => {}
+                Show::Records(each) => each(record),
+                Show::Ends(each) if matches!(record.body, Body::Commit(_) | Body::Abort(_)) => return each(record),
+                Show::Ends(_) => {}
             }
         }
         if record.end_lsn >= border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -201,6 +210,44 @@ impl Reading<'_> {
                 }
             }
         }
+    }
+}
+
+/// The records of a segment on their way into its summary.
+struct Taking<'a, 'r> {
+    reading: &'a mut Reading<'r>,
+    /// Where the segment ends.
+    border: Lsn,
+    summarizer: &'a mut Summarizer,
+}
+
+impl Taking<'_, '_> {
+    fn take_block(&mut self, decoder: &mut Decoder, block: &[u8]) -> ControlFlow<()> {
+        if !matches!(self.reading.show, Show::Records(_)) {
+            return decoder.look_through(block, self);
+        }
+        decoder.read_through(block, &mut |piece| match piece {
+            Piece::Record(record) => self.record(record),
+            Piece::Gap(gap) => self.gap(gap),
+        })
+    }
+}
+
+impl Look for Taking<'_, '_> {
+    #[inline(always)]
+    fn run(&mut self, run: &Run) -> ControlFlow<()> {
+        // All of its records lie on one page, and so in one segment.
+        self.summarizer.feed_run(run);
+        if run.end >= self.border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn record(&mut self, record: &Record) -> ControlFlow<()> {
+        self.reading.take(record, self.border, self.summarizer)
+    }
+
+    fn gap(&mut self, gap: Gap) -> ControlFlow<()> {
+        self.summarizer.damaged(damage(&gap.stopped, gap.found, Some(gap.resumed)));
+        ControlFlow::Continue(())
     }
 }
 

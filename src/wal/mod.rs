@@ -13,6 +13,7 @@ pub mod locks;
 pub mod page;
 pub mod record;
 pub mod rmgr;
+pub mod run;
 pub mod summary;
 mod walk;
 #[cfg(test)]

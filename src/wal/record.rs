@@ -1,7 +1,5 @@
 //! Records: their header, their checksum, where their main data lies, and putting together those that cross pages.
 
-use std::ops::Range;
-
 use super::crc::Crc;
 use super::cursor::Cursor;
 use super::end::EndReason;
@@ -119,21 +117,6 @@ impl Previous {
     }
 }
 
-/// Where on a page a record lies.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Place {
-    /// Bytes from the start of the bytes in hand.
-    pub(super) at: u32,
-    /// As it stands there.
-    pub(super) header: Header,
-}
-
-impl Place {
-    pub(super) fn range(self) -> Range<usize> {
-        self.at as usize..(self.at as usize).saturating_add(self.header.total as usize)
-    }
-}
-
 /// The most bytes that a record can have (`XLogRecordMaxSize`, `src/include/access/xlogrecord.h`).
 const MAX_BYTES: u32 = 1020 << 20;
 
@@ -170,11 +153,11 @@ const LAST_BLOCK_ID: u8 = 32;
 const TOP_LEVEL_XID: u8 = 252;
 const ORIGIN: u8 = 253;
 const MAIN_DATA_LONG: u8 = 254;
-const MAIN_DATA_SHORT: u8 = 255;
+pub(super) const MAIN_DATA_SHORT: u8 = 255;
 
 /// Flags of a block reference.
-const HAS_IMAGE: u8 = 0x10;
-const SAME_RELATION: u8 = 0x80;
+pub(super) const HAS_IMAGE: u8 = 0x10;
+pub(super) const SAME_RELATION: u8 = 0x80;
 /// Flag of an image: zeros were left out in the middle of the page.
 const HAS_HOLE: u8 = 0x01;
 
@@ -193,7 +176,7 @@ pub(super) struct Fragments {
 
 impl Fragments {
     /// One block reference without an image, and the header of short main data.
-    const ONE_BLOCK_BYTES: usize = 22;
+    pub(super) const ONE_BLOCK_BYTES: usize = 22;
 
     /// Of the whole record in `bytes`, with its main data. All of it is inlined, so that it stays in registers: most
     /// records come this way.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Record;
 use super::locks::{LockChanges, Locks};
 use super::rmgr::{Body, Checkpoint, Outcome, ParameterChange, RelFileLocator, RowChange, Rows};
+use super::run::{ManyRows, Run};
 use crate::core::{Lsn, PgMajor, TimelineId, Timestamp, Xid};
 
 /// Relations of one transaction that are told apart; rows of further ones are added up.
@@ -16,6 +17,8 @@ const RELATIONS: usize = 256;
 const LOCKED: usize = 16;
 /// Files that are kept of those which were made by nobody yet: as long as a transaction has no id, its records have none.
 const UNOWNED: usize = 16;
+/// So many changes of rows are only noted down before they are counted by relation.
+const LATEST: usize = 8;
 /// Transactions that are followed at once; what further ones do is not counted, and [`Summary::truncated`] says so.
 const FOLLOWED: usize = 1 << 17;
 /// Transactions without an end in the segment that a summary keeps: those with the most rows.
@@ -477,6 +480,60 @@ impl Work {
     }
 }
 
+/// What a transaction did, as it is followed.
+#[derive(Debug, Default)]
+struct Followed {
+    /// Without what is in `latest`.
+    work: Work,
+    /// Rows that it changed since then: most transactions end after few, and then nobody wants to know.
+    latest: [(RelFileLocator, RowChange, u64); LATEST],
+    /// How many of those there are.
+    count: usize,
+    /// Rows in `latest` that were not inserted.
+    changed: u64,
+}
+
+impl Followed {
+    #[inline]
+    fn count(&mut self, relation: RelFileLocator, change: RowChange, rows: u64) {
+        self.changed += if change == RowChange::Insert { 0 } else { rows };
+        if let Some((of, how, counted)) = self.latest.get_mut(self.count.wrapping_sub(1))
+            && (*of, *how) == (relation, change)
+        {
+            *counted += rows;
+            return;
+        }
+        if self.count == LATEST {
+            self.work();
+        }
+        if let Some(latest) = self.latest.get_mut(self.count) {
+            *latest = (relation, change, rows);
+            self.count += 1;
+        }
+    }
+
+    /// What it did, with all rows.
+    #[inline(never)]
+    fn work(&mut self) -> &mut Work {
+        for (relation, change, rows) in self.latest.iter().take(self.count) {
+            self.work.count(*relation, *change, *rows);
+        }
+        (self.count, self.changed) = (0, 0);
+        &mut self.work
+    }
+
+    /// Whether it is certain, without counting by relation, that it changed fewer rows than `floor` and dropped no
+    /// database.
+    fn is_minor(&self, floor: u64) -> bool {
+        self.work.relations.is_empty() && self.work.databases.is_empty() && self.changed < floor
+    }
+
+    fn clear(&mut self) {
+        (self.count, self.changed) = (0, 0);
+        self.work.clear();
+    }
+}
+
 /// Open transactions that are found without looking into a table: as many as their ids end differently.
 const NEAR: usize = 256;
 
@@ -487,7 +544,7 @@ struct Open {
     near: Vec<Place>,
     /// Places in `works` of those that were driven out.
     far: HashMap<Xid, u32, BuildHasherDefault<XidHasher>>,
-    works: Vec<Work>,
+    works: Vec<Followed>,
     free: Vec<u32>,
     /// How many there are.
     count: usize,
@@ -507,8 +564,13 @@ impl Open {
         Open { near, far: HashMap::default(), works: Vec::new(), free: Vec::new(), count: 0, truncated: false }
     }
 
-    #[inline]
+    /// What a transaction did.
     fn work(&mut self, xid: Xid) -> Option<&mut Work> {
+        self.followed(xid).map(Followed::work)
+    }
+
+    #[inline]
+    fn followed(&mut self, xid: Xid) -> Option<&mut Followed> {
         let work = match self.near.get(xid.0 as usize % NEAR) {
             Some(Place { xid: known, work: Some(work) }) if *known == xid => *work,
             _ => self.far_or_new(xid)?,
@@ -527,7 +589,7 @@ impl Open {
             return None;
         }
         let work = self.free.pop().unwrap_or_else(|| {
-            self.works.push(Work::default());
+            self.works.push(Followed::default());
             (self.works.len() - 1) as u32
         });
         let near = self.near.get_mut(xid.0 as usize % NEAR)?;
@@ -539,7 +601,7 @@ impl Open {
     }
 
     /// What the transaction did, where anything is known; what was set aside for it is used again.
-    fn end(&mut self, xid: Xid, look: impl FnOnce(&Work)) -> bool {
+    fn end(&mut self, xid: Xid, look: impl FnOnce(&mut Followed)) -> bool {
         let near = self.near.get_mut(xid.0 as usize % NEAR).filter(|near| near.xid == xid);
         let place = match near.and_then(|near| near.work.take()) {
             Some(place) => place,
@@ -551,9 +613,9 @@ impl Open {
         };
         self.count -= 1;
         self.free.push(place);
-        if let Some(work) = self.works.get_mut(place as usize) {
-            look(work);
-            work.clear();
+        if let Some(followed) = self.works.get_mut(place as usize) {
+            look(followed);
+            followed.clear();
         }
         true
     }
@@ -563,7 +625,9 @@ impl Open {
         let near = self.near.into_iter().filter_map(|near| Some((near.xid, near.work?)));
         let mut places: Vec<(Xid, u32)> = near.chain(self.far).collect();
         places.sort_unstable_by_key(|(xid, _)| *xid);
-        let mut take = |place: u32| self.works.get_mut(place as usize).map(std::mem::take).unwrap_or_default();
+        let mut take = |place: u32| {
+            self.works.get_mut(place as usize).map(|followed| std::mem::take(followed.work())).unwrap_or_default()
+        };
         places.into_iter().map(|(xid, place)| (xid, take(place))).collect()
     }
 }
@@ -588,31 +652,6 @@ impl Hasher for XidHasher {
     }
 }
 
-/// Rows of one relation that one transaction changed in one way, a record after the other: most often the next record
-/// about rows is of the same kind, and then only a number goes up.
-#[derive(Debug)]
-struct Latest {
-    /// `None` where there are none: no transaction is meant.
-    xid: Option<Xid>,
-    relation: RelFileLocator,
-    change: RowChange,
-    rows: u64,
-}
-
-impl Latest {
-    const NONE: Latest = Latest {
-        xid: None,
-        relation: RelFileLocator { tablespace: 0, database: 0, relation: 0 },
-        change: RowChange::Insert,
-        rows: 0,
-    };
-
-    #[inline(always)]
-    fn is(&self, xid: Option<Xid>, rows: &Rows) -> bool {
-        self.xid.is_some() && self.xid == xid && self.relation == rows.relation && self.change == rows.change
-    }
-}
-
 /// Makes a segment's [`Summary`] of its records.
 #[derive(Debug)]
 pub struct Summarizer {
@@ -621,8 +660,6 @@ pub struct Summarizer {
     /// So many rows deleted or updated make a transaction notable.
     floor: u64,
     open: Open,
-    /// Rows that were counted last, and not added to `open` yet.
-    latest: Latest,
     /// Files that were made before it can be told by whom, and whether they are unlogged.
     unowned: VecDeque<(RelFileLocator, bool)>,
     locks: Locks,
@@ -667,16 +704,7 @@ impl Summarizer {
             damaged_places: 0,
         };
         let (open, unowned) = (Open::new(), VecDeque::new());
-        Summarizer {
-            from,
-            floor,
-            open,
-            latest: Latest::NONE,
-            unowned,
-            locks: Locks::default(),
-            unlocked: Vec::new(),
-            summary,
-        }
+        Summarizer { from, floor, open, unowned, locks: Locks::default(), unlocked: Vec::new(), summary }
     }
 
     /// Takes the next record.
@@ -691,56 +719,56 @@ impl Summarizer {
         summary.records += 1;
         match &record.body {
             Body::Other => {}
-            Body::Rows(rows) if self.latest.is(record.xid, rows) => self.latest.rows += u64::from(rows.rows),
-            body => self.feed_more(record, body),
-        }
-    }
-
-    /// [`Summarizer::feed`] of anything but more of the same.
-    #[inline(never)]
-    fn feed_more(&mut self, record: &Record, body: &Body) {
-        if self.latest.rows > 0 {
-            self.add_latest();
-        }
-        match body {
             Body::Rows(rows) => self.count_rows(record, rows),
             Body::Commit(outcome) => self.commit(record, outcome),
             Body::Abort(outcome) => self.abort(record, outcome),
-            body => {
-                self.latest = Latest::NONE;
-                self.feed_rare(record, body);
-            }
+            body => self.feed_rare(record, body),
         }
     }
 
-    /// Adds the rows that were counted last to what their transaction did.
-    #[inline(never)]
-    fn add_latest(&mut self) {
-        let Latest { xid, relation, change, rows } = &mut self.latest;
-        let rows = std::mem::take(rows);
-        if let Some(work) = xid.and_then(|xid| self.open.work(xid)) {
-            work.count(*relation, *change, rows);
+    /// Takes the next records, where they come together.
+    #[inline(always)]
+    pub fn feed_run(&mut self, run: &Run) {
+        let summary = &mut self.summary;
+        if summary.first.is_none() {
+            (summary.first, summary.before_first) = (Some(run.first), run.before_first);
+        }
+        summary.last = Some(run.last);
+        summary.end = run.end;
+        summary.records += run.records;
+        if let Some(ManyRows { xid: Some(xid), relation, change, rows }) = run.rows {
+            self.count(xid, relation, change, rows);
         }
     }
 
     #[inline]
     fn count_rows(&mut self, record: &Record, rows: &Rows) {
         let Some(xid) = record.xid else { return };
-        if !self.unowned.is_empty() {
-            self.claim(xid, |relation| *relation == rows.relation);
-        }
-        let last_mark = self.summary.last_mark;
         let Rows { relation, change, rows } = *rows;
-        if let Some(work) = self.open.work(xid) {
-            work.count(relation, change, rows.into());
-            if relation.database == 0 && change == RowChange::Delete {
-                let delete = SharedDelete::behind(record.lsn, last_mark);
-                let known = work.shared_delete.filter(|known| delete.mark.is_none() && known.mark.is_some());
-                work.shared_delete = known.or(Some(delete));
-            }
+        self.count(xid, relation, change, rows.into());
+        if relation.database == 0 && change == RowChange::Delete {
+            self.delete_shared(record.lsn, xid);
         }
-        let again = relation.database != 0 && self.unowned.is_empty();
-        self.latest = Latest { xid: record.xid.filter(|_| again), relation, change, rows: 0 };
+    }
+
+    /// Counts rows that a transaction changed.
+    #[inline(never)]
+    fn count(&mut self, xid: Xid, relation: RelFileLocator, change: RowChange, rows: u64) {
+        if !self.unowned.is_empty() {
+            self.claim(xid, |made| *made == relation);
+        }
+        if let Some(followed) = self.open.followed(xid) {
+            followed.count(relation, change, rows);
+        }
+    }
+
+    /// Notes that a transaction deleted a row that all databases share.
+    fn delete_shared(&mut self, lsn: Lsn, xid: Xid) {
+        let delete = SharedDelete::behind(lsn, self.summary.last_mark);
+        if let Some(work) = self.open.work(xid) {
+            let known = work.shared_delete.filter(|known| delete.mark.is_none() && known.mark.is_some());
+            work.shared_delete = known.or(Some(delete));
+        }
     }
 
     #[inline(never)]
@@ -853,7 +881,11 @@ impl Summarizer {
         self.summary.commits += u32::from(listed);
         let (mut kept, mut rows) = (None, 0);
         let (floor, simple) = (self.floor, outcome.subxacts.is_empty() && outcome.dropped.is_empty());
-        self.open.end(outcome.xid, |work| {
+        self.open.end(outcome.xid, |followed| {
+            if simple && followed.is_minor(floor) {
+                return;
+            }
+            let work = followed.work();
             rows = work.rows_changed();
             if !simple || rows >= floor || !work.databases.is_empty() {
                 kept = Some(work.clone());
@@ -866,7 +898,7 @@ impl Summarizer {
         // A subtransaction has an id only where it wrote something: what is not known of it lies in another segment.
         let mut elsewhere = false;
         for xid in &outcome.subxacts {
-            let known = self.open.end(*xid, |work| total.add(work.clone()));
+            let known = self.open.end(*xid, |followed| total.add(followed.work().clone()));
             elsewhere |= !known;
         }
         // Those that were not followed are as unknown as those of another segment.
@@ -922,10 +954,7 @@ impl Summarizer {
 
     /// The summary, when all records that start in the segment have been fed.
     #[must_use]
-    pub fn finish(mut self, tail: Tail) -> Summary {
-        if self.latest.rows > 0 {
-            self.add_latest();
-        }
+    pub fn finish(self, tail: Tail) -> Summary {
         let Summarizer { open, mut summary, locks, unlocked, .. } = self;
         summary.locks = locks.into_changes(unlocked);
         let truncated = open.truncated;

@@ -8,12 +8,10 @@ use super::decoder::{Decoded, Reached};
 use super::end::{EndOfWal, EndReason, Gap};
 use super::layout::Layout;
 use super::page::{PAGE_BYTES, PageHeader};
-use super::record::{self, Assembly, Fragments, Header, Place, Previous, Record};
+use super::record::{self, Assembly, Fragments, Header, Previous, Record};
 use super::rmgr::{self, Body, Common, Outcome, RelFileLocator, RowChange, Rows};
+use super::run::{Each, Front, Went};
 use crate::core::{Lsn, SegmentSize, TimelineId, Timestamp, Xid};
-
-/// So many records of a page are found before their checksums are computed.
-const PLACES: usize = 64;
 
 /// Bytes in hand, and where they belong.
 #[derive(Debug, Clone, Copy)]
@@ -144,15 +142,15 @@ impl Walk {
         }
     }
 
-    /// Hands the records of `window` to `each`. Where they lie whole on a page, that goes over many at once.
-    pub(super) fn read(&mut self, window: Window<'_>, each: &mut impl FnMut(&Record) -> ControlFlow<()>) -> Reached {
-        let (mut forms, mut places) = (Forms::new(), [Place::default(); PLACES]);
+    /// Hands the records of `window` to `each`. Where they lie whole on a page, that goes over many at once, see [`Front`].
+    pub(super) fn read<E: Each>(&mut self, window: Window<'_>, each: &mut E) -> Reached {
+        let mut forms = Forms::new();
         loop {
-            if self.read_along(window, &mut forms, &mut places, each).is_break() {
+            if self.read_along(window, &mut forms, each).is_break() {
                 return Reached::Enough;
             }
             match self.advance(window) {
-                Some(Decoded::Record(record)) if each(&record).is_break() => return Reached::Enough,
+                Some(Decoded::Record(record)) if each.record(&record).is_break() => return Reached::Enough,
                 None | Some(Decoded::Record(_)) => {}
                 Some(Decoded::Hungry) => return Reached::Hungry,
                 Some(Decoded::Resumed(gap)) => return Reached::Resumed(gap),
@@ -400,7 +398,7 @@ impl Walk {
         let Some(header) = Header::parse(bytes) else { return Ok(Step::Hungry) };
         header.check(layout, at, self.previous).map_err(wrong)?;
         let Some(bytes) = bytes.get(..total as usize) else { return Ok(Step::Hungry) };
-        if crc::sound(bytes, &[Place { at: 0, header }]) == 0 {
+        if record::checksum(bytes) != Some(header.crc) {
             return Err(wrong(EndReason::BadChecksum));
         }
         let body = record::read_sound(layout, &header, bytes).map_err(wrong)?;
@@ -437,50 +435,44 @@ impl Walk {
 
     /// Reads records from `at` on as long as they lie whole on its page, are in hand and are sound: whatever is wrong is
     /// left to [`Walk::step`] to find.
-    fn read_along(
-        &mut self,
-        window: Window<'_>,
-        forms: &mut Forms,
-        places: &mut [Place; PLACES],
-        each: &mut impl FnMut(&Record) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    fn read_along<E: Each>(&mut self, window: Window<'_>, forms: &mut Forms, each: &mut E) -> ControlFlow<()> {
         let Some(Stretch { layout, timeline, .. }) = self.stretch else { return ControlFlow::Continue(()) };
         let idle = self.end.is_none() && self.search.is_none() && self.resumed.is_none();
         while idle && matches!(self.state, State::Between) && !self.at.0.is_multiple_of(PAGE_BYTES) {
-            let page = window.rest_of_page(self.at);
-            let found = find_records(layout, page, self.at, self.previous, places);
-            let sound = crc::sound(page, found);
-            let start = self.at;
-            for Place { at, header } in found.get(..sound).unwrap_or_default() {
-                let common = Common::of(header);
-                let record = if common == Common::Nothing {
-                    &mut forms.nothing
-                } else {
-                    let bytes = page.get(Place { at: *at, header: *header }.range()).unwrap_or_default();
-                    match forms.fill(layout, common, header, bytes) {
-                        Some(record) => record,
-                        None => return ControlFlow::Continue(()),
-                    }
-                };
-                record.timeline = timeline;
-                record.lsn = start.plus((*at).into());
-                record.end_lsn = record.lsn.plus(u64::from(header.total).next_multiple_of(8));
-                // Behind a switch of segments, what stands on its page is nothing.
-                if self.at != record.lsn {
-                    return ControlFlow::Continue(());
-                }
-                if common != Common::No {
-                    self.take_over(record, header);
-                } else if self.complete(record, header).is_err() {
-                    return ControlFlow::Continue(());
-                }
-                each(record)?;
+            let (Previous::At(before), start) = (self.previous, self.at) else { break };
+            let bytes = window.rest_of_page(start);
+            let Went { end, before, flow, found } = crc::work_fast(Front { layout, bytes, start, before, each });
+            if end != start {
+                self.overwritten = None;
+                (self.at, self.replayed, self.previous) = (end, end, Previous::At(before));
             }
-            if sound < PLACES {
+            flow?;
+            if !found {
                 break;
             }
+            let Some(record) = self.read_found(layout, forms, window.behind(end)) else { break };
+            record.timeline = timeline;
+            each.record(record)?;
         }
         ControlFlow::Continue(())
+    }
+
+    /// The record at `at` that `bytes` begin with, which is whole and has the right checksum. `None` where it is not as
+    /// it should be nevertheless.
+    #[inline(always)]
+    fn read_found<'f>(&mut self, layout: &Layout, forms: &'f mut Forms, bytes: &[u8]) -> Option<&'f mut Record> {
+        let header = Header::parse(bytes)?;
+        header.check(layout, self.at, self.previous).ok()?;
+        let common = Common::of(&header);
+        let record = forms.fill(layout, common, &header, bytes.get(..header.total as usize)?)?;
+        record.lsn = self.at;
+        record.end_lsn = self.at.plus(u64::from(header.total).next_multiple_of(8));
+        if common == Common::No {
+            self.complete(record, &header).ok()?;
+        } else {
+            self.take_over(record, &header);
+        }
+        Some(record)
     }
 
     /// Takes over a whole record, whose position and body are known, and completes it.
@@ -538,9 +530,9 @@ impl Forms {
         match common {
             Common::Nothing => Some(&mut self.nothing),
             Common::Row(change) => {
-                let (fragments, _) = Fragments::and_main_data(layout, bytes)?;
-                let row = fragments.relation.map(|relation| Rows { relation, change, rows: 1 });
-                Some(self.fill_rows(row))
+                let (fragments, main) = Fragments::and_main_data(layout, bytes)?;
+                let row = rmgr::read_row(change, &fragments, main);
+                Some(self.fill_rows(row.map(|(relation, change)| Rows { relation, change, rows: 1 })))
             }
             _ => self.fill_rarer(layout, common, header, bytes),
         }
@@ -578,31 +570,6 @@ impl Forms {
             _ => &mut self.nothing,
         }
     }
-}
-
-/// The places of the records that lie whole on `page`, whose first byte is the start of a record at `start`, as far as
-/// their headers are right.
-fn find_records<'a>(
-    layout: &Layout,
-    page: &[u8],
-    start: Lsn,
-    mut previous: Previous,
-    places: &'a mut [Place; PLACES],
-) -> &'a [Place] {
-    let (mut at, mut count) = (0, 0);
-    for place in places.iter_mut() {
-        let lsn = start.plus(at as u64);
-        let Some(rest) = page.get(at..) else { break };
-        let Some(header) = Header::parse(rest) else { break };
-        if header.total as usize > rest.len() || header.check(layout, lsn, previous).is_err() {
-            break;
-        }
-        *place = Place { at: at as u32, header };
-        previous = Previous::At(lsn);
-        at = (at + header.total as usize).next_multiple_of(8);
-        count += 1;
-    }
-    places.get(..count).unwrap_or_default()
 }
 
 /// Checks that a page goes on with the record that was begun (`XLogReadRecord`).

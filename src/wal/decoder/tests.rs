@@ -1,10 +1,13 @@
 //! What the decoder makes of WAL that is sound, cut off, damaged or none at all.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::core::{TimelineId, Xid};
 use crate::wal::page::BadPage;
 use crate::wal::record::Header;
-use crate::wal::rmgr::{Body, RowChange, Rows};
+use crate::wal::rmgr::{Body, RelFileLocator, RowChange, Rows};
+use crate::wal::run::ManyRows;
 use crate::wal::writer::{SYSTEM, Writer, main_data, outcome, with_blocks};
 use proptest::prelude::*;
 
@@ -64,6 +67,48 @@ fn read_through(mut decoder: Decoder, bytes: &[u8], piece: usize) -> (Vec<Record
         assert_eq!(reached, ControlFlow::Continue(()));
     }
     (records, gaps, decoder.finish())
+}
+
+/// What records come to, whether they come together or by themselves.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct CameTo {
+    first: Option<(Lsn, Option<Lsn>)>,
+    last: Option<Lsn>,
+    end: Option<Lsn>,
+    records: u64,
+    rows: BTreeMap<(Option<Xid>, RelFileLocator, RowChange), u64>,
+    others: Vec<(Lsn, Body)>,
+}
+
+impl Look for CameTo {
+    fn run(&mut self, run: &Run) -> ControlFlow<()> {
+        assert!(self.end.is_none_or(|end| end <= run.first) && run.first <= run.last && run.last < run.end);
+        self.first.get_or_insert((run.first, run.before_first));
+        (self.last, self.end) = (Some(run.last), Some(run.end));
+        self.records += run.records;
+        if let Some(ManyRows { xid, relation, change, rows }) = run.rows {
+            *self.rows.entry((xid, relation, change)).or_default() += rows;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn record(&mut self, record: &Record) -> ControlFlow<()> {
+        self.first.get_or_insert((record.lsn, record.previous));
+        (self.last, self.end) = (Some(record.lsn), Some(record.end_lsn));
+        self.records += 1;
+        match &record.body {
+            Body::Other => {}
+            Body::Rows(Rows { relation, change, rows }) => {
+                *self.rows.entry((record.xid, *relation, *change)).or_default() += u64::from(*rows);
+            }
+            body => self.others.push((record.lsn, body.clone())),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn gap(&mut self, gap: Gap) -> ControlFlow<()> {
+        panic!("{gap}");
+    }
 }
 
 /// Some records of all sizes, over several pages and into the next segment.
@@ -504,7 +549,7 @@ fn any_records() -> impl Strategy<Value = Vec<(u8, u8, u8, u16, usize)>> {
 fn written(major: u16, records: &[(u8, u8, u8, u16, usize)]) -> Writer {
     let mut wal = Writer::new(major, START);
     for (rmgr, info, blocks, payload, main) in records {
-        wal.record(*rmgr, *info, 700, &with_blocks(*blocks, *payload, &vec![0; *main]));
+        wal.record(*rmgr, *info, 700 + u32::from(*blocks) % 2, &with_blocks(*blocks, *payload, &vec![0; *main]));
     }
     wal
 }
@@ -523,6 +568,14 @@ proptest! {
         prop_assert_eq!(&read(Decoder::at_record(start, size()), &wal.bytes, piece), &whole);
         let (_, gaps, _) = read_through(Decoder::at_record(start, size()), &wal.bytes, piece);
         prop_assert_eq!(gaps, []);
+        let (mut together, mut singly, mut decoder) =
+            (CameTo::default(), CameTo::default(), Decoder::at_record(start, size()));
+        for piece in wal.bytes.chunks(piece) {
+            prop_assert_eq!(decoder.look_through(piece, &mut together), ControlFlow::Continue(()));
+        }
+        whole.0.iter().for_each(|record| assert!(singly.record(record).is_continue()));
+        prop_assert_eq!(together, singly);
+        prop_assert_eq!(decoder.finish(), whole.1);
         prop_assert_eq!(read_in_place(Decoder::at_record(start, size()), &wal.bytes, piece, most), whole);
     }
 
