@@ -96,6 +96,11 @@ fi
 for program in cargo cargo-fmt cargo-clippy; do
   has "$program" || stop "$program is missing: install Rust from https://rustup.rs, then: rustup component add rustfmt clippy"
 done
+# A browser opens the reports of drills; without one that is left out, and named.
+if ! has chromium && can_install; then
+  say "installing chromium"
+  install chromium || say "chromium cannot be installed"
+fi
 # Tabs side by side: a major that is missing. grep reads to the end, or the script that it reads from would fail.
 if ! has npm && can_install && tests/postgres-majors.sh --offline | grep "$(printf '\t\t')" >/dev/null; then
   say 'installing npm, which fetches other PostgreSQL majors'
