@@ -147,7 +147,13 @@ fn check<'a>(drill: &'a Value, name: &str) -> &'a Value {
 #[track_caller]
 fn assert_drawn(driller: &Driller, page: &Path) {
     let mut chromium = Command::new("chromium");
-    chromium.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]);
+    chromium.args([
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+    ]);
     chromium.arg(format!("--user-data-dir={}", driller.directory.path().join("browser").display()));
     chromium.arg("--dump-dom").arg(format!("file://{}", page.display()));
     let Ok(output) = chromium.output() else {
