@@ -195,9 +195,6 @@ fn programs(plan: &Plan) -> Vec<&'static str> {
             .filter(|(program, options)| plan.restore_command.contains(&format!("{program} {options} <")))
             .map(|(program, _)| program),
     );
-    if plan.restore_command.contains("truncate -s") {
-        programs.push("truncate");
-    }
     programs.sort_unstable();
     programs.dedup();
     programs

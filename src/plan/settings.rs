@@ -370,11 +370,12 @@ fn unpack_partial(place: &str, name: SegmentName, compression: Compression, size
 /// written to: what can be unpacked of it counts, and zeros come behind that, as in a plain one.
 ///
 /// Only what the program says tells that from a disk that is full or a file that cannot be read: for all of them most
-/// programs end with the same status. One that is killed says nothing.
+/// programs end with the same status. One that is killed says nothing. One that writes and reads at once (zstd 1.5) may say
+/// that the file breaks off before it meets the full disk: so the zeros are written, and no hole is left in their place.
 fn unpack_short(packed: &str, program: &str, compression: Compression, size: SegmentSize) -> String {
     let (bytes, breaks_off) = (size.bytes(), of_breaking_off(compression));
     format!(
-        "said=$(LC_ALL=C {program} -dc <{packed} 2>&1 >\"%p\") || case $?:$said in [0-9]:*{breaks_off}*|[0-9][0-9]:*{breaks_off}*) ;; *) echo \"$said\" >&2; exit 126;; esac; test -s \"%p\" && test $(wc -c <\"%p\") -le {bytes} && truncate -s {bytes} \"%p\""
+        "said=$(LC_ALL=C {program} -dc <{packed} 2>&1 >\"%p\") || case $?:$said in [0-9]:*{breaks_off}*|[0-9][0-9]:*{breaks_off}*) ;; *) echo \"$said\" >&2; exit 126;; esac; test -s \"%p\" && test $(wc -c <\"%p\") -le {bytes} && head -c $(({bytes} - $(wc -c <\"%p\"))) /dev/zero >>\"%p\""
     )
 }
 
