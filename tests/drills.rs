@@ -455,20 +455,36 @@ fn the_rpo_is_what_a_primary_has_and_the_archives_have_not() {
     cluster.switch_and_wait_archived();
     let here = directory.path().display();
     directory.create("scratch");
-    let drill = |rpo: &str, status: i32| {
+    let drilled = |more: &str, words: &[&str], status: i32| {
         let configuration = format!(
             "sources:\n  shop:\n    backups: [{{path: {here}/backups}}]\n    wal: [{{path: {here}/archive}}]\n    \
              primary: \"{}\"\n    restore: {{bin_dir: {}}}\n    \
-             drill: {{scratch: {here}/scratch, rpo: {rpo}, amcheck: false, checksums: false}}\n",
+             drill: {{scratch: {here}/scratch, {more}, amcheck: false, checksums: false}}\n",
             cluster.connection(),
             server.bin_dir.display()
         );
         let file = directory.write("drills.yaml", configuration);
-        drill_in(&ask(walback(&directory).args(["--json", "--config"]).arg(file).arg("drill")).ended_with(status))
+        ask(walback(&directory).args(["--json", "--config"]).arg(file).arg("drill").args(words)).ended_with(status)
     };
+    let drill = |rpo: &str, status: i32| drill_in(&drilled(&format!("rpo: {rpo}"), &[], status));
     let idle = drill("1ms", 0);
     assert_eq!((&idle["rpo_s"], &idle["result"]), (&json!(0.0), &json!("passed")));
     assert_eq!(idle["rpo_against"], "the primary, all of whose transactions are there");
+
+    // A copy that was promoted makes as many transactions as the primary, and its WAL comes into the archive: it is another
+    // timeline's.
+    let copy = drilled("promote: true", &["--keep"], 0).recovery();
+    sql(&copy, "insert into kept values (3)");
+    let written = sql(&copy, "select pg_walfile_name(pg_current_wal_lsn())");
+    sql(&copy, "select pg_switch_wal()");
+    for file in ["00000002.history", &written] {
+        let archived = cluster.archive.join(file);
+        fs::copy(Path::new(copy["directory"].as_str().unwrap()).join("pg_wal").join(file), &archived).unwrap();
+        fs::set_permissions(&archived, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let id = copy["id"].as_str().unwrap();
+    ask(walback(&directory).args(["--json", "stop", id])).ended_with(0);
+    ask(walback(&directory).args(["--json", "discard", id, "--yes"])).ended_with(0);
 
     cluster.psql("insert into kept values (2)");
     let lost = drill("1ms", 3);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::limit::Limit;
+use super::measure::AtRest;
 use super::remains::script_marks;
 use super::run::{Drill, Heard};
 use crate::config::drill::DrillConfig;
@@ -87,12 +88,15 @@ impl Checks<'_> {
     }
 
     /// Whether the copy, at the end of WAL, has every transaction that there was on a primary on which none was going on.
-    pub(super) fn has_all_before(&self, next_xid: Option<u64>, report: &DrillReport) -> bool {
+    pub(super) fn has_all_of(&self, primary: Option<AtRest>, report: &DrillReport) -> bool {
         let is_paused = self.recovery.state == RecoveryState::Paused;
-        let Some(next_xid) = next_xid.filter(|_| is_paused && report.is_of_latest()) else { return false };
+        let is_its_past = |at: &AtRest| at.timeline == self.recovery.resolved.timeline;
+        let Some(primary) = primary.filter(|at| is_paused && report.is_of_latest() && is_its_past(at)) else {
+            return false;
+        };
         let databases = databases(self.recovery, self.plan).unwrap_or_default();
         let here = databases.first().and_then(|database| self.value_of(ALL_OVER, database));
-        here.and_then(|here| here.parse::<u64>().ok()).is_some_and(|here| here == next_xid)
+        here.and_then(|here| here.parse::<u64>().ok()).is_some_and(|here| here == primary.next_xid)
     }
 
     fn open_database(&self, name: &str, report: &mut DrillReport) -> Result<()> {

@@ -1,12 +1,13 @@
 //! What a drill measures: how long until the data is there, how much would have been lost, how much WAL there is.
 
 use crate::catalog::Catalog;
-use crate::core::Timestamp;
 use crate::core::progress::Seconds;
+use crate::core::{SegmentName, TimelineId, Timestamp};
 use crate::engine::primary::archiver;
 use crate::error::Result;
 use crate::event::drill::{DrillPhase, DrilledStop, Forecast};
 use crate::event::{DrillReport, Phase, Recovery};
+use crate::plan::archiving::Archiver;
 use crate::plan::{Plan, StepId};
 use crate::source::{Cancel, Index};
 
@@ -36,8 +37,25 @@ pub(super) fn newest_known(catalog: &Catalog, index: &Index<'_>, cancel: &Cancel
 pub(super) struct PrimaryThen {
     /// What its clock showed.
     pub(super) now: Timestamp,
-    /// The id behind its last transaction, where none was going on.
-    pub(super) next_xid: Option<u64>,
+    /// Where it stood, where no transaction was going on.
+    pub(super) at_rest: Option<AtRest>,
+}
+
+/// Where a primary stood on which no transaction was going on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct AtRest {
+    /// The timeline that it writes: servers that have parted can have given the same ids.
+    pub(super) timeline: TimelineId,
+    /// The id behind its last transaction.
+    pub(super) next_xid: u64,
+}
+
+impl AtRest {
+    /// `None` also where it does not write, but replays: what it has not received is unknown.
+    fn of(said: &Archiver) -> Option<AtRest> {
+        let segment = SegmentName::parse(said.current_wal.as_deref()?)?;
+        Some(AtRest { timeline: segment.timeline, next_xid: said.details.next_xid? })
+    }
 }
 
 /// What the primary says, where it answers and is this cluster's; else why not, in words.
@@ -51,8 +69,8 @@ pub(super) fn primary_now(connection: &str, catalog: &Catalog) -> Result<Primary
             Err("the server that is configured as the primary is of another cluster than the archives".to_owned())
         }
         _ => {
-            let next_xid = said.details.next_xid;
-            let now = said.now.map(|now| PrimaryThen { now, next_xid });
+            let at_rest = AtRest::of(&said);
+            let now = said.now.map(|now| PrimaryThen { now, at_rest });
             now.ok_or_else(|| "the primary does not say what time it is".to_owned())
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::aim::{self, Aim, PassedOver, Which};
 use super::checks::Checks;
 use super::limit::Limit;
-use super::measure;
+use super::measure::{self, AtRest};
 use super::store::{DrillJournal, Drills, Sealed};
 use super::verdict::{Ended, as_predicted, in_one_line, judge, summarize, told_of_drill};
 use crate::catalog::Catalog;
@@ -79,8 +79,8 @@ pub struct Done {
 struct AskedPrimary {
     /// How long that took: nobody asks a primary that is gone.
     asking: Duration,
-    /// The id behind its last transaction, where none was going on.
-    next_xid: Option<u64>,
+    /// Where it stood, where no transaction was going on.
+    at_rest: Option<AtRest>,
 }
 
 impl<'a> Drill<'a> {
@@ -180,7 +180,7 @@ impl<'a> Drill<'a> {
         let role = buffer.and_then(|buffer| buffer.role).unwrap_or_else(|| plan.server.role.clone());
         let config = &self.source.drill;
         let checks = Checks { drill: self, config, plan: &plan, recovery: &recovery, limit, role };
-        if checks.has_all_before(primary.next_xid, report) {
+        if checks.has_all_of(primary.at_rest, report) {
             measure::take_nothing_lost(report);
         }
         self.check(&checks, report, journal)
@@ -239,7 +239,7 @@ impl<'a> Drill<'a> {
         match answer {
             Ok(then) => {
                 report.primary_at = Some(then.now);
-                return AskedPrimary { asking, next_xid: then.next_xid };
+                return AskedPrimary { asking, at_rest: then.at_rest };
             }
             // Whoever set a limit is not to be told that it was kept.
             Err(why) if report.rpo_limit_s.is_some() => {
@@ -247,7 +247,7 @@ impl<'a> Drill<'a> {
             }
             Err(why) => report.notes.push(why),
         }
-        AskedPrimary { asking, next_xid: None }
+        AskedPrimary { asking, at_rest: None }
     }
 
     /// As recoveries of this source are made, but for what a recovery of an accident may need at the same time (its place,
