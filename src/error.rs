@@ -149,6 +149,18 @@ impl Error {
         &self.0
     }
 
+    /// What happened and why, line by line: its message, and its causes from the nearest to the deepest.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        std::iter::once(&self.0.message).chain(&self.0.causes).cloned().collect()
+    }
+
+    /// What happened and why, in one line.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        self.lines().join(": ")
+    }
+
     /// As `--json` prints it.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
@@ -160,9 +172,8 @@ impl Error {
             #[serde(skip_serializing_if = "Option::is_none")]
             reachable: Option<&'a Reachable>,
         }
-        let message = std::iter::once(&self.0.message).chain(&self.0.causes).cloned().collect::<Vec<_>>().join(": ");
-        let body =
-            Body { code: self.0.code, message, hint: self.0.hint.as_deref(), reachable: self.0.reachable.as_ref() };
+        let (message, hint) = (self.in_words(), self.0.hint.as_deref());
+        let body = Body { code: self.0.code, message, hint, reachable: self.0.reachable.as_ref() };
         serde_json::json!({ "error": body })
     }
 }

@@ -63,7 +63,7 @@ impl Checks<'_> {
                 }
             }
             Err(error) => self.take(report, "databases are listed", CheckKind::Database, "> 0", || {
-                Ok(Came { passed: false, value: None, said: said_by(&error) })
+                Ok(Came { passed: false, value: None, said: error.lines() })
             })?,
         }
         for check in &self.drill.source.checks {
@@ -363,9 +363,4 @@ fn not_there(name: &str) -> String {
 /// A name as `pg_amcheck` takes it for itself, and not for a pattern.
 fn pattern(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn said_by(error: &Error) -> Vec<String> {
-    let report = error.report();
-    std::iter::once(&report.message).chain(&report.causes).cloned().collect()
 }

@@ -60,10 +60,7 @@ impl AtRest {
 
 /// What the primary says, where it answers and is this cluster's; else why not, in words.
 pub(super) fn primary_now(connection: &str, catalog: &Catalog) -> Result<PrimaryThen, String> {
-    let said = archiver(connection).map_err(|error| {
-        let report = error.report();
-        std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": ")
-    })?;
+    let said = archiver(connection).map_err(|error| error.in_words())?;
     match (said.system_identifier, catalog.system_identifier) {
         (Some(primary), Some(archive)) if primary != archive => {
             Err("the server that is configured as the primary is of another cluster than the archives".to_owned())

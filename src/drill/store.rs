@@ -333,11 +333,7 @@ impl Drills {
     pub fn verify(&self) -> Result<Verified> {
         let links = match self.chain() {
             Ok(links) => links,
-            Err(error) => {
-                let said = std::iter::once(&error.report().message).chain(&error.report().causes);
-                let problem = said.cloned().collect::<Vec<_>>().join(": ");
-                return Ok(Verified { problems: vec![problem], ..Verified::default() });
-            }
+            Err(error) => return Ok(Verified { problems: vec![error.in_words()], ..Verified::default() }),
         };
         let mut verified = Verified { head: links.last().map(|link| link.hash.clone()), ..Verified::default() };
         let mut before: Option<&str> = None;

@@ -430,8 +430,7 @@ impl Work<'_> {
             Err(error) => error,
         };
         let restarts = restarts && !(is_up(&self.plan.directory) && self.is_as_before());
-        let report = error.report();
-        let said = std::iter::once(report.message.clone()).chain(report.causes.iter().cloned()).collect();
+        let said = error.lines();
         // What cannot be journalled or removed is told beside what failed: a full disk is the cause of both.
         match self.recorder.emit(What::Item { item, state: ItemState::Failed, said, connection, restarts }) {
             Err(_) => Err(error.because("and the journal cannot be written".to_owned())),

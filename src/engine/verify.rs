@@ -197,8 +197,7 @@ fn control(backup: &Backup, found: &Found) -> Option<Finding> {
 
 /// An error of reading, as a finding.
 fn of_error(backup: &Backup, error: &Error) -> Finding {
-    let report = error.report();
-    let text = std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": ");
+    let (report, text) = (error.report(), error.in_words());
     let text = if text.contains(&backup.id) { text } else { format!("{}: {text}", backup.id) };
     let finding = match report.code {
         "manifest-broken" => Finding::error("manifest-broken", text),

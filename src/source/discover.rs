@@ -92,9 +92,7 @@ fn archives(
             Err(error) => {
                 // Whoever interrupts means all of it.
                 cancel.check()?;
-                let why = std::iter::once(&error.report().message).chain(&error.report().causes);
-                let why = why.cloned().collect::<Vec<_>>().join(": ");
-                left_alone.push(LeftAlone { path: path.clone(), why });
+                left_alone.push(LeftAlone { path: path.clone(), why: error.in_words() });
             }
         }
     }

@@ -72,10 +72,8 @@ pub fn summarize<'a>(
     let read = match reading.run(floor) {
         // Of a command that does not work, nothing can be said of any segment.
         Err(error) if error.report().kind != ErrorKind::Interrupted && error.report().code != COMMAND_BROKEN => {
-            let report = error.report();
-            let words = std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": ");
             reading.doubtful = true;
-            Err(Unreadable::Failed(words))
+            Err(Unreadable::Failed(error.in_words()))
         }
         read => read?,
     };

@@ -220,10 +220,8 @@ impl PrimaryRow {
 
 /// A primary that was to be asked, and did not answer: nobody knows whether archiving goes on.
 pub(super) fn silent(error: &Error) -> ArchiveFinding {
-    let report = error.report();
-    let text = std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": ");
-    let finding = Finding::error("primary-silent", text);
-    alone(Finding { hint: report.hint.clone(), ..finding })
+    let finding = Finding::error("primary-silent", error.in_words());
+    alone(Finding { hint: error.report().hint.clone(), ..finding })
 }
 
 /// A finding that is about no place in WAL.

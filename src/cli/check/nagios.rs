@@ -44,9 +44,7 @@ pub(super) fn line(checked: &Checked) -> (String, u8) {
 /// What is said where the check itself failed.
 #[must_use]
 pub fn failed(error: &Error) -> String {
-    let report = error.report();
-    let said = std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": ");
-    format!("WALBACK UNKNOWN - {}", text(&said))
+    format!("WALBACK UNKNOWN - {}", text(&error.in_words()))
 }
 
 /// One line without the sign that ends it.

@@ -61,10 +61,7 @@ impl Context {
                 let copies = in_archive(work.path(), file, false).map_err(|error| no_place(&error))?;
                 Ok(Said::Given(Given { copies, _work: work }))
             }
-            Err(error) => {
-                let report = error.report();
-                Err(std::iter::once(&report.message).chain(&report.causes).cloned().collect::<Vec<_>>().join(": "))
-            }
+            Err(error) => Err(error.in_words()),
         }
     }
 }
