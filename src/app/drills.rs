@@ -14,12 +14,11 @@ use crate::catalog::Backup;
 use crate::core::progress::Seconds;
 use crate::core::{Target, TargetKind, Timestamp};
 use crate::error::{Error, ErrorKind};
+use crate::event::drill::{PLANNING, document};
 use crate::event::{DrillCheck, DrillReport, DrillResult, Event, EventBuffer, What};
 use crate::plan::Estimate;
 use crate::plan::settings::shell_quote;
 
-/// What a drill does first.
-const PLANNING: &str = "planning";
 /// Seconds between two looks at the drills while the screen is open: a timer may make one, too.
 const LOOK_EVERY: f64 = 5.0;
 
@@ -546,7 +545,7 @@ pub(super) fn next(state: &State) -> String {
 #[must_use]
 pub fn report_of_chosen(state: &State) -> Option<PathBuf> {
     let entry = chosen(state)?;
-    matches!(entry.standing, Standing::Over(_)).then(|| entry.directory.join("report.md"))
+    matches!(entry.standing, Standing::Over(_)).then(|| entry.directory.join(document::MARKDOWN))
 }
 
 /// Asks whether the program is to be left though a drill is being made; returns whether there is one.

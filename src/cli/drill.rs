@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::core::Zone;
 use crate::core::progress::{Bytes, Seconds};
-use crate::drill::store::{HTML, MARKDOWN, Sealed};
+use crate::drill::store::Sealed;
 use crate::drill::{Aim, Asked, Done, Drill, Heard, Which};
 use crate::engine::facts::source_of;
 use crate::engine::host::{Host, now};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{DrillCheck, DrillReport, DrillResult, Recovery};
+use crate::event::drill::document;
+use crate::event::{DrillReport, DrillResult, Recovery};
 use crate::plan::Severity;
 
 use super::args::{ActionArg, DrillArgs, TargetArgs};
@@ -20,7 +21,7 @@ use super::watch::Watcher;
 use super::{Context, note};
 
 /// The form of a report's file.
-const FORMS: [(&str, &str); 3] = [("html", HTML), ("md", MARKDOWN), ("json", "report.json")];
+const FORMS: [(&str, &str); 3] = [("html", document::HTML), ("md", document::MARKDOWN), ("json", document::JSON)];
 
 /// Makes a drill, and tells what came of it.
 ///
@@ -35,11 +36,7 @@ pub fn run(context: &Context, target: &TargetArgs, args: &DrillArgs) -> Result<u
     let done = drill.run(&asked, &context.cancel);
     watcher.clear();
     let Done { sealed, recovery } = done?;
-    let mut status = match sealed.report.result {
-        DrillResult::Passed => 0,
-        DrillResult::Failed => ErrorKind::Problems.exit_status(),
-        DrillResult::Interrupted => ErrorKind::Interrupted.exit_status(),
-    };
+    let mut status = sealed.report.result.exit_status();
     let written = copies.map_or(Ok(()), |copies| copies.write(&sealed, context));
     let said = say(context, args.events, &sealed, recovery.as_ref());
     for error in [written.err(), said.err()].into_iter().flatten() {
@@ -133,7 +130,7 @@ fn tell(watcher: &Watcher, json: bool, id: &str, heard: Heard<'_>) {
     let (event, name, value, words) = match heard {
         Heard::Event(event) => return watcher.tell(event),
         Heard::Doing(what) => ("doing", "doing", serde_json::json!(what), format!("{what} …")),
-        Heard::Checked(check) => ("check", "check", serde_json::json!(check), check_in_words(check)),
+        Heard::Checked(check) => ("check", "check", serde_json::json!(check), check.outcome()),
         Heard::Note(what) => ("note", "note", serde_json::json!(what), what.to_owned()),
     };
     if json {
@@ -143,13 +140,6 @@ fn tell(watcher: &Watcher, json: bool, id: &str, heard: Heard<'_>) {
     } else {
         watcher.clear();
         note(&format!("{id}: {}", plain(&words)));
-    }
-}
-
-fn check_in_words(check: &DrillCheck) -> String {
-    match check.passed {
-        true => format!("passed: {}", check.name),
-        false => format!("FAILED: {}", check.in_words()),
     }
 }
 
@@ -177,7 +167,7 @@ fn print(text: &str) -> Result<()> {
 fn as_json(sealed: &Sealed) -> Result<serde_json::Value> {
     let mut value = serde_json::to_value(&sealed.report)
         .map_err(|error| Error::failed("no-json", "the result cannot be written as JSON").caused_by(&error))?;
-    value["report"] = serde_json::json!(sealed.directory.join(HTML));
+    value["report"] = serde_json::json!(sealed.directory.join(document::HTML));
     value["hash"] = serde_json::json!(sealed.hash);
     Ok(value)
 }
@@ -203,7 +193,7 @@ fn describe(sealed: &Sealed, zone: Zone) -> String {
     fact("RTO", limited(report.rto_s, report.rto_limit_s));
     let against = report.rpo_against.as_ref().map(|what| format!(", against {what}")).unwrap_or_default();
     fact("RPO", limited(report.rpo_s, report.rpo_limit_s).map(|rpo| rpo + &against));
-    fact("Took", Some(parts(report)));
+    fact("Took", Some(report.parts()));
     fact(
         "Forecast",
         report.forecast.as_ref().and_then(|forecast| {
@@ -231,17 +221,11 @@ fn describe(sealed: &Sealed, zone: Zone) -> String {
             format!("{}; “walback discard {id}” removes it", report.directory.display())
         }),
     );
-    fact("Report", Some(sealed.directory.join(HTML).display().to_string()));
+    fact("Report", Some(sealed.directory.join(document::HTML).display().to_string()));
     fact("SHA-256", Some(sealed.hash.clone()));
     let skipped = report.skipped.iter().map(|skipped| format!("not run: {}: {}", skipped.name, skipped.why));
     let checks = (!report.checks.is_empty()).then(|| checks(report));
     lines.into_iter().chain(checks.map(|table| format!("\n{table}"))).chain(skipped).collect::<Vec<_>>().join("\n")
-}
-
-/// `unpack 4.0 s, replay 2.0 s`: what took any time at all.
-fn parts(report: &DrillReport) -> String {
-    let parts = report.phases.iter().filter(|phase| phase.seconds >= 0.05);
-    parts.map(|phase| format!("{} {}", phase.name, Seconds(phase.seconds))).collect::<Vec<_>>().join(", ")
 }
 
 fn checks(report: &DrillReport) -> String {

@@ -4,10 +4,11 @@ use serde::Serialize;
 
 use crate::core::progress::{Seconds, counted};
 use crate::core::{Timestamp, Zone};
-use crate::drill::store::{HTML, Verified};
+use crate::drill::store::Verified;
 use crate::drill::{Drills, Known, Link};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::DrillReport;
+use crate::event::drill::document;
 
 use super::table::{Align, Table, plain, plain_lines};
 use super::{Context, note, print};
@@ -75,7 +76,7 @@ impl Listed {
     fn of(known: &Known, drills: &Drills) -> Listed {
         match known {
             Known::Over(report) => {
-                let place = drills.place(&report.id).join(HTML).display().to_string();
+                let place = drills.place(&report.id).join(document::HTML).display().to_string();
                 Listed { report: Some(place), ..Listed::with(report, report.result.word()) }
             }
             Known::Running(report, _) => Listed::with(report, "running"),

@@ -4,11 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::run::{Drill, Heard};
-use super::store::{HTML, MARKDOWN};
 use crate::core::progress::Seconds;
 use crate::engine::host::current_account;
 use crate::engine::host::programs::Program;
-use crate::event::drill::DrillResult;
+use crate::event::drill::{DrillResult, document};
 
 /// How long the command for failures may take.
 const ALARM: Duration = Duration::from_secs(60);
@@ -23,9 +22,9 @@ impl Drill<'_> {
             ("WALBACK_RESULT", DrillResult::Failed.word().to_owned()),
             ("WALBACK_DRILL", id.to_owned()),
             ("WALBACK_SOURCE", self.source.name.clone()),
-            ("WALBACK_REPORT", place(HTML)),
-            ("WALBACK_REPORT_JSON", place("report.json")),
-            ("WALBACK_REPORT_MARKDOWN", place(MARKDOWN)),
+            ("WALBACK_REPORT", place(document::HTML)),
+            ("WALBACK_REPORT_JSON", place(document::JSON)),
+            ("WALBACK_REPORT_MARKDOWN", place(document::MARKDOWN)),
         ];
         let arguments = ["-c".to_owned(), command.clone()];
         let program = Program {

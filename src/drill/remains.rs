@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::run::{Drill, Heard};
-use super::store::{Draft, Known};
+use super::store::Draft;
 use super::verdict::{judge, summarize};
 use crate::engine::mark::named_by;
 use crate::error::Result;
@@ -18,8 +18,7 @@ impl Drill<'_> {
     /// # Errors
     /// When it cannot be found out which there are.
     pub(super) fn clear_up(&self) -> Result<Vec<String>> {
-        let known = self.drills.all()?.into_iter();
-        let killed = known.filter_map(|known| if let Known::Killed(draft) = known { Some(draft) } else { None });
+        let killed = self.drills.killed()?.into_iter();
         // Reports that only lack their lines fit in their order.
         let mut killed: Vec<_> =
             killed.map(|draft| (self.drills.number_of(&draft.report.id).unwrap_or(u64::MAX), draft)).collect();
@@ -27,7 +26,7 @@ impl Drill<'_> {
         let mut told = Vec::new();
         for (_, draft) in killed {
             let id = draft.report.id.clone();
-            let said = match self.clear_up_behind(*draft) {
+            let said = match self.clear_up_behind(draft) {
                 Ok(came) => format!("the drill {id} {came}"),
                 Err(error) => format!("the drill {id} cannot be cleared up: {}", error.report().message),
             };

@@ -18,7 +18,7 @@ use crate::core::progress::Bytes;
 use crate::engine::host::{Host, now};
 use crate::engine::{Engine, Preparation, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::drill::{DrillCheck, DrillPhase, DrillResult, DrilledBackup};
+use crate::event::drill::{DrillCheck, DrillPhase, DrillResult, DrilledBackup, PLANNING};
 use crate::event::{DrillReport, Event, Recovery, RecoveryState};
 use crate::plan::Plan;
 use crate::plan::settings::REACHING_OUT;
@@ -158,7 +158,7 @@ impl<'a> Drill<'a> {
 
     /// Everything from the plan to the last check.
     fn make(&self, asked: &Asked, report: &mut DrillReport, journal: &mut DrillJournal, limit: &Limit) -> Result<()> {
-        (self.listen)(&report.id, Heard::Doing("planning"));
+        (self.listen)(&report.id, Heard::Doing(PLANNING));
         self.check_script()?;
         let started = Instant::now();
         let (plan, primary) = self.plan(asked, report, limit)?;

@@ -19,14 +19,10 @@ use crate::engine::host::lock::{self, Holder};
 use crate::engine::record::DRILLS;
 use crate::error::{Error, Result};
 use crate::event::DrillReport;
+use crate::event::drill::{Drilled, document};
 
 const CHAIN: &str = "chain.jsonl";
 const JOURNAL: &str = "journal.jsonl";
-const REPORT: &str = "report.json";
-/// The documents that are made of a report.
-pub const HTML: &str = "report.html";
-/// The same without pictures.
-pub const MARKDOWN: &str = "report.md";
 /// So many former drills are shown in a report.
 const TREND: usize = 30;
 /// How long another drill may take to write its report.
@@ -168,27 +164,19 @@ impl Drills {
         whole.lines().enumerate().map(parse).collect()
     }
 
-    /// The reports in the chain, as far as they can be read, in order.
-    ///
-    /// # Errors
-    /// When the chain cannot be read.
-    pub fn reports(&self) -> Result<Vec<DrillReport>> {
-        Ok(self.chain()?.iter().filter_map(|link| self.report(&link.id).ok()).collect())
-    }
-
     /// The report of a drill.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn report(&self, id: &str) -> Result<DrillReport> {
-        let path = self.place(id).join(REPORT);
+        let path = self.place(id).join(document::JSON);
         let bytes = read(&path)?;
         let bytes = bytes.ok_or_else(|| Error::failed("report-missing", format!("there is no {}", path.display())))?;
         parse(&bytes, &path)
     }
 
     /// What the value of a check was in the last drill of a source to the end of WAL in which it passed: what was wrong once
-    /// does not become what is expected.
+    /// does not become what is expected. A new cluster under the same name, as `pg_upgrade` makes it, has the same data.
     #[must_use]
     pub fn last_value(&self, source: &str, check: &str) -> Option<String> {
         let chain = self.chain().ok()?;
@@ -214,6 +202,15 @@ impl Drills {
         }
         all.extend(self.unfinished(&chain));
         Ok(all)
+    }
+
+    /// The drills that were killed, and that nobody has cleared up behind yet.
+    ///
+    /// # Errors
+    /// When the chain cannot be read.
+    pub(super) fn killed(&self) -> Result<Vec<Draft>> {
+        let unfinished = self.unfinished(&self.chain()?).into_iter();
+        Ok(unfinished.filter_map(|known| if let Known::Killed(draft) = known { Some(*draft) } else { None }).collect())
     }
 
     /// The drills that have no report in the chain.
@@ -247,14 +244,15 @@ impl Drills {
         host.make_state_directory(&self.place(&report.id))?;
         let mut chain = self.lock_chain(host)?;
         let links = self.chain()?;
-        let former = self.former(&links, &report.source.name);
+        let former = self.former(&links, &report.source);
         report.number = links.len() as u64 + 1;
         report.previous = links.last().map(|link| link.hash.clone());
         report.documents.clear();
         let directory = self.place(&report.id);
-        for (name, text) in
-            [(HTML, page::html(&report, &former, zone)), (MARKDOWN, page::markdown(&report, &former, zone))]
-        {
+        for (name, text) in [
+            (document::HTML, page::html(&report, &former, zone)),
+            (document::MARKDOWN, page::markdown(&report, &former, zone)),
+        ] {
             host.write_document(&directory.join(name), &text, 0o600, true)?;
             report.documents.insert(name.to_owned(), hash(text.as_bytes()));
         }
@@ -264,7 +262,7 @@ impl Drills {
                 .hint("paths have to be UTF-8")
         })?;
         text.push('\n');
-        host.write_document(&directory.join(REPORT), &text, 0o600, true)?;
+        host.write_document(&directory.join(document::JSON), &text, 0o600, true)?;
         let link = Link { number: report.number, id: report.id.clone(), hash: hash(text.as_bytes()) };
         self.add(host, &mut chain, &link)?;
         Ok(Sealed { report, hash: link.hash, directory })
@@ -279,7 +277,7 @@ impl Drills {
     pub fn link_again(&self, host: &Host, id: &str) -> Result<Option<DrillReport>> {
         let mut chain = self.lock_chain(host)?;
         let links = self.chain()?;
-        let Some(bytes) = read(&self.place(id).join(REPORT))? else { return Ok(None) };
+        let Some(bytes) = read(&self.place(id).join(document::JSON))? else { return Ok(None) };
         let link = Link { number: links.len() as u64 + 1, id: id.to_owned(), hash: hash(&bytes) };
         let before = links.last().map(|link| link.hash.as_str());
         if let Some(problem) = self.verify_one(&link, before)?.first() {
@@ -319,9 +317,9 @@ impl Drills {
     }
 
     /// The last drills of a source that are over, in order.
-    fn former(&self, links: &[Link], source: &str) -> Vec<DrillReport> {
+    fn former(&self, links: &[Link], source: &Drilled) -> Vec<DrillReport> {
         let reports = links.iter().rev().filter_map(|link| self.report(&link.id).ok());
-        let mut former: Vec<DrillReport> = reports.filter(|report| report.source.name == source).take(TREND).collect();
+        let mut former: Vec<DrillReport> = reports.filter(|report| report.is_of(source)).take(TREND).collect();
         former.reverse();
         former
     }
@@ -352,7 +350,7 @@ impl Drills {
         let known: BTreeSet<&str> = links.iter().map(|link| link.id.as_str()).collect();
         for id in self.names().iter().filter(|id| !known.contains(id.as_str())) {
             // One that is being written just now is not in it yet.
-            if self.place(id).join(REPORT).exists() && lock::holder(&self.place(id).join(JOURNAL)).is_none() {
+            if self.place(id).join(document::JSON).exists() && lock::holder(&self.place(id).join(JOURNAL)).is_none() {
                 verified.problems.push(format!("{id}: this report is not in the chain"));
             }
         }
@@ -361,11 +359,13 @@ impl Drills {
 
     fn verify_one(&self, link: &Link, before: Option<&str>) -> Result<Vec<String>> {
         let place = self.place(&link.id);
-        let Some(bytes) = read(&place.join(REPORT))? else { return Ok(vec!["its report was removed".to_owned()]) };
+        let Some(bytes) = read(&place.join(document::JSON))? else {
+            return Ok(vec!["its report was removed".to_owned()]);
+        };
         if hash(&bytes) != link.hash {
             return Ok(vec!["its report was changed".to_owned()]);
         }
-        let report = match parse(&bytes, &place.join(REPORT)) {
+        let report = match parse(&bytes, &place.join(document::JSON)) {
             Ok(report) => report,
             Err(error) => return Ok(vec![error.report().message.clone()]),
         };
@@ -384,7 +384,9 @@ impl Drills {
 fn changed_documents(place: &Path, documents: &BTreeMap<String, String>) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     // Other names than these could lead anywhere.
-    for (name, expected) in documents.iter().filter(|(name, _)| [HTML, MARKDOWN].contains(&name.as_str())) {
+    for (name, expected) in
+        documents.iter().filter(|(name, _)| [document::HTML, document::MARKDOWN].contains(&name.as_str()))
+    {
         match read(&place.join(name))? {
             None => problems.push(format!("{name} was removed")),
             Some(bytes) if hash(&bytes) != *expected => problems.push(format!("{name} was changed")),

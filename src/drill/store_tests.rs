@@ -56,7 +56,7 @@ impl Kept {
 fn each_report_has_the_hash_of_the_one_before() {
     let kept = kept();
     let chain = kept.drills.chain().unwrap();
-    let reports = kept.drills.reports().unwrap();
+    let reports: Vec<DrillReport> = chain.iter().map(|link| kept.drills.report(&link.id).unwrap()).collect();
     assert_eq!(reports.iter().map(|report| report.number).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(reports[0].previous, None);
     assert_eq!(reports[1].previous.as_ref(), Some(&chain[0].hash));
@@ -101,6 +101,27 @@ fn a_report_that_was_replaced_with_its_line_does_not_fit_the_next_one() {
     let after = hash(&fs::read(kept.file("b/report.json")).unwrap());
     kept.change(CHAIN, &before, &after);
     assert_eq!(kept.problems(), "c: its report does not follow the one before it");
+}
+
+/// What is given on the command line is called the same, whatever cluster it is.
+#[test]
+fn a_report_shows_the_former_ones_of_its_own_cluster() {
+    let kept = kept();
+    let of = |id: &str, cluster: Option<&str>, failure: &str| {
+        let mut report = DrillReport { id: id.to_owned(), ..report() };
+        report.source.system_identifier = cluster.map(str::to_owned);
+        report.failures = vec![failure.to_owned()];
+        kept.drills.seal(&kept.host, report, Zone::UTC).unwrap().report
+    };
+    of("other", Some("8"), "of the other cluster");
+    let not_come_so_far = of("unknown", None, "not come so far");
+    let mine = of("mine", Some("7"), "of this cluster");
+    let former = |report: &DrillReport| {
+        let former = kept.drills.former(&kept.drills.chain().unwrap(), &report.source);
+        former.into_iter().map(|report| report.id).collect::<Vec<_>>()
+    };
+    assert_eq!(former(&mine), ["a", "b", "c", "unknown", "mine"]);
+    assert_eq!(former(&not_come_so_far), ["a", "b", "c", "other", "unknown", "mine"]);
 }
 
 #[test]

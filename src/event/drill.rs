@@ -6,14 +6,29 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::progress::Seconds;
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, PgMajor, Target, TimelineId, Xid};
+use crate::error::ErrorKind;
 use crate::plan::Finding;
 
 use super::types::Failure;
 
 /// The form of a report that this program writes.
 pub const FORMAT: u32 = 1;
+/// What a drill does first, in words.
+pub const PLANNING: &str = "planning";
+
+/// The names of what is made of a drill's report, in its directory.
+pub mod document {
+    /// The report itself.
+    pub const JSON: &str = "report.json";
+    /// A page of it, with pictures.
+    pub const HTML: &str = "report.html";
+    /// The same without pictures.
+    pub const MARKDOWN: &str = "report.md";
+}
+
 /// So much of a value that is not as expected is said in words.
 const SHOWN: usize = 200;
 
@@ -37,6 +52,16 @@ impl DrillResult {
             Self::Passed => "passed",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// The process's exit status for it (`docs/cli.md`).
+    #[must_use]
+    pub fn exit_status(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::Failed => ErrorKind::Problems.exit_status(),
+            Self::Interrupted => ErrorKind::Interrupted.exit_status(),
         }
     }
 }
@@ -180,6 +205,15 @@ impl DrillCheck {
         let more = if shown.len() < value.len() { "…" } else { "" };
         format!("{}: {shown}{more}, expected {}", self.name, self.expected)
     }
+
+    /// What came of it, in a line.
+    #[must_use]
+    pub fn outcome(&self) -> String {
+        match self.passed {
+            true => format!("passed: {}", self.name),
+            false => format!("FAILED: {}", self.in_words()),
+        }
+    }
 }
 
 /// A check that could not be carried out, and did not have to be.
@@ -288,6 +322,21 @@ impl DrillReport {
     #[must_use]
     pub fn passed_checks(&self) -> (usize, usize) {
         (self.checks.iter().filter(|check| check.passed).count(), self.checks.len())
+    }
+
+    /// `unpack 4.0 s, replay 2.0 s`: what took any time at all.
+    #[must_use]
+    pub fn parts(&self) -> String {
+        let parts = self.phases.iter().filter(|phase| phase.seconds >= 0.05);
+        parts.map(|phase| format!("{} {}", phase.name, Seconds(phase.seconds))).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether it is of this source: of its name, and not of another cluster, as far as the clusters are known. What was given
+    /// on the command line has the same name, whatever it is.
+    #[must_use]
+    pub fn is_of(&self, source: &Drilled) -> bool {
+        let clusters = self.source.system_identifier.as_ref().zip(source.system_identifier.as_ref());
+        self.source.name == source.name && clusters.is_none_or(|(one, other)| one == other)
     }
 
     /// Whether it went to the end of WAL, on the latest timeline.

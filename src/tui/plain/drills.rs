@@ -2,11 +2,7 @@
 
 use crate::app::State;
 use crate::app::drills::Running;
-use crate::event::DrillResult;
-
-/// Exit statuses of the contract (`docs/cli.md`): of a drill that failed, and of one that was given up.
-const FAILED: u8 = 3;
-const INTERRUPTED: u8 = 130;
+use crate::event::{DrillCheck, DrillResult};
 
 /// What was told of it.
 #[derive(Debug, Default)]
@@ -23,11 +19,7 @@ impl Drilled {
         let Some(running) = &state.drills.running else {
             let was_going_on = std::mem::take(self).goes_on;
             let result = state.drills.last.filter(|_| was_going_on);
-            let status = match result {
-                Some(DrillResult::Failed) => Some(FAILED),
-                Some(DrillResult::Interrupted) => Some(INTERRUPTED),
-                Some(DrillResult::Passed) | None => None,
-            };
+            let status = result.map(DrillResult::exit_status).filter(|status| *status != 0);
             return (Vec::new(), status);
         };
         self.goes_on = true;
@@ -41,12 +33,7 @@ impl Drilled {
             self.note.clone_from(&running.note);
             lines.extend(running.note.clone());
         }
-        for check in running.checks.iter().skip(self.checks) {
-            lines.push(match check.passed {
-                true => format!("passed: {}", check.name),
-                false => format!("FAILED: {}", check.in_words()),
-            });
-        }
+        lines.extend(running.checks.iter().skip(self.checks).map(DrillCheck::outcome));
         self.checks = running.checks.len();
         let doing = running.in_words();
         if self.doing != doing {

@@ -20,6 +20,7 @@ use crate::app::drills::{Entry, Running, Standing, chosen, mine, steps};
 use crate::app::{Hit, State, drills};
 use crate::core::TargetKind;
 use crate::core::progress::{Seconds, counted, grouped};
+use crate::event::drill::document;
 use crate::event::{DrillCheck, DrillReport, DrillResult};
 use crate::tui::canvas::Canvas;
 use crate::tui::glyphs;
@@ -298,10 +299,9 @@ fn detail(state: &State, entry: &Entry, theme: Theme, columns: u16) -> Vec<Line<
         let kept = format!("{}: “walback discard {}” removes it", report.directory.display(), report.id);
         doc.row("Kept", &kept, theme.plain());
     }
-    let parts = report.phases.iter().filter(|phase| phase.seconds >= 0.05);
-    let parts: Vec<String> = parts.map(|phase| format!("{} {}", phase.name, Seconds(phase.seconds))).collect();
+    let parts = report.parts();
     if !parts.is_empty() {
-        doc.row("Took", &parts.join(", "), theme.plain());
+        doc.row("Took", &parts, theme.plain());
     }
     if let Some((lost, against)) = report.rpo_s.zip(report.rpo_against.as_ref()) {
         doc.row("Would lose", &format!("{}, against {against}", Seconds(lost)), theme.plain());
@@ -314,7 +314,7 @@ fn detail(state: &State, entry: &Entry, theme: Theme, columns: u16) -> Vec<Line<
     let when = report.begun_at.in_zone(state.zone);
     doc.row("Made", &format!("{when} by {} on {}, walback {}", by.user, by.host, by.walback), theme.dim());
     if matches!(entry.standing, Standing::Over(_)) {
-        doc.row("Report", &entry.directory.join("report.html").display().to_string(), theme.dim());
+        doc.row("Report", &entry.directory.join(document::HTML).display().to_string(), theme.dim());
     }
     doc.lines()
 }
