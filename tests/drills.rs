@@ -284,6 +284,11 @@ fn a_drill_fails_where_a_check_or_a_limit_does() {
     assert!(check(&drill, "slow")["said"][0].as_str().unwrap().contains("given up"), "{drill:#}");
     assert_eq!(driller.listed(0)["drills"].as_array().unwrap().len(), 5);
     driller.assert_nothing_left();
+    let said = ask(walback(&driller.directory).arg("recoveries")).ended_with(0).out;
+    assert_eq!(
+        said,
+        "no recoveries on this machine but those that drills made and removed: “walback drills” lists them\n"
+    );
 }
 
 /// A drill whose server waits in the middle of replay.

@@ -52,6 +52,10 @@ pub fn list(context: &Context) -> Result<u8> {
     let of_drills =
         |recovery: &&Recovery| recoveries.is_drill(&recovery.id) && recovery.state == RecoveryState::Discarded;
     let (gone, shown): (Vec<&Recovery>, Vec<&Recovery>) = known.iter().partition(of_drills);
+    if shown.is_empty() {
+        print("no recoveries on this machine but those that drills made and removed: “walback drills” lists them")?;
+        return Ok(0);
+    }
     for recovery in shown {
         table.row(vec![
             recovery.id.clone(),

@@ -31,6 +31,7 @@ use crate::tui::glyphs;
 use crate::tui::text::{clean, cut};
 use crate::tui::theme::Theme;
 use crate::tui::widgets::doc::Doc;
+use crate::tui::widgets::stack::Stack;
 use crate::tui::widgets::{continuity, gauge};
 
 /// Columns of the word before a row.
@@ -39,36 +40,14 @@ const KIND: usize = 11;
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     let inner = canvas.frame(body, "Archive", &right(state), true);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    let details: u16 = match inner.height {
-        0..9 => 0,
-        9..14 => 2,
-        14..24 => 4,
-        _ => 7,
-    };
     // Bars give way to the list, which names what they show.
-    let below = details + u16::from(details > 0);
-    let least = 3.min(inner.height.saturating_sub(below));
-    let room = inner.height.saturating_sub(below + least + 1);
-    let upper = upper(canvas, state, Rect { height: room, ..inner });
-    let rows = (upper.len() as u16).min(room);
-    for (row, line) in upper.iter().take(usize::from(rows)).enumerate() {
-        canvas.line(inner, row, line);
-    }
-    let mut y = inner.y + rows;
-    if rows > 0 {
-        canvas.divider(body, y, "What there is to say", &place(state), true);
-        y += 1;
-    }
-    // What the list does not need is for the chosen row.
-    let spare = usize::from(inner.bottom().saturating_sub(y + below)).saturating_sub(state.archive.len());
-    let details = if details > 0 { details + spare as u16 } else { 0 };
-    let below = details + u16::from(details > 0);
-    let list = Rect { y, height: inner.bottom().saturating_sub(y + below), ..inner };
-    rows_of(canvas, state, list);
-    if details > 0 {
-        let y = inner.bottom() - below;
-        canvas.divider(body, y, "", "", true);
-        detail(canvas, state, Rect { y: y + 1, height: details, ..inner });
+    let stack = Stack::new(body, inner, 3, [2, 4, 7]);
+    let upper = upper(canvas, state, stack.room());
+    let lower = stack.draw_upper(canvas, &upper, ("What there is to say", &place(state)), state.archive.len());
+    rows_of(canvas, state, lower.list);
+    if let Some((divider, area)) = lower.details {
+        canvas.divider(body, divider, "", "", true);
+        detail(canvas, state, area);
     }
 }
 

@@ -27,6 +27,7 @@ use crate::tui::glyphs;
 use crate::tui::text::{clean, cut};
 use crate::tui::theme::Theme;
 use crate::tui::widgets::doc::Doc;
+use crate::tui::widgets::stack::Stack;
 use crate::tui::widgets::{gauge, trend};
 
 pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
@@ -36,36 +37,16 @@ pub(crate) fn draw(canvas: &mut Canvas<'_>, state: &State, body: Rect) {
     if all.is_empty() {
         return introduction(canvas, state, inner);
     }
-    let details: u16 = match inner.height {
-        0..9 => 0,
-        9..14 => 2,
-        14..24 => 5,
-        _ => 9,
-    };
-    let below = details + u16::from(details > 0);
-    let least = 4.min(inner.height.saturating_sub(below));
-    let room = inner.height.saturating_sub(below + least + 1);
-    let upper = upper(canvas, state, &all, Rect { height: room, ..inner });
-    let rows = (upper.len() as u16).min(room);
-    for (row, line) in upper.iter().take(usize::from(rows)).enumerate() {
-        canvas.line(inner, row, line);
-    }
-    let mut y = inner.y + rows;
-    if rows > 0 {
-        let place = format!("{} of {}", grouped(state.drills.cursor as u64 + 1), grouped(all.len() as u64));
-        canvas.divider(body, y, "History", &place, true);
-        y += 1;
-    }
-    // What the list does not need is for the chosen one.
-    let spare = usize::from(inner.bottom().saturating_sub(y + below)).saturating_sub(all.len() + 1);
-    let details = if details > 0 { details + spare as u16 } else { 0 };
-    let below = details + u16::from(details > 0);
-    list(canvas, state, &all, Rect { y, height: inner.bottom().saturating_sub(y + below), ..inner });
-    if let Some(entry) = chosen(state).filter(|_| details > 0) {
-        let y = inner.bottom() - below;
-        canvas.divider(body, y, &entry.id, "", true);
+    let stack = Stack::new(body, inner, 4, [2, 5, 9]);
+    let upper = upper(canvas, state, &all, stack.room());
+    let place = format!("{} of {}", grouped(state.drills.cursor as u64 + 1), grouped(all.len() as u64));
+    // The list has a heading.
+    let lower = stack.draw_upper(canvas, &upper, ("History", &place), all.len() + 1);
+    list(canvas, state, &all, lower.list);
+    if let Some((entry, (divider, area))) = chosen(state).zip(lower.details) {
+        canvas.divider(body, divider, &entry.id, "", true);
         let lines = detail(state, entry, canvas.theme, inner.width);
-        canvas.cut_off(Rect { y: y + 1, height: details, ..inner }, &lines);
+        canvas.cut_off(area, &lines);
     }
 }
 

@@ -7,5 +7,6 @@ pub(super) mod doc;
 pub(super) mod footer;
 pub(super) mod gauge;
 pub(super) mod header;
+pub(super) mod stack;
 pub(super) mod timelines;
 pub(super) mod trend;
