@@ -1,12 +1,12 @@
 //! How fast a base backup is unpacked, as ratios to GNU tar with the usual decompressors, in one run on the same files.
 //!
 //! ```sh
-//! cargo bench --bench unpack [-- ROUNDS [DIRECTORY]]
+//! cargo bench --bench unpack [-- ROUNDS [DIRECTORY [FORM...]]]
 //! ```
 //!
 //! The backup is made once, by `benches/make-backup.sh` with PostgreSQL 15, below `target/bench/`; delete it to have
 //! another. It is unpacked below DIRECTORY, by default in the directory for temporary files, which has to be one that the
-//! server's user can enter. All are processes of their own, run in turn; each begins with nothing waiting to be written
+//! server's user can enter; of the FORMs plain, gz, zst and lz4 only these, where any are named. All are processes of their own, run in turn; each begins with nothing waiting to be written
 //! to the disks. What they leave is removed before the next one begins. What is compared are the medians.
 //! `docs/performance.md` holds the table.
 
@@ -32,7 +32,8 @@ fn main() {
         Some("unpack") => unpack(Path::new(&arguments.next().unwrap()), Path::new(&arguments.next().unwrap())),
         rounds => {
             let place = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
-            measure(rounds.map_or(5, |rounds| rounds.parse().unwrap()), &place);
+            let forms: Vec<String> = arguments.collect();
+            measure(rounds.map_or(5, |rounds| rounds.parse().unwrap()), &place, &forms);
         }
     }
 }
@@ -96,7 +97,7 @@ impl Subject {
     }
 }
 
-fn measure(rounds: usize, below: &Path) {
+fn measure(rounds: usize, below: &Path, wanted: &[String]) {
     let backup = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/backup");
     if !backup.exists() {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/make-backup.sh");
@@ -106,9 +107,11 @@ fn measure(rounds: usize, below: &Path) {
     fs::create_dir(&place).unwrap();
     fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let into = place.join("into");
-    let forms = [("plain", "", 2.2), ("gz", "gzip -dc", 3.6), ("zst", "zstd -dcq", 2.4), ("lz4", "lz4 -dcq", 3.0)];
+    let mut forms =
+        vec![("plain", "", 2.2), ("gz", "gzip -dc", 3.6), ("zst", "zstd -dcq", 2.4), ("lz4", "lz4 -dcq", 3.0)];
+    forms.retain(|(form, ..)| wanted.is_empty() || wanted.iter().any(|wanted| wanted == form));
     let mut subjects = Vec::new();
-    for (form, program, _) in forms {
+    for (form, program, _) in &forms {
         make_plan(&backup, form, &place);
         subjects.extend(ways(&backup, form, program, &into, &place));
     }

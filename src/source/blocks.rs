@@ -6,11 +6,11 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
 use zstd::zstd_safe::{DCtx, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
 use super::compress::{self, Uncut, cut_off, gunzip, open_packed, read_at_most, too_long};
+use super::gunzip::Gunzip;
 use crate::catalog::Compression;
 
 /// Bytes of a plain segment in a block: they stay in the second-level cache.
@@ -258,7 +258,7 @@ impl Blocks for Gzip {
             Step::Front => {
                 bytes.resize(self.room, 0);
                 let front = bytes.get_mut(..FRONT.min(self.room)).unwrap_or_default();
-                let filled = fill(&mut MultiGzDecoder::new(BufReader::new(&self.file)), front)?;
+                let filled = fill(&mut Gunzip::new(BufReader::new(&self.file)), front)?;
                 self.step = Step::Rest { behind: filled };
                 Ok(front.get(..filled).unwrap_or_default())
             }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bzip2::bufread::MultiBzDecoder;
-use flate2::read::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream, TELL_UNSUPPORTED_CHECK};
 
+use super::gunzip::Gunzip;
 use super::open_file;
 use crate::catalog::Compression;
 use crate::catalog::compression::may_be_short;
@@ -57,7 +57,7 @@ pub fn open(path: &Path, compression: Compression, count: &Count) -> io::Result<
     let buffered = BufReader::with_capacity(256 << 10, file);
     Ok(match compression {
         Compression::None => Box::new(buffered),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(buffered)),
+        Compression::Gzip => Box::new(Gunzip::new(buffered)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(buffered)?),
         Compression::Lz4 => Box::new(Lz4Frames(lz4_flex::frame::FrameDecoder::new(Uncut(buffered)))),
         Compression::Xz => Box::new(xz(buffered)?),
@@ -223,7 +223,7 @@ pub fn front(path: &Path, compression: Compression, bytes: u64) -> io::Result<Ve
     let mut front = Vec::new();
     match compression {
         Compression::None => file.take(bytes).read_to_end(&mut front)?,
-        Compression::Gzip => MultiGzDecoder::new(file).take(bytes).read_to_end(&mut front)?,
+        Compression::Gzip => Gunzip::new(file).take(bytes).read_to_end(&mut front)?,
         Compression::Zstd => zstd::stream::read::Decoder::with_buffer(file)?.take(bytes).read_to_end(&mut front)?,
         Compression::Lz4 => lz4_flex::frame::FrameDecoder::new(file).take(bytes).read_to_end(&mut front)?,
         Compression::Xz => xz(file)?.take(bytes).read_to_end(&mut front)?,
@@ -337,7 +337,7 @@ pub(super) fn gunzip(packed: &[u8], bytes: &mut [u8]) -> io::Result<usize> {
         Err(DecompressionError::InsufficientSpace) => return Err(too_long()),
         // `libdeflater` says the same of what is cut off.
         Err(DecompressionError::BadData) => {
-            let slow = fill(&mut MultiGzDecoder::new(packed), bytes);
+            let slow = fill(&mut Gunzip::new(packed), bytes);
             return Err(match slow.err().filter(is_cut_off) {
                 Some(_) => cut_off(),
                 None => io::Error::new(io::ErrorKind::InvalidData, "it is damaged"),
@@ -347,7 +347,7 @@ pub(super) fn gunzip(packed: &[u8], bytes: &mut [u8]) -> io::Result<usize> {
     if is_one_member(packed, unpacked) {
         return Ok(unpacked);
     }
-    fill(&mut MultiGzDecoder::new(packed), bytes)
+    fill(&mut Gunzip::new(packed), bytes)
 }
 
 /// Whether `packed` is a single member of gzip that holds `unpacked` bytes: it ends with their number, and nothing in

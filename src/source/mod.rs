@@ -23,6 +23,7 @@ pub mod compress;
 mod copied;
 pub mod copies;
 pub mod discover;
+mod gunzip;
 pub(crate) mod holes;
 pub mod identity;
 pub mod index;
