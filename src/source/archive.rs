@@ -196,15 +196,28 @@ fn take_headers(directory: &Path, found: &[Found], listing: &mut Listing) {
     }
     let segments: Vec<_> = found.iter().filter(|found| found.file.whole_segment().is_some()).collect();
     let mut votes: Vec<((SegmentSize, u64), usize)> = Vec::new();
-    for segment in segments.iter().step_by(segments.len().div_ceil(SAMPLE).max(1)) {
+    let sample: Vec<_> = segments.iter().step_by(segments.len().div_ceil(SAMPLE).max(1)).collect();
+    let look = |segment: &&&Found| {
         let path = segment.path_in(directory);
-        let form = compress::form_of(&path, segment.compression, None);
-        let header = form.and_then(|form| compress::front(&path, form, SegmentHeader::BYTES as u64));
-        let Some(header) = header.ok().and_then(|bytes| SegmentHeader::parse(&bytes).ok()) else { continue };
-        let said = (header.segment_size, header.system_identifier);
-        match votes.iter_mut().find(|(known, _)| *known == said) {
-            Some((_, votes)) => *votes += 1,
-            None => votes.push((said, 1)),
+        let form = compress::form_of(&path, segment.compression, None).ok()?;
+        SegmentHeader::parse(&compress::front(&path, form, SegmentHeader::BYTES as u64).ok()?).ok()
+    };
+    // Of some that are packed, megabytes have to be unpacked for it.
+    let few = if sample.iter().all(|found| found.compression == Compression::None) { usize::MAX } else { 2 };
+    // Where more than half of them agree, the others make no difference.
+    let majority = sample.len() / 2 + 1;
+    let (first, others) = sample.split_at(majority.min(sample.len()));
+    for sample in [first, others] {
+        let headers = identity::in_parallel(sample, few, &|sample| sample.iter().map(look).collect());
+        for header in headers.into_iter().flatten() {
+            let said = (header.segment_size, header.system_identifier);
+            match votes.iter_mut().find(|(known, _)| *known == said) {
+                Some((_, votes)) => *votes += 1,
+                None => votes.push((said, 1)),
+            }
+        }
+        if votes.iter().any(|(_, votes)| *votes >= majority) {
+            break;
         }
     }
     // Of several that are as many, the first one found.
@@ -222,7 +235,7 @@ fn mark_packed(directory: &Path, found: &mut [Found], listing: &mut Listing) {
     let paths: Vec<PathBuf> = doubtful.iter().map(|found| found.path_in(directory)).collect();
     // One that cannot be read stays what its name says, and whoever reads it will say so.
     let look = |path: &PathBuf| compress::form_of(path, Compression::None, None).unwrap_or(Compression::None);
-    let forms = identity::in_parallel(&paths, &|paths| paths.iter().map(look).collect());
+    let forms = identity::in_parallel(&paths, identity::FEW, &|paths| paths.iter().map(look).collect());
     for (found, form) in doubtful.iter_mut().zip(forms).filter(|(_, form)| *form != Compression::None) {
         (found.compression, found.is_unmarked) = (form, true);
         listing.unmarked.insert(form);

@@ -50,11 +50,7 @@ pub fn open(path: &Path, compression: Compression, segment_bytes: u64) -> io::Re
         Compression::None => of_plain(Box::new(file)),
         Compression::Gzip => Box::new(Gzip { file, room, step: Step::Front, memory: take_spare() }),
         Compression::Zstd => Box::new(Zstd::open(file, room)?),
-        Compression::Lz4 => Box::new(Lz4 {
-            decoder: FrameDecoder::new(Uncut(BufReader::with_capacity(UNPACKED, file))),
-            shown: 0,
-            left: room,
-        }),
+        Compression::Lz4 => Box::new(Lz4::open(file, room)?),
         Compression::Xz => of_packed(Box::new(compress::xz(BufReader::with_capacity(UNPACKED, file))?), room),
         Compression::Bzip2 => of_packed(Box::new(compress::bzip2(BufReader::with_capacity(UNPACKED, file))), room),
     })
@@ -153,6 +149,7 @@ struct Memory {
     packed: Vec<u8>,
     bytes: Vec<u8>,
     zstd: Option<DCtx<'static>>,
+    lz4: Option<Lz4Frame>,
 }
 
 thread_local! {
@@ -305,7 +302,7 @@ impl Zstd {
 
 impl Blocks for Zstd {
     fn next_block(&mut self) -> io::Result<&[u8]> {
-        let Zstd { file, from, to, inside, left, memory: Memory { packed, bytes, zstd } } = self;
+        let Zstd { file, from, to, inside, left, memory: Memory { packed, bytes, zstd, .. } } = self;
         let context = zstd.get_or_insert_with(DCtx::create);
         let room = bytes.get_mut(..UNPACKED).unwrap_or_default();
         let mut filled = 0;
@@ -342,27 +339,84 @@ fn damaged(code: usize) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, get_error_name(code))
 }
 
+/// A file, as long as it is read.
+struct Closable(Option<File>);
+
+impl Read for Closable {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.as_mut().map_or(Ok(0), |file| file.read(buffer))
+    }
+}
+
+/// What unpacks a frame of LZ4, with memory for as large blocks as the frame says that it has.
+struct Lz4Frame {
+    /// What the frame says of its blocks.
+    form: Vec<u8>,
+    decoder: FrameDecoder<Uncut<BufReader<Closable>>>,
+}
+
+impl Lz4Frame {
+    /// Uses what the last segment was read with, if its frame was of the same form.
+    fn of(file: File, spare: Option<Lz4Frame>) -> io::Result<Lz4Frame> {
+        // Behind four bytes of magic (`lz4_Frame_format.md`: FLG, BD).
+        let form = compress::first_bytes(&file)?.get(4..).unwrap_or_default().to_vec();
+        if let Some(mut spare) = spare.filter(|spare| spare.form == form) {
+            *spare.decoder.get_mut().0.get_mut() = Closable(Some(file));
+            return Ok(spare);
+        }
+        let file = BufReader::with_capacity(UNPACKED, Closable(Some(file)));
+        Ok(Lz4Frame { form, decoder: FrameDecoder::new(Uncut(file)) })
+    }
+}
+
 struct Lz4 {
-    decoder: FrameDecoder<Uncut<BufReader<File>>>,
+    /// Always there, but in the end.
+    frame: Option<Lz4Frame>,
     /// Bytes of the block that was shown last.
     shown: usize,
     /// The segment may still have so many bytes.
     left: usize,
+    /// Frames before the one that is read.
+    frames: usize,
+    ended: bool,
+    memory: Memory,
+}
+
+impl Lz4 {
+    fn open(file: File, room: usize) -> io::Result<Lz4> {
+        let mut memory = take_spare();
+        let frame = Some(Lz4Frame::of(file, memory.lz4.take())?);
+        Ok(Lz4 { frame, shown: 0, left: room, frames: 0, ended: false, memory })
+    }
 }
 
 impl Blocks for Lz4 {
     fn next_block(&mut self) -> io::Result<&[u8]> {
-        self.decoder.consume(std::mem::take(&mut self.shown));
-        while self.decoder.fill_buf()?.is_empty() {
+        let Some(Lz4Frame { decoder, .. }) = self.frame.as_mut().filter(|_| !self.ended) else { return Ok(&[]) };
+        decoder.consume(std::mem::take(&mut self.shown));
+        while decoder.fill_buf()?.is_empty() {
             // Behind a frame may come another one.
-            if self.decoder.get_mut().0.fill_buf()?.is_empty() {
+            if decoder.get_mut().0.fill_buf()?.is_empty() {
+                self.ended = true;
                 return Ok(&[]);
             }
+            self.frames += 1;
         }
-        let block = self.decoder.fill_buf()?;
+        let block = decoder.fill_buf()?;
         self.shown = block.len();
         self.left = self.left.checked_sub(block.len()).ok_or_else(too_long)?;
         Ok(block)
+    }
+}
+
+impl Drop for Lz4 {
+    fn drop(&mut self) {
+        // One that ended elsewhere is in the middle of something; one that read several frames has memory for others.
+        if let Some(mut frame) = self.frame.take().filter(|_| self.ended && self.frames == 0) {
+            *frame.decoder.get_mut().0.get_mut() = Closable(None);
+            self.memory.lz4 = Some(frame);
+        }
+        self.memory.give_back();
     }
 }
 
@@ -393,6 +447,36 @@ mod tests {
 
     fn read(contents: &[u8], compression: Compression, room: usize) -> io::Result<Vec<u8>> {
         all(opened(contents, compression, room).as_mut())
+    }
+
+    /// A thread uses its memory again.
+    #[test]
+    fn frames_of_lz4_are_read_alike_whatever_was_read_before() {
+        use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+        let bytes: Vec<u8> = (0..3 << 16).map(|byte: u32| (byte / 7) as u8).collect();
+        let frame = |size: BlockSize, mode: BlockMode| {
+            let info = FrameInfo::new().content_checksum(true).block_size(size).block_mode(mode);
+            let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+            std::io::Write::write_all(&mut encoder, &bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let small = frame(BlockSize::Max64KB, BlockMode::Independent);
+        let (linked, large) =
+            (frame(BlockSize::Max64KB, BlockMode::Linked), frame(BlockSize::Max1MB, BlockMode::Linked));
+        let room = 2 * bytes.len();
+        for first in [&small, &linked, &large] {
+            for second in [&small, &linked, &large] {
+                let mut damaged = first.clone();
+                let middle = damaged.len() / 2;
+                damaged[middle] ^= 1;
+                for before in
+                    [first[..middle].to_vec(), damaged, first.clone(), [first.clone(), first.clone()].concat()]
+                {
+                    let _ = read(&before, Compression::Lz4, room);
+                    assert!(read(second, Compression::Lz4, room).unwrap() == bytes);
+                }
+            }
+        }
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(super) fn open_packed(path: &Path, compression: Compression) -> io::Result<F
 }
 
 /// As many as tell how it is packed.
-fn first_bytes(file: &File) -> io::Result<Vec<u8>> {
+pub(super) fn first_bytes(file: &File) -> io::Result<Vec<u8>> {
     let mut first_bytes = vec![0; 6];
     let there = file.read_at(&mut first_bytes, 0)?;
     first_bytes.truncate(there);

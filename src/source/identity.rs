@@ -84,7 +84,7 @@ pub(super) fn in_archives(archives: &[(&Path, Layouts)], names: &[SegmentName]) 
         Some(Open { place: place_of(directory), directory: File::open(directory).ok()?, layouts: *layouts })
     };
     let open: Vec<Open> = archives.iter().filter_map(open).collect();
-    in_parallel(names, &|names| names.iter().map(|name| first_of(&open, *name)).collect())
+    in_parallel(names, FEW, &|names| names.iter().map(|name| first_of(&open, *name)).collect())
 }
 
 /// An archive.
@@ -131,7 +131,7 @@ fn first_of(archives: &[Open], name: SegmentName) -> Option<Identity> {
 }
 
 /// So many short calls of the system are not worth a thread.
-const FEW: usize = 2000;
+pub(super) const FEW: usize = 2000;
 
 /// Does `work` to what comes, on every core while more of it comes, and gives what came out in no order.
 ///
@@ -171,10 +171,10 @@ pub(super) fn as_they_come<T: Send, R: Send>(
     })
 }
 
-/// Does `work` to parts of `all` on every core, and gives what came out in order. For calls of the system, of which
-/// each is short and there are many.
-pub(super) fn in_parallel<T: Sync, R: Send>(all: &[T], work: &(dyn Fn(&[T]) -> Vec<R> + Sync)) -> Vec<R> {
-    if all.len() < FEW {
+/// Does `work` to parts of `all` on every core, and gives what came out in order. Fewer than `few` are not worth a thread: of
+/// calls of the system, which are short, [`FEW`].
+pub(super) fn in_parallel<T: Sync, R: Send>(all: &[T], few: usize, work: &(dyn Fn(&[T]) -> Vec<R> + Sync)) -> Vec<R> {
+    if all.len() < few {
         return work(all);
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

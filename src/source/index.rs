@@ -31,8 +31,6 @@ mod near;
 const FLOOR: u64 = 50;
 /// So many segments in a row are read by one core, at most: the end of one is the beginning of the next.
 const RUN: usize = 8;
-/// So many runs are there at least for each core, where there are enough segments: a core that ends early finds more.
-const RUNS: usize = 4;
 /// So many summaries are taken from the cache at once.
 const CHUNK: usize = 512;
 /// So many summaries are kept at once.
@@ -543,7 +541,7 @@ impl<'a> Index<'a> {
         done: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<bool> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let runs = runs(entries, missing, (missing.len() / (cores * RUNS)).clamp(1, RUN));
+        let runs = runs(entries, missing, cores);
         let next = AtomicUsize::new(0);
         let threads = cores.min(runs.len());
         std::thread::scope(|scope| {
@@ -703,6 +701,10 @@ impl<'a> Index<'a> {
             if wanted.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let Summarized { read, .. } = self.read(name, 0, cancel, Show::Ends(each))?;
+        if read.is_err() {
+            // What was shown of a file that turned out to be damaged does not count.
+            return Ok(BTreeMap::new());
+        }
         for ended in read.map(|summary| summary.notable).unwrap_or_default() {
             let mut all = std::iter::once(&ended.xid).chain(&ended.subxacts);
             if let Some(xid) = all.find(|xid| xids.contains(xid)).copied() {
@@ -792,10 +794,12 @@ fn is_listed(kind: PointKind) -> bool {
     !matches!(kind, PointKind::Prepare | PointKind::Checkpoint)
 }
 
-/// The missing ones in runs of at most so many consecutive segments, the newest first.
-fn runs(entries: &[Entry], missing: &[usize], longest: usize) -> Vec<Vec<usize>> {
+/// The missing ones in runs of consecutive segments, the newest first. The fewer are left, the shorter they are: so no core
+/// waits for another one for longer than a segment takes.
+fn runs(entries: &[Entry], missing: &[usize], cores: usize) -> Vec<Vec<usize>> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
-    for place in missing {
+    let mut longest = 1;
+    for (behind, place) in missing.iter().enumerate() {
         let next = |run: &&mut Vec<usize>| {
             let timeline = |place: &usize| entries.get(*place).map(|entry| entry.name.timeline);
             run.len() < longest
@@ -803,7 +807,10 @@ fn runs(entries: &[Entry], missing: &[usize], longest: usize) -> Vec<Vec<usize>>
         };
         match runs.last_mut().filter(next) {
             Some(run) => run.push(*place),
-            None => runs.push(vec![*place]),
+            None => {
+                longest = (behind / (2 * cores)).clamp(1, RUN);
+                runs.push(vec![*place]);
+            }
         }
     }
     runs.reverse();
@@ -830,6 +837,29 @@ mod tests {
         Tail, Work,
     };
     use crate::wal::{HeldLock, LockChanges, ParameterChange, RelFileLocator};
+
+    #[test]
+    fn no_core_has_much_more_to_read_at_the_end_than_another() {
+        let size = crate::core::SegmentSize::DEFAULT;
+        let name = |number: u64| SegmentName::new(TimelineId(if number < 50 { 1 } else { 2 }), number, size);
+        let entry = |number: u64| Entry { name: name(number), number, identity: None };
+        let entries: Vec<Entry> = (0..100).map(entry).collect();
+        let missing: Vec<usize> = (0..100).filter(|place| *place != 70).collect();
+        let runs = runs(&entries, &missing, 2);
+        let mut all: Vec<usize> = runs.concat();
+        assert_eq!(runs[0].last(), Some(&99), "the newest first: {runs:?}");
+        assert_eq!(runs.iter().map(Vec::len).max(), Some(RUN));
+        for run in &runs {
+            assert!(run.windows(2).all(|two| two[0] + 1 == two[1]), "{run:?} is not in a row");
+            assert!(!(run.contains(&49) && run.contains(&50)), "{run:?} is of two timelines");
+        }
+        let left = |from: usize| runs[from..].iter().map(Vec::len).sum::<usize>();
+        for (place, run) in runs.iter().enumerate() {
+            assert!(run.len() <= (left(place + 1) / 4).max(1), "{run:?} with {} left", left(place + 1));
+        }
+        all.sort_unstable();
+        assert_eq!(all, missing);
+    }
 
     /// One with something in every field.
     fn summary() -> Summary {
