@@ -9,7 +9,7 @@ use crate::core::progress::grouped;
 use crate::core::{Lsn, SegmentName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::wal::decoder::{Look, Piece, Reached};
-use crate::wal::run::Run;
+use crate::wal::run::{PlainCommit, Run};
 use crate::wal::summary::{Damage, Summarizer, Summary, Tail};
 use crate::wal::{Body, Decoder, EndOfWal, EndReason, Gap, Record, SegmentHeader};
 
@@ -241,6 +241,13 @@ impl Look for Taking<'_, '_> {
         // All of its records lie on one page, and so in one segment.
         self.summarizer.feed_run(run);
         if run.end >= self.border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    #[inline(always)]
+    fn commit(&mut self, commit: &PlainCommit) -> Option<ControlFlow<()>> {
+        // It lies on one page, and so in one segment.
+        let is_taken = matches!(self.reading.show, Show::Nothing) && self.summarizer.feed_commit(commit);
+        is_taken.then(|| if commit.end >= self.border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
     fn record(&mut self, record: &Record) -> ControlFlow<()> {

@@ -9,7 +9,7 @@ use super::crc::{self, Way, Word};
 use super::layout::Layout;
 use super::record::{self, Fragments, Header};
 use super::rmgr::{self, Common, RelFileLocator, RowChange};
-use crate::core::{Lsn, Xid};
+use crate::core::{Lsn, Timestamp, Xid};
 
 /// Whole records of one page that lie one behind the other, and of which only is told what they come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +41,30 @@ pub struct ManyRows {
     pub rows: u64,
 }
 
+/// A commit of which no more is said than when it was, as most are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlainCommit {
+    /// Where its record starts.
+    pub lsn: Lsn,
+    /// Where that says that the one before it starts.
+    pub before: Option<Lsn>,
+    /// Just behind its record.
+    pub end: Lsn,
+    /// The transaction.
+    pub xid: Xid,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// Who is given records.
 pub(super) trait Each {
     /// Whether runs are taken. Otherwise each record is given by itself.
     const RUNS: bool;
 
     fn run(&mut self, run: &Run) -> ControlFlow<()>;
+
+    /// `None` where it is wanted as a record.
+    fn commit(&mut self, commit: &PlainCommit) -> Option<ControlFlow<()>>;
 
     fn record(&mut self, record: &Record) -> ControlFlow<()>;
 }
@@ -59,6 +77,10 @@ impl<F: FnMut(&Record) -> ControlFlow<()>> Each for Singly<F> {
 
     fn run(&mut self, _: &Run) -> ControlFlow<()> {
         ControlFlow::Continue(())
+    }
+
+    fn commit(&mut self, _: &PlainCommit) -> Option<ControlFlow<()>> {
+        None
     }
 
     #[inline(always)]
@@ -112,6 +134,27 @@ impl<E: Each> crc::Work for Front<'_, E> {
                         None => break true,
                     },
                 },
+                Common::PlainCommit if E::RUNS => {
+                    let Some(at) = record.plain_commit() else { break true };
+                    let xid = Xid((record.length_and_xid >> 32) as u32);
+                    if run.records > 0 {
+                        let flow = run.hand_over(each, lsn, before);
+                        run = Growing::at(lsn, before);
+                        if flow.is_break() {
+                            return Went { end: lsn, before, flow, found: false };
+                        }
+                    }
+                    let end = lsn.plus(record.words.len() as u64 * 8);
+                    let commit = PlainCommit { lsn, before: before.valid(), end, xid, at };
+                    let Some(flow) = each.commit(&commit) else { break true };
+                    (before, lsn) = (lsn, end);
+                    if flow.is_break() {
+                        return Went { end: lsn, before, flow, found: false };
+                    }
+                    run = Growing::at(lsn, before);
+                    rest = rest.get(record.words.len()..).unwrap_or_default();
+                    continue;
+                }
                 _ => break true,
             };
             if let Some(row) = row {
@@ -185,6 +228,17 @@ impl<'a> Words<'a> {
         }
         let xid_and_tablespace = upper_half(self.length_and_xid) | first >> 32;
         Some(Row { xid_and_tablespace, database_and_relation: second, change })
+    }
+
+    /// When it committed, where the record has that and nothing else: short main data of eight bytes. `None` where more has
+    /// to be looked at.
+    #[inline(always)]
+    fn plain_commit(&self) -> Option<Timestamp> {
+        const TIME: usize = Header::BYTES + 2;
+        const SHORT_OF_EIGHT: [u8; 2] = [record::MAIN_DATA_SHORT, 8];
+        let main = self.words.as_flattened().get(Header::BYTES..TIME + 8)?;
+        let (announced, time) = main.split_first_chunk()?;
+        if self.total != TIME + 8 || *announced != SHORT_OF_EIGHT { None } else { rmgr::read_plain_time(time) }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Record;
 use super::locks::{LockChanges, Locks};
 use super::rmgr::{Body, Checkpoint, Outcome, ParameterChange, RelFileLocator, RowChange, Rows};
-use super::run::{ManyRows, Run};
+use super::run::{ManyRows, PlainCommit, Run};
 use crate::core::{Lsn, PgMajor, TimelineId, Timestamp, Xid};
 
 /// Relations of one transaction that are told apart; rows of further ones are added up.
@@ -307,6 +307,26 @@ impl Summary {
         u64::from(self.commits) + u64::from(self.aborts) + listed.count() as u64
     }
 
+    /// Notes when and where a transaction ended.
+    #[inline]
+    fn note_end(&mut self, end: End, committed: bool) {
+        let at = end.at;
+        self.last_end = Some(end);
+        if committed {
+            self.last_commit = self.last_end;
+        }
+        self.times = Some(self.times.map_or((at, at), |(from, to)| (from.min(at), to.max(at))));
+        self.first_and_last_time = Some(self.first_and_last_time.map_or((at, at), |(first, _)| (first, at)));
+    }
+
+    /// Notes that a transaction or subtransaction ended.
+    #[inline]
+    fn note_ended(&mut self, xid: Xid) {
+        let (lowest, highest) = self.xids.unwrap_or((xid, xid));
+        let lowest = if xid.precedes(lowest) { xid } else { lowest };
+        self.xids = Some((lowest, if highest.precedes(xid) { xid } else { highest }));
+    }
+
     /// Whether the end of this transaction can be in the segment.
     #[must_use]
     pub fn may_end(&self, xid: Xid) -> bool {
@@ -600,6 +620,17 @@ impl Open {
         Some(work)
     }
 
+    /// Whether it is certain, as far as is quickly told, that a transaction changed fewer rows than `floor`.
+    #[inline]
+    fn is_minor(&self, xid: Xid, floor: u64) -> bool {
+        match self.near.get(xid.0 as usize % NEAR) {
+            Some(Place { xid: known, work: Some(work) }) if *known == xid => {
+                self.works.get(*work as usize).is_some_and(|followed| followed.is_minor(floor))
+            }
+            _ => floor > 0 && self.far.is_empty(),
+        }
+    }
+
     /// What the transaction did, where anything is known; what was set aside for it is used again.
     fn end(&mut self, xid: Xid, look: impl FnOnce(&mut Followed)) -> bool {
         let near = self.near.get_mut(xid.0 as usize % NEAR).filter(|near| near.xid == xid);
@@ -739,6 +770,29 @@ impl Summarizer {
         if let Some(ManyRows { xid: Some(xid), relation, change, rows }) = run.rows {
             self.count(xid, relation, change, rows);
         }
+    }
+
+    /// Takes the next record, a commit of which there is no more to say, unless it has to come as a record: where it ends
+    /// the wait for a lock, or may have destroyed something.
+    #[inline]
+    pub fn feed_commit(&mut self, commit: &PlainCommit) -> bool {
+        let PlainCommit { lsn, before, end, xid, at } = *commit;
+        if self.locks.awaits_ends() || !self.open.is_minor(xid, self.floor) {
+            return false;
+        }
+        let summary = &mut self.summary;
+        if summary.first.is_none() {
+            (summary.first, summary.before_first) = (Some(lsn), before);
+        }
+        (summary.last, summary.end) = (Some(lsn), end);
+        summary.records += 1;
+        if lsn >= self.from {
+            summary.commits += 1;
+            summary.note_end(End { lsn, xid, at }, true);
+            summary.note_ended(xid);
+        }
+        self.open.end(xid, |_| {});
+        true
     }
 
     #[inline]
@@ -930,18 +984,9 @@ impl Summarizer {
         if record.lsn < self.from {
             return;
         }
-        let (at, summary) = (outcome.at, &mut self.summary);
-        summary.last_end = Some(End { lsn: record.lsn, xid: outcome.xid, at });
-        if matches!(record.body, Body::Commit(_)) {
-            summary.last_commit = summary.last_end;
-        }
-        summary.times = Some(summary.times.map_or((at, at), |(from, to)| (from.min(at), to.max(at))));
-        summary.first_and_last_time = Some(summary.first_and_last_time.map_or((at, at), |(first, _)| (first, at)));
-        for xid in std::iter::once(&outcome.xid).chain(&outcome.subxacts) {
-            let (lowest, highest) = summary.xids.unwrap_or((*xid, *xid));
-            let lowest = if xid.precedes(lowest) { *xid } else { lowest };
-            summary.xids = Some((lowest, if highest.precedes(*xid) { *xid } else { highest }));
-        }
+        let end = End { lsn: record.lsn, xid: outcome.xid, at: outcome.at };
+        self.summary.note_end(end, matches!(record.body, Body::Commit(_)));
+        std::iter::once(&outcome.xid).chain(&outcome.subxacts).for_each(|xid| self.summary.note_ended(*xid));
     }
 
     /// Notes a damaged place.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::core::{TimelineId, Xid};
+use crate::core::{PgMajor, TimelineId, Xid};
 use crate::wal::page::BadPage;
 use crate::wal::record::Header;
-use crate::wal::rmgr::{Body, RelFileLocator, RowChange, Rows};
+use crate::wal::rmgr::{Body, Outcome, RelFileLocator, RowChange, Rows};
 use crate::wal::run::ManyRows;
+use crate::wal::summary::{Summarizer, Tail};
 use crate::wal::writer::{SYSTEM, Writer, main_data, outcome, with_blocks};
 use proptest::prelude::*;
 
@@ -92,6 +93,20 @@ impl Look for CameTo {
         ControlFlow::Continue(())
     }
 
+    fn commit(&mut self, commit: &PlainCommit) -> Option<ControlFlow<()>> {
+        let PlainCommit { lsn, before, end, xid, at } = *commit;
+        // Some are wanted as records.
+        if lsn.0.is_multiple_of(3) {
+            return None;
+        }
+        assert!(self.end.is_none_or(|end| end <= lsn) && lsn < end);
+        self.first.get_or_insert((lsn, before));
+        (self.last, self.end) = (Some(lsn), Some(end));
+        self.records += 1;
+        self.others.push((lsn, Body::Commit(Outcome::plain(at, xid))));
+        Some(ControlFlow::Continue(()))
+    }
+
     fn record(&mut self, record: &Record) -> ControlFlow<()> {
         self.first.get_or_insert((record.lsn, record.previous));
         (self.last, self.end) = (Some(record.lsn), Some(record.end_lsn));
@@ -103,6 +118,29 @@ impl Look for CameTo {
             }
             body => self.others.push((record.lsn, body.clone())),
         }
+        ControlFlow::Continue(())
+    }
+
+    fn gap(&mut self, gap: Gap) -> ControlFlow<()> {
+        panic!("{gap}");
+    }
+}
+
+/// The summary of what is looked through.
+struct Summarized(Summarizer);
+
+impl Look for Summarized {
+    fn run(&mut self, run: &Run) -> ControlFlow<()> {
+        self.0.feed_run(run);
+        ControlFlow::Continue(())
+    }
+
+    fn commit(&mut self, commit: &PlainCommit) -> Option<ControlFlow<()>> {
+        self.0.feed_commit(commit).then_some(ControlFlow::Continue(()))
+    }
+
+    fn record(&mut self, record: &Record) -> ControlFlow<()> {
+        self.0.feed(record);
         ControlFlow::Continue(())
     }
 
@@ -540,16 +578,22 @@ fn a_long_record_is_not_kept() {
 fn any_records() -> impl Strategy<Value = Vec<(u8, u8, u8, u16, usize)>> {
     let kind = prop_oneof![Just((0u8, 0x70u8)), Just((1, 0)), Just((1, 0x80)), Just((10, 0x10)), Just((21, 0))];
     let record = (kind, 0u8..8, 0u16..3000, 80usize..3000);
-    proptest::collection::vec(
-        record.prop_map(|((rmgr, info), blocks, payload, main)| (rmgr, info, blocks, payload, main)),
-        1..20,
-    )
+    let record = record.prop_map(|((rmgr, info), blocks, payload, main)| {
+        // Half of the commits have their time only.
+        let main = if (rmgr, info) == (1, 0) && payload % 2 == 0 { ONLY_A_TIME } else { main };
+        (rmgr, info, blocks, payload, main)
+    });
+    proptest::collection::vec(record, 1..20)
 }
+
+/// Bytes of main data of a commit of which there is no more to say.
+const ONLY_A_TIME: usize = 8;
 
 fn written(major: u16, records: &[(u8, u8, u8, u16, usize)]) -> Writer {
     let mut wal = Writer::new(major, START);
     for (rmgr, info, blocks, payload, main) in records {
-        wal.record(*rmgr, *info, 700 + u32::from(*blocks) % 2, &with_blocks(*blocks, *payload, &vec![0; *main]));
+        let references = if *main == ONLY_A_TIME { 0 } else { *blocks };
+        wal.record(*rmgr, *info, 700 + u32::from(*blocks) % 2, &with_blocks(references, *payload, &vec![0; *main]));
     }
     wal
 }
@@ -575,6 +619,16 @@ proptest! {
         }
         whole.0.iter().for_each(|record| assert!(singly.record(record).is_continue()));
         prop_assert_eq!(together, singly);
+        for (from, floor) in [(Lsn(0), 0), (Lsn(0), 1), (start.plus(9000), 50)] {
+            let summarizer = || Summarizer::new(SYSTEM, PgMajor(major), from, floor);
+            let (mut together, mut singly) = (Summarized(summarizer()), summarizer());
+            let mut decoder = Decoder::at_record(start, size());
+            for piece in wal.bytes.chunks(piece) {
+                prop_assert_eq!(decoder.look_through(piece, &mut together), ControlFlow::Continue(()));
+            }
+            whole.0.iter().for_each(|record| singly.feed(record));
+            prop_assert_eq!(together.0.finish(Tail::Full), singly.finish(Tail::Full));
+        }
         prop_assert_eq!(decoder.finish(), whole.1);
         prop_assert_eq!(read_in_place(Decoder::at_record(start, size()), &wal.bytes, piece, most), whole);
     }
