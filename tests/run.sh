@@ -136,6 +136,8 @@ check cargo fmt --check
 check cargo clippy --all-targets -- -D warnings
 log=$(mktemp) || stop 'no temporary file can be made'
 trap 'rm -f "$log"' EXIT
+# They wait for servers and disks more than they compute.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((($(nproc) * 3 + 1) / 2))}
 run_tests() { cargo test 2>&1 | tee "$log"; }
 check run_tests
 

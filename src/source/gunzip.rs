@@ -43,7 +43,7 @@ impl<R: BufRead> Gunzip<R> {
         let mut header = GzDecoder::new(packed);
         if header.header().is_none() {
             // It tells what is wrong when it is read from.
-            header.read(&mut [0])?;
+            header.read_exact(&mut [0])?;
             return Err(damaged("it does not begin or go on as gzip does"));
         }
         self.inflating.reset_data();
