@@ -205,8 +205,8 @@ fn take_headers(directory: &Path, found: &[Found], listing: &mut Listing) {
     // Of some that are packed, megabytes have to be unpacked for it.
     let few = if sample.iter().all(|found| found.compression == Compression::None) { usize::MAX } else { 2 };
     // Where more than half of them agree, the others make no difference.
-    let majority = sample.len() / 2 + 1;
-    let (first, others) = sample.split_at(majority.min(sample.len()));
+    let more_than_half = sample.len() / 2 + 1;
+    let (first, others) = sample.split_at(more_than_half.min(sample.len()));
     for sample in [first, others] {
         let headers = identity::in_parallel(sample, few, &|sample| sample.iter().map(look).collect());
         for header in headers.into_iter().flatten() {
@@ -216,7 +216,7 @@ fn take_headers(directory: &Path, found: &[Found], listing: &mut Listing) {
                 None => votes.push((said, 1)),
             }
         }
-        if votes.iter().any(|(_, votes)| *votes >= majority) {
+        if votes.iter().any(|(_, votes)| *votes >= more_than_half) {
             break;
         }
     }
