@@ -6,7 +6,9 @@
 //!
 //! The archive is made once, by `benches/make-wal.sh` with PostgreSQL 15, below `target/bench/`; delete it to have
 //! another. `gunzip`, `zstd` and `lz4` are measured where they are installed. All are processes of their own that print
-//! to nowhere, run in turn; what is compared are the medians. `docs/performance.md` holds the table.
+//! to nowhere, run in turn; what is compared are the medians. One thread, and whatever is compared with it, has one core to
+//! run on: `zstd` reads and writes on further threads. How much a second core gains for two processes that have nothing to do
+//! with each other is measured too. `docs/performance.md` holds the table.
 
 // A measurement that cannot go on stops.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -15,7 +17,7 @@ use std::fs;
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -75,12 +77,16 @@ fn scan(directory: &Path, threads: usize) -> Found {
 
 /// As many threads read as there are cores to run on: on some of them alone, fewer do.
 fn stay_on(cores: usize) {
-    let mut set = CpuSet::new();
     let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
-    // The first core often has the machine's interrupts to look after.
-    let ours = (0..CpuSet::count()).rev().filter(|core| all.is_set(*core).unwrap());
-    ours.take(cores).for_each(|core| set.set(core).unwrap());
-    sched_setaffinity(Pid::from_raw(0), &set).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &last_cores(&all, 0, cores)).unwrap();
+}
+
+/// So many of the cores, counted from the last one on: the first often has the machine's interrupts to look after.
+fn last_cores(all: &CpuSet, skip: usize, count: usize) -> CpuSet {
+    let mut set = CpuSet::new();
+    let cores = (0..CpuSet::count()).rev().filter(|core| all.is_set(*core).unwrap());
+    cores.skip(skip).take(count).for_each(|core| set.set(core).unwrap());
+    set
 }
 
 impl Found {
@@ -90,6 +96,11 @@ impl Found {
         let works = summary.notable.iter().map(|ended| &ended.work).chain(summary.open.iter().map(|(_, work)| work));
         self.rows += works.map(walback::wal::summary::Work::rows_changed).sum::<u64>();
     }
+}
+
+/// The arguments of a program that reads files.
+fn words(options: &str, files: impl Iterator<Item = PathBuf>) -> Vec<String> {
+    std::iter::once(options.to_owned()).chain(files.map(|file| file.display().to_string())).collect()
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -102,7 +113,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 struct Subject {
     name: String,
     program: PathBuf,
-    arguments: Vec<String>,
+    /// Of each of the processes that run at once, each on a core of its own; a single one of ours keeps to its cores itself.
+    processes: Vec<Vec<String>>,
     runs: Vec<(Duration, Duration)>,
 }
 
@@ -110,7 +122,7 @@ impl Subject {
     fn ours(what: &str, directory: &Path, threads: usize) -> Subject {
         let arguments = vec!["scan".to_owned(), threads.to_string(), directory.display().to_string()];
         let name = format!("walback, {what}, {threads} {}", if threads == 1 { "thread" } else { "threads" });
-        Subject { name, program: std::env::current_exe().unwrap(), arguments, runs: Vec::new() }
+        Subject { name, program: std::env::current_exe().unwrap(), processes: vec![arguments], runs: Vec::new() }
     }
 
     fn waldump(directory: &Path, what: &str) -> Subject {
@@ -127,7 +139,7 @@ impl Subject {
         Subject {
             name: format!("pg_waldump {what}, {of}"),
             program: pg_bin().join("pg_waldump"),
-            arguments,
+            processes: vec![arguments],
             runs: Vec::new(),
         }
     }
@@ -138,20 +150,41 @@ impl Subject {
             println!("{program} is not installed: what is compared with it is left out (apt-get install {program})");
             return None;
         }
-        let files = files(directory).into_iter().map(|file| file.display().to_string());
-        let arguments = std::iter::once(options.to_owned()).chain(files).collect();
-        Some(Subject { name: format!("{program} {options}"), program: program.into(), arguments, runs: Vec::new() })
+        let processes = vec![words(options, files(directory).into_iter())];
+        Some(Subject { name: format!("{program} {options}"), program: program.into(), processes, runs: Vec::new() })
     }
 
-    fn command(&self) -> Command {
+    /// Two at once, each of which does half of the work.
+    fn halved(program: &str, options: &str, directory: &Path) -> Subject {
+        let half = |first| words(options, files(directory).into_iter().skip(first).step_by(2));
+        let name = format!("two {program} {options}, half each");
+        Subject { name, program: program.into(), processes: vec![half(0), half(1)], runs: Vec::new() }
+    }
+
+    fn command(&self, arguments: &[String]) -> Command {
         let mut command = Command::new(&self.program);
         // Without TZ, the C library looks for the time zone's file at every time that is printed.
-        command.args(&self.arguments).env("TZ", "UTC").stdin(Stdio::null()).stderr(Stdio::null());
+        command.args(arguments).env("TZ", "UTC").stdin(Stdio::null()).stderr(Stdio::null());
         command
     }
 
     fn output(&self) -> String {
-        String::from_utf8_lossy(&self.command().output().unwrap().stdout).into_owned()
+        String::from_utf8_lossy(&self.command(&self.processes[0]).output().unwrap().stdout).into_owned()
+    }
+
+    /// Starts its processes, each on a core of its own, but for ours, which keeps to its cores itself.
+    fn start(&self) -> Vec<Child> {
+        let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        let start = |(core, arguments): (usize, &Vec<String>)| {
+            if arguments[0] != "scan" {
+                // What is started may run where this one may.
+                sched_setaffinity(Pid::from_raw(0), &last_cores(&all, core, 1)).unwrap();
+            }
+            let child = self.command(arguments).stdout(Stdio::null()).spawn().unwrap();
+            sched_setaffinity(Pid::from_raw(0), &all).unwrap();
+            child
+        };
+        self.processes.iter().enumerate().map(start).collect()
     }
 
     fn run(&mut self) {
@@ -161,7 +194,9 @@ impl Subject {
             time(usage.user_time()) + time(usage.system_time())
         };
         let (before, start) = (used(), Instant::now());
-        let _ = self.command().stdout(Stdio::null()).status().unwrap();
+        for mut process in self.start() {
+            let _ = process.wait().unwrap();
+        }
         self.runs.push((start.elapsed(), used() - before));
     }
 
@@ -183,7 +218,8 @@ fn pg_bin() -> PathBuf {
 struct Goal {
     ours: usize,
     peer: usize,
-    least: f64,
+    /// `None` where it only tells what the machine can do.
+    least: Option<f64>,
     /// Where several threads are compared, only the time that passes says anything.
     parallel: bool,
 }
@@ -214,7 +250,8 @@ fn measure(rounds: usize) {
         let ((our_wall, our_cpu), (wall, cpu)) = (ours.medians(), peer.medians());
         let cpu = if parallel { "-".to_owned() } else { format!("{:.2}", cpu / our_cpu) };
         let what = format!("{} : {}", ours.name, peer.name);
-        println!("{what:<104} {:>6.2} {cpu:>6} {least:>6.2}", wall / our_wall);
+        let least = least.map_or_else(String::new, |least| format!("{least:.2}"));
+        println!("{what:<104} {:>6.2} {cpu:>6} {least:>6}", wall / our_wall);
     }
 }
 
@@ -231,8 +268,9 @@ fn subjects(directory: &dyn Fn(&str) -> PathBuf) -> (Vec<Subject>, Vec<Goal>) {
         Subject::ours("all", &directory("plain"), 1),
         Subject::ours("all", &directory("plain"), 2),
     ];
-    let goal = |ours, peer, least| Goal { ours, peer, least, parallel: false };
-    let parallel = |ours, peer, least| Goal { ours, peer, least, parallel: true };
+    let goal = |ours, peer, least| Goal { ours, peer, least: Some(least), parallel: false };
+    let parallel = |ours, peer, least| Goal { ours, peer, least: Some(least), parallel: true };
+    let machine = |ours, peer| Goal { ours, peer, least: None, parallel: true };
     let mut goals = vec![
         goal(2, 0, 3.5),
         goal(2, 1, 2.2),
@@ -240,7 +278,11 @@ fn subjects(directory: &dyn Fn(&str) -> PathBuf) -> (Vec<Subject>, Vec<Goal>) {
         parallel(3, 2, 1.7),
         parallel(6, 5, 1.7),
         parallel(8, 7, 1.7),
+        machine(10, 9),
     ];
+    // The kernel's copying is the same for all who read.
+    subjects.extend(Subject::unpacker("cat", "-u", &directory("plain")));
+    subjects.push(Subject::halved("cat", "-u", &directory("plain")));
     for (program, options, name, least) in
         [("gunzip", "-c", "gz", 4.2), ("zstd", "-dc", "zst", 1.1), ("lz4", "-dcm", "lz4", 1.1)]
     {
@@ -250,7 +292,8 @@ fn subjects(directory: &dyn Fn(&str) -> PathBuf) -> (Vec<Subject>, Vec<Goal>) {
         };
         let at = subjects.len();
         subjects.extend([unpacker, Subject::ours(name, &packed, 1), Subject::ours(name, &packed, 2)]);
-        goals.extend([goal(at + 1, at, least), parallel(at + 2, at + 1, 1.8)]);
+        subjects.push(Subject::halved(program, options, &packed));
+        goals.extend([goal(at + 1, at, least), parallel(at + 2, at + 1, 1.8), machine(at + 3, at)]);
     }
     (subjects, goals)
 }
