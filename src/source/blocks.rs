@@ -358,8 +358,8 @@ struct Lz4Frame {
 impl Lz4Frame {
     /// Uses what the last segment was read with, if its frame was of the same form.
     fn of(file: File, spare: Option<Lz4Frame>) -> io::Result<Lz4Frame> {
-        // Behind four bytes of magic (`lz4_Frame_format.md`: FLG, BD).
-        let form = compress::first_bytes(&file)?.get(4..).unwrap_or_default().to_vec();
+        // Magic, FLG and BD (`lz4_Frame_format.md`).
+        let form = compress::first_bytes(&file)?;
         if let Some(mut spare) = spare.filter(|spare| spare.form == form) {
             *spare.decoder.get_mut().0.get_mut() = Closable(Some(file));
             return Ok(spare);
