@@ -376,8 +376,8 @@ struct Lz4 {
     shown: usize,
     /// The segment may still have so many bytes.
     left: usize,
-    /// Frames before the one that is read.
-    frames: usize,
+    /// There was more than one frame.
+    several: bool,
     ended: bool,
     memory: Memory,
 }
@@ -386,7 +386,7 @@ impl Lz4 {
     fn open(file: File, room: usize) -> io::Result<Lz4> {
         let mut memory = take_spare();
         let frame = Some(Lz4Frame::of(file, memory.lz4.take())?);
-        Ok(Lz4 { frame, shown: 0, left: room, frames: 0, ended: false, memory })
+        Ok(Lz4 { frame, shown: 0, left: room, several: false, ended: false, memory })
     }
 }
 
@@ -400,7 +400,7 @@ impl Blocks for Lz4 {
                 self.ended = true;
                 return Ok(&[]);
             }
-            self.frames += 1;
+            self.several = true;
         }
         let block = decoder.fill_buf()?;
         self.shown = block.len();
@@ -412,7 +412,7 @@ impl Blocks for Lz4 {
 impl Drop for Lz4 {
     fn drop(&mut self) {
         // One that ended elsewhere is in the middle of something; one that read several frames has memory for others.
-        if let Some(mut frame) = self.frame.take().filter(|_| self.ended && self.frames == 0) {
+        if let Some(mut frame) = self.frame.take().filter(|_| self.ended && !self.several) {
             *frame.decoder.get_mut().0.get_mut() = Closable(None);
             self.memory.lz4 = Some(frame);
         }

@@ -701,11 +701,9 @@ impl<'a> Index<'a> {
             if wanted.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let Summarized { read, .. } = self.read(name, 0, cancel, Show::Ends(each))?;
-        if read.is_err() {
-            // What was shown of a file that turned out to be damaged does not count.
-            return Ok(BTreeMap::new());
-        }
-        for ended in read.map(|summary| summary.notable).unwrap_or_default() {
+        // What was shown of a file that turned out to be damaged does not count.
+        let Ok(summary) = read else { return Ok(BTreeMap::new()) };
+        for ended in summary.notable {
             let mut all = std::iter::once(&ended.xid).chain(&ended.subxacts);
             if let Some(xid) = all.find(|xid| xids.contains(xid)).copied() {
                 fates.insert(xid, Fate::Committed(Box::new(ended)));

@@ -156,7 +156,7 @@ impl Reading<'_> {
                 Show::Ends(_) => {}
             }
         }
-        if record.end_lsn >= border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        up_to(border, record.end_lsn)
     }
 
     /// Opens a segment behind, or what a timeline that forks off in it begins with: a server that was promoted has
@@ -235,19 +235,24 @@ impl Taking<'_, '_> {
     }
 }
 
+/// Breaks once what was read last ends at the border or behind it.
+fn up_to(border: Lsn, end: Lsn) -> ControlFlow<()> {
+    if end >= border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
 impl Look for Taking<'_, '_> {
     #[inline(always)]
     fn run(&mut self, run: &Run) -> ControlFlow<()> {
         // All of its records lie on one page, and so in one segment.
         self.summarizer.feed_run(run);
-        if run.end >= self.border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        up_to(self.border, run.end)
     }
 
     #[inline(always)]
     fn commit(&mut self, commit: &PlainCommit) -> Option<ControlFlow<()>> {
         // It lies on one page, and so in one segment.
         let is_taken = matches!(self.reading.show, Show::Nothing) && self.summarizer.feed_commit(commit);
-        is_taken.then(|| if commit.end >= self.border { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        is_taken.then(|| up_to(self.border, commit.end))
     }
 
     fn record(&mut self, record: &Record) -> ControlFlow<()> {

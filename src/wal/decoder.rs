@@ -243,7 +243,8 @@ impl Decoder {
     }
 
     /// [`Decoder::read_through`] for who wants to know of most records only what they come to: those that say nothing,
-    /// and those that changed a row, come in runs, and commits without more. That takes half the time. `Break` where `look` had enough.
+    /// and those that changed a row, come in runs, and a commit with its time only comes as that. That takes half the time.
+    /// `Break` where `look` had enough.
     pub fn look_through(&mut self, bytes: &[u8], look: &mut impl Look) -> ControlFlow<()> {
         let mut bytes = bytes;
         loop {

@@ -137,12 +137,9 @@ impl<E: Each> crc::Work for Front<'_, E> {
                 Common::PlainCommit if E::RUNS => {
                     let Some(at) = record.plain_commit() else { break true };
                     let xid = Xid((record.length_and_xid >> 32) as u32);
-                    if run.records > 0 {
-                        let flow = run.hand_over(each, lsn, before);
-                        run = Growing::at(lsn, before);
-                        if flow.is_break() {
-                            return Went { end: lsn, before, flow, found: false };
-                        }
+                    let flow = run.hand_over(each, lsn, before);
+                    if flow.is_break() {
+                        return Went { end: lsn, before, flow, found: false };
                     }
                     let end = lsn.plus(record.words.len() as u64 * 8);
                     let commit = PlainCommit { lsn, before: before.valid(), end, xid, at };
@@ -163,7 +160,6 @@ impl<E: Each> crc::Work for Front<'_, E> {
                     if flow.is_break() {
                         return Went { end: lsn, before, flow, found: false };
                     }
-                    run = Growing::at(lsn, before);
                 }
                 (run.row, run.rows) = (row, run.rows + 1);
             }
@@ -172,7 +168,7 @@ impl<E: Each> crc::Work for Front<'_, E> {
             lsn = lsn.plus(record.words.len() as u64 * 8);
             rest = rest.get(record.words.len()..).unwrap_or_default();
         };
-        let flow = if run.records > 0 { run.hand_over(each, lsn, before) } else { ControlFlow::Continue(()) };
+        let flow = run.hand_over(each, lsn, before);
         Went { end: lsn, before, flow, found }
     }
 }
@@ -285,9 +281,13 @@ impl Growing {
         Growing { first, before_first, records: 0, rows: 0, row }
     }
 
+    /// Gives the run to who wants it, if there is any yet. The next one may begin where it ends.
     #[inline(always)]
-    fn hand_over<E: Each>(&self, each: &mut E, end: Lsn, last: Lsn) -> ControlFlow<()> {
-        let Growing { first, before_first, records, rows, row } = *self;
+    fn hand_over<E: Each>(&mut self, each: &mut E, end: Lsn, last: Lsn) -> ControlFlow<()> {
+        let Growing { first, before_first, records, rows, row } = std::mem::replace(self, Growing::at(end, last));
+        if records == 0 {
+            return ControlFlow::Continue(());
+        }
         let Row { xid_and_tablespace, database_and_relation, change } = row;
         let xid = Some(Xid((xid_and_tablespace >> 32) as u32)).filter(|xid| xid.0 != 0);
         let relation = RelFileLocator {

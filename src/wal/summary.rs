@@ -307,6 +307,16 @@ impl Summary {
         u64::from(self.commits) + u64::from(self.aborts) + listed.count() as u64
     }
 
+    /// Notes records: where the first of them and the one before it start, where the last of them starts and ends.
+    #[inline(always)]
+    fn note_records(&mut self, records: u64, (first, before_first): (Lsn, Option<Lsn>), (last, end): (Lsn, Lsn)) {
+        if self.first.is_none() {
+            (self.first, self.before_first) = (Some(first), before_first);
+        }
+        (self.last, self.end) = (Some(last), end);
+        self.records += records;
+    }
+
     /// Notes when and where a transaction ended.
     #[inline]
     fn note_end(&mut self, end: End, committed: bool) {
@@ -741,13 +751,7 @@ impl Summarizer {
     /// Takes the next record.
     #[inline]
     pub fn feed(&mut self, record: &Record) {
-        let summary = &mut self.summary;
-        if summary.first.is_none() {
-            (summary.first, summary.before_first) = (Some(record.lsn), record.previous);
-        }
-        summary.last = Some(record.lsn);
-        summary.end = record.end_lsn;
-        summary.records += 1;
+        self.summary.note_records(1, (record.lsn, record.previous), (record.lsn, record.end_lsn));
         match &record.body {
             Body::Other => {}
             Body::Rows(rows) => self.count_rows(record, rows),
@@ -760,13 +764,7 @@ impl Summarizer {
     /// Takes the next records, where they come together.
     #[inline(always)]
     pub fn feed_run(&mut self, run: &Run) {
-        let summary = &mut self.summary;
-        if summary.first.is_none() {
-            (summary.first, summary.before_first) = (Some(run.first), run.before_first);
-        }
-        summary.last = Some(run.last);
-        summary.end = run.end;
-        summary.records += run.records;
+        self.summary.note_records(run.records, (run.first, run.before_first), (run.last, run.end));
         if let Some(ManyRows { xid: Some(xid), relation, change, rows }) = run.rows {
             self.count(xid, relation, change, rows);
         }
@@ -781,11 +779,7 @@ impl Summarizer {
             return false;
         }
         let summary = &mut self.summary;
-        if summary.first.is_none() {
-            (summary.first, summary.before_first) = (Some(lsn), before);
-        }
-        (summary.last, summary.end) = (Some(lsn), end);
-        summary.records += 1;
+        summary.note_records(1, (lsn, before), (lsn, end));
         if lsn >= self.from {
             summary.commits += 1;
             summary.note_end(End { lsn, xid, at }, true);
