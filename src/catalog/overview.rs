@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::core::{Lsn, SegmentName, SegmentSize, TimelineId, Timestamp, Xid};
-use crate::wal::summary::{Damage, Mark, MarkKind, Summary, Tail};
+use crate::wal::summary::{Damage, Fate, Mark, MarkKind, Summary, Tail};
 
-use super::suspect::{Fate, Stitch, Suspect, sort_worst_first, suspects_of};
+use super::suspect::{Stitch, Suspect, sort_worst_first, suspects_of};
 use super::{Point, PointKind};
 
 /// What is known of one segment for lists and charts.

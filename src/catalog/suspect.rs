@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{Lsn, Target, TargetKind, TimelineChoice, TimelineId, Timestamp, Xid};
 use crate::wal::RelFileLocator;
-use crate::wal::summary::{DatabaseDrop, Ended, RelationWork, SharedDelete, Summary, Work};
+use crate::wal::summary::{DatabaseDrop, Ended, Fate, RelationWork, SharedDelete, Summary, Work};
 
 use super::destroyed::Files;
 
@@ -217,15 +217,6 @@ fn dropped_database(ended: &Ended, timeline: TimelineId, drop: &DatabaseDrop, ma
 /// What is said where rows of subtransactions are not counted.
 const MORE_ROWS: &str = "it had more subtransactions than are followed: it changed more rows than are counted here";
 
-/// How a transaction ended that was asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Fate {
-    /// It committed, having done this in the segment.
-    Committed(Box<Ended>),
-    /// It was rolled back.
-    RolledBack,
-}
-
 /// Puts together what transactions did in several segments of one timeline.
 ///
 /// A summary says what lies in one segment alone. Fed with the summaries in order, this keeps what transactions did
@@ -250,22 +241,26 @@ impl Stitch {
     }
 
     /// Takes the next segment. `ask` is to find the ends of these transactions in this very segment, or of those whose
-    /// subtransactions they are. Gives the notable transactions that committed in it, with all that they did.
+    /// subtransactions they are, where its summary does not know them. Gives the notable transactions that committed in it,
+    /// with all that they did.
     pub fn feed(&mut self, summary: &Summary, ask: &mut dyn FnMut(&[Xid]) -> BTreeMap<Xid, Fate>) -> Vec<Ended> {
         let mut whole: Vec<Ended> = summary.notable.iter().map(|ended| self.complete(ended.clone())).collect();
-        let unknown = self.unknown(summary);
-        if !unknown.is_empty() {
-            for (xid, fate) in ask(&unknown) {
-                match fate {
-                    Fate::Committed(ended) => whole.push(self.complete(*ended)),
-                    Fate::RolledBack => {
-                        self.open.remove(&xid);
-                    }
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            self.in_doubt(summary).into_iter().partition(|xid| summary.oldest_ends.knows(*xid));
+        let known = known.into_iter().filter_map(|xid| Some((xid, summary.oldest_ends.of(xid)?.clone())));
+        let asked = if unknown.is_empty() { BTreeMap::new() } else { ask(&unknown) };
+        for (xid, fate) in known.chain(asked) {
+            match fate {
+                // It may be a subtransaction of one that is complete already.
+                Fate::Committed(ended) if self.open.contains_key(&xid) => whole.push(self.complete(*ended)),
+                Fate::Committed(_) => {}
+                Fate::RolledBack => {
+                    self.open.remove(&xid);
                 }
             }
-            whole.sort_by_key(|ended| ended.lsn);
-            whole.dedup_by_key(|ended| ended.lsn);
         }
+        whole.sort_by_key(|ended| ended.lsn);
+        whole.dedup_by_key(|ended| ended.lsn);
         for (xid, work) in &summary.open {
             let work = self.marked(work.clone());
             self.open.entry(*xid).or_default().add(work);
@@ -282,13 +277,13 @@ impl Stitch {
         whole
     }
 
-    /// The transactions with much at stake that may have ended in this segment without its summary saying so.
-    fn unknown(&self, summary: &Summary) -> Vec<Xid> {
+    /// The transactions with much at stake that may have ended in this segment without being notable there.
+    fn in_doubt(&self, summary: &Summary) -> Vec<Xid> {
         let much = self.open.iter().filter(|(_, work)| work.rows_changed() * 2 >= self.rows || !work.is_rows_only());
-        let mut unknown: Vec<Xid> = much.map(|(xid, _)| *xid).filter(|xid| summary.may_end(*xid)).collect();
-        unknown.retain(|xid| !summary.open.iter().any(|(open, _)| open == xid));
-        unknown.sort_unstable();
-        unknown
+        let mut in_doubt: Vec<Xid> = much.map(|(xid, _)| *xid).filter(|xid| summary.may_end(*xid)).collect();
+        in_doubt.retain(|xid| !summary.open.iter().any(|(open, _)| open == xid));
+        in_doubt.sort_unstable();
+        in_doubt
     }
 
     /// Adds what the transaction and its subtransactions did before.

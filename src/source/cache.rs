@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction,
 
 /// Counted up whenever what is kept changes its form, or summaries mean something else than before: a database of
 /// another format is never read.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 /// What the database's file is called, before its format.
 const NAME: &str = "index";
 /// No link in the whole path is followed.

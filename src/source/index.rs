@@ -1,6 +1,5 @@
 //! What lies in every segment of an archive, kept so that it is read only once.
 
-use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,11 +11,9 @@ use sha2::{Digest, Sha256};
 
 use crate::catalog::inspection::STILL_WRITTEN;
 use crate::catalog::overview::SegmentRows;
-use crate::catalog::suspect::Fate;
-use crate::catalog::{Catalog, Overview, OverviewBuilder, Point, PointKind, Timeline};
-use crate::core::{ArchiveFile, Lsn, SegmentName, TimelineId, Xid};
+use crate::catalog::{Catalog, Overview, Point, PointKind, Timeline};
+use crate::core::{ArchiveFile, Lsn, SegmentName, TimelineId};
 use crate::error::Result;
-use crate::wal::{Body, Record};
 
 use super::archive::{FRESH, LOOK_AGAIN, MOMENT};
 use super::cache::{Cache, FORMAT, Row, Scope};
@@ -26,6 +23,7 @@ use super::summarize::{Read, Show, Summarized, Unreadable, heirs, summarize};
 use super::{Cancel, Source};
 
 mod near;
+mod overview;
 
 /// Transactions that change fewer rows than this within a segment are never kept with all that they did.
 const FLOOR: u64 = 50;
@@ -599,119 +597,6 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// Puts the overview together; where it is `complete`, what is missing is read, else it is left out.
-    fn overview(&self, entries: &[Entry], complete: bool, cancel: &Cancel) -> Result<Overview> {
-        let mut builder = OverviewBuilder::new(self.rows, self.catalog.segment_size);
-        for timeline in &self.catalog.timelines {
-            let start = entries.partition_point(|entry| entry.name.timeline < timeline.id);
-            let end = entries.partition_point(|entry| entry.name.timeline <= timeline.id);
-            let mine = entries.get(start..end).unwrap_or_default();
-            self.overview_of(timeline, mine, complete, &mut builder, cancel)?;
-        }
-        Ok(builder.finish())
-    }
-
-    fn overview_of(
-        &self,
-        timeline: &Timeline,
-        entries: &[Entry],
-        complete: bool,
-        builder: &mut OverviewBuilder,
-        cancel: &Cancel,
-    ) -> Result<()> {
-        builder.begin_timeline(timeline.id);
-        let mut forks = self.forks_of(timeline.id);
-        let mut end = None;
-        self.stream_known(entries, &mut |entry, known| {
-            cancel.check()?;
-            for (_, child) in forks.extract_if(.., |(at, _)| *at <= entry.number) {
-                builder.fork(child);
-            }
-            let read = match known {
-                None if complete => {
-                    let (fresh, read) = self.read_fresh(entry, cancel)?;
-                    self.keep(std::slice::from_ref(&fresh));
-                    Some(read)
-                }
-                known => known,
-            };
-            match read {
-                Some(Ok(summary)) => {
-                    let mut ask = |xids: &[Xid]| self.fates(entry, xids, complete, cancel);
-                    builder.segment(timeline.id, entry.number, Some(&summary), &mut ask);
-                    end = (summary.records > 0).then_some(summary.end).or(end);
-                }
-                Some(Err(why)) => builder.unreadable(timeline.id, entry.number, why.to_string()),
-                None => builder.segment(timeline.id, entry.number, None, &mut |_| BTreeMap::new()),
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        cancel.check()?;
-        for (_, child) in forks {
-            builder.fork(child);
-        }
-        if let Some(end) = end.filter(|_| complete) {
-            builder.end_of_wal(timeline.id, end);
-        }
-        if complete { self.damaged_files(timeline, builder, cancel) } else { Ok(()) }
-    }
-
-    /// How these transactions ended in a segment; read from it, where `read` and it is not known already.
-    fn fates(&self, entry: &Entry, xids: &[Xid], read: bool, cancel: &Cancel) -> BTreeMap<Xid, Fate> {
-        let (scope, basis) = (self.scope(entry), self.basis(std::slice::from_ref(entry), 0, 0));
-        let mut fates = BTreeMap::new();
-        let mut unknown = Vec::new();
-        for xid in xids {
-            let known = self.cache().fate(scope, entry.number, xid.0, &basis);
-            match known.and_then(|packed| postcard::from_bytes::<Option<Fate>>(&packed).ok()) {
-                Some(fate) => fates.extend(fate.map(|fate| (*xid, fate))),
-                None => unknown.push(*xid),
-            }
-        }
-        if unknown.is_empty() || !read {
-            return fates;
-        }
-        let started = SystemTime::now();
-        let Ok(found) = self.read_fates(entry.name, &unknown, cancel) else { return fates };
-        let now = self.entries(std::iter::once(entry.name));
-        let same = now.first().is_some_and(|now| now.identity == entry.identity && now.identity.is_some());
-        let durable = same && settled(&now, started);
-        for xid in unknown {
-            let fate = found.get(&xid);
-            if let Ok(packed) = postcard::to_stdvec(&fate) {
-                self.cache().keep_fate(scope, entry.number, xid.0, &basis, &packed, durable);
-            }
-        }
-        fates.extend(found);
-        fates
-    }
-
-    fn read_fates(&self, name: SegmentName, xids: &[Xid], cancel: &Cancel) -> Result<BTreeMap<Xid, Fate>> {
-        let (mut fates, mut wanted) = (BTreeMap::new(), xids.to_vec());
-        let each = &mut |record: &Record| {
-            if let Body::Commit(outcome) | Body::Abort(outcome) = &record.body {
-                let ended = || std::iter::once(&outcome.xid).chain(&outcome.subxacts);
-                wanted.retain(|xid| !ended().any(|ended| ended == xid));
-                if matches!(record.body, Body::Abort(_)) {
-                    let asked = ended().filter(|xid| xids.contains(xid));
-                    fates.extend(asked.map(|xid| (*xid, Fate::RolledBack)));
-                }
-            }
-            // A transaction ends once.
-            if wanted.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        let Summarized { read, .. } = self.read(name, 0, cancel, Show::Ends(each))?;
-        // What was shown of a file that turned out to be damaged does not count.
-        let Ok(summary) = read else { return Ok(BTreeMap::new()) };
-        for ended in summary.notable {
-            let mut all = std::iter::once(&ended.xid).chain(&ended.subxacts);
-            if let Some(xid) = all.find(|xid| xids.contains(xid)).copied() {
-                fates.insert(xid, Fate::Committed(Box::new(ended)));
-            }
-        }
-        Ok(fates)
-    }
-
     /// Lets the cache forget the segments that are gone.
     fn prune(&self, entries: &[Entry]) {
         let mut scopes: Vec<Scope> = entries.iter().map(|entry| self.scope(entry)).collect();
@@ -732,14 +617,6 @@ impl<'a> Index<'a> {
         self.cache().prune(&used, &gone);
     }
 
-    /// The timelines that forked off this one, with the segments in which they did.
-    fn forks_of(&self, parent: TimelineId) -> Vec<(u64, TimelineId)> {
-        let children = self.catalog.timelines.iter().filter(|timeline| timeline.parent == Some(parent));
-        let forks =
-            children.filter_map(|child| Some((self.catalog.segment_size.number_of(child.forked_at_lsn?), child.id)));
-        forks.collect()
-    }
-
     /// The files of a timeline that have a segment's name and are none.
     fn damaged_names(&self, timeline: &Timeline) -> impl Iterator<Item = SegmentName> {
         let size = self.catalog.segment_size;
@@ -749,20 +626,6 @@ impl<'a> Index<'a> {
         });
         let possible = move |name: &SegmentName| SegmentName::new(name.timeline, name.number(size), size) == *name;
         segments.filter(possible).filter(|name| !self.catalog.segments.contains(name))
-    }
-
-    fn damaged_files(&self, timeline: &Timeline, builder: &mut OverviewBuilder, cancel: &Cancel) -> Result<()> {
-        for name in self.damaged_names(timeline) {
-            let reason = match self.summary(name, cancel)? {
-                Err(why) => why.to_string(),
-                Ok(summary) => match summary.damage.into_iter().next_back() {
-                    Some(damage) => damage.reason,
-                    None => "the file is longer than a segment".to_owned(),
-                },
-            };
-            builder.damaged_file(timeline.id, name.number(self.catalog.segment_size), reason);
-        }
-        Ok(())
     }
 
     fn read<'b>(&'b self, name: SegmentName, floor: u64, cancel: &'b Cancel, show: Show<'b>) -> Result<Summarized> {
@@ -829,10 +692,10 @@ fn settled(entries: &[Entry], started: SystemTime) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{PgMajor, Timestamp};
+    use crate::core::{PgMajor, Timestamp, Xid};
     use crate::wal::summary::{
-        Damage, DatabaseDrop, End, Ended, Mark, MarkKind, Obstacle, ObstacleKind, RelationWork, SharedDelete, Summary,
-        Tail, Work,
+        Damage, DatabaseDrop, End, Ended, Fate, Mark, MarkKind, Obstacle, ObstacleKind, OldestEnds, RelationWork,
+        SharedDelete, Summary, Tail, Work,
     };
     use crate::wal::{HeldLock, LockChanges, ParameterChange, RelFileLocator};
 
@@ -894,6 +757,11 @@ mod tests {
             dropped_oids: vec![14],
             work: work.clone(),
         };
+        let mut oldest_ends = OldestEnds::default();
+        for (xid, fate) in [(60, Fate::Committed(Box::new(ended.clone()))), (61, Fate::RolledBack)] {
+            oldest_ends.add(Xid(xid), &[Xid(62)], fate);
+        }
+        (63..67).for_each(|xid| oldest_ends.add(Xid(xid), &[], Fate::RolledBack));
         let mark = |kind| Mark { lsn: Lsn(15), end_lsn: Lsn(16), at: Some(at), kind };
         let change = ParameterChange {
             wal_level: 17,
@@ -943,7 +811,8 @@ mod tests {
                 obstacle(ObstacleKind::Extension(200)),
                 obstacle(ObstacleKind::WalLevelMinimal),
             ],
-            notable: vec![ended],
+            notable: vec![ended.clone()],
+            oldest_ends,
             open: vec![(Xid(39), work)],
             last_mark: Some(Lsn(48)),
             truncated: true,
@@ -963,7 +832,7 @@ mod tests {
         ];
         let packed: Vec<u8> = kept.iter().flat_map(|read: &Read| postcard::to_stdvec(read).unwrap()).collect();
         let digest: String = Sha256::digest(&packed).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!((FORMAT, digest.as_str()), (4, "4b8b0a03cd780ff7"));
+        assert_eq!((FORMAT, digest.as_str()), (5, "e9c146619cbe2536"));
         assert_eq!(postcard::from_bytes::<Read>(&postcard::to_stdvec(&kept[0]).unwrap()).unwrap(), kept[0]);
     }
 }

@@ -11,6 +11,10 @@ use super::rmgr::{Body, Checkpoint, Outcome, ParameterChange, RelFileLocator, Ro
 use super::run::{ManyRows, PlainCommit, Run};
 use crate::core::{Lsn, PgMajor, TimelineId, Timestamp, Xid};
 
+mod oldest;
+
+pub use oldest::{Fate, OldestEnds};
+
 /// Relations of one transaction that are told apart; rows of further ones are added up.
 const RELATIONS: usize = 256;
 /// Locked relations that are kept of one transaction: the file of a new one is made next to its lock.
@@ -80,6 +84,8 @@ pub struct Summary {
     pub obstacles: Vec<Obstacle>,
     /// Transactions that committed here and may have destroyed something, in order.
     pub notable: Vec<Ended>,
+    /// How the oldest of the transactions ended that ended here and are not notable.
+    pub oldest_ends: OldestEnds,
     /// What transactions did here that did not end here, by their own or a subtransaction's id.
     pub open: Vec<(Xid, Work)>,
     /// The last record that overwrote a row which all databases share where it stands, see [`SharedDelete::mark`].
@@ -341,6 +347,21 @@ impl Summary {
     #[must_use]
     pub fn may_end(&self, xid: Xid) -> bool {
         self.xids.is_some_and(|(lowest, highest)| !xid.precedes(lowest) && !highest.precedes(xid))
+    }
+}
+
+impl Ended {
+    fn by(record: &Record, outcome: &Outcome, work: Work) -> Ended {
+        Ended {
+            lsn: record.lsn,
+            end_lsn: record.end_lsn,
+            xid: outcome.xid,
+            at: outcome.at,
+            subxacts: outcome.subxacts.clone(),
+            dropped: outcome.dropped.clone(),
+            dropped_oids: outcome.dropped_statistics.clone(),
+            work,
+        }
     }
 }
 
@@ -738,6 +759,7 @@ impl Summarizer {
             parameter_changes: Vec::new(),
             obstacles: Vec::new(),
             notable: Vec::new(),
+            oldest_ends: OldestEnds::default(),
             open: Vec::new(),
             last_mark: None,
             truncated: false,
@@ -771,11 +793,12 @@ impl Summarizer {
     }
 
     /// Takes the next record, a commit of which there is no more to say, unless it has to come as a record: where it ends
-    /// the wait for a lock, or may have destroyed something.
+    /// the wait for a lock, may have destroyed something, or is one of the oldest.
     #[inline]
     pub fn feed_commit(&mut self, commit: &PlainCommit) -> bool {
         let PlainCommit { lsn, before, end, xid, at } = *commit;
-        if self.locks.awaits_ends() || !self.open.is_minor(xid, self.floor) {
+        let is_oldest = self.summary.oldest_ends.knows(xid);
+        if is_oldest || self.locks.awaits_ends() || !self.open.is_minor(xid, self.floor) {
             return false;
         }
         let summary = &mut self.summary;
@@ -918,6 +941,9 @@ impl Summarizer {
     fn abort(&mut self, record: &Record, outcome: &Outcome) {
         self.ended(record, outcome);
         self.summary.aborts += u32::from(record.lsn >= self.from);
+        if self.summary.oldest_ends.knows(outcome.xid) {
+            self.summary.oldest_ends.add(outcome.xid, &outcome.subxacts, Fate::RolledBack);
+        }
         for xid in std::iter::once(&outcome.xid).chain(&outcome.subxacts) {
             self.open.end(*xid, |_| {});
         }
@@ -927,43 +953,40 @@ impl Summarizer {
         self.ended(record, outcome);
         let listed = record.lsn >= self.from;
         self.summary.commits += u32::from(listed);
+        let is_oldest = listed && self.summary.oldest_ends.knows(outcome.xid);
         let (mut kept, mut rows) = (None, 0);
         let (floor, simple) = (self.floor, outcome.subxacts.is_empty() && outcome.dropped.is_empty());
         self.open.end(outcome.xid, |followed| {
-            if simple && followed.is_minor(floor) {
+            if simple && !is_oldest && followed.is_minor(floor) {
                 return;
             }
             let work = followed.work();
             rows = work.rows_changed();
-            if !simple || rows >= floor || !work.databases.is_empty() {
+            if !simple || is_oldest || rows >= floor || !work.databases.is_empty() {
                 kept = Some(work.clone());
             }
         });
-        if simple && kept.is_none() && floor > 0 {
+        if simple && !is_oldest && kept.is_none() && floor > 0 {
             return;
         }
-        let mut total = kept.unwrap_or_default();
+        let mut work = kept.unwrap_or_default();
         // A subtransaction has an id only where it wrote something: what is not known of it lies in another segment.
         let mut elsewhere = false;
         for xid in &outcome.subxacts {
-            let known = self.open.end(*xid, |followed| total.add(followed.work().clone()));
+            let known = self.open.end(*xid, |followed| work.add(followed.work().clone()));
             elsewhere |= !known;
         }
         // Those that were not followed are as unknown as those of another segment.
-        total.rows_beyond |= elsewhere && self.open.truncated;
-        rows = rows.max(total.rows_changed());
-        let notable = !outcome.dropped.is_empty() || rows >= floor || elsewhere || !total.databases.is_empty();
-        if notable && listed {
-            self.summary.notable.push(Ended {
-                lsn: record.lsn,
-                end_lsn: record.end_lsn,
-                xid: outcome.xid,
-                at: outcome.at,
-                subxacts: outcome.subxacts.clone(),
-                dropped: outcome.dropped.clone(),
-                dropped_oids: outcome.dropped_statistics.clone(),
-                work: total,
-            });
+        work.rows_beyond |= elsewhere && self.open.truncated;
+        rows = rows.max(work.rows_changed());
+        let notable = !outcome.dropped.is_empty() || rows >= floor || elsewhere || !work.databases.is_empty();
+        match notable {
+            true if listed => self.summary.notable.push(Ended::by(record, outcome, work)),
+            false if is_oldest => {
+                let fate = Fate::Committed(Box::new(Ended::by(record, outcome, work)));
+                self.summary.oldest_ends.add(outcome.xid, &outcome.subxacts, fate);
+            }
+            _ => {}
         }
     }
 

@@ -9,6 +9,7 @@ use crate::error::Result;
 
 use super::super::Cancel;
 use super::Index;
+use super::overview::Ask;
 
 /// So many segments are looked at once when it is found out how far to go back.
 const STEP: u64 = 32;
@@ -93,7 +94,7 @@ impl Index<'_> {
                 }
                 match self.known_or_read(entry, known, cancel)? {
                     Ok(summary) => {
-                        let mut ask = |xids: &[Xid]| self.fates(entry, xids, true, cancel);
+                        let mut ask = |xids: &[Xid]| self.fates(entry, xids, &mut Ask::Now, cancel);
                         builder.segment(stretch.timeline, entry.number, Some(&summary), &mut ask);
                     }
                     Err(_) => builder.segment(stretch.timeline, entry.number, None, &mut |_| BTreeMap::new()),
