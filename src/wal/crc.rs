@@ -12,6 +12,9 @@ use super::record::Header;
 /// From so many bytes on `crc-fast` is faster than one instruction after the other, which have to wait for each other.
 const LONG: usize = 512;
 
+/// Of CRC-32C, the lowest power in the highest bit.
+const POLYNOMIAL: u32 = 0x82F6_3B78;
+
 /// A checksum, as far as it has come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Crc(u32);
@@ -104,7 +107,7 @@ fn portable(crc: u32, bytes: &[u8]) -> u32 {
 mod sse42 {
     use std::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u32, _mm_crc32_u64};
 
-    use super::{Header, LONG, Way, Word, Work, portable};
+    use super::{Header, LONG, POLYNOMIAL, Way, Word, Work, portable};
 
     #[target_feature(enable = "sse4.2")]
     pub(super) fn work<W: Work>(work: W) -> W::Output {
@@ -131,31 +134,47 @@ mod sse42 {
     #[inline]
     fn is_sound(words: &[Word], total: usize) -> bool {
         let Some(([length_and_xid, previous, kind_and_crc], behind)) = words.split_first_chunk() else { return false };
-        let crc = match behind {
-            [words @ .., last] if total < LONG => {
-                over_front(over_words(words), u64::from_le_bytes(*last), (total as u32).wrapping_sub(1) % 8 * 8 + 8)
+        let crc = match words {
+            [words @ .., last] if total < LONG && !behind.is_empty() => {
+                over_front(over_behind(words), u64::from_le_bytes(*last), (total as u32).wrapping_sub(1) % 8 * 8 + 8)
             }
             _ => over_long(behind, total),
         };
         let crc = _mm_crc32_u64(crc, u64::from_le_bytes(*length_and_xid));
         let crc = _mm_crc32_u64(crc, u64::from_le_bytes(*previous));
         let kind_and_crc = u64::from_le_bytes(*kind_and_crc);
-        !(over_front(crc, kind_and_crc, 32) as u32) == (kind_and_crc >> 32) as u32
+        !_mm_crc32_u32(crc as u32, kind_and_crc as u32) == (kind_and_crc >> 32) as u32
     }
 
-    /// Goes over words from the beginning. Four at a time: there are few turns whose number has to be guessed.
+    /// Goes over the words behind a record's header from the beginning. Four at a time, and only ever four: there are few
+    /// turns whose number has to be guessed. What is missing from the first four is taken from the header, as zeros; what it
+    /// begins with comes to the usual beginning behind those.
     #[target_feature(enable = "sse4.2")]
     #[inline]
-    fn over_words(words: &[Word]) -> u64 {
+    fn over_behind(words: &[Word]) -> u64 {
+        const BEHIND: u64 = u64::MAX;
+        const PARTS: [[u64; 3]; 4] = [[0, 0, 0], [0, 0, BEHIND], [0, BEHIND, BEHIND], [BEHIND, BEHIND, BEHIND]];
+        const BEGINNINGS: [u32; 4] = [before_zeros(3), before_zeros(2), before_zeros(1), before_zeros(0)];
+        let from = words.len() % 4;
+        let (fours, _) = words.get(from..).unwrap_or_default().as_chunks();
+        let Some(([a, b, c, d], rest)) = fours.split_first() else { return u32::MAX.into() };
+        let [of_a, of_b, of_c] = PARTS[from];
         let over = |crc, word: &Word| _mm_crc32_u64(crc, u64::from_le_bytes(*word));
-        let (fours, rest) = words.as_chunks();
-        let crc = fours.iter().fold(u32::MAX.into(), |crc, [a, b, c, d]| over(over(over(over(crc, a), b), c), d));
-        match rest {
-            [a, b, c] => over(over(over(crc, a), b), c),
-            [a, b] => over(over(crc, a), b),
-            [a] => over(crc, a),
-            _ => crc,
+        let over_part = |crc, word: &Word, part| _mm_crc32_u64(crc, u64::from_le_bytes(*word) & part);
+        let crc = over_part(over_part(over_part(BEGINNINGS[from].into(), a, of_a), b, of_b), c, of_c);
+        rest.iter().fold(over(crc, d), |crc, [a, b, c, d]| over(over(over(over(crc, a), b), c), d))
+    }
+
+    /// What comes to the checksum of nothing behind so many words of zeros.
+    const fn before_zeros(words: u32) -> u32 {
+        let mut crc = u32::MAX;
+        let mut bits = words * 64;
+        while bits > 0 {
+            // The polynomial has its highest bit: what it was added to is told by that.
+            crc = if crc >> 31 == 1 { (crc ^ POLYNOMIAL) << 1 | 1 } else { crc << 1 };
+            bits -= 1;
         }
+        crc
     }
 
     /// What is long, or nothing.
@@ -193,7 +212,7 @@ mod tests {
 
     /// The polynomial's definition, a bit after the other.
     fn by_definition(bytes: &[u8]) -> u32 {
-        let bit = |crc: u32, _| (crc >> 1) ^ (if crc & 1 == 1 { 0x82F6_3B78 } else { 0 });
+        let bit = |crc: u32, _| (crc >> 1) ^ (if crc & 1 == 1 { POLYNOMIAL } else { 0 });
         !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
     }
 
