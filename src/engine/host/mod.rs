@@ -24,6 +24,7 @@ pub mod lock;
 pub mod programs;
 pub(crate) mod space;
 pub mod spool;
+mod staged;
 mod system;
 pub mod tree;
 

@@ -16,6 +16,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, symlinkat, unlinkat};
 
 use serde::{Deserialize, Serialize};
 
+use super::staged::{Behind, Staged};
 use super::{Account, Host, Rights, failed, is_root};
 use crate::error::{Error, Result};
 
@@ -31,6 +32,8 @@ pub struct Tree {
     host: Host,
     owner: Account,
     root: Arc<OwnedFd>,
+    /// Whether large files are written past the page cache.
+    past_cache: bool,
     shown: PathBuf,
     /// The directory that was used last, and what it is called below the root: files come in the order of directories.
     last: Option<(PathBuf, OwnedFd)>,
@@ -50,8 +53,15 @@ pub struct Known {
 /// A file that is being written.
 #[derive(Debug)]
 pub struct NewFile {
-    file: File,
+    file: Arc<File>,
+    /// What was written so far, or is under way, ends here.
     at: u64,
+    /// What comes behind that, where it is put together to be written past the page cache.
+    staged: Option<Staged>,
+    /// What is under way.
+    behind: Option<Behind>,
+    /// Whether the file is open so that it is written past the page cache.
+    is_direct: bool,
     /// Up to here the system was asked to write it to the disk.
     begun: u64,
     path: PathBuf,
@@ -71,6 +81,7 @@ impl Host {
         Ok(Tree {
             host: self.clone(),
             owner: owner.clone(),
+            past_cache: writes_past_cache(&root),
             root: Arc::new(root),
             shown: path.to_path_buf(),
             last: None,
@@ -84,6 +95,7 @@ impl Clone for Tree {
             host: self.host.clone(),
             owner: self.owner.clone(),
             root: Arc::clone(&self.root),
+            past_cache: self.past_cache,
             shown: self.shown.clone(),
             last: None,
         }
@@ -134,7 +146,8 @@ impl Tree {
             }
             Ok(File::from(file))
         })?;
-        Ok(NewFile { file, at: 0, begun: 0, path })
+        let (file, staged) = (Arc::new(file), self.past_cache.then(Staged::new));
+        Ok(NewFile { file, at: 0, staged, behind: None, is_direct: false, begun: 0, path })
     }
 
     /// Makes `relative` another name of the file `existing`. What has that name already is an error, or removed where
@@ -303,12 +316,52 @@ fn refused(error: io::Error, what: &str, path: &Path) -> Error {
     }
 }
 
+/// Whether large files had better be written past the page cache in this directory. Others than these file systems keep
+/// checksums, compress, or are elsewhere: there the system's cache knows better.
+#[cfg(target_os = "linux")]
+fn writes_past_cache(directory: &OwnedFd) -> bool {
+    use nix::sys::statfs::{EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, fstatfs};
+    fstatfs(directory).is_ok_and(|known| [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC].contains(&known.filesystem_type()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn writes_past_cache(_: &OwnedFd) -> bool {
+    false
+}
+
+/// Has a file written past the page cache from now on, or not any more.
+#[cfg(target_os = "linux")]
+fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    let mut flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
+    flags.set(OFlag::O_DIRECT, is_direct);
+    fcntl(file, FcntlArg::F_SETFL(flags))?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_direct(_: &File, _: bool) -> io::Result<()> {
+    Err(io::Error::from(io::ErrorKind::Unsupported))
+}
+
 impl NewFile {
     /// Adds bytes at its end.
     ///
     /// # Errors
     /// When the disk is full, or fails.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Some(staged) = &mut self.staged else { return self.write_now(rest) };
+            rest = staged.push(rest);
+            if staged.is_full() {
+                self.write_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_now(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all_at(bytes, self.at).map_err(|error| failed("write", &self.path, &error))?;
         self.at += bytes.len() as u64;
         if self.at - self.begun >= WRITEBACK {
@@ -317,30 +370,91 @@ impl NewFile {
         Ok(())
     }
 
+    /// Has the block that was put together written past the page cache, and begins the next one. Where that cannot be done
+    /// after all, it is written as usual, and so is what follows.
+    fn write_block(&mut self) -> Result<()> {
+        let Some(staged) = self.staged.take() else { return Ok(()) };
+        if self.behind.is_none() {
+            self.is_direct = set_direct(&self.file, true).is_ok();
+            self.behind = Behind::start(Arc::clone(&self.file)).ok().filter(|_| self.is_direct);
+        }
+        let Some(behind) = &mut self.behind else { return self.write_through(&staged) };
+        let from = self.at;
+        self.at += staged.bytes().len() as u64;
+        self.begun = self.at;
+        behind.push(staged, from);
+        let spare = if behind.is_full() { self.wait()? } else { None };
+        self.staged = Some(spare.unwrap_or_else(Staged::new));
+        Ok(())
+    }
+
+    /// Waits for the first block under way. Its memory is used again; `None` where there is none.
+    fn wait(&mut self) -> Result<Option<Staged>> {
+        let Some((mut staged, at, written)) = self.behind.as_mut().and_then(Behind::wait) else { return Ok(None) };
+        let written = match written {
+            // Not here, or not from there on: a part of it may have been written, and the rest begins anywhere.
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
+                self.end_direct().and_then(|()| self.file.write_all_at(staged.bytes(), at))
+            }
+            written => written,
+        };
+        written.map_err(|error| failed("write", &self.path, &error))?;
+        staged.clear();
+        Ok(Some(staged))
+    }
+
+    /// Has written what is under way or put together, the last of it through the page cache, and what follows too.
+    fn settle(&mut self) -> Result<()> {
+        while self.wait()?.is_some() {}
+        self.behind = None;
+        match self.staged.take() {
+            Some(staged) => self.write_through(&staged),
+            None => Ok(()),
+        }
+    }
+
+    fn write_through(&mut self, staged: &Staged) -> Result<()> {
+        self.end_direct().map_err(|error| failed("write", &self.path, &error))?;
+        self.write_now(staged.bytes())
+    }
+
+    fn end_direct(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.is_direct) { set_direct(&self.file, false) } else { Ok(()) }
+    }
+
     /// The same, leaving out what is zero: the file takes no space there.
     ///
     /// # Errors
     /// When the disk is full, or fails.
     pub fn write_sparsely(&mut self, bytes: &[u8]) -> Result<()> {
+        self.settle()?;
         for piece in bytes.chunks(ZEROS.len()) {
             if ZEROS.get(..piece.len()) == Some(piece) {
                 self.at += piece.len() as u64;
             } else {
-                self.write(piece)?;
+                self.write_now(piece)?;
             }
         }
         Ok(())
     }
 
     /// Leaves so many bytes out, which are zero then and take no space.
-    pub fn skip(&mut self, bytes: u64) {
+    ///
+    /// # Errors
+    /// As [`NewFile::write`]: what comes before is written now.
+    pub fn skip(&mut self, bytes: u64) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.settle()?;
         self.at += bytes;
+        Ok(())
     }
 
     /// How long it is so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.at
+        self.at + self.staged.as_ref().map_or(0, |staged| staged.bytes().len() as u64)
     }
 
     /// Gives it its length, and what it will be known by.
@@ -348,6 +462,7 @@ impl NewFile {
     /// # Errors
     /// When that cannot be done.
     pub fn finish(mut self) -> Result<Known> {
+        self.settle()?;
         let metadata = self.file.metadata().and_then(|metadata| {
             if metadata.len() == self.at {
                 return Ok(metadata);
@@ -481,7 +596,9 @@ mod tests {
             assert!(tree.create(Path::new(name), 0o600, true).is_err(), "{name}");
         }
         // What may be replaced is the link itself.
-        tree.create(Path::new("link"), 0o600, true).unwrap().write(b"mine").unwrap();
+        let mut mine = tree.create(Path::new("link"), 0o600, true).unwrap();
+        mine.write(b"mine").unwrap();
+        mine.finish().unwrap();
         assert_eq!(std::fs::read(inside.join("link")).unwrap(), b"mine");
         assert_eq!(std::fs::read(outside.join("file")).unwrap(), b"untouched");
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
@@ -509,7 +626,7 @@ mod tests {
         let mut tree = tree(place.path());
         let mut file = tree.create(Path::new("sparse"), 0o600, false).unwrap();
         file.write(b"front").unwrap();
-        file.skip(40 << 20);
+        file.skip(40 << 20).unwrap();
         file.write_sparsely(&vec![0; 1 << 20]).unwrap();
         let known = file.finish().unwrap();
         assert_eq!(known.bytes, 5 + (41 << 20));
@@ -518,6 +635,52 @@ mod tests {
         assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
         let bytes = std::fs::read(place.path().join("sparse")).unwrap();
         assert!(bytes.starts_with(b"front") && bytes[5..].iter().all(|byte| *byte == 0));
+    }
+
+    /// Some directories are on file systems where it is written past the page cache, others are in memory.
+    #[test]
+    fn a_file_has_what_was_written_however_it_is_written() {
+        for place in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
+            let Ok(place) = tempfile::tempdir_in(place) else { continue };
+            let mut tree = tree(place.path());
+            for (length, piece) in
+                [(0, 1), (1, 1), (8192, 512), (1 << 20, 100_000), ((3 << 20) + 8192, 262_144), ((2 << 20) + 77, 8000)]
+            {
+                let bytes: Vec<u8> = (0..length).map(|at: usize| (at / 3 + at / 4096) as u8).collect();
+                let name = PathBuf::from(format!("{length}"));
+                let mut file = tree.create(&name, 0o600, false).unwrap();
+                let mut written = 0;
+                for piece in bytes.chunks(piece) {
+                    file.skip(0).unwrap();
+                    file.write(piece).unwrap();
+                    written += piece.len() as u64;
+                    assert_eq!(file.bytes(), written);
+                    assert_eq!(file.staged.is_some(), tree.past_cache);
+                }
+                // What follows a gap is not where a block begins.
+                file.skip(100).unwrap();
+                file.write(&bytes).unwrap();
+                let known = file.finish().unwrap();
+                let there = std::fs::read(place.path().join(&name)).unwrap();
+                assert!(there == [&bytes[..], &[0; 100], &bytes].concat(), "{length} in {}", place.path().display());
+                assert_eq!(tree.known(&name).unwrap(), Some(known));
+            }
+        }
+    }
+
+    /// Where blocks do not begin as the disk wants them to, it refuses them.
+    #[test]
+    fn what_is_refused_past_the_cache_is_written_through_it() {
+        let place = tempfile::tempdir().unwrap();
+        let mut tree = tree(place.path());
+        let mut file = tree.create(Path::new("file"), 0o600, false).unwrap();
+        file.at = 1;
+        let bytes: Vec<u8> = (0..(5 << 20) + 3).map(|at: usize| (at / 5 + 1) as u8).collect();
+        bytes.chunks(100_000).for_each(|piece| file.write(piece).unwrap());
+        assert_eq!(file.behind.is_some(), tree.past_cache);
+        assert_eq!(file.finish().unwrap().bytes, bytes.len() as u64 + 1);
+        let there = std::fs::read(place.path().join("file")).unwrap();
+        assert!(there[0] == 0 && there[1..] == bytes[..]);
     }
 
     #[test]

@@ -476,7 +476,7 @@ impl Writing {
 
     fn hole(&mut self, work: &Work<'_>, mut bytes: u64) -> Result<()> {
         if let Some(file) = &mut self.file {
-            file.skip(bytes);
+            file.skip(bytes)?;
         }
         self.bytes += bytes;
         // Where pages were left out, the others cannot be told by counting any more.
