@@ -31,13 +31,13 @@ pub(super) struct Staged {
 
 thread_local! {
     /// What the last file of a thread was put together in: new memory costs more than writing a small file.
-    static SPARE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Staged {
     /// Nothing yet.
     pub(super) fn new() -> Staged {
-        let mut memory = SPARE.take();
+        let mut memory = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
         memory.resize(BLOCK + ALIGNED, 0);
         // It may say that it cannot tell.
         let from = memory.as_ptr().align_offset(ALIGNED);
@@ -73,7 +73,12 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        SPARE.set(std::mem::take(&mut self.memory));
+        let memory = std::mem::take(&mut self.memory);
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() <= AHEAD {
+                spare.push(memory);
+            }
+        });
     }
 }
 
