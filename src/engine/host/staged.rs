@@ -74,7 +74,9 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
-        SPARE.with_borrow_mut(|spare| {
+        // A thread that ends has nothing to keep it for.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
             if spare.len() <= AHEAD {
                 spare.push(memory);
             }
