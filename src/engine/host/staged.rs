@@ -16,7 +16,6 @@ use std::thread::JoinHandle;
 const BLOCK: usize = 1 << 20;
 /// Where memory and file have to begin: as long as the blocks of the file systems and disks that there are.
 const ALIGNED: usize = 4096;
-
 /// Blocks of one file that are written or wait for it, at most.
 const AHEAD: usize = 2;
 
@@ -117,9 +116,14 @@ impl Behind {
     }
 
     /// Has a block written at this place.
-    pub(super) fn push(&mut self, staged: Staged, at: u64) {
-        let sent = self.blocks.as_ref().map(|blocks| blocks.send((staged, at)));
-        self.under_way += usize::from(matches!(sent, Some(Ok(()))));
+    ///
+    /// # Errors
+    /// When there is nobody to write it any more.
+    pub(super) fn push(&mut self, staged: Staged, at: u64) -> io::Result<()> {
+        let blocks = self.blocks.as_ref().ok_or_else(nobody)?;
+        blocks.send((staged, at)).map_err(|_| nobody())?;
+        self.under_way += 1;
+        Ok(())
     }
 
     /// Whether one has to be waited for before the next may come.
@@ -127,18 +131,28 @@ impl Behind {
         self.under_way == AHEAD
     }
 
-    /// Waits for the next one; `None` where there is none.
-    pub(super) fn wait(&mut self) -> Option<Written> {
-        self.under_way = self.under_way.checked_sub(1)?;
-        self.written.recv().ok()
+    /// Waits for the next one; `None` where none is under way.
+    ///
+    /// # Errors
+    /// When there is nobody to write it any more.
+    pub(super) fn wait(&mut self) -> io::Result<Option<Written>> {
+        if self.under_way == 0 {
+            return Ok(None);
+        }
+        self.under_way -= 1;
+        self.written.recv().map(Some).map_err(|_| nobody())
     }
+}
+
+fn nobody() -> io::Error {
+    io::Error::other("the thread that writes has ended")
 }
 
 impl Drop for Behind {
     /// Nothing is written any more when it is gone.
     fn drop(&mut self) {
         self.blocks = None;
-        while self.wait().is_some() {}
+        while matches!(self.wait(), Ok(Some(_))) {}
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -361,67 +361,6 @@ impl NewFile {
         Ok(())
     }
 
-    fn write_now(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, self.at).map_err(|error| failed("write", &self.path, &error))?;
-        self.at += bytes.len() as u64;
-        if self.at - self.begun >= WRITEBACK {
-            self.begin_writeback();
-        }
-        Ok(())
-    }
-
-    /// Has the block that was put together written past the page cache, and begins the next one. Where that cannot be done
-    /// after all, it is written as usual, and so is what follows.
-    fn write_block(&mut self) -> Result<()> {
-        let Some(staged) = self.staged.take() else { return Ok(()) };
-        if self.behind.is_none() {
-            self.is_direct = set_direct(&self.file, true).is_ok();
-            self.behind = Behind::start(Arc::clone(&self.file)).ok().filter(|_| self.is_direct);
-        }
-        let Some(behind) = &mut self.behind else { return self.write_through(&staged) };
-        let from = self.at;
-        self.at += staged.bytes().len() as u64;
-        self.begun = self.at;
-        behind.push(staged, from);
-        let spare = if behind.is_full() { self.wait()? } else { None };
-        self.staged = Some(spare.unwrap_or_else(Staged::new));
-        Ok(())
-    }
-
-    /// Waits for the first block under way. Its memory is used again; `None` where there is none.
-    fn wait(&mut self) -> Result<Option<Staged>> {
-        let Some((mut staged, at, written)) = self.behind.as_mut().and_then(Behind::wait) else { return Ok(None) };
-        let written = match written {
-            // Not here, or not from there on: a part of it may have been written, and the rest begins anywhere.
-            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
-                self.end_direct().and_then(|()| self.file.write_all_at(staged.bytes(), at))
-            }
-            written => written,
-        };
-        written.map_err(|error| failed("write", &self.path, &error))?;
-        staged.clear();
-        Ok(Some(staged))
-    }
-
-    /// Has written what is under way or put together, the last of it through the page cache, and what follows too.
-    fn settle(&mut self) -> Result<()> {
-        while self.wait()?.is_some() {}
-        self.behind = None;
-        match self.staged.take() {
-            Some(staged) => self.write_through(&staged),
-            None => Ok(()),
-        }
-    }
-
-    fn write_through(&mut self, staged: &Staged) -> Result<()> {
-        self.end_direct().map_err(|error| failed("write", &self.path, &error))?;
-        self.write_now(staged.bytes())
-    }
-
-    fn end_direct(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.is_direct) { set_direct(&self.file, false) } else { Ok(()) }
-    }
-
     /// The same, leaving out what is zero: the file takes no space there.
     ///
     /// # Errors
@@ -476,6 +415,69 @@ impl NewFile {
         }
         let changed = nanoseconds(metadata.mtime(), metadata.mtime_nsec());
         Ok(Known { inode: metadata.ino(), bytes: metadata.len(), changed })
+    }
+
+    fn write_now(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, self.at).map_err(|error| failed("write", &self.path, &error))?;
+        self.at += bytes.len() as u64;
+        if self.at - self.begun >= WRITEBACK {
+            self.begin_writeback();
+        }
+        Ok(())
+    }
+
+    /// Has the block that was put together written past the page cache, and begins the next one. Where that cannot be done
+    /// after all, it is written as usual, and so is what follows.
+    fn write_block(&mut self) -> Result<()> {
+        let Some(staged) = self.staged.take() else { return Ok(()) };
+        if self.behind.is_none() {
+            self.is_direct = set_direct(&self.file, true).is_ok();
+            self.behind = Behind::start(Arc::clone(&self.file)).ok().filter(|_| self.is_direct);
+        }
+        let Some(behind) = &mut self.behind else { return self.write_through(&staged) };
+        let from = self.at;
+        self.at += staged.bytes().len() as u64;
+        self.begun = self.at;
+        behind.push(staged, from).map_err(|error| failed("write", &self.path, &error))?;
+        let spare = if behind.is_full() { self.wait()? } else { None };
+        self.staged = Some(spare.unwrap_or_else(Staged::new));
+        Ok(())
+    }
+
+    /// Waits for the first block under way. Its memory is used again; `None` where there is none.
+    fn wait(&mut self) -> Result<Option<Staged>> {
+        let Some(behind) = &mut self.behind else { return Ok(None) };
+        let waited = behind.wait().map_err(|error| failed("write", &self.path, &error))?;
+        let Some((mut staged, at, written)) = waited else { return Ok(None) };
+        let written = match written {
+            // Not here, or not from there on: a part of it may have been written, and the rest begins anywhere.
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
+                self.end_direct().and_then(|()| self.file.write_all_at(staged.bytes(), at))
+            }
+            written => written,
+        };
+        written.map_err(|error| failed("write", &self.path, &error))?;
+        staged.clear();
+        Ok(Some(staged))
+    }
+
+    /// Has written what is under way or put together, the last of it through the page cache, and what follows too.
+    fn settle(&mut self) -> Result<()> {
+        while self.wait()?.is_some() {}
+        self.behind = None;
+        match self.staged.take() {
+            Some(staged) => self.write_through(&staged),
+            None => Ok(()),
+        }
+    }
+
+    fn write_through(&mut self, staged: &Staged) -> Result<()> {
+        self.end_direct().map_err(|error| failed("write", &self.path, &error))?;
+        self.write_now(staged.bytes())
+    }
+
+    fn end_direct(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.is_direct) { set_direct(&self.file, false) } else { Ok(()) }
     }
 
     /// Where the system says that pages are not needed any more, it begins to write those that are not on the disk yet,
