@@ -24,6 +24,8 @@ use walback::core::{Lsn, SegmentName, SegmentSize, TimelineId, Timestamp};
 use walback::error::{ErrorKind, Result};
 use walback::source::{Blocks, Cancel, Identity, Index, LocalSource, Source};
 
+/// What the index is kept in; the number is that of its format (`source::cache`).
+const DATABASE: &str = "index-5.db";
 /// Rows from which on a change is a suspect.
 const ROWS: u64 = 1000;
 
@@ -514,7 +516,7 @@ fn a_damaged_database_is_made_anew_and_that_is_said_once() {
 fn a_bit_that_flips_in_the_database_is_never_believed() {
     let archive = Archive::new(12);
     let (whole, _) = archive.index();
-    let database = archive.cache().join("index-4.db");
+    let database = archive.cache().join(DATABASE);
     let bytes = fs::read(&database).unwrap();
     for at in (0..bytes.len()).step_by(bytes.len() / 60) {
         let mut flipped = bytes.clone();
@@ -549,7 +551,7 @@ fn what_another_made_is_not_written_to() {
     let archive = Archive::new(3);
     archive.settle();
     let theirs = archive.directory.path().join("theirs.db");
-    let database = archive.cache().join("index-4.db");
+    let database = archive.cache().join(DATABASE);
     let fill = || {
         let connection = rusqlite::Connection::open(&theirs).unwrap();
         connection.execute_batch("create table if not exists theirs (it integer)").unwrap();
