@@ -370,11 +370,11 @@ fn a_segment_that_is_gone_before_the_stop_stops_recovery() {
 fn no_more_is_kept_than_is_allowed_and_two_at_once_are_no_trouble() {
     let bucket = Bucket::of("tar-none");
     let wal = format!("{{command: '{}'}}", bucket.s3());
-    bucket.configured(&wal, "fetched: 5MB", &[]);
     let words = ["points", "--kind", "restore-point"];
-    let mut command = bucket.configured(&wal, "fetched: 5MB", &words);
-    let other = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let one = ask(&mut bucket.configured(&wal, "fetched: 5MB", &words));
+    // Both before either runs: each writes the configuration that both read.
+    let [mut one, mut other] = [(); 2].map(|()| bucket.configured(&wal, "fetched: 5MB", &words));
+    let other = other.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let one = ask(&mut one);
     let other = other.wait_with_output().unwrap();
     assert!(other.status.success(), "{}", String::from_utf8_lossy(&other.stderr));
     assert_eq!(String::from_utf8_lossy(&other.stdout), one.out);
