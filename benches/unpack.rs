@@ -7,8 +7,8 @@
 //! The backup is made once, by `benches/make-backup.sh` with PostgreSQL 15, below `target/bench/`; delete it to have
 //! another. It is unpacked below DIRECTORY, by default in the directory for temporary files, which has to be one that the
 //! server's user can enter; of the FORMs plain, gz, zst and lz4 only these, where any are named. All are processes of their
-//! own, run in turn; each begins with nothing waiting to be written to the disks. What they leave is removed before the next
-//! one begins. What is compared are the medians. `docs/performance.md` holds the table.
+//! own, run in turn; each begins with nothing waiting to be written to the disks. What they leave is moved away before the next
+//! one begins, and removed in the end. What is compared are the medians. `docs/performance.md` holds the table.
 
 // A measurement that cannot go on stops.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]

@@ -212,7 +212,7 @@ mod tests {
 
     /// The polynomial's definition, a bit after the other.
     fn by_definition(bytes: &[u8]) -> u32 {
-        let bit = |crc: u32, _| (crc >> 1) ^ (if crc & 1 == 1 { POLYNOMIAL } else { 0 });
+        let bit = |crc: u32, _| (crc >> 1) ^ (if crc & 1 == 1 { 0x82F6_3B78 } else { 0 });
         !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use crate::catalog::{Overview, OverviewBuilder, Timeline};
@@ -12,6 +11,7 @@ use crate::wal::summary::Fate;
 use crate::wal::{Body, Record};
 
 use super::super::Cancel;
+use super::super::identity::in_parallel;
 use super::super::summarize::{Show, Summarized};
 use super::{Entry, Index, settled};
 
@@ -39,7 +39,9 @@ impl Index<'_> {
         if later.is_empty() {
             return Ok(overview);
         }
-        self.read_ends(&later, cancel);
+        in_parallel(&later, 2, &|part| {
+            part.iter().map(|(entry, xids)| self.read_fates_to_keep(entry, xids, cancel)).collect()
+        });
         self.put_together(entries, true, &mut Ask::Now, cancel)
     }
 
@@ -93,21 +95,6 @@ impl Index<'_> {
         if complete { self.damaged_files(timeline, builder, cancel) } else { Ok(()) }
     }
 
-    /// Reads on all cores how these transactions ended in these segments, for the cache.
-    fn read_ends(&self, later: &[(Entry, Vec<Xid>)], cancel: &Cancel) {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..cores.min(later.len()) {
-                scope.spawn(|| {
-                    while let Some((entry, xids)) = later.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        self.fates(entry, xids, &mut Ask::Now, cancel);
-                    }
-                });
-            }
-        });
-    }
-
     /// How these transactions ended in a segment, as far as it is known, or is to be read.
     pub(super) fn fates(&self, entry: &Entry, xids: &[Xid], ask: &mut Ask, cancel: &Cancel) -> BTreeMap<Xid, Fate> {
         let (scope, basis) = (self.scope(entry), self.basis(std::slice::from_ref(entry), 0, 0));
@@ -120,8 +107,10 @@ impl Index<'_> {
                 None => unknown.push(*xid),
             }
         }
+        if unknown.is_empty() {
+            return fates;
+        }
         match ask {
-            _ if unknown.is_empty() => {}
             Ask::Nobody => {}
             Ask::Later(later) => {
                 fates.extend(unknown.iter().map(|xid| (*xid, Fate::RolledBack)));
