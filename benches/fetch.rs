@@ -1,8 +1,10 @@
 //! How fast a server replays with `walback fetch`, as ratios to other ways of getting WAL to it, in one run.
 //!
 //! ```sh
-//! cargo bench --bench fetch [-- ROUNDS]
+//! cargo bench --bench fetch [-- ROUNDS [FORM …]]
 //! ```
+//!
+//! Of the FORMs plain, gz, zst and lz4 only these, where any are named, and that with everything in `pg_wal`.
 //!
 //! `benches/make-replay.sh` makes a base backup and WAL once, with PostgreSQL 15, below `target/bench/`; delete it to have
 //! others. Each run recovers a fresh copy of the base backup, all ways in turn. The time is what the server itself says
@@ -36,6 +38,12 @@ struct Way {
     runs: Vec<Run>,
 }
 
+impl Way {
+    fn form(&self) -> &str {
+        self.archive.file_name().unwrap().to_str().unwrap()
+    }
+}
+
 enum Restore {
     /// All of it lies in `pg_wal` already.
     Nothing,
@@ -60,6 +68,11 @@ fn main() {
     }
     set_child_subreaper(true).unwrap();
     let mut ways = ways(&made);
+    let forms: Vec<_> = ways.iter().map(|way| way.form().to_owned()).collect();
+    let named: Vec<_> = std::env::args().skip(1).filter(|word| forms.contains(word)).collect();
+    ways.retain(|way| {
+        named.is_empty() || matches!(way.command, Restore::Nothing) || named.iter().any(|form| form == way.form())
+    });
     for round in 1..=rounds {
         for way in &mut ways {
             let run = replay(&made, way);
@@ -235,7 +248,7 @@ fn report(ways: &[Way], segments: usize) {
             median(&way.runs, |run| run.all_s)
         );
     }
-    let redo = |name: &str| median(&ways.iter().find(|way| way.name == name).unwrap().runs, |run| run.redo_s);
+    let redo = |name: &str| Some(median(&ways.iter().find(|way| way.name == name)?.runs, |run| run.redo_s));
     println!("\n{:<44} {:>6} {:>6}", "times as fast as", "redo", "goal");
     let goals = [
         ("fetch, gzip", "gunzip -c", 2.5),
@@ -247,6 +260,8 @@ fn report(ways: &[Way], segments: usize) {
         ("fetch, zstd", "all in pg_wal", 1.0 / 1.2),
     ];
     for (ours, peer, goal) in goals {
-        println!("{:<44} {:>6.2} {goal:>6.2}", format!("{ours} : {peer}"), redo(peer) / redo(ours));
+        if let (Some(peer_s), Some(ours_s)) = (redo(peer), redo(ours)) {
+            println!("{:<44} {:>6.2} {goal:>6.2}", format!("{ours} : {peer}"), peer_s / ours_s);
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::plan::fetch::Instructions;
 use crate::source::copies::{Copy, Expected};
 
 use super::super::host::now;
-use super::super::host::spool::{Maker, Spool, Written, close_inherited};
+use super::super::host::spool::{Cached, Maker, Spool, Written, close_inherited};
 use super::by_command::{Said, version_of};
 use super::{Context, Found, version};
 
@@ -79,12 +79,19 @@ struct Ahead<'a> {
 
 impl Ahead<'_> {
     fn run(&self, written: &SyncSender<Written>) {
+        let mut given = Vec::new();
         loop {
             let asked = self.spool.asked();
+            let size = self.context.instructions.segment_size;
+            if let Some(asked) = asked {
+                drop_read(&mut given, asked.number(size));
+            }
             match self.next(asked) {
                 Next::Make(files) => {
                     // The server asks for the newest timeline's file first.
                     let Some(Some(made)) = files.iter().find_map(|name| self.make(*name)) else { return };
+                    let number = files.first().map(|name| name.number(size));
+                    given.extend(number.zip(made.cached()));
                     if written.send(made).is_err() {
                         return;
                     }
@@ -175,6 +182,19 @@ impl Ahead<'_> {
     }
 }
 
+/// Of the segments that were made ready, by their numbers, gives the memory back of those that the server has read, now that
+/// it has asked for this one. It has read the one before to its end, and begins again in that where what it finds does not go
+/// on there (`XLogReadRecord`, `xlogreader.c` of 13 to 18). Of what was removed unread, the place on the disk is given back.
+fn drop_read(given: &mut Vec<(u64, Cached)>, asked: u64) {
+    given.retain(|(number, cached)| {
+        let is_read = number.saturating_add(1) < asked;
+        if is_read {
+            cached.drop_pages();
+        }
+        !is_read && !cached.is_removed()
+    });
+}
+
 fn is_settled(copy: &Copy) -> bool {
     let now_ns = now().unix_micros().saturating_mul(1000);
     now_ns.saturating_sub(copy.identity.changed_ns) > SETTLED_NS
@@ -185,5 +205,40 @@ pub(super) fn write_segment(copy: &Copy, expected: &Expected, file: &mut File) -
     match copy.read_segment(expected, &mut |block: &[u8]| file.write_all(block)) {
         Ok(written) => written,
         Err(unfit) => Err(io::Error::other(unfit.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Bytes of a file that are in memory.
+    fn in_memory(path: &std::path::Path) -> u64 {
+        let output =
+            Command::new("fincore").args(["--bytes", "--noheadings", "--output", "RES"]).arg(path).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    }
+
+    #[test]
+    fn what_the_server_has_read_is_on_the_disk_and_not_in_memory() {
+        // Not where files may be nowhere but in memory.
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let spool = Spool::make(directory.path()).unwrap();
+        let maker = spool.maker().unwrap();
+        let mut given = Vec::new();
+        let place = |number: u64| directory.path().join(number.to_string());
+        for number in 3..=6 {
+            let name = SegmentName::parse(&format!("00000001{number:016X}")).unwrap();
+            let made = maker.prepare(name, "v", &mut |file| file.write_all(&[7; 1 << 20])).unwrap();
+            given.extend(made.cached().map(|cached| (number, cached)));
+            maker.sync(made).unwrap();
+            assert!(spool.hand_over(name, "v", &place(number)));
+        }
+        std::fs::remove_file(place(6)).unwrap();
+        drop_read(&mut given, 5);
+        assert_eq!(given.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [4, 5]);
+        assert_eq!([3, 4].map(|number| in_memory(&place(number)) == 0), [true, false]);
+        assert_eq!(std::fs::read(place(3)).unwrap(), [7; 1 << 20]);
     }
 }

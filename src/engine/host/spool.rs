@@ -140,6 +140,37 @@ pub struct Written {
     ready: PathBuf,
 }
 
+/// What the system keeps in memory of a segment that was made ready, whatever place and name the file has since.
+#[derive(Debug)]
+pub struct Cached(File);
+
+impl Written {
+    /// What is in memory of it; `None` where too many files are open already.
+    #[must_use]
+    pub fn cached(&self) -> Option<Cached> {
+        self.file.try_clone().ok().map(Cached)
+    }
+}
+
+impl Cached {
+    /// Whether the file has no name any more: only this keeps it on the disk.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.0.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
+    /// Gives that memory back, what is on the disk stays. The next segment is written to it, then: memory that was used
+    /// just now takes a write in a fraction of the time, and what else is in the cache does not make room for it. It is
+    /// advice: nothing depends on it.
+    pub fn drop_pages(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+            let _ = posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        }
+    }
+}
+
 impl Spool {
     /// The one in this directory, where there is one that is this user's own.
     #[must_use]
