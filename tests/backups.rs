@@ -60,6 +60,10 @@ impl Past {
         let oid = cluster.psql("select oid from pg_tablespace where spcname = 'far'");
         let taken = directory.create("taken");
         take(&cluster, &taken, &origin);
+        if server.major == 15 {
+            // As if this server had been restored from what was taken of it before.
+            run(as_server("cp").arg(taken.join("plain/backup_manifest")).arg(&cluster.data));
+        }
         let copy = directory.create("copy");
         copy_by_script(&cluster, &copy, &origin, &oid);
         cluster.psql("insert into kept values (2)");

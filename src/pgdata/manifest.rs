@@ -144,6 +144,15 @@ impl Manifest {
         Ok(Manifest { version, system_identifier, files, wal_ranges })
     }
 
+    /// Whether it can be that of a base backup that starts here. A server that was restored from a base backup has its
+    /// manifest in its directory for ever (`pg_basebackup` writes it there), and whoever copies the directory copies that too:
+    /// its WAL ends where that of the copy has not begun. `pg_basebackup` itself leaves it out (`excludeFiles`, `basebackup.c`
+    /// of 13 to 18).
+    #[must_use]
+    pub fn can_be_of(&self, start: Lsn) -> bool {
+        self.wal_ranges.is_empty() || self.wal_ranges.iter().any(|range| range.end > start)
+    }
+
     /// Bytes in all files together.
     #[must_use]
     pub fn total_size(&self) -> u64 {
@@ -263,6 +272,18 @@ mod tests {
     fn a_system_identifier_beyond_the_exact_range_of_a_float_is_exact() {
         let manifest = Manifest::parse(&signed(VERSION_2)).unwrap();
         assert_eq!((manifest.version, manifest.system_identifier), (2, Some(7_710_353_336_882_378_613)));
+    }
+
+    #[test]
+    fn a_manifest_whose_wal_ends_before_a_backup_begins_is_not_its_own() {
+        let mut manifest = Manifest::parse(&signed(VERSION_1)).unwrap();
+        let range = *manifest.wal_ranges.last().unwrap();
+        let can_be_of =
+            |manifest: &Manifest| [range.start, Lsn(range.end.0 - 1), range.end].map(|start| manifest.can_be_of(start));
+        assert_eq!(can_be_of(&manifest), [true, true, false]);
+        // One that says nothing of WAL.
+        manifest.wal_ranges.clear();
+        assert_eq!(can_be_of(&manifest), [true; 3]);
     }
 
     #[test]

@@ -36,9 +36,6 @@ pub(super) fn describe_copy(directory: &Path, names: &[String], cancel: &Cancel)
     let mut backup = Backup::at(directory, BackupKind::Directory, Compression::None);
     backup.manifest = has("backup_manifest");
     describe_directory(&mut backup, has("backup_label"), cancel)?;
-    if backup.manifest {
-        take_manifest(&mut backup);
-    }
     check_version(&mut backup);
     Ok(backup)
 }
@@ -145,6 +142,7 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
             take_file(backup, name, &bytes);
         }
     }
+    let manifest = own_manifest(backup);
     copied::take_tablespaces(backup, &directory);
     if has_label {
         backup.problems.extend(copied::in_use(&directory));
@@ -174,6 +172,9 @@ fn describe_directory(backup: &mut Backup, has_label: bool, cancel: &Cancel) -> 
         let holds = PartContents::Tablespace(tablespace.oid);
         let (compression, inside) = (Compression::None, PathBuf::new());
         backup.parts.push(Part { path, holds, compression, size_bytes, inside });
+    }
+    if let Some(manifest) = &manifest {
+        take_manifest(backup, manifest);
     }
     Ok(())
 }
@@ -224,27 +225,34 @@ fn size_below(directory: &Path, without: &[PathBuf], cancel: &Cancel) -> Result<
     Ok(total)
 }
 
-pub(super) fn take_manifest(backup: &mut Backup) {
+/// Reads its manifest, where it has one. One that cannot be its own is not taken for it, see [`Manifest::can_be_of`].
+pub(super) fn own_manifest(backup: &mut Backup) -> Option<Manifest> {
     let path = backup.manifest_path();
-    backup.manifest = true;
-    let parsed = open_file(&path)
-        .and_then(|mut file| read_prefix(&mut file, LARGEST_MANIFEST))
-        .map_err(|error| error.to_string())
-        .and_then(|bytes| Manifest::parse(&bytes).map_err(|error| error.to_string()));
-    match parsed {
+    let parsed = backup.manifest.then(|| open_file(&path))?;
+    let parsed =
+        parsed.and_then(|mut file| read_prefix(&mut file, LARGEST_MANIFEST)).map_err(|error| error.to_string());
+    match parsed.and_then(|bytes| Manifest::parse(&bytes).map_err(|error| error.to_string())) {
         Ok(manifest) => {
-            backup.system_identifier = manifest.system_identifier.or(backup.system_identifier);
-            backup.unpacked_bytes = Some(manifest.total_size());
-            for tablespace in &mut backup.tablespaces {
-                let below = Path::new("pg_tblspc").join(tablespace.oid.to_string());
-                let files = manifest.files.iter().filter(|file| file.path.starts_with(&below));
-                tablespace.size_bytes = Some(files.fold(0, |sum, file| sum.saturating_add(file.size)));
-            }
-            let last = manifest.wal_ranges.iter().max_by_key(|range| range.end);
-            backup.stop_lsn = last.map(|range| range.end).or(backup.stop_lsn);
+            backup.manifest = backup.start_lsn.is_none_or(|start| manifest.can_be_of(start));
+            Some(manifest).filter(|_| backup.manifest)
         }
-        Err(error) => backup.problems.push(format!("{}: {error}", path.display())),
+        Err(error) => {
+            backup.problems.push(format!("{}: {error}", path.display()));
+            None
+        }
     }
+}
+
+pub(super) fn take_manifest(backup: &mut Backup, manifest: &Manifest) {
+    backup.system_identifier = manifest.system_identifier.or(backup.system_identifier);
+    backup.unpacked_bytes = Some(manifest.total_size());
+    for tablespace in &mut backup.tablespaces {
+        let below = Path::new("pg_tblspc").join(tablespace.oid.to_string());
+        let files = manifest.files.iter().filter(|file| file.path.starts_with(&below));
+        tablespace.size_bytes = Some(files.fold(0, |sum, file| sum.saturating_add(file.size)));
+    }
+    let last = manifest.wal_ranges.iter().max_by_key(|range| range.end);
+    backup.stop_lsn = last.map(|range| range.end).or(backup.stop_lsn);
 }
 
 pub(super) fn check_version(backup: &mut Backup) {

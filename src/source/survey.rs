@@ -152,6 +152,13 @@ impl Survey {
         all.next().filter(|_| all.next().is_none()).map(PathBuf::as_path)
     }
 
+    /// The manifest in it, where that can be of the base backup that starts here, see [`Manifest::can_be_of`]. Of one whose label
+    /// is not there, nobody knows.
+    pub(super) fn manifest_of(&self, start: Option<Lsn>) -> Option<&Signed> {
+        let start = start?;
+        self.manifest.as_ref().filter(|signed| signed.end.is_none_or(|end| end > start))
+    }
+
     /// Whether there is such a file at any place.
     pub(super) fn has(&self, name: &str) -> bool {
         self.elsewhere("\0", name).is_some()

@@ -8,7 +8,7 @@ use crate::catalog::{Backup, BackupKind, Compression, Part, PartContents, Tables
 use crate::error::Result;
 
 use super::base_backup::{
-    check_gzip_end, check_version, check_xz_end, is_elsewhere, take_file, take_manifest, take_wal_part,
+    check_gzip_end, check_version, check_xz_end, is_elsewhere, own_manifest, take_file, take_manifest, take_wal_part,
 };
 use super::survey::{Held, Known, Place, Reach, Survey, Surveyor};
 use super::{Cancel, open_file};
@@ -71,8 +71,8 @@ pub(super) fn describe(
         take_survey(&mut backup, &survey, directory);
     }
     look_at_companions(&mut backup, surveyor, cancel)?;
-    if has_manifest {
-        take_manifest(&mut backup);
+    if let Some(manifest) = own_manifest(&mut backup) {
+        take_manifest(&mut backup, &manifest);
     }
     if let Some(directory) = &directory {
         take_tablespaces(&mut backup, &survey, directory, &data);
@@ -172,7 +172,7 @@ fn take_survey(backup: &mut Backup, survey: &Survey, directory: &str) {
         backup.unpacked_bytes = Some(survey.bytes);
     }
     backup.own_wal = survey.wal(directory).collect();
-    if let Some(signed) = &survey.manifest {
+    if let Some(signed) = survey.manifest_of(backup.start_lsn) {
         backup.system_identifier = signed.system_identifier.or(backup.system_identifier);
         backup.stop_lsn = signed.end.or(backup.stop_lsn);
     }
@@ -215,7 +215,7 @@ fn look_at_companions(backup: &mut Backup, surveyor: &mut Surveyor<'_>, cancel: 
 /// made the tar has followed them, their files. `pg_basebackup` leaves the links out; what it has there lies in its place
 /// (`allow_in_place_tablespaces`), and is known by the manifest.
 fn take_tablespaces(backup: &mut Backup, survey: &Survey, directory: &str, data: &Part) {
-    let in_place = backup.manifest || survey.manifest.is_some();
+    let in_place = backup.manifest || survey.manifest_of(backup.start_lsn).is_some();
     for (oid, held) in survey.tablespaces(directory) {
         let known = backup.tablespaces.iter_mut().find(|tablespace| tablespace.oid == oid);
         let has_part = backup.parts.iter().any(|part| part.holds == PartContents::Tablespace(oid));
@@ -318,7 +318,7 @@ pub(super) fn read_to_the_end(backup: &mut Backup, surveyor: &mut Surveyor<'_>) 
     if let Some(control) = survey.file(&directory, "global/pg_control") {
         take_file(backup, "global/pg_control", control);
     }
-    if let Some(signed) = &survey.manifest {
+    if let Some(signed) = survey.manifest_of(backup.start_lsn) {
         backup.stop_lsn = backup.stop_lsn.or(signed.end);
     }
     Ok(())

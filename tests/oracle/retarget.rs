@@ -58,10 +58,18 @@ impl Walk<'_> {
             self.judge.source(&mut restore).args(["restore", "--yes"]).args(words(&aim)).arg("--into").arg(self.copy());
             self.judge.server_options(&mut restore);
             let answer = ask(&mut restore);
-            if answer.status == 0 {
-                self.steps.push(words(&aim).join(" "));
-                self.check(&answer.recovery());
-                return true;
+            match answer.status {
+                0 => {
+                    self.steps.push(words(&aim).join(" "));
+                    self.check(&answer.recovery());
+                    return true;
+                }
+                // It is refused before anything is made.
+                4 => {}
+                _ => {
+                    self.differs(&answer.shown);
+                    return true;
+                }
             }
         }
         false
@@ -213,10 +221,13 @@ fn retarget(major: u16) {
             steps: Vec::new(),
         };
         assert!(walk.begin(), "WALBACK_SEED={seed}: no target of {TRIES} could be reached");
-        for _ in 0..times {
+        let begun = walk.differences.is_empty();
+        for _ in (0..times).filter(|_| begun) {
             assert!((0..TRIES).any(|_| walk.step()), "WALBACK_SEED={seed}: nothing else can be reached");
         }
-        walk.promote();
+        if begun {
+            walk.promote();
+        }
         (walk.counts, walk.differences)
     };
     let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
