@@ -193,8 +193,20 @@ impl Walk<'_> {
         let recovery = promoted.recovery();
         let mut verdict = Verdict::default();
         let connection = connection_to(&recovery, "postgres");
+        // Where a base backup brings along the state of a transaction that is prepared behind its start, PostgreSQL forgets the
+        // transaction when it replays that (`PrepareRedoAdd`, `twophase.c`; seen with 17.10: it failed to remove the file, by a
+        // wrong name). Behind a restartpoint it is in the file, and known again.
+        let is_forgotten = straight.log.contains("could not recover two-phase state file");
+        let comparable = |contents: String| -> String {
+            contents
+                .lines()
+                .filter(|line| !(is_forgotten && line.starts_with("prepared|")))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
         verdict.same("the end", End::Promoted, straight.end);
-        verdict.same("what was promoted", straight.contents.unwrap_or_default(), contents(&connection, ""));
+        let straight = comparable(straight.contents.unwrap_or_default());
+        verdict.same("what was promoted", straight, comparable(contents(&connection, "")));
         self.about(&["stop", "copy"]);
         if !verdict.differences.is_empty() {
             self.differs(&verdict.to_string());
@@ -223,7 +235,11 @@ fn retarget(major: u16) {
         assert!(walk.begin(), "WALBACK_SEED={seed}: no target of {TRIES} could be reached");
         let begun = walk.differences.is_empty();
         for _ in (0..times).filter(|_| begun) {
-            assert!((0..TRIES).any(|_| walk.step()), "WALBACK_SEED={seed}: nothing else can be reached");
+            // Behind the last backup there may be next to nothing.
+            if !(0..TRIES).any(|_| walk.step()) {
+                walk.count("(nothing else to reach)");
+                break;
+            }
         }
         if begun {
             walk.promote();
