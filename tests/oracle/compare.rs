@@ -258,6 +258,8 @@ impl<'a> Judge<'a> {
             || fatal.contains("is not in this server's history")
             // Its checkpoint is not on that timeline.
             || fatal.contains("could not locate required checkpoint record")
+            // On the way to the wanted timeline a server was shut down before this backup had ended (`xlog_redo`, xlog.c).
+            || fatal.contains("online backup was canceled")
             || fatal.contains("WAL ends before end of online backup")
             || fatal.contains("WAL ends before consistent recovery point");
         let is_right = match code {
