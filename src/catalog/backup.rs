@@ -75,7 +75,8 @@ pub struct Backup {
     pub incremental_from: Option<IncrementalFrom>,
     /// Its tablespaces besides `pg_default` and `pg_global`.
     pub tablespaces: Vec<Tablespace>,
-    /// Whether it has a `backup_manifest`.
+    /// Whether it has a `backup_manifest` of its own, and not only that of an earlier backup, which a copied server was
+    /// restored from.
     pub manifest: bool,
     /// The label it was given.
     pub label: Option<String>,

@@ -150,7 +150,13 @@ impl Manifest {
     /// of 13 to 18).
     #[must_use]
     pub fn can_be_of(&self, start: Lsn) -> bool {
-        self.wal_ranges.is_empty() || self.wal_ranges.iter().any(|range| range.end > start)
+        self.end().is_none_or(|end| end > start)
+    }
+
+    /// Where the backup ended; `None` where nothing is said of WAL.
+    #[must_use]
+    pub fn end(&self) -> Option<Lsn> {
+        self.wal_ranges.iter().map(|range| range.end).max()
     }
 
     /// Bytes in all files together.

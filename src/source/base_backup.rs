@@ -251,8 +251,7 @@ pub(super) fn take_manifest(backup: &mut Backup, manifest: &Manifest) {
         let files = manifest.files.iter().filter(|file| file.path.starts_with(&below));
         tablespace.size_bytes = Some(files.fold(0, |sum, file| sum.saturating_add(file.size)));
     }
-    let last = manifest.wal_ranges.iter().max_by_key(|range| range.end);
-    backup.stop_lsn = last.map(|range| range.end).or(backup.stop_lsn);
+    backup.stop_lsn = manifest.end().or(backup.stop_lsn);
 }
 
 pub(super) fn check_version(backup: &mut Backup) {

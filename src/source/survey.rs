@@ -189,10 +189,9 @@ impl Survey {
             self.wal.entry(of.to_owned()).or_default().insert(segment);
         }
         if file == "backup_manifest" && entry.size() <= MANIFEST && self.manifest.is_none() {
-            self.manifest = Manifest::parse(&prefix(entry, MANIFEST)?).ok().map(|manifest| Signed {
-                system_identifier: manifest.system_identifier,
-                end: manifest.wal_ranges.iter().map(|range| range.end).max(),
-            });
+            self.manifest = Manifest::parse(&prefix(entry, MANIFEST)?)
+                .ok()
+                .map(|manifest| Signed { system_identifier: manifest.system_identifier, end: manifest.end() });
         }
         let kept: u64 = self.files.values().map(|bytes| bytes.len() as u64).sum();
         let is_too_much = kept.saturating_add(entry.size().min(SMALL_FILE)) > KEPT;

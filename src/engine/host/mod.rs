@@ -730,6 +730,20 @@ fn drop_unfinished_line(journal: &File) -> io::Result<()> {
     if end < length { journal.set_len(end) } else { Ok(()) }
 }
 
+/// Tells the system that the pages of `bytes` bytes of a file from `from` on are not needed in the page cache any more; 0
+/// bytes are all that follow. It is advice: nothing depends on it, so nothing is said where the system does not take it.
+fn not_needed(file: &File, from: u64, bytes: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+        if let (Ok(from), Ok(bytes)) = (i64::try_from(from), i64::try_from(bytes)) {
+            let _ = posix_fadvise(file, from, bytes, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, from, bytes);
+}
+
 fn sync_directory(path: &Path) -> Result<()> {
     File::open(path)
         .and_then(|directory| directory.sync_all())

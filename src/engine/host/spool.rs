@@ -11,7 +11,7 @@ use nix::unistd::geteuid;
 
 use crate::core::SegmentName;
 
-use super::boot;
+use super::{boot, not_needed};
 
 /// A server removes what is called like this when it starts after a crash (`RemoveTempXlogFiles`, `xlog.c` of 13 to 18).
 const TEMPORARY: &str = "xlogtemp.walback";
@@ -163,11 +163,7 @@ impl Cached {
     /// just now takes a write in a fraction of the time, and what else is in the cache does not make room for it. It is
     /// advice: nothing depends on it.
     pub fn drop_pages(&self) {
-        #[cfg(target_os = "linux")]
-        {
-            use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-            let _ = posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-        }
+        not_needed(&self.0, 0, 0);
     }
 }
 

@@ -17,7 +17,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, symlinkat, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use super::staged::{Behind, Staged};
-use super::{Account, Host, Rights, failed, is_root};
+use super::{Account, Host, Rights, failed, is_root, not_needed};
 use crate::error::{Error, Result};
 
 /// After so many bytes of a file, the system is asked to begin with writing them to the disk: at the end, when
@@ -483,14 +483,7 @@ impl NewFile {
     /// Where the system says that pages are not needed any more, it begins to write those that are not on the disk yet,
     /// and keeps them until then (`generic_fadvise`, Linux). It is advice: nothing depends on it.
     fn begin_writeback(&mut self) {
-        #[cfg(target_os = "linux")]
-        {
-            use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-            let (from, bytes) = (i64::try_from(self.begun), i64::try_from(self.at - self.begun));
-            if let (Ok(from), Ok(bytes)) = (from, bytes) {
-                let _ = posix_fadvise(&self.file, from, bytes, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-            }
-        }
+        not_needed(&self.file, self.begun, self.at - self.begun);
         self.begun = self.at;
     }
 }
