@@ -877,6 +877,70 @@ fn a_server_that_lets_nobody_in() {
     operator.discards("heard");
 }
 
+/// A backup that brings along the states of three transactions which were prepared while it was made. The server removes
+/// them first, as it replays what prepared them; 17 and 18 only that of the first, whose id is the checkpoint's next one.
+#[track_caller]
+fn prepared_while_the_backup_was_made(major: u16, forgets: bool) {
+    let Some(server) = Server::available(major) else { return skip(&format!("there is no PostgreSQL {major}")) };
+    let directory = Directory::new();
+    let settings = vec![("max_prepared_transactions", "10".to_owned())];
+    let cluster = Cluster::create(&directory, &server, &Options { segment_mib: 1, settings, ..Options::default() });
+    cluster.psql("create table kept (n int)");
+    let mut ids = Vec::new();
+    cluster.base_backup_by_sql(Format::Tar, "backup", || {
+        for gid in ["first", "ended", "open"] {
+            let insert =
+                format!("begin; insert into kept values (1) returning txid_current(); prepare transaction '{gid}'");
+            ids.push(cluster.psql(&insert));
+        }
+        cluster.psql("checkpoint");
+    });
+    cluster.psql("commit prepared 'ended'");
+    cluster.restore_point("here");
+    cluster.psql("commit prepared 'open'");
+    cluster.restore_point("behind");
+    cluster.switch_and_wait_archived();
+    cluster.stop(Stop::Fast);
+    let operator = Operator::of_cluster(&directory, &cluster, "");
+    let restore = |target: &[&str]| {
+        let mut restore = operator.restore("copy", target);
+        ask(restore.arg("--bin-dir").arg(&server.bin_dir).arg("--events")).ended_with(0)
+    };
+
+    let behind = events(&restore(&["--name", "behind"]));
+    lacks(&behind, "prepared-forgotten");
+    operator.discards("copy");
+    let paused = events(&restore(&["--name", "here"]));
+    if !forgets {
+        lacks(&paused, "prepared-forgotten");
+    } else {
+        has(&paused, "prepared-forgotten", "warning", &[&ids[2], "--backup"]);
+        let said = finding(&paused, "prepared-forgotten").unwrap().to_string();
+        assert!(!said.contains(&ids[0]) && !said.contains(&ids[1]), "{said}");
+        // It is still said when somebody else looks.
+        has(&operator.status("copy"), "prepared-forgotten", "warning", &[&ids[2]]);
+    }
+    let promoted = operator.about(&["promote", "copy", "--yes"]).ended_with(0).recovery();
+    let expected = if forgets { "first" } else { "first\nopen" };
+    assert_eq!(sql(&promoted, "select gid from pg_prepared_xacts order by gid"), expected);
+    operator.about(&["stop", "copy"]).ended_with(0);
+}
+
+#[test]
+fn a_prepared_transaction_is_forgotten_by_17() {
+    prepared_while_the_backup_was_made(17, true);
+}
+
+#[test]
+fn a_prepared_transaction_is_forgotten_by_18() {
+    prepared_while_the_backup_was_made(18, true);
+}
+
+#[test]
+fn a_prepared_transaction_is_not_forgotten_by_15() {
+    prepared_while_the_backup_was_made(15, false);
+}
+
 /// The findings in the journal of a recovery, as those of a plan.
 fn journal(operator: &Operator<'_>, name: &str) -> Value {
     let text = fs::read_to_string(operator.journal(name)).unwrap();

@@ -1065,6 +1065,17 @@ fn all() -> Vec<(&'static str, State)> {
         ),
     ));
     states.push((
+        "paused-forgotten",
+        with(paused, &|s| {
+            let text = "PostgreSQL has forgotten the prepared transaction 741: the base backup has its state, and the server \
+                        passed over its PREPARE in WAL for that, though it had not taken the state over";
+            let hint = "once the server is promoted, its rows are lost, even where it seems to be prepared again after the next \
+                        start. Recover from a base backup that ended before it was prepared, or began after that: --backup ID";
+            let found = Finding::warning("prepared-forgotten", text).hint(hint);
+            fold(s, [event(40, What::Finding(found))]);
+        }),
+    ));
+    states.push((
         "retarget-menu",
         with(paused, &|s| {
             press(s, "r");

@@ -256,6 +256,10 @@ fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt
         failure.causes.iter().try_for_each(|cause| writeln!(out, "           {cause}"))?;
         failure.hint.iter().try_for_each(|hint| writeln!(out, "           hint: {hint}"))?;
     }
+    for finding in recovery.warnings() {
+        writeln!(out, "Warning    {}", finding.message)?;
+        finding.hint.iter().try_for_each(|hint| writeln!(out, "           hint: {hint}"))?;
+    }
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, NoTls};
 
-use crate::core::Lsn;
 use crate::core::time::Timestamp;
+use crate::core::{Lsn, Xid};
 use crate::error::{Error, Result};
 use crate::event::WaitsFor;
 use crate::pgdata::postmaster_pid::PostmasterPid;
@@ -237,6 +237,22 @@ impl Sql {
             }
         }
         Err(refused)
+    }
+
+    /// Whether a transaction has ended that was running at some time during the recovery that goes on.
+    ///
+    /// # Errors
+    /// When the server does not take connections, or refuses.
+    pub fn has_ended(&mut self, xid: Xid) -> Result<bool, NoAnswer> {
+        // Of all ids that end with these 32 bits, the nearest to those that are given now.
+        let query = format!(
+            "SELECT pg_xact_status((id + CASE WHEN id - now > 2147483648 THEN -4294967296 \
+                                              WHEN now - id > 2147483648 THEN 4294967296 ELSE 0 END)::text::xid8) \
+             FROM (SELECT now, now - now % 4294967296 + {xid} AS id \
+                   FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS now) AS snapshot) AS given"
+        );
+        let answer = self.query(&query)?.into_iter().flatten().flatten().next();
+        Ok(answer.is_some_and(|status| status != "in progress"))
     }
 
     /// How far replay is.

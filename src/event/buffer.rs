@@ -8,7 +8,7 @@ use crate::plan::checklist::{ItemId, ItemState};
 use crate::plan::{Finding, Plan, StepId};
 use crate::resolve::{Resolved, StopSide};
 
-use super::types::{Event, Failure, Phase, Progress, Recovery, RecoveryState, Strategy, What};
+use super::types::{Event, Failure, PAUSED_ON_THE_WAY, Phase, Progress, Recovery, RecoveryState, Strategy, What};
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, TimelineId, Xid};
 
@@ -57,7 +57,7 @@ pub struct EventBuffer {
     pub reached: Option<Lsn>,
     /// How far it is being replayed, where a server was started that nobody saw stop yet.
     replaying_to: Option<Lsn>,
-    /// What was found while doing it.
+    /// What was found while doing it, each once, and still matters.
     pub findings: Vec<Finding>,
     /// Why it failed.
     pub failure: Option<Failure>,
@@ -143,6 +143,8 @@ impl EventBuffer {
             What::ServerStarted { pid } => self.server_pid = Some(*pid),
             What::Stopped { stopped, replayed_lsn, last_commit_at } => {
                 self.stopped = Some(stopped.clone());
+                // It went on since; and whoever did at the target what the hint says would promote.
+                self.findings.retain(|finding| finding.code != PAUSED_ON_THE_WAY);
                 self.reached = self.reached_at(stopped, *replayed_lsn);
                 // A server that did not wait to be asked has gone on since it last answered: what it said then is
                 // not where it stopped.
@@ -173,6 +175,8 @@ impl EventBuffer {
                 }
                 self.log.push_back(line.clone());
             }
+            // It may be found again where it is gone on with.
+            What::Finding(finding) if self.findings.contains(finding) => {}
             What::Finding(finding) => self.findings.push(finding.clone()),
             What::Failed(failure) => {
                 // What a copy of was to be kept, or went back to one, is removed or half of it.
@@ -271,6 +275,7 @@ impl EventBuffer {
             phases: self.phases.clone(),
             server_pid: self.server_pid,
             failure: self.failure.clone(),
+            findings: self.findings.clone(),
         })
     }
 }
@@ -361,6 +366,22 @@ mod tests {
             .enumerate()
             .map(|(i, what)| Event { at: at(i as i64), recovery: "restore".to_owned(), what })
             .collect()
+    }
+
+    #[test]
+    fn what_was_found_is_kept_once_and_as_long_as_it_matters() {
+        let of = |what| Event { at: at(0), recovery: "restore".to_owned(), what };
+        let lasts = Finding::warning("prepared-forgotten", "one").hint("z");
+        let passes = Finding::warning(PAUSED_ON_THE_WAY, "by hand").hint("pg_wal_replay_resume()");
+        let planned = || of(What::Planned { plan: Box::new(example()), hash: "x".to_owned(), strategy: None });
+        let mut found = vec![planned()];
+        found.extend([&lasts, &passes, &lasts].map(|finding| of(What::Finding(finding.clone()))));
+        assert_eq!(fold(&found).findings, [lasts.clone(), passes]);
+        let stopped = stopped(7);
+        found.push(of(What::Stopped { stopped, replayed_lsn: None, last_commit_at: None }));
+        assert_eq!(fold(&found).findings, [lasts]);
+        found.push(planned());
+        assert_eq!(fold(&found).findings, []);
     }
 
     fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> EventBuffer {

@@ -10,7 +10,7 @@ use crate::core::time::Timestamp;
 use crate::core::{Lsn, TimelineId, Xid};
 use crate::pgdata::server_log::Stopped;
 use crate::plan::checklist::{ItemId, ItemState};
-use crate::plan::{Estimate, Finding, Plan, StepId};
+use crate::plan::{Estimate, Finding, Plan, Severity, StepId};
 
 pub use crate::plan::Strategy;
 
@@ -257,6 +257,9 @@ impl What {
     }
 }
 
+/// The finding of somebody's pause before the target.
+pub const PAUSED_ON_THE_WAY: &str = "paused-on-the-way";
+
 /// A recovery as `status` and `--json` show it: what its events fold to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recovery {
@@ -300,9 +303,17 @@ pub struct Recovery {
     pub server_pid: Option<u32>,
     /// Why it failed, where it did.
     pub failure: Option<Failure>,
+    /// What was found since the last plan, and still matters.
+    pub findings: Vec<Finding>,
 }
 
 impl Recovery {
+    /// What was found and is to be minded, while there is anything of it.
+    pub fn warnings(&self) -> impl Iterator<Item = &Finding> {
+        let is_there = self.state != RecoveryState::Discarded;
+        self.findings.iter().filter(move |finding| is_there && finding.severity >= Severity::Warning)
+    }
+
     /// Whether nothing was given back yet of what keeps it from touching anything else.
     #[must_use]
     pub fn is_isolated(&self) -> bool {

@@ -227,6 +227,13 @@ pub enum LogEvent {
     /// A process of the server ended with this message (FATAL), or all of it did (PANIC). Not that of a client's
     /// session, which is only turned away.
     Fatal(String),
+    /// The data directory has the state of this prepared transaction, which was prepared behind the place where recovery
+    /// begins: the server removes the file. 17 and 18 can fail to (`ProcessTwoPhaseBuffer`, `twophase.c`; seen with 17.10 and
+    /// 18.4), since they look for it under another epoch where its id is higher than the checkpoint's next one.
+    StateIsAhead(Xid),
+    /// This transaction's PREPARE was passed over, since its state lies in a file: from there it is known already, unless
+    /// that was to be removed (`PrepareRedoAdd`, `twophase.c`).
+    PreparePassedOver(Xid),
 }
 
 /// A setting that is lower than recovery needs (`CheckRequiredParameterValues`; `RecoveryRequiresIntParameter`).
@@ -328,8 +335,19 @@ impl LogEvent {
             // With a default prefix, a client that is turned away cannot be told by its process's type.
             Severity::Fatal if line.backend.is_none() && text.starts_with("the database system is ") => None,
             Severity::Fatal | Severity::Panic => Some(LogEvent::Fatal(text.to_owned())),
+            Severity::Warning => warned(text),
             _ => None,
         }
+    }
+}
+
+fn warned(text: &str) -> Option<LogEvent> {
+    let (what, xid) = text.split_once(" two-phase state file for transaction ")?;
+    let xid = xid.parse().ok()?;
+    match what {
+        "removing future" => Some(LogEvent::StateIsAhead(Xid(xid))),
+        "could not recover" => Some(LogEvent::PreparePassedOver(Xid(xid))),
+        _ => None,
     }
 }
 
@@ -507,6 +525,21 @@ cp: cannot stat '/srv/archive/000000010000000000000005': No such file or directo
                 LogEvent::Ready,
             ]
         );
+    }
+
+    /// By a 17.10 server, of a backup with the states of two transactions that were prepared while it was made.
+    #[test]
+    fn states_that_are_ahead_are_told_from_those_that_are_in_the_way() {
+        let log = r#"2026-11-22 21:13:42.151 UTC [31540] startup 01000: WARNING:  removing future two-phase state file for transaction 741
+2026-11-22 21:13:42.151 UTC [31540] startup 58P01: WARNING:  could not remove file "pg_twophase/FFFFFFFF000002E5": No such file or directory
+2026-11-22 21:13:42.151 UTC [31540] startup 01000: WARNING:  removing future two-phase state file for transaction 740
+2026-11-22 21:13:42.153 UTC [31540] startup 01000: WARNING:  could not recover two-phase state file for transaction 741
+2026-11-22 21:13:42.153 UTC [31540] client backend 01000: WARNING:  could not recover two-phase state file for transaction 740
+"#;
+        let [first, second] = [Xid(740), Xid(741)];
+        let expected =
+            [LogEvent::StateIsAhead(second), LogEvent::StateIsAhead(first), LogEvent::PreparePassedOver(second)];
+        assert_eq!(events(log), expected);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Follows replay until it stops: by the server's log, by what the startup process shows, and by SQL once that answers.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::core::progress::Pace;
-use crate::core::{Action, Lsn, TimelineId};
+use crate::core::{Action, Lsn, TimelineId, Xid};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Progress, RecoveryState, WaitsFor, What};
+use crate::event::{PAUSED_ON_THE_WAY, Progress, RecoveryState, WaitsFor, What};
 use crate::pgdata::server_log::{INSUFFICIENT, LogEvent, LogLine, Stopped, TooLow};
 use crate::plan::{Finding, Plan, StepId};
 use crate::source::Cancel;
@@ -64,6 +65,8 @@ pub fn follow(
         taken: None,
         stopped: None,
         promoted_to: None,
+        ahead: BTreeSet::new(),
+        forgotten: BTreeSet::new(),
     };
     loop {
         if let Some(bytes) = following.look()? {
@@ -101,6 +104,10 @@ struct Following<'a> {
     taken: Option<String>,
     stopped: Option<Stopped>,
     promoted_to: Option<TimelineId>,
+    /// Transactions whose state in the data directory is of a time behind the beginning, and was to be removed.
+    ahead: BTreeSet<Xid>,
+    /// Those of them that the server does not know to be prepared.
+    forgotten: BTreeSet<Xid>,
 }
 
 /// A pause of which the log does not say that it is the one at the target.
@@ -167,12 +174,13 @@ impl Following<'_> {
                 )
                 .hint(format!("is its log whole, and the disk not full? {}", self.plan.server.log.display())),
             ))?;
+            self.report_forgotten(status.in_recovery)?;
             self.recorder.state(RecoveryState::Paused)?;
             return Ok(true);
         }
         let place = status.replayed_lsn.map(|lsn| format!(" at LSN {lsn}")).unwrap_or_default();
         self.recorder.emit(What::Finding(
-            Finding::warning("paused-on-the-way", format!("replay was paused{place}, and not by its target"))
+            Finding::warning(PAUSED_ON_THE_WAY, format!("replay was paused{place}, and not by its target"))
                 .hint("SELECT pg_wal_replay_resume() on the server has it go on to the target"),
         ))?;
         Ok(false)
@@ -211,7 +219,10 @@ impl Following<'_> {
             // It replays from its last restartpoint on: what it reached before is of no account.
             LogEvent::Reinitializing => {
                 (self.stopped, self.reached, self.replayed, self.ended) = (None, None, None, None);
+                (self.ahead, self.forgotten) = (BTreeSet::new(), BTreeSet::new());
             }
+            LogEvent::StateIsAhead(xid) => drop(self.ahead.insert(xid)),
+            LogEvent::PreparePassedOver(xid) if self.ahead.contains(&xid) => drop(self.forgotten.insert(xid)),
             LogEvent::Stopping(stopped) => self.stopped = Some(stopped),
             LogEvent::Pausing => return self.paused().map(|()| true),
             LogEvent::ShutdownAtTarget => return self.shut_down().map(|()| true),
@@ -310,8 +321,29 @@ impl Following<'_> {
         self.recorder.state(RecoveryState::Promoted)
     }
 
+    /// A transaction whose end was replayed too is none the worse for it. Only a server in recovery can tell: a promoted one
+    /// takes what it does not know for rolled back.
+    fn report_forgotten(&mut self, in_recovery: bool) -> Result<()> {
+        for xid in std::mem::take(&mut self.forgotten) {
+            if in_recovery && self.sql.has_ended(xid).unwrap_or(false) {
+                continue;
+            }
+            let unless = if in_recovery { "" } else { ", unless its end was replayed too" };
+            let text = format!(
+                "PostgreSQL has forgotten the prepared transaction {xid}{unless}: the base backup has its state, and the server \
+                 passed over its PREPARE in WAL for that, though it had not taken the state over"
+            );
+            self.recorder.emit(What::Finding(Finding::warning("prepared-forgotten", text).hint(
+                "once the server is promoted, its rows are lost, even where it seems to be prepared again after the next start. \
+                 Recover from a base backup that ended before it was prepared, or began after that: --backup ID",
+            )))?;
+        }
+        Ok(())
+    }
+
     fn report_stop(&mut self, status: ReplayStatus) -> Result<()> {
-        let ReplayStatus { replayed_lsn, last_commit_at, .. } = status;
+        let ReplayStatus { replayed_lsn, last_commit_at, in_recovery, .. } = status;
+        self.report_forgotten(in_recovery)?;
         match self.stopped.take() {
             Some(stopped) => self.recorder.emit(What::Stopped { stopped, replayed_lsn, last_commit_at }),
             None => Ok(()),

@@ -78,6 +78,11 @@ fn head(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
     if let Some(failure) = recovery.failure.as_ref().filter(|_| recovery.state == RecoveryState::Failed) {
         why(doc, theme, state, failure);
     }
+    for finding in recovery.warnings() {
+        let style = theme.warning();
+        doc.hanging(&format!("{} ", glyphs::SUSPECT), style, &clean(&finding.message), style);
+        finding.hint.iter().for_each(|hint| doc.hanging("  ", style, &clean(hint), theme.plain()));
+    }
 }
 
 /// What was predicted and what happened, and how to look at it.
