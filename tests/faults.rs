@@ -485,6 +485,8 @@ fn a_pause_by_hand_is_no_end() {
     let (status, error, lines) = walback_at_work.wait();
     assert_eq!(status, Some(0), "{error}");
     assert_paused(&lines.last().unwrap()["recovery"], rows_at("trunk"));
+    // Resuming as it was said then would promote now.
+    assert_is(&lines.last().unwrap()["recovery"], "findings", serde_json::json!([]));
     operator.discards("copy");
 }
 

@@ -8,12 +8,14 @@ use crate::plan::checklist::{ItemId, ItemState};
 use crate::plan::{Finding, Plan, StepId};
 use crate::resolve::{Resolved, StopSide};
 
-use super::types::{Event, Failure, PAUSED_ON_THE_WAY, Phase, Progress, Recovery, RecoveryState, Strategy, What};
+use super::types::{Event, Failure, Phase, Progress, Recovery, RecoveryState, Strategy, What};
 use crate::core::time::Timestamp;
 use crate::core::{Lsn, TimelineId, Xid};
 
 /// How many lines of the server's log are kept for looking at.
 const LOG_LINES: usize = 500;
+/// The finding of somebody's pause before the target.
+const PAUSED_ON_THE_WAY: &str = "paused-on-the-way";
 
 /// What the events of one recovery fold to.
 ///

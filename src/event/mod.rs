@@ -7,6 +7,4 @@ pub mod types;
 
 pub use buffer::EventBuffer;
 pub use drill::{DrillCheck, DrillReport, DrillResult};
-pub use types::{
-    Event, Failure, PAUSED_ON_THE_WAY, Phase, Progress, Recovery, RecoveryState, Strategy, WaitsFor, What,
-};
+pub use types::{Event, Failure, Phase, Progress, Recovery, RecoveryState, Strategy, WaitsFor, What};

@@ -257,9 +257,6 @@ impl What {
     }
 }
 
-/// The finding of somebody's pause before the target.
-pub const PAUSED_ON_THE_WAY: &str = "paused-on-the-way";
-
 /// A recovery as `status` and `--json` show it: what its events fold to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recovery {

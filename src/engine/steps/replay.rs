@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::core::progress::Pace;
 use crate::core::{Action, Lsn, TimelineId, Xid};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{PAUSED_ON_THE_WAY, Progress, RecoveryState, WaitsFor, What};
+use crate::event::{Progress, RecoveryState, WaitsFor, What};
 use crate::pgdata::server_log::{INSUFFICIENT, LogEvent, LogLine, Stopped, TooLow};
 use crate::plan::{Finding, Plan, StepId};
 use crate::source::Cancel;
@@ -180,7 +180,7 @@ impl Following<'_> {
         }
         let place = status.replayed_lsn.map(|lsn| format!(" at LSN {lsn}")).unwrap_or_default();
         self.recorder.emit(What::Finding(
-            Finding::warning(PAUSED_ON_THE_WAY, format!("replay was paused{place}, and not by its target"))
+            Finding::warning("paused-on-the-way", format!("replay was paused{place}, and not by its target"))
                 .hint("SELECT pg_wal_replay_resume() on the server has it go on to the target"),
         ))?;
         Ok(false)
