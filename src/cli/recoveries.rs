@@ -257,8 +257,9 @@ fn write_recovery(out: &mut String, recovery: &Recovery, zone: Zone) -> std::fmt
         failure.hint.iter().try_for_each(|hint| writeln!(out, "           hint: {hint}"))?;
     }
     for finding in recovery.warnings() {
-        writeln!(out, "Warning    {}", finding.message)?;
-        finding.hint.iter().try_for_each(|hint| writeln!(out, "           hint: {hint}"))?;
+        // It may name files of a backup, which can be called anything.
+        writeln!(out, "Warning    {}", plain(&finding.message))?;
+        finding.hint.iter().try_for_each(|hint| writeln!(out, "           hint: {}", plain(hint)))?;
     }
     Ok(())
 }

@@ -134,6 +134,10 @@ impl EventBuffer {
                     // What is there from now on is not the recovery's.
                     self.further.clear();
                 }
+                if *state != RecoveryState::Replaying {
+                    // It went on since; and whoever did at the target what the hint says would promote.
+                    self.findings.retain(|finding| finding.code != PAUSED_ON_THE_WAY);
+                }
                 // Whatever it comes to, the removal is over, or something else was decided.
                 self.discarding = false;
                 if matches!(state, RecoveryState::ShutDown | RecoveryState::Discarded) {
@@ -145,8 +149,6 @@ impl EventBuffer {
             What::ServerStarted { pid } => self.server_pid = Some(*pid),
             What::Stopped { stopped, replayed_lsn, last_commit_at } => {
                 self.stopped = Some(stopped.clone());
-                // It went on since; and whoever did at the target what the hint says would promote.
-                self.findings.retain(|finding| finding.code != PAUSED_ON_THE_WAY);
                 self.reached = self.reached_at(stopped, *replayed_lsn);
                 // A server that did not wait to be asked has gone on since it last answered: what it said then is
                 // not where it stopped.
@@ -379,8 +381,8 @@ mod tests {
         let mut found = vec![planned()];
         found.extend([&lasts, &passes, &lasts].map(|finding| of(What::Finding(finding.clone()))));
         assert_eq!(fold(&found).findings, [lasts.clone(), passes]);
-        let stopped = stopped(7);
-        found.push(of(What::Stopped { stopped, replayed_lsn: None, last_commit_at: None }));
+        // Also where the log does not say that it stopped.
+        found.push(of(What::State { state: RecoveryState::Paused }));
         assert_eq!(fold(&found).findings, [lasts]);
         found.push(planned());
         assert_eq!(fold(&found).findings, []);

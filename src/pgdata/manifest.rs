@@ -144,13 +144,10 @@ impl Manifest {
         Ok(Manifest { version, system_identifier, files, wal_ranges })
     }
 
-    /// Whether it can be that of a base backup that starts here. A server that was restored from a base backup has its
-    /// manifest in its directory for ever (`pg_basebackup` writes it there), and whoever copies the directory copies that too:
-    /// its WAL ends where that of the copy has not begun. `pg_basebackup` itself leaves it out (`excludeFiles`, `basebackup.c`
-    /// of 13 to 18).
+    /// Whether it can be that of a base backup that starts here, see [`can_end_at`].
     #[must_use]
     pub fn can_be_of(&self, start: Lsn) -> bool {
-        self.end().is_none_or(|end| end > start)
+        can_end_at(self.end(), start)
     }
 
     /// Where the backup ended; `None` where nothing is said of WAL.
@@ -164,6 +161,15 @@ impl Manifest {
     pub fn total_size(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size))
     }
+}
+
+/// Whether a base backup that starts here can have a manifest whose WAL ends there. A server that was restored from a base
+/// backup has its manifest in its directory for ever (`pg_basebackup` writes it there), and whoever copies the directory copies
+/// that too: its WAL ends where that of the copy has not begun. `pg_basebackup` itself leaves it out (`excludeFiles`,
+/// `basebackup.c` of 13 to 18).
+#[must_use]
+pub fn can_end_at(end: Option<Lsn>, start: Lsn) -> bool {
+    end.is_none_or(|end| end > start)
 }
 
 impl<'de> Deserialize<'de> for ManifestFile {

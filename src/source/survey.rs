@@ -15,7 +15,7 @@ use tar::EntryType;
 
 use crate::catalog::{Compression, Part};
 use crate::core::{Lsn, SegmentName};
-use crate::pgdata::manifest::Manifest;
+use crate::pgdata::manifest::{Manifest, can_end_at};
 use crate::wal::SegmentHeader;
 
 use super::cache::Cache;
@@ -152,11 +152,11 @@ impl Survey {
         all.next().filter(|_| all.next().is_none()).map(PathBuf::as_path)
     }
 
-    /// The manifest in it, where that can be of the base backup that starts here, see [`Manifest::can_be_of`]. Of one whose label
-    /// is not there, nobody knows.
+    /// The manifest in it, where that can be of the base backup that starts here, see [`can_end_at`]. Of one whose label is not
+    /// there, nobody knows.
     pub(super) fn manifest_of(&self, start: Option<Lsn>) -> Option<&Signed> {
         let start = start?;
-        self.manifest.as_ref().filter(|signed| signed.end.is_none_or(|end| end > start))
+        self.manifest.as_ref().filter(|signed| can_end_at(signed.end, start))
     }
 
     /// Whether there is such a file at any place.

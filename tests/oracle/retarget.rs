@@ -207,7 +207,7 @@ impl Walk<'_> {
             |line: &&str| !(is_forgotten && line.starts_with("prepared|")) || expected.lines().any(|own| own == *line);
         let promoted = contents(&connection, "").lines().filter(known).collect::<Vec<_>>().join("\n");
         verdict.same("the end", End::Promoted, straight.end);
-        verdict.same("what was promoted", &expected.trim_end().to_owned(), &promoted);
+        verdict.same("what was promoted", expected.trim_end(), promoted.as_str());
         self.about(&["stop", "copy"]);
         if !verdict.differences.is_empty() {
             self.differs(&verdict.to_string());

@@ -80,8 +80,8 @@ fn head(doc: &mut Doc, theme: Theme, state: &State, recovery: &Recovery) {
     }
     for finding in recovery.warnings() {
         let style = theme.warning();
-        doc.hanging(&format!("{} ", glyphs::SUSPECT), style, &clean(&finding.message), style);
-        finding.hint.iter().for_each(|hint| doc.hanging("  ", style, &clean(hint), theme.plain()));
+        doc.hanging(&format!("{} ", glyphs::SUSPECT), style, &finding.message, style);
+        finding.hint.iter().for_each(|hint| doc.hanging("  ", style, hint, theme.plain()));
     }
 }
 
